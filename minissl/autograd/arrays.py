@@ -1,0 +1,89 @@
+"""The few array helpers that the Python Array API standard leaves open.
+
+Every primitive operation is written once against the standard and runs on NumPy arrays and on torch
+tensors used as plain memory (torch's own autograd stays off). What the standard does not define
+(``erf``, adding into repeated positions) has its NumPy and its torch line here, and nowhere else.
+"""
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from array_api_compat import is_torch_array
+
+Array = Any  # numpy.ndarray or torch.Tensor: whatever has the methods of the Array API standard
+
+
+def namespace(array: Array) -> Any:
+    """The Array API functions (``exp``, ``sum``, ...) that work on this array."""
+    return array_api_compat.array_namespace(array)
+
+
+def is_array(value: object) -> bool:
+    """True for NumPy arrays and torch tensors, False for numbers, lists and our own Tensor."""
+    return isinstance(value, np.ndarray) or is_torch_array(value)
+
+
+def dtype_name(array: Array) -> str:
+    """``"float32"`` for both ``numpy.float32`` and ``torch.float32``."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def is_floating(array: Array) -> bool:
+    """True when the array can carry a gradient."""
+    dtype = array.dtype
+    return dtype.kind == "f" if isinstance(dtype, np.dtype) else dtype.is_floating_point
+
+
+def kind(array: Array) -> str:
+    """Library and device in words, to compare and to name: ``"numpy"``, ``"torch cuda:0"``."""
+    return f"torch {array.device}" if is_torch_array(array) else "numpy"
+
+
+def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Undo broadcasting: sum ``gradient`` over every axis along which ``shape`` was repeated.
+
+    If ``b = broadcast(a)`` then each element of ``a`` was used several times, and the gradients of
+    all its uses add up. Example: a gradient of shape (2, 3) for an input of shape (3,) or (1, 3) is
+    summed over its first axis.
+    """
+    extra = gradient.ndim - len(shape)
+    repeated = tuple(
+        axis
+        for axis, size in enumerate(gradient.shape)
+        if axis < extra or (shape[axis - extra] == 1 and size != 1)
+    )
+    if repeated:
+        gradient = namespace(gradient).sum(gradient, axis=repeated, dtype=gradient.dtype)
+    return gradient.reshape(shape)
+
+
+def erf(x: Array) -> Array:
+    """The error function ``2/√π ∫₀ˣ exp(−t²) dt``, elementwise."""
+    if is_torch_array(x):
+        return x.erf()
+    from scipy.special import erf as scipy_erf
+
+    return scipy_erf(x).astype(x.dtype, copy=False)  # SciPy answers float16 in float32
+
+
+def scatter_add(size: int, positions: Array, values: Array) -> Array:
+    """Zeros of shape (size, ...) with ``values[i]`` added at row ``positions[i]``; repeats add up.
+
+    Shapes: positions (count,) integers in [0, size); values (count, ...). The gradient of looking
+    something up is adding it back, and a row that was looked up twice gets both gradients.
+    """
+    if is_torch_array(values):
+        return values.new_zeros((size, *values.shape[1:])).index_add_(0, positions, values)
+    result = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
+    if positions.size == 0:
+        return result
+    if values.ndim == 1:
+        np.add.at(result, positions, values)
+        return result
+    # np.add.at is slow on rows: sort the rows by position, then sum each run of equal positions.
+    order = np.argsort(positions, kind="stable")
+    sorted_positions = positions[order]
+    starts = np.flatnonzero(np.diff(sorted_positions, prepend=-1))
+    result[sorted_positions[starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return result

@@ -1,0 +1,148 @@
+"""What each fused operation means: the same function as a composition of primitives.
+
+Slow, short, and right on any array library: the lectures derive these, the tests compare the fused
+operations with them, and ``minissl.autograd.fused`` falls back on them where it has nothing faster.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd import operations as ops
+from minissl.autograd.arrays import Array, namespace
+from minissl.autograd.tensor import Tensor
+
+
+def gelu(x: Any, approximate: str = "tanh") -> Tensor:
+    """x Φ(x), with Φ the normal distribution function, or GPT-2's tanh formula for it."""
+    if approximate == "tanh":
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * ops.power(x, 3))
+        return 0.5 * x * (1 + ops.tanh(inner))
+    return 0.5 * x * (1 + ops.erf(x / math.sqrt(2)))
+
+
+def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
+    """(x − mean) / √(variance + eps) · weight + bias, over the last axis."""
+    centered = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(centered * centered, axis=-1, keepdims=True)
+    return centered / ops.sqrt(variance + eps) * weight + bias
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    causal: bool = False,
+    key_lengths: Any = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(Q Kᵀ · scale + mask) V; see ``fused.attention`` for shapes and conventions."""
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = ops.matmul(query, ops.matrix_transpose(key)) * scale  # (batch, heads, query, key)
+    array, xp = scores.array, namespace(scores.array)
+    allowed = allowed_keys(scores.shape, causal, key_lengths)
+    if allowed is not None:
+        allowed = xp.asarray(np.broadcast_to(allowed, scores.shape).copy(), device=array.device)
+        scores = ops.where(allowed, scores, float(xp.finfo(array.dtype).min))
+    weights = ops.softmax(scores, axis=-1)
+    if allowed is not None:  # a query that may see nothing: all weights 0, not all equal
+        weights = ops.where(allowed, weights, 0.0)
+    if dropout:
+        kept = xp.asarray(dropout_mask(scores.shape, dropout, seed), device=array.device)
+        weights = ops.where(kept, weights, 0.0) * (1 / (1 - dropout))
+    return ops.matmul(weights, value)
+
+
+def allowed_keys(shape: tuple[int, ...], causal: bool, key_lengths: Any) -> np.ndarray | None:
+    """Which key each query may see, broadcastable to (batch, heads, query, key); None for all.
+
+    Causal: query i sees key j ≤ i + (key_time − query_time), so the last query sees the last key.
+    """
+    query_time, key_time = shape[-2:]
+    allowed = None
+    if causal:
+        last = np.arange(query_time)[:, None] + (key_time - query_time)
+        allowed = np.arange(key_time)[None, :] <= last  # (query, key)
+    if key_lengths is not None:
+        lengths = np.asarray(key_lengths)
+        if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
+            raise ValueError(
+                f"attention: key_lengths must be {shape[0]} integers, one per example, "
+                f"got shape {lengths.shape} of {lengths.dtype}"
+            )
+        inside = np.arange(key_time) < lengths[:, None, None, None]  # (batch, 1, 1, key)
+        allowed = inside if allowed is None else allowed & inside
+    return allowed
+
+
+def dropout_mask(shape: tuple[int, ...], probability: float, seed: int | None) -> np.ndarray:
+    """True where a value is kept: the same seed gives the same mask, in forward and backward."""
+    if not 0 <= probability < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {probability}")
+    if seed is None:
+        raise ValueError("dropout needs a seed: pass seed=int(generator.integers(2**63))")
+    generator = np.random.Generator(np.random.Philox(seed))
+    return generator.random(shape, dtype=np.float32) >= probability
+
+
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """−log softmax(logits)[target], averaged over the targets that are not ignored."""
+    targets = targets.array if isinstance(targets, Tensor) else targets
+    xp = namespace(targets)
+    kept = targets != ignore_index
+    safe = xp.where(kept, targets, xp.zeros_like(targets))
+    log_probabilities = ops.log_softmax(logits, axis=-1)
+    chosen = ops.take_along_axis(log_probabilities, safe[..., None], axis=-1)
+    loss = -ops.squeeze(chosen, axis=-1)
+    if label_smoothing:
+        uniform = -ops.mean(log_probabilities, axis=-1)
+        loss = (1 - label_smoothing) * loss + label_smoothing * uniform
+    loss = ops.where(kept, loss, 0.0)
+    return reduce(loss, reduction, count=int(xp.sum(xp.astype(kept, targets.dtype))))
+
+
+def reduce(loss: Tensor, reduction: str, count: int) -> Tensor:
+    """ "none": the losses; "sum"; "mean": the sum over ``count``, and 0 when there is nothing."""
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return ops.sum(loss)
+    if reduction == "mean":
+        return ops.sum(loss) / max(count, 1)
+    raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
+
+
+def info_nce(
+    query: Any,
+    key: Any,
+    targets: Any = None,
+    *,
+    temperature: Any = 1.0,
+    exclude_self: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy of picking the positive key among all keys; see ``fused.info_nce``."""
+    logits = ops.matmul(query, ops.matrix_transpose(key)) / temperature  # (rows, columns)
+    xp = namespace(logits.array)
+    if exclude_self:
+        itself = xp.eye(*logits.shape, dtype=xp.bool, device=logits.array.device)
+        logits = ops.where(itself, float(xp.finfo(logits.dtype).min), logits)
+    if targets is None:
+        targets = xp.arange(logits.shape[0], device=logits.array.device)
+    return cross_entropy(logits, targets, reduction=reduction)
+
+
+def one_hot(indices: Array, size: int) -> np.ndarray:
+    """(..., size) float32: 1 at each index. What an embedding multiplies with, in principle."""
+    return (np.asarray(indices)[..., None] == np.arange(size)).astype(np.float32)

@@ -1,0 +1,73 @@
+"""GELU, the activation of GPT and BERT (Hendrycks and Gimpel, 2016). Lecture 06."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd import composed
+from minissl.autograd.arrays import erf
+from minissl.autograd.fused.chunks import row_chunks
+from minissl.autograd.tensor import Tensor, differentiable
+
+_ROOT = math.sqrt(2 / math.pi)
+
+
+def gelu(x: Any, approximate: str = "tanh") -> Tensor:
+    """x Φ(x), elementwise: a ReLU with a soft step.
+
+    ``approximate``: ``"tanh"`` for GPT-2's formula ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))),
+    ``"none"`` for BERT's exact ½ x (1 + erf(x/√2)). Raises ValueError for anything else.
+    """
+    if approximate not in ("tanh", "none"):
+        raise ValueError(f"gelu: approximate must be 'tanh' or 'none', got {approximate!r}")
+    array = x.array if isinstance(x, Tensor) else x
+    if isinstance(array, np.ndarray):
+        return _gelu(x, approximate=approximate)
+    return composed.gelu(x, approximate)
+
+
+@differentiable
+def _gelu(x, /, approximate):
+    """y = x Φ(x);  ∂L/∂x = g (Φ(x) + x Φ′(x)). The slope is computed now, so x can be forgotten."""
+    flat = x.reshape(-1)
+    y, slope = np.empty_like(flat), np.empty_like(flat)
+    value_and_slope = _tanh_chunk if approximate == "tanh" else _erf_chunk
+    for piece in row_chunks(flat):
+        value_and_slope(flat[piece], y[piece], slope[piece])
+    slope = slope.reshape(x.shape)
+    return y.reshape(x.shape), (lambda g: np.multiply(slope, g, out=slope),)
+
+
+def _tanh_chunk(x, y, slope):
+    """With t = tanh(u), u = r (x + a x³): y = ½x(1 + t), y′ = ½(1 + t) + ½x(1 − t²) u′."""
+    squared = x * x
+    t = squared * (0.044715 * _ROOT)
+    t += _ROOT
+    t *= x  # u
+    np.tanh(t, out=t)
+    squared *= 3 * 0.044715 * _ROOT
+    squared += _ROOT  # u′
+    np.multiply(t, t, out=slope)
+    np.subtract(1, slope, out=slope)
+    slope *= squared
+    slope *= x  # x (1 − t²) u′
+    t += 1
+    slope += t
+    slope *= 0.5
+    np.multiply(x, t, out=y)
+    y *= 0.5
+
+
+def _erf_chunk(x, y, slope):
+    """With Φ = ½(1 + erf(x/√2)): y = xΦ, y′ = Φ + x e^(−x²/2) / √(2π)."""
+    phi = erf(x * math.sqrt(0.5))
+    phi += 1
+    phi *= 0.5
+    np.multiply(x, x, out=slope)
+    slope *= -0.5
+    np.exp(slope, out=slope)
+    slope *= 1 / math.sqrt(2 * math.pi)
+    slope *= x
+    slope += phi
+    np.multiply(x, phi, out=y)

@@ -1,0 +1,108 @@
+"""Softmax cross-entropy, the loss of every language model and of InfoNCE. Lectures 05 and 12."""
+
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd import composed
+from minissl.autograd.arrays import namespace
+from minissl.autograd.fused.chunks import as_rows, row_chunks
+from minissl.autograd.tensor import Tensor, differentiable, is_recording
+
+
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """−log softmax(logits)[target], in nats.
+
+    Shapes: logits (..., classes) floating, targets (...) integers in [0, classes) or
+    ``ignore_index``. ``label_smoothing`` s: the target distribution is (1 − s) on the target plus
+    s / classes everywhere (Szegedy et al., 2016). ``reduction``: ``"none"`` gives (...), ``"sum"``
+    and ``"mean"`` a number; the mean is over the targets that are not ignored, and 0 when all are.
+
+    Raises ValueError for shapes that do not fit and IndexError for a target out of range.
+    """
+    targets = targets.array if isinstance(targets, Tensor) else targets
+    logits = logits if isinstance(logits, Tensor) else Tensor(logits)
+    if not hasattr(targets, "shape"):
+        targets = np.asarray(targets)
+    _check(logits, targets, ignore_index, label_smoothing, reduction)
+    compute = _cross_entropy if isinstance(logits.array, np.ndarray) else composed.cross_entropy
+    return compute(
+        logits,
+        targets,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
+
+
+def _check(logits, targets, ignore_index, label_smoothing, reduction):
+    if tuple(targets.shape) != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: logits of shape {logits.shape} need targets of shape "
+            f"{logits.shape[:-1]}, got {tuple(targets.shape)}"
+        )
+    xp = namespace(targets)
+    if not xp.isdtype(targets.dtype, "integral"):
+        raise ValueError(f"cross_entropy: targets must be integers, got {targets.dtype}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    if reduction not in ("none", "sum", "mean"):
+        raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
+    classes = logits.shape[-1]
+    outside = ((targets < 0) | (targets >= classes)) & (targets != ignore_index)
+    if bool(xp.any(outside)):
+        raise IndexError(
+            f"cross_entropy: target {int(targets[outside][0])} is not in 0 to {classes - 1}, nor "
+            f"the ignore_index {ignore_index}"
+        )
+
+
+@differentiable
+def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction):
+    """ℓ = ln Σ eˡ − l_target;  ∂ℓ/∂l = softmax(l) − onehot(target).
+
+    The exponentials of the forward pass are kept and turned into the gradient in place.
+    """
+    rows, flat_targets = as_rows(logits), targets.reshape(-1)
+    count, classes = rows.shape
+    kept = flat_targets != ignore_index
+    column = np.where(kept, flat_targets, 0)
+    exponentials = np.empty_like(rows if is_recording() else rows[:0])
+    totals, losses = np.empty(count, rows.dtype), np.empty(count, rows.dtype)
+    for piece in row_chunks(rows):
+        shifted = np.subtract(
+            rows[piece],
+            rows[piece].max(axis=-1, keepdims=True),
+            out=exponentials[piece] if is_recording() else None,
+        )
+        target_logit = shifted[np.arange(len(shifted)), column[piece]]
+        mean_logit = shifted.mean(axis=-1) if label_smoothing else 0
+        np.exp(shifted, out=shifted)
+        totals[piece] = shifted.sum(axis=-1)
+        expected = (1 - label_smoothing) * target_logit + label_smoothing * mean_logit
+        losses[piece] = np.log(totals[piece]) - expected
+    losses[~kept] = 0
+    divisor = max(int(kept.sum()), 1) if reduction == "mean" else 1
+
+    def vjp(g):
+        weight = (kept * np.broadcast_to(g.reshape(-1) / divisor, (count,))).astype(rows.dtype)
+        for piece in row_chunks(exponentials):
+            gradient = exponentials[piece]
+            gradient *= (weight[piece] / totals[piece])[:, None]
+            if label_smoothing:
+                gradient -= (weight[piece] * (label_smoothing / classes))[:, None]
+            gradient[np.arange(len(gradient)), column[piece]] -= weight[piece] * (
+                1 - label_smoothing
+            )
+        return exponentials.reshape(logits.shape)
+
+    if reduction == "none":
+        return losses.reshape(targets.shape), (vjp,)
+    return losses.sum() / divisor, (vjp,)

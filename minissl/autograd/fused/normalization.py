@@ -1,0 +1,69 @@
+"""Layer normalization (Ba, Kiros and Hinton, 2016). Lecture 06."""
+
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd import composed
+from minissl.autograd.fused.chunks import as_rows, row_chunks
+from minissl.autograd.tensor import Tensor, differentiable
+
+
+def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
+    """(x − mean) / √(variance + eps) · weight + bias, over the last axis.
+
+    Shapes: x (..., width), weight and bias (width,). Raises ValueError when the widths differ.
+    """
+    width = x.shape[-1]
+    if tuple(weight.shape) != (width,) or tuple(bias.shape) != (width,):
+        raise ValueError(
+            f"layer_norm: the input has width {width}, so weight and bias need shape ({width},); "
+            f"got {tuple(weight.shape)} and {tuple(bias.shape)}"
+        )
+    array = x.array if isinstance(x, Tensor) else x
+    if isinstance(array, np.ndarray):
+        return _layer_norm(x, weight, bias, eps=eps)
+    return composed.layer_norm(x, weight, bias, eps)
+
+
+@differentiable
+def _layer_norm(x, weight, bias, /, eps):
+    """y = x̂ w + b with x̂ = (x − μ) r, r = 1/√(σ² + eps).
+
+    With h = g w:  ∂L/∂x = r (h − mean(h) − x̂ mean(h x̂)),  ∂L/∂w = Σ g x̂,  ∂L/∂b = Σ g.
+    """
+    rows = as_rows(x)
+    normalized, y = np.empty_like(rows), np.empty_like(rows)
+    inverse_std = np.empty((len(rows), 1), rows.dtype)
+    for piece in row_chunks(rows):
+        c = np.subtract(
+            rows[piece], rows[piece].mean(axis=-1, keepdims=True), out=normalized[piece]
+        )
+        r = inverse_std[piece]
+        r[:, 0] = _row_dots(c, c) / c.shape[-1]
+        np.sqrt(r + eps, out=r)
+        np.divide(1, r, out=r)
+        c *= r
+        np.multiply(c, weight, out=y[piece])
+        y[piece] += bias
+
+    def vjp(g):
+        g = as_rows(g)
+        dx, dw = np.empty_like(normalized), np.zeros_like(weight)
+        for piece in row_chunks(g):
+            gradient, c, h = g[piece], normalized[piece], dx[piece]
+            dw += np.einsum("ij,ij->j", gradient, c)
+            np.multiply(gradient, weight, out=h)
+            along = _row_dots(h, c)[:, None] / h.shape[-1]
+            h -= h.mean(axis=-1, keepdims=True)
+            c *= along  # the normalized rows are ours, and this is their last use
+            h -= c
+            h *= inverse_std[piece]
+        return dx.reshape(x.shape), dw, g.sum(axis=0)
+
+    return y.reshape(x.shape), vjp
+
+
+def _row_dots(a, b):
+    """Σⱼ aᵢⱼ bᵢⱼ for every row, without the product as an array."""
+    return np.einsum("ij,ij->i", a, b)

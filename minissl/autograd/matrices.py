@@ -1,0 +1,74 @@
+"""Matrix products, where nearly all the time of a network goes. Lecture 02."""
+
+from typing import Any
+
+from minissl.autograd.arrays import namespace
+from minissl.autograd.tensor import Tensor, differentiable
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """C = A B for the last two axes; the axes before them broadcast. Vectors as in NumPy.
+
+    Shapes: (..., rows, inner) @ (..., inner, columns) -> (..., rows, columns).
+    Raises ValueError when the inner sizes differ.
+    """
+    a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul: got shapes {a.shape} and {b.shape}; use * for a number")
+    inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
+    if a.shape[-1] != inner:
+        raise ValueError(
+            f"matmul: shapes {a.shape} and {b.shape} do not fit: "
+            f"the inner sizes {a.shape[-1]} and {inner} must be equal"
+        )
+    if a.ndim == 1:
+        product = matmul(a.reshape(1, -1), b)
+        return product.reshape(product.shape[:-2] + product.shape[-1:])
+    if b.ndim == 1:
+        product = matmul(a, b.reshape(-1, 1))
+        return product.reshape(product.shape[:-1])
+    return _matmul(a, b)
+
+
+@differentiable
+def _matmul(a, b, /):
+    """C = A B;  ∂L/∂A = G Bᵀ,  ∂L/∂B = Aᵀ G."""
+    xp = namespace(a)
+    return a @ b, (
+        lambda g: g @ xp.matrix_transpose(b),
+        lambda g: xp.matrix_transpose(a) @ g,
+    )
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """y = x Wᵀ + b: every layer's workhorse, in one large matrix product.
+
+    Shapes: x (..., in_features), weight (out_features, in_features) as in torch, bias
+    (out_features,) or None; the result is (..., out_features).
+    Raises ValueError when the sizes do not fit.
+    """
+    if x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: the input has {x.shape[-1]} features (shape {tuple(x.shape)}), "
+            f"the weight expects {weight.shape[1]} (shape {tuple(weight.shape)})"
+        )
+    return _linear(x, weight) if bias is None else _linear_with_bias(x, weight, bias)
+
+
+@differentiable
+def _linear(x, weight, /):
+    """Y = X Wᵀ;  ∂L/∂X = G W,  ∂L/∂W = Gᵀ X, with all leading axes seen as one."""
+    rows = x.reshape((-1, x.shape[-1]))  # (rows, in)
+    y = (rows @ weight.T).reshape((*x.shape[:-1], weight.shape[0]))
+    return y, (
+        lambda g: (g.reshape((-1, g.shape[-1])) @ weight).reshape((*g.shape[:-1], -1)),
+        lambda g: g.reshape((-1, g.shape[-1])).T @ rows,
+    )
+
+
+@differentiable
+def _linear_with_bias(x, weight, bias, /):
+    """Y = X Wᵀ + b;  the gradient of b is G summed over rows (by ``backward``, as for any add)."""
+    y, vjps = _linear.__wrapped__(x, weight)
+    y += bias  # y is ours and nobody has seen it yet
+    return y, (*vjps, lambda g: g)

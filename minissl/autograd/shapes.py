@@ -1,0 +1,211 @@
+"""Operations that move elements and compute nothing: their gradients move them back. Lecture 02."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from minissl.autograd.arrays import Array, namespace, scatter_add
+from minissl.autograd.tensor import Tensor, differentiable
+
+
+@differentiable
+def reshape(a, /, shape):
+    """Same elements in C order, another shape (one size may be −1);  ∂L/∂a = g, reshaped back."""
+    original = a.shape
+    try:
+        c = namespace(a).reshape(a, shape)
+    except (ValueError, RuntimeError):
+        raise ValueError(
+            f"reshape: {math.prod(original)} elements of shape {tuple(original)} do not fill "
+            f"shape {tuple(shape)}"
+        ) from None
+    return c, (lambda g: g.reshape(original),)
+
+
+@differentiable
+def permute_dims(a, /, axes):
+    """Axis i of the result is axis axes[i] of a;  ∂L/∂a = g under the inverse permutation."""
+    if sorted(axis % a.ndim for axis in axes) != list(range(a.ndim)):
+        raise ValueError(f"permute_dims: {tuple(axes)} is no permutation of {a.ndim} axes")
+    xp = namespace(a)
+    inverse = sorted(range(a.ndim), key=lambda i: axes[i] % a.ndim)
+    return xp.permute_dims(a, tuple(axes)), (lambda g: xp.permute_dims(g, tuple(inverse)),)
+
+
+@differentiable
+def matrix_transpose(a, /):
+    """The last two axes exchanged;  ∂L/∂a = gᵀ."""
+    xp = namespace(a)
+    return xp.matrix_transpose(a), (lambda g: xp.matrix_transpose(g),)
+
+
+@differentiable
+def expand_dims(a, /, axis):
+    """A new axis of size 1;  ∂L/∂a = g without it."""
+    original = a.shape
+    return namespace(a).expand_dims(a, axis=axis), (lambda g: g.reshape(original),)
+
+
+@differentiable
+def squeeze(a, /, axis):
+    """Without the axis (or axes), which must have size 1;  ∂L/∂a = g with it."""
+    original = a.shape
+    return namespace(a).squeeze(a, axis=axis), (lambda g: g.reshape(original),)
+
+
+@differentiable
+def broadcast_to(a, /, shape):
+    """a repeated along new and size-1 axes;  ∂L/∂a = g summed over them (as ``backward`` does)."""
+    return namespace(a).broadcast_to(a, tuple(shape)), (lambda g: g,)
+
+
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+    """Join tensors along an axis they have; all other sizes must agree."""
+    if not tensors:
+        raise ValueError("concatenate: got no tensors")
+    return _concatenate(*tensors, axis=axis)
+
+
+@differentiable
+def _concatenate(*arrays, axis):
+    """c = [a₁ a₂ ...];  ∂L/∂aᵢ = the piece of g where aᵢ stands."""
+    first = arrays[0].shape
+    axis = axis % len(first)
+    for array in arrays[1:]:
+        if tuple(array.shape[:axis]) != tuple(first[:axis]) or tuple(array.shape[axis + 1 :]) != (
+            tuple(first[axis + 1 :])
+        ):
+            raise ValueError(
+                f"concatenate along axis {axis}: all other sizes must agree, got "
+                f"{[tuple(x.shape) for x in arrays]}"
+            )
+    vjps, start = [], 0
+    for array in arrays:
+        piece = (slice(None),) * axis + (slice(start, start + array.shape[axis]),)
+        vjps.append(lambda g, piece=piece: g[piece])
+        start += array.shape[axis]
+    return namespace(arrays[0]).concat(arrays, axis=axis), tuple(vjps)
+
+
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis."""
+    return concatenate([expand_dims(t, axis=axis) for t in tensors], axis=axis)
+
+
+def split(tensor: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """Cut a tensor along an axis into equal parts (an int) or into parts of these sizes."""
+    size = tensor.shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or size % sections:
+            raise ValueError(f"split: {size} elements do not make {sections} equal parts")
+        sections = [size // sections] * sections
+    if sum(sections) != size:
+        raise ValueError(f"split: parts {list(sections)} add up to {sum(sections)}, not to {size}")
+    before = (slice(None),) * (axis % tensor.ndim)
+    ends = [sum(sections[: i + 1]) for i in range(len(sections))]
+    return [tensor[(*before, slice(end - n, end))] for n, end in zip(sections, ends)]
+
+
+@differentiable
+def pad(a, /, widths, value=0.0):
+    """``value`` around a: widths[i] = (before, after) on axis i;  ∂L/∂a = g without the border."""
+    if len(widths) != a.ndim or any(w < 0 for pair in widths for w in pair):
+        raise ValueError(f"pad: {a.ndim} axes need as many pairs of widths ≥ 0, got {widths}")
+    inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, a.shape))
+    shape = tuple(before + n + after for (before, after), n in zip(widths, a.shape))
+    c = _filled(a, shape, value)
+    c[inside] = a
+    return c, (lambda g: g[inside],)
+
+
+def _filled(like: Array, shape: tuple[int, ...], value: float) -> Array:
+    xp = namespace(like)
+    extra = {} if isinstance(like.device, str) else {"device": like.device}
+    return xp.full(shape, value, dtype=like.dtype, **extra)
+
+
+@differentiable
+def getitem(a, /, index):
+    """c = a[index] for ints, slices, ..., None, masks and integer arrays;  ∂L/∂a = g added back.
+
+    An element picked twice gets both gradients.
+    """
+    index = _array_index(index)
+    shape = tuple(a.shape)
+    c = a[index]
+
+    def vjp(g):
+        if _is_basic(index):  # a view: every element is picked at most once
+            full = _filled(g, shape, 0)
+            full[index] = g
+            return full
+        size = math.prod(shape)
+        positions = _positions(a, shape)[index]  # where each picked element came from
+        return scatter_add(size, positions.reshape(-1), g.reshape(-1)).reshape(shape)
+
+    return c, (vjp,)
+
+
+def _array_index(index: Any) -> Any:
+    """Tensors inside an index become their arrays."""
+    if isinstance(index, tuple):
+        return tuple(_array_index(i) for i in index)
+    return index.array if isinstance(index, Tensor) else index
+
+
+def _is_basic(index: Any) -> bool:
+    items = index if isinstance(index, tuple) else (index,)
+    return all(
+        isinstance(i, int | slice | type(...) | None) and not isinstance(i, bool) for i in items
+    )
+
+
+def _positions(like: Array, shape: tuple[int, ...]) -> Array:
+    """The number of each element in C order, in the given shape, where ``like`` lives."""
+    xp = namespace(like)
+    extra = {} if isinstance(like.device, str) else {"device": like.device}
+    return xp.arange(math.prod(shape), **extra).reshape(shape)
+
+
+@differentiable
+def take(a, indices, /, axis=0):
+    """c = rows of a along ``axis``, looked up;  ∂L/∂a = g added back at those rows.
+
+    Shapes: a (..., n, ...), indices: integers in [0, n) of any shape, which replaces the axis n.
+    This is an embedding: the same as one_hot(indices) @ a, without the multiplication by zeros.
+    Raises IndexError for an index out of range.
+    """
+    xp = namespace(a)
+    axis = axis % a.ndim
+    n, flat = a.shape[axis], indices.reshape(-1)
+    if flat.shape[0] and (int(xp.min(flat)) < 0 or int(xp.max(flat)) >= n):
+        raise IndexError(
+            f"take: indices go from {int(xp.min(flat))} to {int(xp.max(flat))}, "
+            f"expected 0 to {n - 1}"
+        )
+    before, after = tuple(a.shape[:axis]), tuple(a.shape[axis + 1 :])
+    c = xp.take(a, flat, axis=axis).reshape((*before, *indices.shape, *after))
+
+    def vjp(g):
+        rows = xp.moveaxis(g.reshape((*before, flat.shape[0], *after)), axis, 0)
+        added = scatter_add(n, flat, rows.reshape((flat.shape[0], -1)))
+        return xp.moveaxis(added.reshape((n, *before, *after)), 0, axis)
+
+    return c, (vjp, None)
+
+
+@differentiable
+def take_along_axis(a, indices, /, axis=-1):
+    """c[i, j] = a[i, indices[i, j]] (for axis 1): one lookup per row;  ∂L/∂a = g added back.
+
+    Shapes: a and indices agree (or broadcast) on every axis but ``axis``.
+    """
+    xp = namespace(a)
+    shape = tuple(a.shape)
+    c = xp.take_along_axis(a, indices, axis=axis)
+
+    def vjp(g):
+        positions = xp.take_along_axis(_positions(a, shape), indices, axis=axis)
+        return scatter_add(math.prod(shape), positions.reshape(-1), g.reshape(-1)).reshape(shape)
+
+    return c, (vjp, None)

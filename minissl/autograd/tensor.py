@@ -1,0 +1,518 @@
+"""``Tensor``: an array that remembers how it was made, and ``backward()``, which walks back.
+
+An operation is a function from arrays to ``(output, vjps)``: what it computes, and below it, in the
+same names, how a gradient of the output becomes a gradient of each input (a vector-Jacobian
+product). ``@differentiable`` turns such a function into one from Tensors to a Tensor:
+
+    @differentiable
+    def multiply(a, b, /):
+        '''c = a b;  ∂L/∂a = g b,  ∂L/∂b = g a.'''
+        return a * b, (lambda g: g * b, lambda g: g * a)
+
+Broadcasting is undone, dtypes are restored and gradients are added up in one place: ``backward``.
+Lecture 02.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from minissl.autograd.arrays import (
+    Array,
+    dtype_name,
+    is_array,
+    is_floating,
+    kind,
+    namespace,
+    unbroadcast,
+)
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within this block operations compute but remember nothing: evaluation without a graph."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def is_recording() -> bool:
+    """False inside ``no_grad()``."""
+    return _recording.get()
+
+
+class Node:
+    """One operation of the graph: its name, its parents, and the way back to them.
+
+    ``parents`` holds, for every input that needs a gradient, the Node that made it, or the Tensor
+    itself if it is a leaf. Arrays are held only by the closures in ``vjps`` that need them, so that
+    an intermediate result that no rule needs is freed as soon as the forward pass drops it.
+    """
+
+    __slots__ = ("dtype", "operation", "parents", "shape", "vjps")
+
+    def __init__(
+        self, operation: str, parents: tuple[Node | Tensor | None, ...], vjps: Any, output: Array
+    ):
+        self.operation = operation
+        self.parents = parents
+        self.vjps = vjps
+        self.shape = tuple(output.shape)
+        self.dtype = output.dtype
+
+    def contributions(self, gradient: Array) -> Iterator[tuple[Node | Tensor, Array]]:
+        """Yield (parent, gradient for that parent), and forget every array on the way."""
+        parents, vjps = self.parents, self.vjps
+        if vjps is None:
+            raise RuntimeError(
+                f"backward() reached '{self.operation}' a second time, but its graph was freed by "
+                "the first backward(). Compute the loss again, or add the losses and call "
+                "backward() once."
+            )
+        self.vjps = None
+        if callable(vjps):  # one rule for all inputs together
+            results = vjps(gradient)
+            yield from ((p, r) for p, r in zip(parents, results) if p is not None)
+        else:
+            yield from ((p, vjp(gradient)) for p, vjp in zip(parents, vjps) if p is not None)
+
+
+class Tensor:
+    """An array with a gradient. ``Tensor([[1.0, 2.0]], requires_grad=True)``.
+
+    ``array``: a NumPy array, or a torch tensor used as plain memory. Lists and Python floats become
+    float32 NumPy arrays; an array keeps its dtype. ``grad``: None, or an array of the same shape
+    and dtype, to which ``backward()`` adds (leaves only: inner results keep no gradient).
+    ``requires_grad``: True for parameters, and for everything computed from them.
+
+    Raises TypeError for data that is no array of numbers, and for integer tensors with gradients.
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "node", "requires_grad")
+    __array_ufunc__ = None  # numpy_array * tensor becomes tensor.__rmul__, not an array of objects
+
+    def __init__(self, data: Any, *, requires_grad: bool = False):
+        self.array = as_array(data)
+        if requires_grad and not is_floating(self.array):
+            raise TypeError(
+                f"a gradient needs a floating dtype, got {dtype_name(self.array)}: "
+                "use a float array, or requires_grad=False"
+            )
+        self.requires_grad = requires_grad
+        self.grad: Array | None = None
+        self.node: Node | None = None
+
+    # ---- what it is -------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes, as a tuple."""
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes."""
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        """How many elements."""
+        return math.prod(self.array.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The array's dtype (of the array's own library)."""
+        return self.array.dtype
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array (not a copy on the CPU). bfloat16 becomes float32."""
+        if isinstance(self.array, np.ndarray):
+            return self.array
+        array = self.array.float() if dtype_name(self.array) == "bfloat16" else self.array
+        return array.cpu().numpy()
+
+    def item(self) -> float:
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs one element, this tensor has shape {self.shape}")
+        return self.array.item()
+
+    def detach(self) -> Tensor:
+        """The same array without its history: gradients stop here."""
+        return Tensor(self.array)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), precision=4, threshold=20, prefix="Tensor(")
+        made_by = f", made by {self.node.operation}" if self.node else ""
+        flag = ", requires_grad" if self.requires_grad and not self.node else ""
+        return f"Tensor({values}, {dtype_name(self.array)}{flag}{made_by})"
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a zero-dimensional tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    __hash__ = object.__hash__  # == compares elements, but a tensor is still a key by identity
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.requires_grad:
+            raise TypeError(
+                "a Tensor that needs a gradient was handed to NumPy, which would lose it: use "
+                "minissl functions, or .detach() / .numpy() to leave the graph on purpose"
+            )
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a Tensor cannot be assigned into, because the graph may still need its old values. "
+            "Use where(mask, new, old), concatenate(...) or a new Tensor; outside of a graph, "
+            "assign into tensor.array"
+        )
+
+    # ---- the way back -----------------------------------------------------------------------
+
+    def backward(self, gradient: Any = None) -> None:
+        """Add ∂self/∂leaf (times ``gradient``) to ``leaf.grad`` for every leaf it came from.
+
+        ``gradient``: same shape and dtype as self; only a tensor with one element may leave it out
+        (it is then 1). The walk frees the graph as it goes: a second ``backward()`` through the
+        same graph raises RuntimeError. Leaves accumulate: set ``grad = None`` between steps.
+
+        Raises RuntimeError if nothing here needs a gradient, ValueError for a wrong gradient.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward() on a tensor that no parameter led to: create the inputs with "
+                "requires_grad=True, and compute outside of no_grad()"
+            )
+        seed = self._cotangent(gradient)
+        gradients: dict[Node | Tensor, Array] = {self.node or self: seed}
+        owned: set[Node | Tensor] = set()  # whose running sum is an array made here: add in place
+        for node in _children_first(self.node):
+            arrived = gradients.pop(node)
+            owned.discard(node)
+            for parent, contribution in node.contributions(arrived):
+                contribution = _conform(contribution, parent)
+                if parent not in gradients:
+                    gradients[parent] = contribution
+                elif parent not in owned:
+                    gradients[parent] = gradients[parent] + contribution
+                    owned.add(parent)
+                else:
+                    gradients[parent] += contribution
+        for leaf, total in gradients.items():  # only leaves are left
+            assert isinstance(leaf, Tensor)
+            leaf.grad = as_array(total if leaf.grad is None else leaf.grad + total)
+
+    def _cotangent(self, gradient: Any) -> Array:
+        """Check the gradient that ``backward`` starts from, or make the default one."""
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(
+                    f"backward() without a gradient needs a tensor with one element, this one has "
+                    f"shape {self.shape}: reduce it (.sum(), .mean()) or pass backward(gradient)"
+                )
+            return namespace(self.array).ones_like(self.array)
+        gradient = as_array(gradient)
+        if tuple(gradient.shape) != self.shape:
+            raise ValueError(
+                f"the gradient has shape {tuple(gradient.shape)}, the tensor {self.shape}: "
+                "they must be equal"
+            )
+        if gradient.dtype != self.array.dtype or kind(gradient) != kind(self.array):
+            raise ValueError(
+                f"the gradient is {dtype_name(gradient)} ({kind(gradient)}), the tensor "
+                f"{dtype_name(self.array)} ({kind(self.array)}): convert the gradient"
+            )
+        return gradient
+
+    # ---- arithmetic: reflected operators (2 - x) land in the same operations ------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    # ---- comparison: answers carry no gradient ------------------------------------------------
+
+    def _compare(self, other: Any, compare: Callable[[Any, Any], Any]) -> Tensor:
+        a, b = _matched([self, other], "comparison")
+        return Tensor(compare(a, b))
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return self._compare(other, lambda a, b: a == b)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return self._compare(other, lambda a, b: a != b)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self._compare(other, lambda a, b: a < b)
+
+    def __le__(self, other: Any) -> Tensor:
+        return self._compare(other, lambda a, b: a <= b)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self._compare(other, lambda a, b: a > b)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self._compare(other, lambda a, b: a >= b)
+
+    # ---- the operations that read better as methods -------------------------------------------
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``minissl.autograd.operations.sum``."""
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``minissl.autograd.operations.mean``."""
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """See ``minissl.autograd.operations.max``."""
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+        """``x.reshape(2, -1)`` or ``x.reshape((2, -1))``: same elements, in C order."""
+        sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+        return ops.reshape(self, tuple(sizes))
+
+    def permute_dims(self, *axes: int) -> Tensor:
+        """``x.permute_dims(0, 2, 1)``: the axes in a new order."""
+        return ops.permute_dims(self, axes)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The same values in another dtype; the gradient is cast back."""
+        return ops.astype(self, dtype=dtype)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return ops.matrix_transpose(self)
+
+    def _repr_svg_(self) -> str:
+        from minissl.autograd.graph import to_svg
+
+        return to_svg(self)
+
+
+Axis = int | tuple[int, ...] | None
+
+
+class Operation(Protocol):
+    """A function of Tensors, made by ``differentiable`` from one of arrays."""
+
+    __wrapped__: Callable[..., tuple[Array, Any]]
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Tensor: ...
+
+
+def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
+    """Turn ``f(arrays, /, settings) -> (output, vjps)`` into an operation on Tensors.
+
+    The positional-only parameters (or ``*arrays``) are the inputs; everything else is a setting
+    and is passed as it is. ``vjps`` is a tuple with one function per input (None where there is no
+    gradient), of which only the needed ones run, or one function that returns all gradients at
+    once. The function on arrays stays within reach, as ``__wrapped__``.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    inputs = sum(p.kind is p.POSITIONAL_ONLY for p in parameters)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        inputs = 1 << 30  # all positional arguments
+    name = function.__name__.strip("_")
+
+    @functools.wraps(function)
+    def operation(*arguments: Any, **settings: Any) -> Tensor:
+        arrays = _matched(arguments[:inputs], name)
+        output, vjps = function(*arrays, *arguments[inputs:], **settings)
+        if "dtype" not in settings:
+            _refuse_promotion(arrays, output, name)
+        result = Tensor(output)
+        if _recording.get():
+            parents = tuple(
+                (a.node or a) if isinstance(a, Tensor) and a.requires_grad else None
+                for a in arguments[:inputs]
+            )
+            if any(p is not None for p in parents):
+                result.requires_grad = True
+                if isinstance(vjps, tuple):  # drop the rules that will not run, and their arrays
+                    vjps = tuple(v if p is not None else None for v, p in zip(vjps, parents))
+                result.node = Node(name, parents, vjps, result.array)
+        return result
+
+    return cast(Operation, operation)
+
+
+def as_array(data: Any) -> Array:
+    """NumPy and torch arrays as they are; numbers and nested lists as NumPy, floats in float32."""
+    if isinstance(data, Tensor):
+        return data.array
+    if is_array(data):
+        if getattr(data, "requires_grad", False):
+            raise TypeError("got a torch tensor with requires_grad: pass tensor.detach()")
+        return data
+    if isinstance(data, np.generic):
+        return np.asarray(data)
+    array = np.asarray(data)
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"expected numbers, got {type(data).__name__} (dtype {array.dtype})")
+    return array
+
+
+def _matched(values: Sequence[Any], operation: str) -> list[Array]:
+    """The arrays of all inputs: numbers take the dtype of the tensors; tensors must agree.
+
+    Integer and boolean arrays (indices, masks) may stand beside floating ones of the same library.
+    """
+    arrays = [v.array if isinstance(v, Tensor) else v for v in values]
+    like = None
+    for array in arrays:
+        if is_array(array) and (like is None or (is_floating(array) and not is_floating(like))):
+            like = array
+    if like is None:
+        like = np.empty((), np.float32)
+    for i, array in enumerate(arrays):
+        if not is_array(array):
+            arrays[i] = _number_like(array, like, operation)
+        elif kind(array) != kind(like):
+            raise TypeError(
+                f"{operation}: one array lives in {kind(like)}, another in {kind(array)}: "
+                "move them to the same place first"
+            )
+        elif array.dtype != like.dtype and is_floating(array):
+            raise TypeError(
+                f"{operation}: got {dtype_name(like)} and {dtype_name(array)}; "
+                "tensors are never promoted silently: convert one with .astype(dtype)"
+            )
+    return arrays
+
+
+def _refuse_promotion(arrays: list[Array], output: Array, operation: str) -> None:
+    """Raise if integers made a floating result wider: float32 * int64 is float64 in NumPy."""
+    if not is_floating(output):
+        return
+    for array in arrays:
+        if is_floating(array) and array.dtype != output.dtype:
+            others = sorted({dtype_name(a) for a in arrays if a.dtype != array.dtype})
+            raise TypeError(
+                f"{operation}: {dtype_name(array)} with {', '.join(others) or 'itself'} would give "
+                f"{dtype_name(output)}: convert with .astype(dtype) first"
+            )
+
+
+def _number_like(value: Any, like: Array, operation: str) -> Array:
+    """A Python or NumPy number (or list) as an array of the dtype and library of ``like``."""
+    if value is None or isinstance(value, str):
+        raise TypeError(f"{operation}: expected a Tensor, an array or a number, got {value!r}")
+    values = np.asarray(value)
+    if values.dtype.kind == "f" and not is_floating(like):
+        raise TypeError(
+            f"{operation}: a {dtype_name(like)} tensor meets the float {value!r}: "
+            "convert the tensor with .astype(dtype) first"
+        )
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{operation}: expected numbers, got {type(value).__name__}")
+    dtype = like.dtype if values.dtype.kind != "b" else None
+    if isinstance(like, np.ndarray):
+        return values.astype(dtype or bool)
+    return namespace(like).asarray(values.tolist(), dtype=dtype, device=like.device)
+
+
+def _conform(contribution: Array, parent: Node | Tensor) -> Array:
+    """A contribution in its parent's shape and dtype: broadcasting is undone here, once."""
+    if isinstance(contribution, np.generic):
+        contribution = np.asarray(contribution)
+    if tuple(contribution.shape) != parent.shape:
+        contribution = unbroadcast(contribution, parent.shape)
+    if contribution.dtype != parent.dtype:
+        contribution = namespace(contribution).astype(contribution, parent.dtype)
+    return contribution
+
+
+def _children_first(root: Node | None) -> Iterator[Node]:
+    """Every node of the graph, each after all the nodes that used it; without recursion.
+
+    A node may be visited only when all its uses have sent their gradient: the reverse of a
+    depth-first post-order has this property. Nodes are released as they are yielded.
+    """
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack: list[tuple[Node, bool]] = [(root, False)] if root else []
+    while stack:
+        node, parents_done = stack.pop()
+        if parents_done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((p, False) for p in node.parents if isinstance(p, Node))
+    while order:
+        yield order.pop()
+
+
+from minissl.autograd import operations as ops  # noqa: E402  (the operations need Tensor)
