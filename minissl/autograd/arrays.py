@@ -8,6 +8,7 @@ tensors used as plain memory (torch's own autograd stays off). What the standard
 from typing import Any
 
 import array_api_compat
+import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from array_api_compat import is_torch_array
 
@@ -16,6 +17,8 @@ Array = Any  # numpy.ndarray or torch.Tensor: whatever has the methods of the Ar
 
 def namespace(array: Array) -> Any:
     """The Array API functions (``exp``, ``sum``, ...) that work on this array."""
+    if type(array) is np.ndarray:
+        return numpy_namespace
     return array_api_compat.array_namespace(array)
 
 
@@ -38,6 +41,15 @@ def is_floating(array: Array) -> bool:
 def kind(array: Array) -> str:
     """Library and device in words, to compare and to name: ``"numpy"``, ``"torch cuda:0"``."""
     return f"torch {array.device}" if is_torch_array(array) else "numpy"
+
+
+def memory(array: Array) -> int:
+    """A number for the memory behind an array: views of one array have the same."""
+    if is_torch_array(array):
+        return array.untyped_storage().data_ptr()
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array)
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:

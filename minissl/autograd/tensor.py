@@ -25,15 +25,9 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from minissl.autograd.arrays import (
-    Array,
-    dtype_name,
-    is_array,
-    is_floating,
-    kind,
-    namespace,
-    unbroadcast,
-)
+from minissl.autograd.arrays import Array, dtype_name, is_floating, kind, namespace
+from minissl.autograd.inputs import array_of, matched, refuse_promotion
+from minissl.autograd.nodes import Node, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -51,42 +45,6 @@ def no_grad() -> Iterator[None]:
 def is_recording() -> bool:
     """False inside ``no_grad()``."""
     return _recording.get()
-
-
-class Node:
-    """One operation of the graph: its name, its parents, and the way back to them.
-
-    ``parents`` holds, for every input that needs a gradient, the Node that made it, or the Tensor
-    itself if it is a leaf. Arrays are held only by the closures in ``vjps`` that need them, so that
-    an intermediate result that no rule needs is freed as soon as the forward pass drops it.
-    """
-
-    __slots__ = ("dtype", "operation", "parents", "shape", "vjps")
-
-    def __init__(
-        self, operation: str, parents: tuple[Node | Tensor | None, ...], vjps: Any, output: Array
-    ):
-        self.operation = operation
-        self.parents = parents
-        self.vjps = vjps
-        self.shape = tuple(output.shape)
-        self.dtype = output.dtype
-
-    def contributions(self, gradient: Array) -> Iterator[tuple[Node | Tensor, Array]]:
-        """Yield (parent, gradient for that parent), and forget every array on the way."""
-        parents, vjps = self.parents, self.vjps
-        if vjps is None:
-            raise RuntimeError(
-                f"backward() reached '{self.operation}' a second time, but its graph was freed by "
-                "the first backward(). Compute the loss again, or add the losses and call "
-                "backward() once."
-            )
-        self.vjps = None
-        if callable(vjps):  # one rule for all inputs together
-            results = vjps(gradient)
-            yield from ((p, r) for p, r in zip(parents, results) if p is not None)
-        else:
-            yield from ((p, vjp(gradient)) for p, vjp in zip(parents, vjps) if p is not None)
 
 
 class Tensor:
@@ -210,22 +168,7 @@ class Tensor:
                 "requires_grad=True, and compute outside of no_grad()"
             )
         seed = self._cotangent(gradient)
-        gradients: dict[Node | Tensor, Array] = {self.node or self: seed}
-        owned: set[Node | Tensor] = set()  # whose running sum is an array made here: add in place
-        for node in _children_first(self.node):
-            arrived = gradients.pop(node)
-            owned.discard(node)
-            for parent, contribution in node.contributions(arrived):
-                contribution = _conform(contribution, parent)
-                if parent not in gradients:
-                    gradients[parent] = contribution
-                elif parent not in owned:
-                    gradients[parent] = gradients[parent] + contribution
-                    owned.add(parent)
-                else:
-                    gradients[parent] += contribution
-        for leaf, total in gradients.items():  # only leaves are left
-            assert isinstance(leaf, Tensor)
+        for leaf, total in walk_back(self.node or self, seed).items():
             leaf.grad = as_array(total if leaf.grad is None else leaf.grad + total)
 
     def _cotangent(self, gradient: Any) -> Array:
@@ -300,7 +243,7 @@ class Tensor:
     # ---- comparison: answers carry no gradient ------------------------------------------------
 
     def _compare(self, other: Any, compare: Callable[[Any, Any], Any]) -> Tensor:
-        a, b = _matched([self, other], "comparison")
+        a, b = matched([self.array, other.array if isinstance(other, Tensor) else other], "comparison")
         return Tensor(compare(a, b))
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
@@ -353,10 +296,14 @@ class Tensor:
         """The last two axes exchanged."""
         return ops.matrix_transpose(self)
 
-    def _repr_svg_(self) -> str:
+    def _repr_svg_(self) -> str | None:
+        """A notebook shows the graph; None, and so the text, where there is none to draw."""
         from minissl.autograd.graph import to_svg
 
-        return to_svg(self)
+        try:
+            return to_svg(self)
+        except ValueError:
+            return None
 
 
 Axis = int | tuple[int, ...] | None
@@ -383,136 +330,49 @@ def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         inputs = 1 << 30  # all positional arguments
     name = function.__name__.strip("_")
+    if not inputs:
+        raise TypeError(f"{name}: end its input arrays with a slash: def {name}(a, b, /, setting)")
 
     @functools.wraps(function)
     def operation(*arguments: Any, **settings: Any) -> Tensor:
-        arrays = _matched(arguments[:inputs], name)
+        tensors = arguments[:inputs]
+        arrays = matched([t.array if isinstance(t, Tensor) else t for t in tensors], name)
         output, vjps = function(*arrays, *arguments[inputs:], **settings)
-        if "dtype" not in settings:
-            _refuse_promotion(arrays, output, name)
+        if output.dtype != arrays[0].dtype and "dtype" not in settings:
+            refuse_promotion(arrays, output, name)
         result = Tensor(output)
         if _recording.get():
-            parents = tuple(
-                (a.node or a) if isinstance(a, Tensor) and a.requires_grad else None
-                for a in arguments[:inputs]
-            )
-            if any(p is not None for p in parents):
-                result.requires_grad = True
-                if isinstance(vjps, tuple):  # drop the rules that will not run, and their arrays
-                    vjps = tuple(v if p is not None else None for v, p in zip(vjps, parents))
-                result.node = Node(name, parents, vjps, result.array)
+            _remember(result, name, tensors, vjps)
         return result
 
     return cast(Operation, operation)
 
 
-def as_array(data: Any) -> Array:
-    """NumPy and torch arrays as they are; numbers and nested lists as NumPy, floats in float32."""
-    if isinstance(data, Tensor):
-        return data.array
-    if is_array(data):
-        if getattr(data, "requires_grad", False):
-            raise TypeError("got a torch tensor with requires_grad: pass tensor.detach()")
-        return data
-    if isinstance(data, np.generic):
-        return np.asarray(data)
-    array = np.asarray(data)
-    if array.dtype == np.float64:
-        return array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"expected numbers, got {type(data).__name__} (dtype {array.dtype})")
-    return array
-
-
-def _matched(values: Sequence[Any], operation: str) -> list[Array]:
-    """The arrays of all inputs: numbers take the dtype of the tensors; tensors must agree.
-
-    Integer and boolean arrays (indices, masks) may stand beside floating ones of the same library.
-    """
-    arrays = [v.array if isinstance(v, Tensor) else v for v in values]
-    like = None
-    for array in arrays:
-        if is_array(array) and (like is None or (is_floating(array) and not is_floating(like))):
-            like = array
-    if like is None:
-        like = np.empty((), np.float32)
-    for i, array in enumerate(arrays):
-        if not is_array(array):
-            arrays[i] = _number_like(array, like, operation)
-        elif kind(array) != kind(like):
-            raise TypeError(
-                f"{operation}: one array lives in {kind(like)}, another in {kind(array)}: "
-                "move them to the same place first"
-            )
-        elif array.dtype != like.dtype and is_floating(array):
-            raise TypeError(
-                f"{operation}: got {dtype_name(like)} and {dtype_name(array)}; "
-                "tensors are never promoted silently: convert one with .astype(dtype)"
-            )
-    return arrays
-
-
-def _refuse_promotion(arrays: list[Array], output: Array, operation: str) -> None:
-    """Raise if integers made a floating result wider: float32 * int64 is float64 in NumPy."""
-    if not is_floating(output):
+def _remember(result: Tensor, name: str, inputs: Sequence[Any], vjps: Any) -> None:
+    """Give a result its Node, if an input that has a rule needs a gradient."""
+    one_rule_for_all = callable(vjps)
+    parents: list[Node | Tensor | None] = []
+    found = False
+    for i, value in enumerate(inputs):
+        parent = None
+        if isinstance(value, Tensor) and value.requires_grad:
+            if one_rule_for_all or vjps[i] is not None:
+                parent, found = value.node or value, True
+        parents.append(parent)
+    if not found:
         return
-    for array in arrays:
-        if is_floating(array) and array.dtype != output.dtype:
-            others = sorted({dtype_name(a) for a in arrays if a.dtype != array.dtype})
-            raise TypeError(
-                f"{operation}: {dtype_name(array)} with {', '.join(others) or 'itself'} would give "
-                f"{dtype_name(output)}: convert with .astype(dtype) first"
-            )
+    if not one_rule_for_all:  # drop the rules that will not run, and the arrays they hold
+        vjps = tuple([None if p is None else vjp for p, vjp in zip(parents, vjps)])
+    result.requires_grad = True
+    result.node = Node(name, tuple(parents), vjps, result.array)
 
 
-def _number_like(value: Any, like: Array, operation: str) -> Array:
-    """A Python or NumPy number (or list) as an array of the dtype and library of ``like``."""
-    if value is None or isinstance(value, str):
-        raise TypeError(f"{operation}: expected a Tensor, an array or a number, got {value!r}")
-    values = np.asarray(value)
-    if values.dtype.kind == "f" and not is_floating(like):
-        raise TypeError(
-            f"{operation}: a {dtype_name(like)} tensor meets the float {value!r}: "
-            "convert the tensor with .astype(dtype) first"
-        )
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"{operation}: expected numbers, got {type(value).__name__}")
-    dtype = like.dtype if values.dtype.kind != "b" else None
-    if isinstance(like, np.ndarray):
-        return values.astype(dtype or bool)
-    return namespace(like).asarray(values.tolist(), dtype=dtype, device=like.device)
+def as_array(data: Any) -> Array:
+    """Tensors, NumPy and torch arrays as arrays; numbers and nested lists as float32 or integers.
 
-
-def _conform(contribution: Array, parent: Node | Tensor) -> Array:
-    """A contribution in its parent's shape and dtype: broadcasting is undone here, once."""
-    if isinstance(contribution, np.generic):
-        contribution = np.asarray(contribution)
-    if tuple(contribution.shape) != parent.shape:
-        contribution = unbroadcast(contribution, parent.shape)
-    if contribution.dtype != parent.dtype:
-        contribution = namespace(contribution).astype(contribution, parent.dtype)
-    return contribution
-
-
-def _children_first(root: Node | None) -> Iterator[Node]:
-    """Every node of the graph, each after all the nodes that used it; without recursion.
-
-    A node may be visited only when all its uses have sent their gradient: the reverse of a
-    depth-first post-order has this property. Nodes are released as they are yielded.
+    Raises TypeError for what is no array of numbers, and for torch tensors with requires_grad.
     """
-    order: list[Node] = []
-    seen: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)] if root else []
-    while stack:
-        node, parents_done = stack.pop()
-        if parents_done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((p, False) for p in node.parents if isinstance(p, Node))
-    while order:
-        yield order.pop()
+    return data.array if isinstance(data, Tensor) else array_of(data)
 
 
 from minissl.autograd import operations as ops  # noqa: E402  (the operations need Tensor)

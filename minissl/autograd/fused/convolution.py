@@ -7,6 +7,7 @@ Sizes everywhere: ``out = (size + 2 padding - kernel) // stride + 1``; a rest at
 border that fills no window is not looked at, as in torch.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,44 +99,30 @@ def _out_size(size: int, kernel: int, stride: int, padding: int) -> int:
 
 @differentiable
 def _conv2d(x, weight, /, stride, padding):
-    """Y = C Wᵀ for the columns C of x;  ∂L/∂C = G W, added back where C was cut out, ∂L/∂W = Gᵀ C.
+    """Y = C Wᵀ for the columns C of x;  ∂L/∂W = Gᵀ C,  ∂L/∂x = G convolved with the flipped W.
 
-    The columns are up to kernel² times as large as the image. They are made for a few images at a
-    time, used while they are in the cache, and made again on the way back.
+    The columns are (kernel / stride)² times as large as the image, so they are not kept: making
+    them again on the way back, in the cache, costs less than fetching them from memory.
     """
-    out_channels, kernel_height, kernel_width, channels = weight.shape
-    kernel = (kernel_height, kernel_width)
-    padded = _pad(x, padding)
-    matrix = weight.reshape(out_channels, -1)
-    out_size = tuple(_out_size(n, k, stride, padding) for n, k in zip(x.shape[1:3], kernel))
-    rows_per_image = out_size[0] * out_size[1]
-    columns_bytes = rows_per_image * matrix.shape[1] * x.itemsize
-    step = max(1, CHUNK_BYTES // max(1, columns_bytes))
-    chunks = [slice(i, min(i + step, len(x))) for i in range(0, len(x), step)]
-
-    def rows(array):  # (images, out_height, out_width, n) -> (images · places, n)
-        return array.reshape(-1, array.shape[-1])
-
-    y = np.empty((len(x), *out_size, out_channels), x.dtype)
-    for chunk in chunks:
-        np.matmul(_columns(padded[chunk], kernel, stride, out_size), matrix.T, out=rows(y[chunk]))
+    out_channels, *kernel, _ = weight.shape
+    before = (padding, padding)
+    size = tuple(_out_size(n, k, stride, padding) for n, k in zip(x.shape[1:3], kernel))
+    y = np.empty((len(x), *size, out_channels), x.dtype)
+    _convolve(x, weight, stride, before, y)
 
     def vjp_x(g):
-        g = np.ascontiguousarray(g)
-        gradient = np.zeros_like(padded)
-        for chunk in chunks:
-            in_windows = (rows(g[chunk]) @ matrix).reshape(-1, *out_size, *kernel, channels)
-            for i in range(kernel_height):
-                for j in range(kernel_width):
-                    places = _every(i, stride, out_size[0]), _every(j, stride, out_size[1])
-                    gradient[(chunk, *places)] += in_windows[:, :, :, i, j]
-        return _unpad(gradient, padding)
+        gradient = np.zeros_like(x)
+        for row, taps_i, before_i in _phases(kernel[0], stride, padding):
+            for column, taps_j, before_j in _phases(kernel[1], stride, padding):
+                flipped = weight[:, taps_i][:, :, taps_j].transpose(3, 1, 2, 0)
+                every = gradient[:, row::stride, column::stride]
+                _convolve(g, flipped, 1, (before_i, before_j), every)
+        return gradient
 
     def vjp_weight(g):
-        g = np.ascontiguousarray(g)
-        total = np.zeros_like(matrix)
-        for chunk in chunks:
-            total += rows(g[chunk]).T @ _columns(padded[chunk], kernel, stride, out_size)
+        total = np.zeros((out_channels, weight[0].size), weight.dtype)
+        for images, columns in _columns(x, kernel, stride, before, size):
+            total += g[images].reshape(-1, out_channels).T @ columns
         return total.reshape(weight.shape)
 
     return y, (vjp_x, vjp_weight)
@@ -146,41 +133,57 @@ def _conv2d_with_bias(x, weight, bias, /, stride, padding):
     """The same + b;  the gradient of b is G summed over images and places."""
     y, vjps = _conv2d.__wrapped__(x, weight, stride, padding)
     y += bias  # y is ours and nobody has seen it yet
-    return y, (*vjps, lambda g: g)
+    return y, (*vjps, lambda g: g.reshape(-1, g.shape[-1]).sum(axis=0))
 
 
-def _columns(images, kernel, stride, out_size):
-    """Every window as a row: (images · out_height · out_width, kernel_h · kernel_w · channels)."""
-    batch, _, _, channels = images.shape
-    along_batch, along_height, along_width, along_channels = images.strides
+def _phases(kernel, stride, padding):
+    """Split the way back into convolutions of stride 1; one axis. Yields (first, taps, before).
+
+    Element ``p`` of the padded image met the window's taps i with (p - i) divisible by the stride,
+    in output (p - i) / stride. So every stride-th element, from ``first`` on, meets the same taps,
+    and its gradient is the window over g that ends at (p - taps[0]) / stride, with the taps
+    in reverse order; ``before`` is how far the first of these windows begins before g.
+    """
+    for phase in range(min(stride, kernel)):
+        first = (phase - padding) % stride
+        taps = range(phase, kernel, stride)
+        before = len(taps) - 1 - (first + padding - phase) // stride
+        yield first, list(reversed(taps)), before
+
+
+def _convolve(x, weight, stride, before, y):
+    """Write into y (batch, out_height, out_width, out_channels), which may be a strided view."""
+    out_channels, *kernel, _ = weight.shape
+    matrix = weight.reshape(out_channels, -1).T
+    for images, columns in _columns(x, kernel, stride, before, y.shape[1:3]):
+        y[images] = (columns @ matrix).reshape(y[images].shape)
+
+
+def _columns(x, kernel, stride, before, size):
+    """Yield (images, columns) for a few images at a time: every window as a row of ``columns``.
+
+    ``columns`` is (images * out_height * out_width, kernel_height * kernel_width * channels), in an
+    array that the next chunk overwrites. ``before``: how many zeros stand above and to the left of
+    the image (a negative number cuts rows off); as many follow as the last window needs.
+    """
+    channels = x.shape[3]
+    reach = [(n - 1) * stride + k for n, k in zip(size, kernel)]
+    bytes_per_image = math.prod(size) * math.prod(kernel) * channels * x.itemsize
+    step = min(max(1, CHUNK_BYTES // max(1, bytes_per_image)), max(1, len(x)))
+    framed = np.zeros((step, *reach, channels), x.dtype)
+    b, h, w, c = framed.strides
     windows = np.lib.stride_tricks.as_strided(
-        images,
-        (batch, *out_size, *kernel, channels),
-        (
-            along_batch,
-            along_height * stride,
-            along_width * stride,
-            along_height,
-            along_width,
-            along_channels,
-        ),
-        writeable=False,
+        framed, (step, *size, *kernel, channels), (b, h * stride, w * stride, h, w, c)
     )
-    return windows.reshape(-1, kernel[0] * kernel[1] * channels)
-
-
-def _pad(x, padding):
-    if not padding:
-        return np.ascontiguousarray(x)
-    batch, height, width, channels = x.shape
-    padded = np.zeros((batch, height + 2 * padding, width + 2 * padding, channels), x.dtype)
-    _unpad(padded, padding)[...] = x
-    return padded
-
-
-def _unpad(padded, padding):
-    inside = slice(padding, -padding or None)
-    return padded[:, inside, inside]
+    columns = np.empty(windows.shape, x.dtype)
+    inside = [slice(max(0, z), z + n) for z, n in zip(before, x.shape[1:3])]
+    visible = [slice(max(0, -z), max(0, r - z)) for z, r in zip(before, reach)]
+    for start in range(0, len(x), step):
+        images = slice(start, min(start + step, len(x)))
+        n = images.stop - start
+        framed[(slice(n), *inside)] = x[(images, *visible)]
+        np.copyto(columns[:n], windows[:n])
+        yield images, columns[:n].reshape(n * math.prod(size), -1)
 
 
 def _array(value: Any) -> Any:

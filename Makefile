@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes its own environment.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+# uv when it is there (twice as fast), else pip; both obey the same constraints.
+INSTALL := $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check)
+
+# One BLAS thread for each test worker: two workers with two threads each wait for one another.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help demo test lint format bench clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## pretrain a GPT and SimCLR on data that is already here; writes runs/demo/report.html
+	$(BIN)/python -m minissl demo
+
+test: $(VENV)/.test  ## all tests, with the oracle libraries, on every core
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.dev  ## ruff's formatter
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
+	for name in gpt_step simclr_step sampling tokenizer; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+clean:  ## forget the environment and the runs
+	rm -rf $(VENV) runs
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "minissl needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "could not make a virtual environment: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing what '$*' needs into $(VENV) ..."
+	@$(INSTALL) -c constraints.txt -e ".[$*]"
+	@touch $@

@@ -1,0 +1,112 @@
+"""What every benchmark shares: fair timing, a description of the machine, a table and its JSON."""
+
+import gc
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def compare(
+    contenders: Mapping[str, Callable[[], object]], repeats: int = 5, *, warmup: int = 1
+) -> dict[str, float]:
+    """The median seconds of each callable, which take turns: A B C, A B C, ...
+
+    Taking turns lets a busy moment of the machine strike all of them. Garbage left by one is
+    collected before the next starts. The first ``warmup`` rounds are not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_number in range(warmup + repeats):
+        for name, run in contenders.items():
+            gc.collect()
+            start = time.perf_counter()
+            run()
+            elapsed = time.perf_counter() - start
+            if round_number >= warmup:
+                seconds[name].append(elapsed)
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """The machine, Python, and the versions of the packages that were measured."""
+    versions = {}
+    for package in ("numpy", *packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "absent"
+    threads = {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_THREADS")}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "packages": versions,
+        "thread_variables": threads,
+    }
+
+
+def report(
+    name: str,
+    rows: Sequence[Mapping[str, object]],
+    environment: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> str:
+    """Print the rows as a Markdown table; write it and a JSON file to ``results/``, by that name.
+
+    All rows have the same keys, the heads of the columns. Returns the text of the table's file.
+    """
+    command = shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
+    versions = ", ".join(f"{key} {value}" for key, value in environment["packages"].items())
+    lines = [
+        f"# {name}",
+        "",
+        _markdown_table(rows),
+        "",
+        *(f"- {note}" for note in notes),
+        f"- {environment['processor']}, {environment['cores']} cores, {environment['system']}, "
+        f"Python {environment['python']}, {versions}; {environment['date'][:10]}, "
+        f"load before the run {environment['load_before']}",
+        f"- `{command}`",
+    ]
+    text = "\n".join(lines) + "\n"
+    state = {"command": command, "environment": environment, "notes": notes, "rows": rows}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    (RESULTS / f"{name}.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    print(text, end="")
+    return text
+
+
+def _markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    cells = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"

@@ -1,0 +1,175 @@
+"""Linear probe: how much of a label can be read off frozen features by a straight line? Lecture 11.
+
+The pretrained network is used as it is; only a multinomial logistic regression on top is trained.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted probe: argmax over classes of ((features − mean) / scale) · weight + bias.
+
+    mean, scale (width,); weight (width, classes); bias (classes,); classes: the labels, sorted.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    classes: NDArray
+
+    def logits(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Scores (examples, classes) of features (examples, width)."""
+        return (_features(features) - self.mean) / self.scale @ self.weight + self.bias
+
+    def predict(self, features: ArrayLike) -> NDArray:
+        """The label of the highest score for each of the examples."""
+        return self.classes[self.logits(features).argmax(axis=1)]
+
+    def accuracy(self, features: ArrayLike, labels: ArrayLike) -> float:
+        """The part of the labels that is predicted, 0 to 1."""
+        return float(np.mean(self.predict(features) == np.asarray(labels)))
+
+
+def linear_probe(
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    l2: float = 1e-2,
+    unlabelled: ArrayLike | None = None,
+) -> LinearProbe:
+    """Fit min over W, b of mean cross-entropy + l2/2 ‖W‖² on standardized features, to the end.
+
+    features (examples, width), labels (examples,) of any kind. The problem is convex and solved in
+    float64 by L-BFGS, so the answer does not depend on a learning rate or a seed. Columns are
+    shifted and scaled to mean 0 and variance 1, constant ones only shifted; ``unlabelled``
+    (examples, width): take mean and variance from these, which with a handful of labels is far more
+    reliable and uses no label. ``l2`` is per example, as a mean loss goes with it: scikit-learn's C
+    is 1 / (l2 · examples).
+
+    Raises ValueError when shapes do not fit or there are fewer than two classes, RuntimeError if
+    the solver fails.
+    """
+    features, labels = _features(features), np.asarray(labels)
+    if labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"features have shape {features.shape}, labels {labels.shape}: one label per row"
+        )
+    classes, targets = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"a probe needs two classes or more, the labels are all {classes}")
+    pool = features if unlabelled is None else _features(unlabelled)
+    mean, scale = pool.mean(axis=0), pool.std(axis=0)
+    scale[scale == 0] = 1
+    weight, bias = _fit((features - mean) / scale, targets, len(classes), l2)
+    return LinearProbe(mean, scale, weight, bias, classes)
+
+
+def _fit(x, targets, num_classes, l2):
+    """Softmax regression: dL/dlogits = (softmax − one-hot) / examples, and the rest is linear."""
+    from scipy.optimize import minimize
+
+    examples, width = x.shape
+    one_hot = np.eye(num_classes)[targets]
+
+    def loss_and_gradient(flat):
+        weight, bias = flat[: width * num_classes].reshape(width, -1), flat[width * num_classes :]
+        logits = x @ weight + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        p = np.exp(logits)
+        totals = p.sum(axis=1, keepdims=True)
+        p /= totals
+        cross_entropy = np.mean(np.log(totals[:, 0]) - logits[np.arange(examples), targets])
+        error = (p - one_hot) / examples
+        gradient = np.concatenate([(x.T @ error + l2 * weight).ravel(), error.sum(axis=0)])
+        return cross_entropy + l2 / 2 * np.sum(weight * weight), gradient
+
+    start = np.zeros((width + 1) * num_classes)
+    options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-6, "ftol": 1e-12}
+    result = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    if not result.success:
+        raise RuntimeError(f"the probe was not fitted: {result.message}; try a larger l2")
+    return result.x[: width * num_classes].reshape(width, -1), result.x[width * num_classes :]
+
+
+@dataclass(frozen=True)
+class FewLabelResult:
+    """Accuracies (draws,) of probes that each saw ``labels_per_class`` labels of every class."""
+
+    labels_per_class: int
+    accuracies: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the draws, 0 to 1."""
+        return float(self.accuracies.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the draws."""
+        return float(self.accuracies.std())
+
+
+def draw_few_labels(
+    labels: ArrayLike, labels_per_class: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices of ``labels_per_class`` random examples of every class, class after class.
+
+    Raises ValueError when a class has fewer.
+    """
+    labels = np.asarray(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    if labels_per_class < 1 or counts.min() < labels_per_class:
+        raise ValueError(
+            f"asked for {labels_per_class} labels per class, the smallest of {len(classes)} "
+            f"classes has {counts.min()}"
+        )
+    chosen = [
+        generator.choice(np.flatnonzero(labels == c), labels_per_class, replace=False)
+        for c in classes
+    ]
+    return np.concatenate(chosen)
+
+
+def few_label_curve(
+    features: ArrayLike,
+    labels: ArrayLike,
+    test_features: ArrayLike,
+    test_labels: ArrayLike,
+    *,
+    labels_per_class: Sequence[int] = (1, 2, 5, 10, 20, 50),
+    draws: int = 10,
+    seed: int = 0,
+    l2: float = 1e-2,
+) -> list[FewLabelResult]:
+    """Test accuracy of linear probes against the number of labels: what pretraining buys.
+
+    For every number, ``draws`` probes on different examples; the same seed draws the same examples
+    for any features, so curves can be compared point by point. Columns are standardized with all
+    features, labelled or not. Raises ValueError as ``linear_probe`` and ``draw_few_labels`` do.
+    """
+    features, labels = _features(features), np.asarray(labels)
+    curve = []
+    for count in labels_per_class:
+        accuracies = []
+        for draw in range(draws):
+            chosen = draw_few_labels(labels, count, np.random.default_rng([seed, count, draw]))
+            probe = linear_probe(features[chosen], labels[chosen], l2=l2, unlabelled=features)
+            accuracies.append(probe.accuracy(test_features, test_labels))
+        curve.append(FewLabelResult(count, np.array(accuracies)))
+    return curve
+
+
+def _features(features: ArrayLike | Iterable) -> NDArray[np.float64]:
+    matrix = np.asarray(features, dtype=np.float64)
+    if matrix.ndim != 2 or not len(matrix):
+        raise ValueError(
+            f"expected features (examples, width), got shape {matrix.shape}: "
+            "flatten images with images.reshape(len(images), -1)"
+        )
+    return matrix

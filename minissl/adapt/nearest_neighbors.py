@@ -1,0 +1,66 @@
+"""k-nearest-neighbour evaluation: are the neighbours in feature space of the same class?
+
+Nothing is trained, so it is the quickest honest look at a representation. Lecture 11.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def nearest_neighbor_predictions(
+    features: ArrayLike,
+    labels: ArrayLike,
+    test_features: ArrayLike,
+    *,
+    k: int = 200,
+    temperature: float = 0.1,
+) -> NDArray:
+    """Each test example gets the label with the most votes of its k nearest training examples.
+
+    Near is cosine similarity s; a neighbour's vote weighs e^(s / temperature). features (examples,
+    width), labels (examples,), test_features (tests, width) -> labels (tests,). With fewer than k
+    training examples all vote. Equally near examples come in the order of the training set, equal
+    votes go to the smaller label. (Wu et al. 2018, with their k = 200 and temperature; on small
+    sets a smaller k is better.) Raises ValueError for shapes or settings that do not fit.
+    """
+    train, test = _unit_rows(features), _unit_rows(test_features)
+    labels = np.asarray(labels)
+    if labels.shape != train.shape[:1] or train.shape[1] != test.shape[1]:
+        raise ValueError(
+            f"got features {train.shape}, labels {labels.shape}, test features {test.shape}: "
+            "expected (examples, width), (examples,), (tests, width)"
+        )
+    if k < 1 or temperature <= 0:
+        raise ValueError(f"got k {k}, temperature {temperature}; expected k ≥ 1, temperature > 0")
+    classes, targets = np.unique(labels, return_inverse=True)
+    similarity = test @ train.T  # (tests, examples)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    similarity = np.take_along_axis(similarity, nearest, axis=1)
+    votes = np.exp((similarity - 1) / temperature)  # the common factor changes no vote
+    totals = np.zeros((len(test), len(classes)))
+    np.add.at(totals, (np.arange(len(test))[:, None], targets[nearest]), votes)
+    return classes[totals.argmax(axis=1)]
+
+
+def nearest_neighbor_accuracy(
+    features: ArrayLike,
+    labels: ArrayLike,
+    test_features: ArrayLike,
+    test_labels: ArrayLike,
+    *,
+    k: int = 200,
+    temperature: float = 0.1,
+) -> float:
+    """The part of the test labels that ``nearest_neighbor_predictions`` gets right, 0 to 1."""
+    predictions = nearest_neighbor_predictions(
+        features, labels, test_features, k=k, temperature=temperature
+    )
+    return float(np.mean(predictions == np.asarray(test_labels)))
+
+
+def _unit_rows(features: ArrayLike) -> NDArray[np.float64]:
+    matrix = np.asarray(features, dtype=np.float64)
+    if matrix.ndim != 2 or not len(matrix):
+        raise ValueError(f"expected features (examples, width), got shape {matrix.shape}")
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(lengths == 0, 1, lengths)

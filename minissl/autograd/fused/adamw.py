@@ -1,0 +1,108 @@
+"""The AdamW update as one operation: every array is read once and written once.
+
+Written as the formula reads, the update takes more than ten passes over four arrays that are far
+larger than any cache, and its time is the time to move them. Here a chunk of each array is brought
+into the cache once, and the whole formula runs on it there.
+"""
+
+import math
+
+import numpy as np
+
+from minissl.autograd.arrays import Array, dtype_name, kind, namespace
+from minissl.autograd.fused.chunks import row_chunks
+
+
+def adamw_update(
+    parameter: Array,
+    gradient: Array,
+    first_moment: Array,
+    second_moment: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """One step of AdamW, written into ``parameter``, ``first_moment`` and ``second_moment``.
+
+        m ← m + (1 − β₁)(g − m)        v ← v + (1 − β₂)(g² − v)
+        p ← (1 − lr λ) p − lr m̂ / (√v̂ + ε)   with  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
+
+    Shapes: all four arrays the same, of one floating dtype and one library; ``step`` is t ≥ 1.
+    The gradient is only read. Raises ValueError when the arrays do not fit together.
+
+    Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization; Kingma and Ba (2015), Adam.
+    Lecture 01.
+    """
+    _check(parameter, gradient, first_moment, second_moment, step)
+    beta1, beta2 = betas
+    # Both bias corrections in two numbers:  lr m̂ / (√v̂ + ε)  =  rate m / (√v + floor)
+    correction = math.sqrt(1 - beta2**step)
+    rate = lr * correction / (1 - beta1**step)
+    floor = eps * correction
+    shrink = 1 - lr * weight_decay
+    arrays = (parameter, gradient, first_moment, second_moment)
+    if isinstance(parameter, np.ndarray):
+        _in_chunks(*arrays, beta1, beta2, rate, floor, shrink)
+    else:
+        _by_primitives(*arrays, beta1, beta2, rate, floor, shrink)
+
+
+def _by_primitives(p, g, m, v, beta1, beta2, rate, floor, shrink):
+    """The update as it reads: for any array library, with full-size temporaries."""
+    m += (1 - beta1) * (g - m)
+    v += (1 - beta2) * (g * g - v)
+    p *= shrink
+    p -= rate * m / (namespace(v).sqrt(v) + floor)
+
+
+def _in_chunks(parameter, gradient, first_moment, second_moment, beta1, beta2, rate, floor, shrink):
+    """The same lines on one cache-sized piece after the other, each into the same scratch array."""
+    own = (parameter, first_moment, second_moment)
+    flat = [array if array.flags.c_contiguous else array.copy(order="C") for array in own]
+    flat_p, flat_m, flat_v = (array.reshape(-1) for array in flat)
+    flat_g = gradient.reshape(-1)
+    longest = next(row_chunks(flat_p), slice(0))
+    scratch = np.empty_like(flat_p[longest])
+    for piece in row_chunks(flat_p):
+        p, g, m, v = flat_p[piece], flat_g[piece], flat_m[piece], flat_v[piece]
+        s = scratch[: p.size]
+
+        np.subtract(g, m, out=s)
+        s *= 1 - beta1
+        m += s
+
+        np.multiply(g, g, out=s)
+        s -= v
+        s *= 1 - beta2
+        v += s
+
+        np.sqrt(v, out=s)
+        s += floor
+        np.divide(m, s, out=s)
+        s *= rate
+        if shrink != 1:
+            p *= shrink
+        p -= s
+    for array, result in zip(own, flat):
+        if array is not result:  # a transposed array was updated in a copy
+            array[...] = result
+
+
+def _check(parameter, gradient, first_moment, second_moment, step):
+    if step < 1:
+        raise ValueError(f"adamw_update: steps count from 1, got {step}")
+    others = {"gradient": gradient, "first moment": first_moment, "second moment": second_moment}
+    for name, array in others.items():
+        if (tuple(array.shape), array.dtype, kind(array)) != (
+            tuple(parameter.shape),
+            parameter.dtype,
+            kind(parameter),
+        ):
+            raise ValueError(
+                f"adamw_update: the {name} is {dtype_name(array)} {tuple(array.shape)} in "
+                f"{kind(array)}, the parameter {dtype_name(parameter)} {tuple(parameter.shape)} in "
+                f"{kind(parameter)}: they must be alike"
+            )

@@ -1,0 +1,105 @@
+"""What an operation may be given: arrays of one library and one floating dtype, and numbers.
+
+Numbers adopt the dtype of the arrays beside them; arrays are never promoted silently, because a
+single float64 in a float32 network doubles its memory and halves its speed unnoticed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd.arrays import Array, dtype_name, is_array, is_floating, kind, namespace
+
+
+def array_of(data: Any) -> Array:
+    """NumPy and torch arrays as they are; numbers and nested lists as NumPy, floats in float32."""
+    if is_array(data):
+        if getattr(data, "requires_grad", False):
+            raise TypeError("got a torch tensor with requires_grad: pass tensor.detach()")
+        array = data
+    else:
+        array = np.asarray(data)
+        if array.dtype == np.float64 and not isinstance(data, np.generic):
+            array = array.astype(np.float32)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
+        raise TypeError(f"expected numbers, got {type(data).__name__} (dtype {array.dtype})")
+    return array
+
+
+def matched(values: Sequence[Any], operation: str) -> Sequence[Array]:
+    """The arrays of all inputs: numbers take the dtype of the arrays; arrays must agree.
+
+    Integer and boolean arrays (indices, masks) may stand beside floating ones of the same library.
+    """
+    first = values[0] if values else None
+    for value in values:  # nearly always all is well, and this loop is all that happens
+        if type(value) is not np.ndarray or value.dtype != first.dtype:
+            return _adapted(values, operation)
+    return values
+
+
+def _adapted(values: Sequence[Any], operation: str) -> list[Array]:
+    """``matched`` when there are numbers, mixed dtypes or torch arrays."""
+    like = None
+    for value in values:
+        if is_array(value) and (like is None or (is_floating(value) and not is_floating(like))):
+            like = value
+    if like is None:
+        return [_number_like(value, np.empty((), np.float32), operation) for value in values]
+    arrays = []
+    for value in values:
+        if not is_array(value):
+            value = _number_like(value, like, operation)
+        elif value is not like and kind(value) != kind(like):
+            raise TypeError(
+                f"{operation}: one array lives in {kind(like)}, another in {kind(value)}: "
+                "move them to the same place first"
+            )
+        elif value.dtype != like.dtype and is_floating(value):
+            raise TypeError(
+                f"{operation}: got {dtype_name(like)} and {dtype_name(value)}; "
+                "tensors are never promoted silently: convert one with .astype(dtype)"
+            )
+        arrays.append(value)
+    return arrays
+
+
+def refuse_promotion(arrays: Sequence[Array], output: Array, operation: str) -> None:
+    """Raise if integers made a floating result wider: float32 * int64 is float64 in NumPy."""
+    if not is_floating(output):
+        return
+    for array in arrays:
+        if is_floating(array) and array.dtype != output.dtype:
+            others = sorted({dtype_name(a) for a in arrays if a.dtype != array.dtype})
+            raise TypeError(
+                f"{operation}: {dtype_name(array)} with {', '.join(others) or 'itself'} would give "
+                f"{dtype_name(output)}: convert with .astype(dtype) first"
+            )
+
+
+def _number_like(value: Any, like: Array, operation: str) -> Array:
+    """A Python or NumPy number (or list) as an array of the dtype and library of ``like``.
+
+    Beside a mask a number keeps its own kind: ``where(mask, 1.0, 0.0)`` is float32.
+    """
+    if type(value) is float and type(like) is np.ndarray and like.dtype.kind == "f":
+        return np.array(value, like.dtype)
+    if value is None or isinstance(value, str):
+        raise TypeError(f"{operation}: expected a Tensor, an array or a number, got {value!r}")
+    values = np.asarray(value)
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{operation}: expected numbers, got {type(value).__name__}")
+    like_name = dtype_name(like)
+    if values.dtype.kind == "f" and not is_floating(like) and like_name != "bool":
+        raise TypeError(
+            f"{operation}: a {like_name} tensor meets the float {value!r}: "
+            "convert the tensor with .astype(dtype) first"
+        )
+    xp = namespace(like)
+    dtype = like.dtype
+    if values.dtype.kind == "b" or like_name == "bool":
+        dtype = {"b": xp.bool, "f": xp.float32}.get(values.dtype.kind, xp.int64)
+    if isinstance(like, np.ndarray):
+        return np.asarray(values.tolist(), dtype)  # an integer that does not fit raises
+    return xp.asarray(values.tolist(), dtype=dtype, device=like.device)

@@ -1,0 +1,135 @@
+"""The demo's first half: a tokenizer and a small GPT on the English that ships with Python."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minissl.demo import figures
+from minissl.demo.page import Page
+from minissl.pretrain.generate import generate
+from minissl.pretrain.gpt import GPT
+from minissl.pretrain.gpt_run import SEPARATOR, GPTData, GPTSettings, prepare_gpt, pretrain_gpt
+from minissl.text import show_tokens
+from minissl.text.baselines import (
+    bigram_loss,
+    bits_per_byte,
+    compressed_bits_per_byte,
+    unigram_loss,
+)
+from minissl.text.corpora import python_english
+from minissl.training import History
+
+PROMPTS = ("Return a list of", "The import statement", "Raise an exception if")
+SENTENCE = "The value of the expression is returned, or None if the file is not found."
+
+
+def language_demo(
+    page: Page, folder: Path, settings: GPTSettings, *, seed: int, progress: bool
+) -> dict[str, Any]:
+    """Pretrain, measure, and write this half of the page. Returns the numbers of the report."""
+    started = time.perf_counter()
+    documents = python_english()
+    data = prepare_gpt(documents, folder, settings, progress=progress)
+    model, history = pretrain_gpt(data, folder, settings, seed=seed, progress=progress)
+    results = {
+        "documents": len(documents),
+        "bytes": len(data.text) + len(data.held_out_text),
+        "training_tokens": len(data.stream),
+        "held_out_tokens": len(data.held_out_stream),
+        "parameters": model.num_parameters(),
+        "settings": asdict(settings),
+        **measure(data, history),
+        "samples": [sample(model, data, prompt, seed) for prompt in PROMPTS],
+    }
+    results["seconds"] = round(time.perf_counter() - started, 1)
+    _write(page, results, model, data, history)
+    return results
+
+
+def measure(data: GPTData, history: History) -> dict[str, Any]:
+    """Held-out loss of the GPT and of what it must beat, in nats per token and bits per byte."""
+    targets, size = len(data.held_out_stream) - 1, len(data.held_out_text)
+    vocab_size = data.tokenizer.vocab_size
+    nats = {
+        "uniform": float(np.log(vocab_size)),
+        "unigram": unigram_loss(data.stream, data.held_out_stream, vocab_size),
+        "bigram": bigram_loss(data.stream, data.held_out_stream, vocab_size),
+        "GPT": history[-1]["held_out_loss"],
+    }
+    bits = {name: bits_per_byte(loss, targets, size) for name, loss in nats.items()}
+    held_out, train = data.held_out_text, data.text
+    bits["gzip"] = compressed_bits_per_byte(held_out, method="gzip")
+    bits["xz"] = compressed_bits_per_byte(held_out, method="xz")
+    bits["xz after the training text"] = compressed_bits_per_byte(held_out, train, method="xz")
+    return {"first_loss": history[1]["loss"], "nats_per_token": nats, "bits_per_byte": bits}
+
+
+def sample(model: GPT, data: GPTData, prompt: str, seed: int) -> str:
+    """A prompt and what the model makes of it."""
+    separator = data.tokenizer.special_tokens[SEPARATOR]
+    ids = generate(
+        model,
+        [separator, *data.tokenizer.encode(prompt)],
+        50,
+        temperature=0.7,
+        top_k=40,
+        generator=np.random.default_rng(seed),
+        stop=[separator],
+    )
+    return prompt + data.tokenizer.decode([i for i in ids if i != separator])
+
+
+def _write(
+    page: Page, results: dict[str, Any], model: GPT, data: GPTData, history: History
+) -> None:
+    nats, bits = results["nats_per_token"], results["bits_per_byte"]
+    page.heading("1 · Text: predict the next token")
+    page.text(
+        f"The text is the English that ships with Python: {results['documents']:,} documents, "
+        f"{results['bytes'] / 1e6:.1f} MB. Nobody labelled it: each token is the label of those "
+        f"before it. First a tokenizer learns {data.tokenizer.vocab_size:,} pieces of words from "
+        "the text itself; common words become one piece, rare ones several:"
+    )
+    page.raw(show_tokens(data.tokenizer, SENTENCE)._repr_html_())
+    page.text(
+        f"Then a GPT with {results['parameters'] / 1e6:.1f} million parameters learns to continue "
+        f"it. It begins knowing nothing: its first loss is {results['first_loss']:.2f}, that of "
+        f"guessing among all tokens is ln({data.tokenizer.vocab_size}) = {nats['uniform']:.2f}. "
+        f"On {results['held_out_tokens']:,} tokens of documents it never saw it ends at "
+        f"{nats['GPT']:.2f} nats per token; counting tokens gives {nats['unigram']:.2f}, counting "
+        f"pairs {nats['bigram']:.2f}."
+    )
+    steps, losses = history.column("loss")
+    held_out = list(zip(*history.column("held_out_loss")))
+    levels = {"uniform": nats["uniform"], "unigram": nats["unigram"], "bigram": nats["bigram"]}
+    page.figure(
+        figures.language_loss(steps, losses, held_out, levels),
+        "Loss during pretraining, against three models that only count.",
+        "Loss curve of the GPT falling below the unigram and bigram levels",
+    )
+    page.text(
+        "Bits per byte compare what has different tokens. A model that predicts well is a good "
+        "compressor, and the other way round: xz is allowed to see the training text as well, and "
+        "may copy from it."
+    )
+    page.figure(
+        figures.bits_per_byte(bits, best="GPT"),
+        "The same held-out text, in bits per byte.",
+        "Bars of bits per byte: " + ", ".join(f"{n} {v:.2f}" for n, v in bits.items()),
+    )
+    page.text("What it writes (the first words are ours; temperature 0.7, top 40):")
+    for text in results["samples"]:
+        page.code(text)
+    ids = data.tokenizer.encode(SENTENCE)
+    weights = model.attention_weights(np.array([ids]))[-1][0]  # (heads, time, time)
+    page.figure(
+        figures.attention_map(weights, [data.tokenizer.decode([i]) for i in ids]),
+        "Who looks at whom in the last layer: each row is a token, which takes from the tokens at "
+        "or before it. Nobody can look ahead.",
+        "Attention weights of each head, lower triangular",
+    )

@@ -1,0 +1,151 @@
+"""Contrastive losses: two views of one thing should meet, views of different things should part.
+
+Two losses are called "SimCLR", and they differ in everything but the idea −log A / (A + B), where A
+belongs to the positive pair and B to the negatives. Here each has its own name:
+
+    ============== ================== ====================== ==================================
+    .              simclr_cs229       info_nce               nt_xent
+    ============== ================== ====================== ==================================
+    taught in      the lecture        CPC, MoCo, SimCSE      the SimCLR paper
+    similarity     inner product      cosine / temperature   cosine / temperature
+    directions     first -> second    first -> second        both, 2B rows
+    terms per row  B                  B                      2B − 1 (views of its own side too)
+    over the rows  sum                mean                   mean
+    collapsed      B ln B             ln B                   ln(2B − 1)
+    ============== ================== ====================== ==================================
+
+Other libraries write the same losses in other units (B pairs of views, temperature T):
+
+- Google's SimCLR code (TensorFlow) adds the means of the two sides: 2 × ``nt_xent``.
+- pytorch-metric-learning's ``NTXentLoss(T)`` on the 2B embeddings with labels 0..B−1 twice is
+  ``nt_xent`` with temperature T (it adds a tiny number inside the logarithm). It normalizes unless
+  told not to; ``NPairsLoss`` with raw inner products is ``simclr_cs229 / B``.
+- lightly's ``NTXentLoss(T)`` is ``nt_xent``; the default temperatures are .5 there, .07 in
+  pytorch-metric-learning, .1 or .5 in the paper: none is standard, so here it must be given.
+- SupContrast's ``SupConLoss(T, base_T)`` with the B pairs as its two views is T / base_T × ``nt_xent``.
+- info-nce-pytorch's ``info_nce`` is ``info_nce``; sentence-transformers'
+  ``MultipleNegativesRankingLoss(scale)`` is ``info_nce`` with temperature 1 / scale (SimCSE's).
+
+The first thing to look at when training does not start is ``chance_level``: a loss that stays there
+belongs to a network that tells nothing apart. Lecture 12.
+"""
+
+import math
+from typing import Any
+
+from minissl.autograd import fused
+from minissl.autograd import operations as ops
+from minissl.autograd.arrays import namespace
+from minissl.autograd.tensor import Tensor, as_array
+
+
+def normalize(x: Any) -> Tensor:
+    """x / ‖x‖ along the last axis, so that inner products are cosines.
+
+    Shapes: (..., width) -> (..., width). The gradient has no radial part: making x longer changes
+    nothing. Convention: a zero vector has no direction, stays zero, and hands its gradient on.
+    """
+    length = ops.norm(x, axis=-1, keepdims=True)
+    return x / ops.where(length.array == 0, 1.0, length)
+
+
+def simclr_cs229(first: Any, second: Any, *, reduction: str = "sum") -> Tensor:
+    """The lecture's SimCLR: −Σᵢ ln [e^(aᵢ·bᵢ) / (e^(aᵢ·bᵢ) + Σ_{j≠i} e^(aᵢ·bⱼ))], a first, b second views.
+
+    Raw inner products, no temperature, one direction, B candidates per row: a cross-entropy of
+    finding each image's second view among all second views. Shapes: first, second (batch, width).
+    ``reduction``: ``"sum"`` as on the board, ``"mean"`` as in libraries, ``"none"`` for (batch,).
+    Raises ValueError when the shapes differ. (CS229's lecture on self-supervised learning; the
+    N-pair loss of Sohn 2016.) Lecture 12.
+    """
+    _check_pair(first, second, "simclr_cs229")
+    return fused.info_nce(first, second, reduction=reduction)
+
+
+def info_nce(
+    query: Any,
+    key: Any,
+    *,
+    temperature: Any,
+    negatives: Any = None,
+    cosine: bool = True,
+    reduction: str = "mean",
+) -> Tensor:
+    """−ln softmaxⱼ(s(queryᵢ, keyⱼ) / temperature) at j = i: one direction, all keys as candidates.
+
+    Shapes: query, key (batch, width); ``negatives`` (count, width): more candidates, which are
+    nobody's positive (MoCo's queue, SimCSE's contradictions). ``cosine``: normalize everything
+    first. ``temperature``: a number, or a Tensor to be learned. Raises ValueError when the shapes do
+    not fit. (van den Oord et al. 2018.) Lecture 12.
+    """
+    _check_pair(query, key, "info_nce")
+    if negatives is not None:
+        if len(negatives.shape) != 2 or negatives.shape[1] != key.shape[1]:
+            raise ValueError(
+                f"info_nce: negatives have shape {tuple(negatives.shape)}, expected "
+                f"(count, {key.shape[1]}) like the keys {tuple(key.shape)}"
+            )
+        key = ops.concatenate([key, negatives])
+    if cosine:
+        query, key = normalize(query), normalize(key)
+    return fused.info_nce(query, key, temperature=temperature, reduction=reduction)
+
+
+def nt_xent(first: Any, second: Any, temperature: Any, *, reduction: str = "mean") -> Tensor:
+    """The SimCLR paper's loss: each of 2B views must find its partner among the 2B − 1 others.
+
+    −ln [e^(cos(zᵢ, zₚ)/τ) / Σ_{j≠i} e^(cos(zᵢ, zⱼ)/τ)], where z are all views, first ones on top,
+    and p is i's partner. Shapes: first, second (batch, width). ``temperature`` τ: a number, or a
+    Tensor to be learned. ``reduction``: ``"mean"`` over the 2B rows, ``"sum"``, or ``"none"`` for
+    (2 batch,). Exchanging first and second changes nothing; a batch of 1 has the loss 0. Raises
+    ValueError when the shapes differ. (Chen et al. 2020.) Lecture 12.
+    """
+    batch = _check_pair(first, second, "nt_xent")
+    views = normalize(ops.concatenate([first, second]))
+    xp = namespace(views.array)
+    numbers = xp.arange(2 * batch, device=views.array.device)
+    partners = (numbers + batch) % (2 * batch) if batch else numbers
+    return fused.info_nce(
+        views, views, partners, temperature=temperature, exclude_self=True, reduction=reduction
+    )
+
+
+def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tensor:
+    """2 − 2 cos(aᵢ, bᵢ) = ‖a/‖a‖ − b/‖b‖‖²: the positive pairs alone, with nothing to part the rest.
+
+    The lecture's first goal without its second: the best solution maps every image to one point,
+    where the loss is 0, and training finds it (collapse). Independent random directions have the
+    loss 2. Shapes: first, second (batch, width). ``reduction`` as in ``nt_xent``. Lecture 12.
+    """
+    _check_pair(first, second, "alignment_loss")
+    losses = ops.sum((normalize(first) - normalize(second)) ** 2, axis=-1)
+    if reduction == "none":
+        return losses
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+
+
+def chance_level(loss: str, batch: int) -> float:
+    """The mean loss of a network that tells nothing apart, in nats: where a run gets stuck.
+
+    ``"simclr_cs229"`` and ``"info_nce"``: ln batch. ``"nt_xent"``: ln(2 batch − 1). These are also
+    the values of fully collapsed embeddings. ``batch`` counts pairs of views. Raises ValueError for
+    another loss or an empty batch. Lecture 12.
+    """
+    candidates = {"simclr_cs229": batch, "info_nce": batch, "nt_xent": 2 * batch - 1}
+    if loss not in candidates:
+        raise ValueError(f"no chance level for {loss!r}, expected one of {sorted(candidates)}")
+    if batch < 1:
+        raise ValueError(f"batch is {batch}, expected at least one pair of views")
+    return math.log(candidates[loss])
+
+
+def _check_pair(first: Any, second: Any, loss: str) -> int:
+    """The batch size; ValueError unless both are (batch, width)."""
+    if len(first.shape) != 2 or tuple(first.shape) != tuple(second.shape):
+        raise ValueError(
+            f"{loss}: the two views have shapes {tuple(first.shape)} and {tuple(second.shape)}, "
+            "expected (batch, width) twice: row i of both must show the same thing"
+        )
+    return first.shape[0]

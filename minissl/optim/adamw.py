@@ -1,0 +1,69 @@
+"""AdamW: steps of one size for every parameter, whatever the size of its gradients."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from minissl.autograd.fused.adamw import adamw_update
+from minissl.nn.module import Parameter
+from minissl.optim.optimizer import Optimizer, require_number
+
+
+def is_matrix(name: str, parameter: Parameter) -> bool:
+    """The usual choice of what decays: weights and embeddings, not biases and scales."""
+    return parameter.ndim >= 2
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay; the formula is in ``adamw_update``.
+
+    ``betas``: how slowly the averages of the gradient and of its square forget. ``eps`` keeps the
+    division finite. ``decay(name, parameter)`` says which parameters ``weight_decay`` shrinks; by
+    default those with two axes or more. Raises ValueError for numbers out of range.
+
+    Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization. Lecture 01.
+    """
+
+    slots = ("first_moment", "second_moment")
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, Parameter]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        decay: Callable[[str, Parameter], bool] = is_matrix,
+    ):
+        super().__init__(named_parameters, lr)
+        beta1, beta2 = betas
+        self.betas = (
+            require_number("betas[0]", beta1, high=1, below=True),
+            require_number("betas[1]", beta2, high=1, below=True),
+        )
+        self.eps = require_number("eps", eps)
+        self.weight_decay = require_number("weight_decay", weight_decay)
+        self.decayed = {n for n, parameter in self.parameters.items() if decay(n, parameter)}
+
+    def update(self, name: str, parameter: Parameter, lr: float) -> None:
+        """One step for one parameter, in place."""
+        adamw_update(
+            parameter.array,
+            parameter.grad,
+            self.state["first_moment"][name],
+            self.state["second_moment"][name],
+            step=self.steps[name],
+            lr=lr,
+            betas=self.betas,
+            eps=self.eps,
+            weight_decay=self.weight_decay if name in self.decayed else 0.0,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What this optimizer was told, in JSON types."""
+        return {
+            **super().settings(),
+            "betas": list(self.betas),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+            "not_decayed": sorted(self.parameters.keys() - self.decayed),
+        }

@@ -1,0 +1,163 @@
+"""From texts to a GPT in a run folder, and back from the folder: what every command shares.
+
+The folder holds what ``fit`` writes, ``tokenizer.json``, and ``corpus.json``, the manifest of the
+texts. Lecture 10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minissl.optim import AdamW, warmup_cosine
+from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, pack
+from minissl.text import Tokenizer, load_tokenizer, save_tokenizer
+from minissl.text.corpora import describe_difference, make_manifest
+from minissl.text.documents import Document, split_documents
+from minissl.training import History, find_checkpoint, fit
+from minissl.training.durable import replace_durably
+
+SEPARATOR = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class GPTSettings:
+    """What is trained and for how long. The defaults take about a minute on two cores."""
+
+    vocab_size: int = 2048
+    num_layers: int = 4
+    width: int = 128
+    num_heads: int = 4
+    context_length: int = 128
+    dropout: float = 0.0
+    batch_size: int = 8
+    steps: int = 1000
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.1
+    evaluations: int = 8
+
+
+class GPTData(NamedTuple):
+    """Texts made ready: streams of tokens, and the texts themselves for other baselines."""
+
+    tokenizer: Tokenizer
+    stream: np.ndarray  # (time,) training tokens, documents between separators
+    held_out_stream: np.ndarray
+    text: bytes
+    held_out_text: bytes
+
+
+class OpenedGPT(NamedTuple):
+    """A pretrained GPT, with what turns text into its tokens and ends a document."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    separator: int
+
+
+def prepare_gpt(
+    documents: Sequence[Document], folder: Path, settings: GPTSettings, *, progress: bool = True
+) -> GPTData:
+    """Split the documents, train a tokenizer on the training part, and encode both parts.
+
+    Writes ``tokenizer.json`` and ``corpus.json``. Raises ValueError when the folder was begun with
+    other texts, or when the texts are too short for one window.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _pin_corpus(documents, folder / "corpus.json")
+    train, held_out = split_documents(documents)
+    texts = [document.text for document in train]
+    special = [SEPARATOR]
+    tokenizer = Tokenizer.train(
+        texts, settings.vocab_size, special_tokens=special, progress=progress
+    )
+    save_tokenizer(tokenizer, folder / "tokenizer.json")
+    streams = [
+        pack((tokenizer.encode(d.text, allow_special="none") for d in part), _separator(tokenizer))
+        for part in (train, held_out)
+    ]
+    joined = ("\n".join(d.text for d in part).encode() for part in (train, held_out))
+    return GPTData(tokenizer, *streams, *joined)
+
+
+def pretrain_gpt(
+    data: GPTData, folder: Path, settings: GPTSettings, *, seed: int = 0, progress: bool = True
+) -> tuple[GPT, History]:
+    """Pretrain in the folder, or continue what was begun there with the same settings."""
+    config = GPTConfig(
+        vocab_size=data.tokenizer.vocab_size,
+        context_length=settings.context_length,
+        num_layers=settings.num_layers,
+        width=settings.width,
+        num_heads=settings.num_heads,
+        dropout=settings.dropout,
+    )
+    model = GPT(config, generator=np.random.default_rng(seed))
+    method = LanguageModeling(
+        model,
+        data.stream,
+        batch_size=settings.batch_size,
+        separator=_separator(data.tokenizer),
+        held_out=data.held_out_stream,
+        held_out_bytes=len(data.held_out_text),
+    )
+    history = fit(
+        method,
+        AdamW(model.named_parameters(), betas=(0.9, 0.95), weight_decay=settings.weight_decay),
+        steps=settings.steps,
+        schedule=lambda step: warmup_cosine(
+            step,
+            peak=settings.learning_rate,
+            warmup_steps=settings.steps // 20,
+            total_steps=settings.steps,
+            final=settings.learning_rate / 20,
+        ),
+        clip=1.0,
+        seed=seed,
+        evaluate_every=max(1, settings.steps // settings.evaluations),
+        run=folder,
+        config={"method": "gpt", "batch_size": settings.batch_size, "model": asdict(config)},
+        progress=progress,
+    )
+    return model, history
+
+
+def open_gpt(folder: str | Path) -> OpenedGPT:
+    """The model of the newest good checkpoint of a run, ready to use, and its tokenizer.
+
+    Raises CheckpointError when there is no checkpoint, ValueError for a run of another method.
+    """
+    folder = Path(folder)
+    checkpoint = find_checkpoint(folder)
+    if checkpoint.config.get("method") != "gpt":
+        raise ValueError(
+            f"{folder} holds a run of {checkpoint.config.get('method', 'an unnamed method')!r}, "
+            "not of 'gpt': give a folder made by `minissl pretrain gpt`"
+        )
+    config = GPTConfig(**checkpoint.config["model"])
+    model = GPT(config, generator=np.random.default_rng(0))
+    model.load_state_dict(checkpoint.weights)
+    model.eval()
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    return OpenedGPT(model, tokenizer, _separator(tokenizer))
+
+
+def _separator(tokenizer: Tokenizer) -> int:
+    return tokenizer.special_tokens[SEPARATOR]
+
+
+def _pin_corpus(documents: Sequence[Document], path: Path) -> None:
+    """Write the manifest in a new run; in an old one, require the same texts."""
+    manifest = make_manifest(documents)
+    if path.exists():
+        difference = describe_difference(json.loads(path.read_bytes()), manifest)
+        if difference:
+            raise ValueError(
+                f"{path.parent} was begun with other texts: {difference}. Use a new run folder"
+            )
+    replace_durably(path, json.dumps(manifest, indent=1).encode())

@@ -1,0 +1,28 @@
+"""Text: the byte-level BPE tokenizer, what it reads and writes, and a coloured view of its tokens.
+
+Strings and integers only: nothing here knows of tensors. Lecture 03.
+"""
+
+from minissl.text.formats import (
+    load_gpt2,
+    load_tiktoken,
+    load_tokenizer,
+    save_huggingface,
+    save_tokenizer,
+)
+from minissl.text.patterns import CL100K, GPT2, Pattern
+from minissl.text.show import show_tokens
+from minissl.text.tokenizer import Tokenizer
+
+__all__ = [
+    "CL100K",
+    "GPT2",
+    "Pattern",
+    "Tokenizer",
+    "load_gpt2",
+    "load_tiktoken",
+    "load_tokenizer",
+    "save_huggingface",
+    "save_tokenizer",
+    "show_tokens",
+]

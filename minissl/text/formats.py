@@ -1,0 +1,274 @@
+"""Tokenizers in files: our own JSON, GPT-2's pair of files, tiktoken's ranks, Hugging Face's JSON.
+
+A file that is cut short, damaged, or does not belong to its partner raises a ``ValueError`` that
+names the file, what was found in it and what to do. Files are written to a temporary neighbour and
+moved into place, so that a reader sees the old file or the new one, never a part. Lecture 03.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from minissl.text.patterns import GPT2, Pattern
+from minissl.text.tokenizer import Tokenizer
+
+StrPath = str | os.PathLike[str]
+SpecialTokens = Mapping[str, int] | Iterable[str]
+
+_FORMAT = "minissl-tokenizer"
+_VERSION = 1
+
+
+def _printable_bytes() -> dict[int, str]:
+    """GPT-2's way to write bytes as visible characters: itself, or the next free one from U+0100.
+
+    Example: ``b" the"`` is written "Ġthe".
+    """
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    # GPT-2 gives the visible bytes the first ids, so this order is kept.
+    return {byte: chr(byte) for byte in visible} | {
+        byte: chr(0x100 + offset) for offset, byte in enumerate(hidden)
+    }
+
+
+_TO_PRINTABLE = _printable_bytes()
+_FROM_PRINTABLE = {character: byte for byte, character in _TO_PRINTABLE.items()}
+
+
+def to_printable(token: bytes) -> str:
+    """The token in GPT-2's visible alphabet."""
+    return "".join(map(_TO_PRINTABLE.__getitem__, token))
+
+
+def from_printable(text: str) -> bytes:
+    """The bytes of a token written in that alphabet; ``ValueError`` for any other character."""
+    try:
+        return bytes(map(_FROM_PRINTABLE.__getitem__, text))
+    except KeyError as error:
+        raise ValueError(f"{text!r} has {error.args[0]!r}, which stands for no byte") from None
+
+
+# ---- our own files -------------------------------------------------------------------------------
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: StrPath) -> None:
+    """Write everything that makes the tokenizer what it is; ``load_tokenizer`` brings it back."""
+    state = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "pattern": {
+            "expression": tokenizer.pattern.expression,
+            "chunk_expression": tokenizer.pattern.chunk_expression,
+        },
+        "special_tokens": tokenizer.special_tokens,
+        "num_ranks": len(tokenizer.ranks),
+        "ranks": {to_printable(token): rank for token, rank in tokenizer.ranks.items()},
+    }
+    _write_json(state, path)
+
+
+def load_tokenizer(path: StrPath) -> Tokenizer:
+    """The tokenizer written by ``save_tokenizer``. Raises ``ValueError`` for any other file."""
+    state = _read_json(path)
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ValueError(
+            f'{path}: no tokenizer of minissl (no "format": "{_FORMAT}"): '
+            "load_gpt2 and load_tiktoken read other formats"
+        )
+    if state.get("version") != _VERSION:
+        raise ValueError(
+            f"{path}: version {state.get('version')!r} of the format, this minissl reads "
+            f"version {_VERSION}: use the minissl that wrote it, or train and save again"
+        )
+    with _named(path):
+        if len(state["ranks"]) != state["num_ranks"]:
+            raise ValueError(f"{len(state['ranks'])} ranks, {state['num_ranks']} announced")
+        return Tokenizer(
+            {from_printable(token): rank for token, rank in state["ranks"].items()},
+            pattern=Pattern(**state["pattern"]),
+            special_tokens=dict(state["special_tokens"]),
+        )
+
+
+# ---- published files -----------------------------------------------------------------------------
+
+
+def load_gpt2(
+    vocab_bpe: StrPath,
+    encoder_json: StrPath,
+    *,
+    pattern: str | Pattern = GPT2,
+    special_tokens: Collection[str] = ("<|endoftext|>",),
+) -> Tokenizer:
+    """GPT-2's tokenizer, from its list of merges and its table of ids.
+
+    ``special_tokens`` names the entries of the table that no merge makes. Raises ``ValueError``
+    when a file is damaged or the two do not belong together.
+    """
+    ids = _read_json(encoder_json)
+    if not isinstance(ids, dict):
+        raise ValueError(f"{encoder_json}: expected a JSON object of token: id")
+    singles = [to_printable(bytes([byte])) for byte in range(256)]
+    made = [left + right for left, right in _read_merges(vocab_bpe)]
+    if ids.keys() != {*singles, *made, *special_tokens}:
+        odd = sorted(ids.keys() ^ {*singles, *made, *special_tokens})
+        raise ValueError(
+            f"{encoder_json} and {vocab_bpe} disagree on {len(odd)} token(s), such as {odd[0]!r}: "
+            "they belong to different tokenizers, one is incomplete, or special_tokens "
+            f"(here {[*special_tokens]}) should name others"
+        )
+    order = [ids[token] for token in made]
+    if order != sorted(order):
+        raise ValueError(
+            f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
+            "the two belong to different tokenizers"
+        )
+    with _named(encoder_json):
+        return Tokenizer(
+            {from_printable(token): ids[token] for token in chain(singles, made)},
+            pattern=pattern,
+            special_tokens={token: ids[token] for token in special_tokens},
+        )
+
+
+def load_tiktoken(
+    path: StrPath,
+    *,
+    pattern: str | Pattern,
+    special_tokens: SpecialTokens = (),
+    num_tokens: int | None = None,
+) -> Tokenizer:
+    """A tokenizer from a ``.tiktoken`` file: lines of a token in base64 and its rank.
+
+    The file holds neither pattern nor special tokens, so both are given here: ``"gpt2"`` with
+    r50k_base, ``"cl100k"`` with cl100k_base. ``num_tokens``, when given, is how many lines the
+    file must have: one cut short between two lines cannot be told otherwise.
+
+    Raises ``ValueError`` for a line that is not of this kind or repeats a token or rank.
+    """
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(_read_bytes(path).splitlines(), start=1):
+        try:
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not a token in base64 and its rank "
+                f"({error}): download the file again"
+            ) from error
+        if len(ranks) != number:
+            raise ValueError(f"{path}, line {number}: {line[:60]!r} repeats an earlier token")
+    if num_tokens is not None and len(ranks) != num_tokens:
+        raise ValueError(f"{path}: {len(ranks)} tokens, expected {num_tokens}: it is incomplete")
+    with _named(path):
+        return Tokenizer(ranks, pattern=pattern, special_tokens=special_tokens)
+
+
+def save_huggingface(tokenizer: Tokenizer, path: StrPath) -> None:
+    """Write ``tokenizer.json`` for Hugging Face's ``tokenizers.Tokenizer.from_file``.
+
+    It gives the ids of ``encode(text, allow_special="all")``: that library has no other rule for
+    special tokens in a text. Raises ``ValueError`` when the vocabulary is not one of merges.
+    """
+    vocabulary = {to_printable(token): rank for token, rank in tokenizer.ranks.items()}
+    split = {"Regex": tokenizer.pattern.expression}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+    state = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": token_id, "content": name, "single_word": False, "lstrip": False}
+            | {"rstrip": False, "normalized": False, "special": True}
+            for name, token_id in sorted(tokenizer.special_tokens.items(), key=itemgetter(1))
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": split, "behavior": "Isolated", "invert": False},
+                byte_level | {"use_regex": False},
+            ],
+        },
+        "post_processor": None,
+        "decoder": byte_level | {"use_regex": False},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": vocabulary | tokenizer.special_tokens,
+            "merges": [" ".join(map(to_printable, pair)) for pair in tokenizer.merges()],
+        },
+    }
+    _write_json(state, path)
+
+
+# ---- reading and writing -------------------------------------------------------------------------
+
+
+def _read_merges(path: StrPath) -> list[tuple[str, str]]:
+    """The merges of a ``vocab.bpe`` or ``merges.txt``, in its printable alphabet."""
+    with _named(path):
+        lines = _read_bytes(path).decode("utf-8").split("\n")
+    merges = []
+    for number, line in enumerate(lines, start=1):
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        pair = line.rstrip("\r").split(" ")
+        if len(pair) != 2 or not all(pair):
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not two tokens with a space between "
+                "them: the file is damaged or cut short, download it again"
+            )
+        merges.append((pair[0], pair[1]))
+    return merges
+
+
+def _read_bytes(path: StrPath) -> bytes:
+    return Path(path).read_bytes()
+
+
+def _read_json(path: StrPath) -> Any:
+    try:
+        return json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: not JSON ({error}): damaged or cut short, get it again"
+        ) from error
+
+
+def _write_json(state: Any, path: StrPath) -> None:
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(state, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: StrPath) -> Iterator[None]:
+    """Put the file's name before whatever error its content raises."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not usable as a tokenizer ({type(error).__name__}: {error}); "
+            "copy, download or save it again"
+        ) from error

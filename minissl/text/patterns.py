@@ -1,0 +1,146 @@
+r"""How raw text is cut into pieces before any merge: GPT-2's rule, cl100k's rule, or your own.
+
+BPE merges never cross the border of a *piece*, so that "dog", "dog!" and "dog?" share the token
+"dog" (Radford et al. 2019, section 2.2). A piece is a word with the space before it, a number, a
+run of symbols, or white space. Lecture 03.
+
+A *chunk* is a whole number of pieces that always split the same way, whatever text stands around
+them: "The dog's bone" has the chunks "The", " dog's", " bone" and the pieces "The", " dog", "'s",
+" bone". Finding chunks takes a third of the time of finding pieces, and the same chunks come
+again and again: they are what the tokenizer remembers, and where a stream may safely be cut.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import regex
+
+# Unicode's White_Space, written out: Python's own \s also matches U+001C to U+001F.
+_HORIZONTAL = "\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = _HORIZONTAL + "\r\n"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    r"""A rule that cuts text into pieces.
+
+    ``expression`` is a regular expression of the package ``regex`` (with ``\p{L}`` for letters);
+    its matches, one after the other, are the pieces. ``chunk_expression``, of the standard
+    library's ``re``, finds chunks; without one (None) the whole text is one chunk, which costs
+    speed and makes a stream wait for its end, but never changes a result.
+
+    Raises ``ValueError`` when an expression cannot be compiled or has capturing groups.
+
+    Example: ``Pattern(r"\S+|\s+").split("to be") == ["to", " ", "be"]``.
+    """
+
+    expression: str
+    chunk_expression: str | None = None
+
+    def __post_init__(self) -> None:
+        for compile_, expression in ((regex.compile, self.expression), (re.compile, self._chunk)):
+            try:
+                groups = compile_(expression).groups
+            except (regex.error, re.error) as error:
+                raise ValueError(f"not a regular expression: {expression!r} ({error})") from error
+            if groups:
+                raise ValueError(
+                    f"the pattern {expression!r} has {groups} capturing group(s): "
+                    "write (?:...) instead of (...)"
+                )
+
+    @property
+    def _chunk(self) -> str:
+        return self.chunk_expression if self.chunk_expression is not None else r"(?s:.+)"
+
+    @cached_property
+    def chunks(self) -> Callable[[str], list[str]]:
+        """``chunks(text)``: the chunks, in order; all but the last are final if text follows."""
+        return re.compile(self._chunk).findall
+
+    @cached_property
+    def _pieces(self) -> Callable[[str], list[str]]:
+        return regex.compile(self.expression).findall
+
+    def split(self, text: str) -> list[str]:
+        """The pieces of a text, in order: together they are the text again.
+
+        Raises ``ValueError`` when the expression leaves characters of the text out.
+        """
+        pieces = self._pieces(text)
+        if sum(map(len, pieces)) != len(text):
+            raise ValueError(
+                f"the pattern {self.expression!r} does not match every character of "
+                f"{text[:40]!r}: add alternatives for the rest, for example |\\s+|."
+            )
+        return pieces
+
+
+GPT2 = Pattern(
+    # contraction | word | number | symbols | white space but for one before a word | white space
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    # No piece goes on from a visible character into white space.
+    rf"[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+",
+)
+
+CL100K = Pattern(
+    # As above, but: any one symbol may lead a word, numbers have at most three digits, line ends
+    # belong to the symbols or the space before them. (?![\s\S]) is the end in every dialect.
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s+",
+    # White space after a visible character: its part up to the last line end stays with that
+    # character, the rest goes to the next one; at the end of the text all of it stays.
+    rf"[{_HORIZONTAL}]*[^{_SPACE}]+(?:[{_SPACE}]+\Z|[{_SPACE}]*[\r\n])?"
+    rf"|[{_SPACE}]+\Z|[{_SPACE}]*[\r\n]",
+)
+
+PATTERNS = {"gpt2": GPT2, "cl100k": CL100K}
+
+
+def get_pattern(pattern: "str | Pattern") -> Pattern:
+    """The pattern of that name ("gpt2", "cl100k"), a new one from an expression, or itself."""
+    if isinstance(pattern, Pattern):
+        return pattern
+    return PATTERNS.get(pattern) or Pattern(pattern)
+
+
+def count_pieces(
+    texts: str | Iterable[str], pattern: Pattern = GPT2, special_tokens: Collection[str] = ()
+) -> Counter[bytes]:
+    """How often each piece occurs in the texts, special tokens (which are borders) left out."""
+    special = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))))
+    coarse: Counter[str] = Counter()
+    pieces: Counter[bytes] = Counter()
+    for text in [texts] if isinstance(texts, str) else texts:
+        text = without_surrogates(text)
+        for part in special.split(text) if special_tokens else [text]:
+            if pattern.chunk_expression is not None:
+                coarse.update(pattern.chunks(part))
+            else:
+                pieces.update(piece.encode() for piece in pattern.split(part))
+    for chunk, count in coarse.items():
+        for piece in pattern.split(chunk):
+            pieces[piece.encode()] += count
+    return pieces
+
+
+def without_surrogates(text: str) -> str:
+    """The text with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def join_surrogates(texts: Iterable[str]) -> Iterator[str]:
+    """The same stream, but no high surrogate ends a text while its partner may begin the next."""
+    held = ""
+    for text in texts:
+        text = held + text
+        held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        yield text[: len(text) - len(held)]
+    yield held

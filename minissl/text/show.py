@@ -1,0 +1,84 @@
+"""See how a text is split: every token in its own colour, in a terminal or a notebook.
+
+Lecture 03. Colours repeat after six tokens; they only tell neighbours apart.
+"""
+
+import html
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minissl.text.tokenizer import Tokenizer
+
+# Six light backgrounds that black text is readable on, told apart by the colour-blind too.
+_COLOURS = ("#cfe8ff", "#ffe3b3", "#d5f0d0", "#ffd6e0", "#e2dcff", "#f4f1b0")
+_SIGNS = {" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"}
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """Token ids with the bytes each stands for: print it, or let a notebook display it.
+
+    In a notebook the id and the bytes of a token appear when the pointer rests on it. A printed
+    view has colours when it goes to a terminal and the environment variable NO_COLOR is not set
+    (or empty), else a bar between tokens; ``terminal(color=...)`` decides otherwise.
+    """
+
+    ids: tuple[int, ...]
+    tokens: tuple[bytes, ...]
+
+    def __str__(self) -> str:
+        return self.terminal(color=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+
+    def terminal(self, *, color: bool) -> str:
+        """The tokens with ANSI background colours, or with "|" between them."""
+        if not color:
+            return "|".join(_visible(token).replace("⏎", "⏎\n") for token in self.tokens)
+        return "".join(
+            f"\x1b[30;48;2;{';'.join(str(byte) for byte in _rgb(index))}m{_visible(token)}\x1b[0m"
+            + "\n" * token.count(b"\n")
+            for index, token in enumerate(self.tokens)
+        )
+
+    def _repr_html_(self) -> str:
+        spans = [
+            f'<span title="id {token_id}: {token.hex(" ")}" style="background:'
+            f'{_COLOURS[index % len(_COLOURS)]}">{html.escape(_visible(token))}</span>'
+            + "<br>"
+            * token.count(b"\n")
+            for index, (token_id, token) in enumerate(zip(self.ids, self.tokens))
+        ]
+        return (
+            '<div style="font-family:monospace;color:#000;background:#fff;line-height:1.7;'
+            f'white-space:pre-wrap;overflow-wrap:anywhere">{"".join(spans)}'
+            f'<div style="color:#666">{len(self.ids)} tokens, '
+            f"{sum(map(len, self.tokens))} bytes</div></div>"
+        )
+
+
+def show_tokens(tokenizer: Tokenizer, text: str | bytes | Iterable[int]) -> TokenView:
+    """The view of a text (special tokens taken as such) or of token ids.
+
+    Example: ``print(show_tokens(tokenizer, "Hello world"))`` prints ``Hello|·world``.
+    """
+    if isinstance(text, str | bytes):
+        ids = tokenizer.encode(text, allow_special="all")
+    else:
+        ids = list(text)
+    return TokenView(tuple(ids), tuple(map(tokenizer.token_bytes, ids)))
+
+
+def _visible(token: bytes) -> str:
+    """Printable text for any bytes: signs for white space, \\x.. for what is not a character."""
+    text = token.decode("utf-8", "backslashreplace")
+    return "".join(
+        character
+        if character.isprintable() and character != " "
+        else _SIGNS.get(character) or character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def _rgb(index: int) -> bytes:
+    return bytes.fromhex(_COLOURS[index % len(_COLOURS)][1:])

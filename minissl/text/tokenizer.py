@@ -1,0 +1,348 @@
+"""The byte-level BPE tokenizer: text to token ids and back, without loss.
+
+Text is cut at special tokens, then into pieces (``patterns``), then each piece, as UTF-8 bytes,
+into tokens (``bpe``). The same ids as tiktoken for the same ranks, pattern and special tokens.
+Lecture 03; Sennrich, Haddow and Birch (2016); Radford et al. (2019).
+
+What happens at the edges:
+
+- bytes that are not UTF-8 encode as they are (each is a symbol to the pattern) and decode back;
+- a lone surrogate in a string is no character and becomes U+FFFD; a surrogate pair is joined;
+- ids that end inside a character decode to U+FFFD, or as ``errors`` says for ``bytes.decode``;
+- a special token in a text raises unless the caller says what it is to mean.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain, islice
+from typing import Self
+
+from minissl.text.bpe import Pair, learn_merges, segment
+from minissl.text.patterns import (
+    GPT2,
+    Pattern,
+    count_pieces,
+    get_pattern,
+    join_surrogates,
+    without_surrogates,
+)
+
+_REMEMBERED_LENGTH = 64  # characters; longer stretches of text hardly come again
+_BLOCK = 1 << 20  # characters read from a file at once
+
+
+class Tokenizer:
+    """Byte-level BPE with a fixed vocabulary.
+
+    ``ranks`` maps the bytes of every token to its id; among tokens that could be made, the one
+    with the smaller id is made first. All 256 single bytes must be there. ``special_tokens`` maps
+    strings to further ids, or lists strings that get the ids after the last; they are never split
+    and never the result of a merge. ``pattern`` is a ``Pattern``, the name of one, or an expression
+    of the package ``regex``. ``remember`` bounds how many pieces of text are kept with their ids.
+
+    Raises ``ValueError`` for a missing byte, an id that is negative or used twice, or a special
+    token that is empty or not valid Unicode.
+    """
+
+    def __init__(
+        self,
+        ranks: Mapping[bytes, int],
+        *,
+        pattern: str | Pattern = GPT2,
+        special_tokens: Mapping[str, int] | Iterable[str] = (),
+        remember: int = 1 << 18,
+    ) -> None:
+        self.ranks = dict(ranks)
+        self.pattern = get_pattern(pattern)
+        self.special_tokens = _number_special_tokens(special_tokens, self.ranks)
+        self._bytes = _token_bytes(self.ranks, self.special_tokens)
+        self._special_expression = re.compile(
+            "|".join(map(re.escape, sorted(self.special_tokens, key=len, reverse=True)))
+        )
+        self._piece_ids = _Memory(self._encode_piece, remember)
+        self._chunk_ids = _Memory(self._encode_chunk, remember)
+
+    @classmethod
+    def from_merges(
+        cls,
+        merges: Iterable[Pair],
+        *,
+        pattern: str | Pattern = GPT2,
+        special_tokens: Mapping[str, int] | Iterable[str] = (),
+    ) -> Self:
+        """The tokenizer whose ids are the 256 bytes, then the merges in order.
+
+        Raises ``ValueError`` when a merge joins something that is not yet a token.
+        """
+        ranks = {bytes([byte]): byte for byte in range(256)}
+        for left, right in merges:
+            if left not in ranks or right not in ranks or left + right in ranks:
+                raise ValueError(
+                    f"merge number {len(ranks) - 256} joins {left!r} and {right!r}: both must be "
+                    "tokens already and the result must be new; are the merges in order?"
+                )
+            ranks[left + right] = len(ranks)
+        return cls(ranks, pattern=pattern, special_tokens=special_tokens)
+
+    @classmethod
+    def train(
+        cls,
+        texts: str | Iterable[str],
+        vocab_size: int,
+        *,
+        pattern: str | Pattern = GPT2,
+        special_tokens: Iterable[str] = (),
+        progress: bool = False,
+    ) -> Self:
+        """Learn a vocabulary of ``vocab_size`` ids: 256 bytes, the merges, the special tokens.
+
+        ``texts`` is one text or several (nothing is learned across their borders); a special token
+        in a text is such a border too. When every piece is one token before ``vocab_size`` is
+        reached, the vocabulary stays smaller. Ties: see ``bpe``.
+
+        Raises ``ValueError`` when ``vocab_size`` leaves no room for the bytes and special tokens.
+        """
+        pattern = get_pattern(pattern)
+        special_tokens = list(special_tokens)
+        num_merges = vocab_size - 256 - len(special_tokens)
+        if num_merges < 0:
+            raise ValueError(
+                f"vocab_size={vocab_size} is too small: 256 bytes and {len(special_tokens)} "
+                f"special token(s) need at least {256 + len(special_tokens)}"
+            )
+        counts = count_pieces(texts, pattern, special_tokens)
+        merges: Iterable[Pair] = islice(learn_merges(counts), num_merges)
+        if progress:
+            from tqdm import tqdm
+
+            merges = tqdm(merges, total=num_merges, desc="merges", unit="")
+        return cls.from_merges(merges, pattern=pattern, special_tokens=special_tokens)
+
+    @property
+    def vocab_size(self) -> int:
+        """The largest id plus one: the rows an embedding needs (some ids may be unused)."""
+        return max(self._bytes) + 1
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab_size={self.vocab_size}, special_tokens={self.special_tokens})"
+
+    # ---- encode ----------------------------------------------------------------------------------
+
+    def encode(
+        self, text: str | bytes, *, allow_special: str | Collection[str] = "raise"
+    ) -> list[int]:
+        """The ids of a text, or of bytes taken as UTF-8.
+
+        ``allow_special`` says what a special token inside the text means. A text from outside
+        that spells ``<|endoftext|>`` must not end a document unasked, so the caller decides:
+        ``"raise"`` (a ``ValueError`` names it), ``"none"`` (ordinary text), ``"all"`` (its id), or
+        the collection of those that become their id, the others raising.
+        """
+        allowed = self._allowed_special(allow_special)
+        if isinstance(text, bytes):
+            return self._encode(text.decode("utf-8", "surrogateescape"), allowed)
+        return self._encode(without_surrogates(text), allowed)
+
+    def encode_stream(
+        self, texts: Iterable[str], *, allow_special: str | Collection[str] = "raise"
+    ) -> Iterator[int]:
+        """Yield the ids of ``"".join(texts)``, exactly, without holding the whole of it.
+
+        What is held is the last chunk of the pattern (all the text, for one without chunks).
+        """
+        allowed = self._allowed_special(allow_special)
+        return self._stream(map(without_surrogates, join_surrogates(texts)), allowed)
+
+    def encode_file(
+        self, path: str | os.PathLike[str], *, allow_special: str | Collection[str] = "raise"
+    ) -> Iterator[int]:
+        """Yield the ids of a file's bytes, reading it in blocks; line ends stay as they are.
+
+        Example: ``np.fromiter(tokenizer.encode_file("large.txt"), dtype=np.uint16)``.
+        """
+        allowed = self._allowed_special(allow_special)
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield from self._stream(iter(partial(file.read, _BLOCK), ""), allowed)
+
+    def _encode(self, text: str, allowed: Collection[str] | None) -> list[int]:
+        ids: list[int] = []
+        start = 0
+        for match in self._find_special(text, allowed):
+            ids.extend(self._encode_ordinary(text[start : match.start()]))
+            ids.append(self._special_id(match, allowed))
+            start = match.end()
+        ids.extend(self._encode_ordinary(text[start:]))
+        return ids
+
+    def _stream(self, texts: Iterable[str], allowed: Collection[str] | None) -> Iterator[int]:
+        longest = max(map(len, self.special_tokens), default=1) if allowed is not None else 1
+        waiting: list[str] = []
+        size = enough = 0
+        for text in texts:
+            waiting.append(text)
+            size += len(text)
+            if size < enough:
+                continue
+            buffer = "".join(waiting)
+            start, end = 0, max(0, size - longest + 1)  # a special token may begin after the end
+            for match in self._find_special(buffer, allowed):
+                if match.start() >= end:
+                    break
+                yield from self._encode_ordinary(buffer[start : match.start()])
+                yield self._special_id(match, allowed)
+                start = match.end()
+            chunks = self.pattern.chunks(buffer[start:end])[:-1]
+            yield from chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
+            waiting = [buffer[start + sum(map(len, chunks)) :]]
+            size = len(waiting[0])
+            enough = 2 * size  # so that a chunk without end is not scanned at every block
+        yield from self._encode("".join(waiting), allowed)
+
+    def _encode_ordinary(self, text: str) -> Iterator[int]:
+        return chain.from_iterable(map(self._chunk_ids.__getitem__, self.pattern.chunks(text)))
+
+    def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
+        pieces = self.pattern.split(chunk)
+        return tuple(chain.from_iterable(map(self._piece_ids.__getitem__, pieces)))
+
+    def _encode_piece(self, piece: str) -> tuple[int, ...]:
+        word = piece.encode("utf-8", "surrogateescape")
+        if word in self.ranks:
+            return (self.ranks[word],)
+        return tuple([self.ranks[token] for token in segment(word, self.ranks)])
+
+    # ---- special tokens --------------------------------------------------------------------------
+
+    def _allowed_special(self, allow_special: str | Collection[str]) -> Collection[str] | None:
+        """The special tokens that may become their id; None when none is to be looked for."""
+        if not isinstance(allow_special, str):
+            if unknown := set(allow_special) - self.special_tokens.keys():
+                raise ValueError(
+                    f"allow_special has {sorted(unknown)}, which this tokenizer does not know: "
+                    f"its special tokens are {sorted(self.special_tokens)}"
+                )
+            return frozenset(allow_special)
+        if allow_special not in ("raise", "none", "all"):
+            raise ValueError(
+                f'allow_special={allow_special!r}: expected "raise", "none", "all" '
+                "or a collection of special tokens"
+            )
+        choices = {"raise": (), "none": None, "all": self.special_tokens}
+        return choices[allow_special]
+
+    def _find_special(self, text: str, allowed: Collection[str] | None) -> Iterable[re.Match[str]]:
+        if allowed is None or not self.special_tokens:
+            return ()
+        return self._special_expression.finditer(text)
+
+    def _special_id(self, match: re.Match[str], allowed: Collection[str] | None) -> int:
+        token = match.group()
+        if allowed is not None and token not in allowed:
+            around = match.string[max(0, match.start() - 20) : match.end() + 20]
+            raise ValueError(
+                f"the text contains the special token {token!r}, in {around!r}: pass "
+                f'allow_special="none" to encode it as ordinary text, or "all" (or a collection '
+                f"with it) to let it become id {self.special_tokens[token]}"
+            )
+        return self.special_tokens[token]
+
+    # ---- decode ----------------------------------------------------------------------------------
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes one id stands for. Raises ``ValueError`` when it is not in the vocabulary."""
+        return self.decode_bytes([token_id])
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of a list or one-dimensional array of ids.
+
+        Raises ``ValueError`` for an id that is not in the vocabulary.
+        """
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        try:
+            return b"".join(map(self._bytes.__getitem__, ids))
+        except KeyError as error:
+            raise ValueError(
+                f"{error.args[0]!r} is no id of this vocabulary: its {len(self._bytes)} ids lie "
+                f"between {min(self._bytes)} and {self.vocab_size - 1}"
+            ) from None
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        """The text of the ids; ``errors`` as for ``bytes.decode``, where they are not UTF-8."""
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+    # ---- the vocabulary --------------------------------------------------------------------------
+
+    def merges(self) -> list[Pair]:
+        """The two tokens each longer token is made of, in order of rank.
+
+        Raises ``ValueError`` when a token cannot be made of two earlier ones.
+        """
+        earlier = dict(self.ranks)
+        merges: list[Pair] = []
+        longer = [token for token in self.ranks if len(token) > 1]
+        for token in sorted(longer, key=self.ranks.__getitem__, reverse=True):
+            del earlier[token]
+            parts = segment(token, earlier)
+            if len(parts) != 2:
+                raise ValueError(
+                    f"token {self.ranks[token]} ({token!r}) is not a merge of two tokens with "
+                    f"smaller ids (those give {parts}): this vocabulary is not one of merges"
+                )
+            merges.append((parts[0], parts[1]))
+        return merges[::-1]
+
+
+class _Memory(dict[str, tuple[int, ...]]):
+    """A dictionary that computes what it lacks, keeps short keys, and starts anew when full."""
+
+    def __init__(self, compute: Callable[[str], tuple[int, ...]], capacity: int) -> None:
+        super().__init__()
+        self._compute = compute
+        self._capacity = capacity
+
+    def __missing__(self, text: str) -> tuple[int, ...]:
+        ids = self._compute(text)
+        if len(text) <= _REMEMBERED_LENGTH:
+            if len(self) >= self._capacity:
+                self.clear()
+            self[text] = ids
+        return ids
+
+
+def _number_special_tokens(
+    special_tokens: Mapping[str, int] | Iterable[str], ranks: Mapping[bytes, int]
+) -> dict[str, int]:
+    if isinstance(special_tokens, str):
+        raise ValueError(
+            f"special_tokens is the string {special_tokens!r}: "
+            "expected a list of strings, or a mapping from strings to ids"
+        )
+    if not isinstance(special_tokens, Mapping):
+        names = list(special_tokens)
+        special_tokens = dict(zip(names, range(max(ranks.values(), default=-1) + 1, 1 << 62)))
+        if len(special_tokens) < len(names):
+            raise ValueError(f"special_tokens names one token twice: {names}")
+    for name in special_tokens:
+        if not name or name != without_surrogates(name):
+            raise ValueError(f"special token {name!r}: expected valid text of at least 1 character")
+    return dict(special_tokens)
+
+
+def _token_bytes(ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> dict[int, bytes]:
+    """The bytes of every id, after checking that the vocabulary is one."""
+    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
+        raise ValueError(
+            f"{len(missing)} of the 256 single bytes are no tokens, {missing[0]:#04x} the first: "
+            "without them some texts have no encoding"
+        )
+    by_id: dict[int, bytes] = {}
+    names = ((name.encode(), token_id) for name, token_id in special_tokens.items())
+    for token, token_id in chain(ranks.items(), names):
+        if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
+            raise ValueError(f"token {token!r} has the id {token_id!r}: expected an integer >= 0")
+        if token_id in by_id:
+            raise ValueError(f"id {token_id} stands for both {by_id[token_id]!r} and {token!r}")
+        by_id[token_id] = token
+    return by_id

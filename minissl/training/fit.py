@@ -1,0 +1,206 @@
+"""``fit``: the one loop that trains everything in this course."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minissl.nn.evaluating import evaluating
+from minissl.optim.clip import clip_grad_norm
+from minissl.optim.optimizer import Optimizer
+from minissl.training.log import History, Record
+from minissl.training.method import Evaluated, Method
+from minissl.training.progress import Progress, postponed_interrupt
+from minissl.training.run import DivergedError, Run, not_finite
+
+Schedule = Callable[[int], float]
+RESERVED = {"step", "loss", "lr", "grad_norm", "seconds"}  # the names of a record that are ours
+
+
+def fit(
+    method: Method,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    schedule: Schedule | None = None,
+    seed: int = 0,
+    accumulate: int = 1,
+    clip: float | None = None,
+    evaluate_every: int | None = None,
+    checkpoint_every: int | None = None,
+    log_every: int = 1,
+    run: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    keep: int = 2,
+    progress: bool = True,
+) -> History:
+    """Train ``method.model`` for ``steps`` updates and return what happened on the way.
+
+    schedule: the learning rate of step 0, 1, ...; None keeps ``optimizer.lr``.
+    seed: of every batch and every dropout mask; the same seed gives the same run.
+    accumulate: batches per update; their mean loss is what one large batch would have.
+    clip: the largest allowed norm of the gradient.
+    evaluate_every: updates between calls of ``method.evaluate()``, which also comes first and last.
+    run: a folder for the log and the checkpoints. If a run with the same settings was stopped
+    there, it is continued bit for bit as if it had never stopped; a finished one is loaded.
+    checkpoint_every: updates between checkpoints (default: a tenth of the run), of which the last
+    ``keep`` stay. config: JSON types that the checkpoints remember, e.g. how to build the model.
+
+    Ctrl-C finishes the step and saves a checkpoint before KeyboardInterrupt is raised.
+    Raises DivergedError when the loss, a gradient or a weight is not finite, ValueError for wrong
+    settings or a run folder with other settings, OSError or CheckpointError when the run folder
+    cannot be written. Lecture 01.
+    """
+    _check(method, optimizer, evaluate_every)
+    _check_counts(
+        steps=steps,
+        accumulate=accumulate,
+        evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        keep=keep,
+    )
+    settings = _settings(method, optimizer, steps, schedule, seed, accumulate, clip, config)
+    checkpoint_every = checkpoint_every or max(1, steps // 10)
+    parameters = list(optimizer.parameters.values())
+    method.model.train()
+
+    with (
+        Run(run, settings, method.model, optimizer, keep) as book,
+        Progress(book.step, steps, progress) as line,
+        postponed_interrupt() as interrupted,
+    ):
+        if not book.resumed:
+            if evaluate_every:
+                book.log({"step": 0, **_evaluate(method)})
+            book.save(0)  # a folder that cannot be written is noticed now, not in an hour
+
+        for step in range(book.step, steps):
+            if schedule is not None:
+                optimizer.lr = schedule(step)
+            optimizer.zero_grad()
+            loss = _backpropagate(method, accumulate, seed, step)
+            norm = clip_grad_norm(parameters, math.inf if clip is None else clip)
+            if not math.isfinite(loss + norm):
+                raise _diverged(step + 1, loss, norm, optimizer, book)
+            optimizer.step()
+
+            done = step + 1
+            last, stop = done == steps, interrupted()
+            record: Record = {"step": done, "loss": loss, "lr": float(optimizer.lr)}
+            record |= {"grad_norm": norm, "seconds": book.seconds()}
+            evaluate = evaluate_every and (last or done % evaluate_every == 0)
+            if evaluate:
+                record |= _evaluate(method)
+            if evaluate or last or done % log_every == 0:
+                book.log(record)
+            line.show(done, loss, optimizer.lr)
+            if last or stop or done % checkpoint_every == 0:
+                book.save(done)
+            if stop and not last:
+                raise KeyboardInterrupt(book.how_to_continue(steps))
+    return book.history
+
+
+def _backpropagate(method: Method, accumulate: int, seed: int, step: int) -> float:
+    """Add up the gradients of the step's batches; returns their mean loss.
+
+    Each batch gets a generator that depends on nothing but its number: no state to save or to lose.
+    """
+    loss = 0.0
+    for micro_step in range(accumulate):
+        generator = np.random.default_rng([seed, step, micro_step])
+        batch = method.batch(generator)
+        part = method.loss(batch, generator) / accumulate
+        part.backward()
+        loss += part.item()
+    return loss
+
+
+def _evaluate(method: Method) -> dict[str, float]:
+    """The method's metrics, measured in evaluation mode and without a graph."""
+    assert isinstance(method, Evaluated)
+    with evaluating(method.model):
+        metrics = dict(method.evaluate())
+    if taken := RESERVED & metrics.keys():
+        raise ValueError(
+            f"evaluate() of {type(method).__name__} returned {sorted(taken)}, which are names of "
+            "the training log: call them e.g. 'held_out_loss'"
+        )
+    return metrics
+
+
+def _diverged(
+    step: int, loss: float, norm: float, optimizer: Optimizer, book: Run
+) -> DivergedError:
+    """The error that says what is wrong, where, and what to try."""
+    arrays = {}
+    for name, parameter in optimizer.parameters.items():
+        arrays[f"weight {name}"] = parameter.array
+        if parameter.grad is not None:
+            arrays[f"gradient of {name}"] = parameter.grad
+    return DivergedError(
+        f"step {step}: the loss is {loss:.6g} and the gradient norm {norm:.6g}, at learning rate "
+        f"{optimizer.lr:.3g}. Not finite: {not_finite(arrays) or 'only the loss'}. This update was "
+        f"not made. {book.way_back()}",
+        step,
+    )
+
+
+def _check(method: Method, optimizer: Optimizer, evaluate_every: int | None) -> None:
+    """Raise ValueError for what would be noticed late or never."""
+    if evaluate_every is not None and not isinstance(method, Evaluated):
+        raise ValueError(
+            f"evaluate_every={evaluate_every}, but {type(method).__name__} has no evaluate(): "
+            "write one, or leave evaluate_every out"
+        )
+    own = {id(parameter) for parameter in method.model.parameters()}
+    if strangers := [n for n, p in optimizer.parameters.items() if id(p) not in own]:
+        raise ValueError(
+            f"the optimizer changes {strangers[:5]}, which are not in method.model: they would not "
+            "be saved. Make the optimizer from method.model.named_parameters()"
+        )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ValueError(f"{name} must be a whole number ≥ 1, got {count!r}")
+
+
+def _settings(
+    method: Method,
+    optimizer: Optimizer,
+    steps: int,
+    schedule: Schedule | None,
+    seed: int,
+    accumulate: int,
+    clip: float | None,
+    config: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """All that decides how a run goes, in JSON types: two starts of one run must agree on it.
+
+    A schedule cannot be compared, its values can: the first, the middle and the last one.
+    """
+    probes = (0, steps // 2, steps - 1)
+    settings = {
+        "method": type(method).__name__,
+        "steps": steps,
+        "seed": seed,
+        "accumulate": accumulate,
+        "clip": clip,
+        "optimizer": optimizer.settings(),
+        "learning_rates": [float(schedule(s) if schedule else optimizer.lr) for s in probes],
+        "config": dict(config or {}),
+    }
+    try:
+        return json.loads(json.dumps(settings, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"config and settings must be numbers, texts, lists and dicts, as in JSON: {error}"
+        ) from error

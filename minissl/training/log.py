@@ -1,0 +1,130 @@
+"""The record of a run: one JSON object per line, readable at any moment and after any crash."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minissl.training.durable import sync_folder
+
+Record = dict[str, Any]
+
+
+class History:
+    """The records of a run in the order of its steps.
+
+    A record is a dict: ``step`` (updates done so far), ``loss``, ``lr``, ``grad_norm`` (before
+    clipping), ``seconds`` (of training so far), and what ``evaluate()`` measured, where it did.
+    Step 0 is the evaluation before the first update. A metric that is not finite is None.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()):
+        self.records = list(records)
+
+    @classmethod
+    def read(cls, run: str | Path) -> History:
+        """The history of a run folder (or of a log file); a half-written last line is left out."""
+        path = Path(run)
+        return cls(r for r, _ in _read_lines(path / "log.jsonl" if path.is_dir() else path))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.records[index]
+
+    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) of the records that have a value of this name, ready to plot.
+
+        Raises KeyError when no record has it.
+        """
+        pairs = [(r["step"], r[name]) for r in self.records if r.get(name) is not None]
+        if not pairs:
+            names = sorted({name for record in self.records for name in record})
+            raise KeyError(f"no record has '{name}'; the names in this history: {names}")
+        steps, values = zip(*pairs)
+        return np.array(steps), np.array(values)
+
+    def losses(self) -> list[float]:
+        """The training loss of every record that has one."""
+        return [record["loss"] for record in self.records if "loss" in record]
+
+
+class Log:
+    """``log.jsonl`` open for writing, from which everything after ``last_step`` has been removed.
+
+    A run that was killed has written records after its last checkpoint; it will come by those steps
+    again, and the log must read as if it had come by once. ``history`` is what the file says.
+    """
+
+    def __init__(self, path: Path, last_step: int):
+        lines = _read_lines(path) if path.exists() else []
+        kept = [(record, end) for record, end in lines if record["step"] <= last_step]
+        self.history = History(record for record, _ in kept)
+        self._file = open(path, "ab")  # noqa: SIM115  (closed by close())
+        self._file.truncate(kept[-1][1] if kept else 0)
+        sync_folder(path.parent)
+
+    def append(self, record: Record) -> None:
+        """Write one record and hand it to the operating system at once."""
+        record = plain(record)
+        self.history.records.append(record)
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until everything is on the disk: a checkpoint must not be ahead of its log."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def plain(record: Record) -> Record:
+    """The record with Python numbers only; NaN and infinity, which JSON lacks, become None."""
+    result: Record = {}
+    for name, value in record.items():
+        value = value.item() if isinstance(value, np.generic | np.ndarray) else value
+        result[name] = None if isinstance(value, float) and not math.isfinite(value) else value
+    return result
+
+
+def _read_lines(path: Path) -> list[tuple[Record, int]]:
+    """Every record with the position of its end in the file, up to the first that is not whole."""
+    records: list[tuple[Record, int]] = []
+    end = 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        record = _parse(line)
+        if record is None:
+            if number < len(lines):
+                warnings.warn(
+                    f"{path}: line {number} of {len(lines)} is not a record of a run; "
+                    "it and what follows are left out",
+                    stacklevel=4,
+                )
+            break
+        end += len(line)
+        records.append((record, end))
+    return records
+
+
+def _parse(line: bytes) -> Record | None:
+    """The record of a line, or None when it is cut off or damaged."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None

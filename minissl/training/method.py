@@ -1,0 +1,40 @@
+"""What a pretraining method must answer, so that one loop can train all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from minissl.autograd.tensor import Tensor
+from minissl.nn.module import Module
+
+
+class Method(Protocol):
+    """Three questions: how is a batch made, what is its loss, what is an example's representation?
+
+    Everything that training changes lives in ``model`` (as Parameters, or as buffers: plain Tensor
+    attributes), because that is what is saved. Everything random comes from ``generator``, which
+    the loop makes anew for every batch: so a run has no hidden state, and can go on after any step.
+    """
+
+    @property
+    def model(self) -> Module:
+        """What is trained and saved: an attribute, in most methods."""
+
+    def batch(self, generator: np.random.Generator) -> Any:
+        """A batch made from raw data, without labels."""
+
+    def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
+        """The loss of a batch: a Tensor with one element. ``generator`` is for dropout."""
+
+    def represent(self, examples: Any) -> np.ndarray:
+        """What the model makes of the examples: (examples, width)."""
+
+
+@runtime_checkable
+class Evaluated(Protocol):
+    """A method that can also be measured while it trains."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on held-out data, the same for the same weights: ``{"held_out_loss": 3.2}``."""

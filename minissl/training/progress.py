@@ -1,0 +1,78 @@
+"""What a person sees while it trains, and how they stop it: the progress line and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Progress:
+    """Loss, learning rate and speed on stderr: a bar in a terminal, a few lines in a log file."""
+
+    def __init__(self, start: int, steps: int, enabled: bool):
+        self.start, self.steps, self.enabled = start, steps, enabled and start < steps
+        self.started = self.last_line = time.perf_counter()
+        self.bar: Any = None
+        if self.enabled and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+
+    def show(self, step: int, loss: float, lr: float) -> None:
+        """Called after every step."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {loss:.4f}, lr {lr:.1e}", refresh=False)
+            self.bar.update(1)
+        elif self.enabled and self._line_is_due(step):
+            self.last_line = time.perf_counter()
+            rate = (step - self.start) / max(self.last_line - self.started, 1e-9)
+            print(
+                f"step {step}/{self.steps}  loss {loss:.4f}  lr {lr:.1e}  {rate:.3g} steps/s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _line_is_due(self, step: int) -> bool:
+        """The first step, every tenth of the run, and once a minute."""
+        tenth = step * 10 // self.steps > (step - 1) * 10 // self.steps
+        return step == self.start + 1 or tenth or time.perf_counter() - self.last_line > 60
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+@contextmanager
+def postponed_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within this block Ctrl-C waits to be asked for, so that no step is left half done.
+
+    Yields a function that says whether Ctrl-C was pressed; a second Ctrl-C acts at once, and one
+    that nobody asked for acts at the end of the block. Only the main thread can do this, and only
+    where Ctrl-C has its usual meaning; elsewhere nothing is changed.
+    """
+    usual = signal.default_int_handler
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not usual:
+        yield lambda: False
+        return
+    pressed: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed:
+        raise KeyboardInterrupt("interrupted after the last step")

@@ -1,0 +1,152 @@
+"""Images as arrays: channels last, ``(batch, height, width, channels)``, float32 in [0, 1].
+
+Lecture 12 (contrastive learning) pretrains on them.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ImageFolder", "LabelledSplit", "check_images", "load_digits", "load_image_folder"]
+
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+class LabelledSplit(NamedTuple):
+    """Images ``(batch, height, width, channels)`` with their labels ``(batch,)``, in two parts."""
+
+    train_images: NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+
+
+class ImageFolder(NamedTuple):
+    """The images of a folder; without class folders ``labels`` is None and ``class_names`` empty.
+
+    ``paths`` are relative to the folder, in the order of the images.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+def check_images(images: NDArray) -> None:
+    """Raise ``ValueError`` unless ``images`` is a floating array with four axes, channels last."""
+    if images.ndim != 4:
+        raise ValueError(
+            f"images have shape {images.shape}, expected (batch, height, width, channels): "
+            "add the missing axes, for example images[..., None] for grey images"
+        )
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            f"images have dtype {images.dtype}, expected floats in [0, 1]: "
+            "for bytes use images.astype(np.float32) / 255"
+        )
+
+
+def load_digits(num_train: int = 1200, seed: int = 0) -> LabelledSplit:
+    """The 1,797 handwritten digits that ship with scikit-learn, shuffled and split in two.
+
+    Images ``(1200, 8, 8, 1)`` and ``(597, 8, 8, 1)``, float32 in [0, 1]; labels 0 to 9, int64. The
+    same ``seed`` gives the same split. The data are the test set of the UCI digits (Alpaydin and
+    Kaynak 1998). Raises ``ImportError`` without scikit-learn and ``ValueError`` when ``num_train``
+    leaves a part empty. Lecture 12.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError(
+            "load_digits needs scikit-learn, which holds the images: pip install scikit-learn"
+        ) from error
+    pixels, labels = datasets.load_digits(return_X_y=True)  # integers 0 to 16
+    if not 0 < num_train < len(pixels):
+        raise ValueError(f"num_train is {num_train}, expected 1 to {len(pixels) - 1}")
+    images = (pixels / 16).astype(np.float32).reshape(-1, 8, 8, 1)
+    order = np.random.default_rng(seed).permutation(len(images))
+    train, test = order[:num_train], order[num_train:]
+    labels = labels.astype(np.int64)
+    return LabelledSplit(images[train], labels[train], images[test], labels[test])
+
+
+def load_image_folder(path: str | os.PathLike[str], size: int, channels: int = 3) -> ImageFolder:
+    """Every image below a folder, each cut to its central square and resized to ``size``.
+
+    Images ``(batch, size, size, channels)`` with 3 channels (RGB) or 1 (grey), in the order of
+    their paths. When every image lies in a subfolder, the names of the first-level subfolders are
+    the classes and labels count them in sorted order; otherwise there are no labels. Files are
+    recognised by their suffix (png, jpg, gif, ...), other and hidden files are passed over.
+    All images are held in memory: batch · size · size · channels · 4 bytes.
+
+    Raises ``FileNotFoundError`` for a missing folder or one without images, ``ValueError`` naming
+    the file that cannot be read as an image, ``ImportError`` without Pillow.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("load_image_folder needs Pillow: pip install pillow") from error
+    if size < 1 or channels not in (1, 3):
+        raise ValueError(
+            f"got size {size} and {channels} channels, expected a positive size and 1 or 3 channels"
+        )
+    folder = Path(path)
+    files = _image_files(folder)
+    images = np.empty((len(files), size, size, channels), np.float32)
+    for image, file in zip(images, files):
+        try:
+            with Image.open(file) as opened:
+                image[:] = _square_pixels(opened, size, channels)
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
+            raise ValueError(
+                f"{str(file)!r} cannot be read as an image ({error}): repair it or leave it out"
+            ) from error
+    paths = [file.relative_to(folder) for file in files]
+    if any(len(relative.parts) == 1 for relative in paths):
+        return ImageFolder(images, None, (), tuple(p.as_posix() for p in paths))
+    class_names, labels = np.unique([p.parts[0] for p in paths], return_inverse=True)
+    return ImageFolder(
+        images,
+        labels.astype(np.int64),
+        tuple(class_names.tolist()),
+        tuple(p.as_posix() for p in paths),
+    )
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {str(folder)!r}: give a folder of images")
+    files = [
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+    if not files:
+        raise FileNotFoundError(
+            f"no images below {str(folder)!r}: expected files that end with "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _square_pixels(opened, size: int, channels: int) -> NDArray[np.float32]:
+    """One Pillow image as ``(size, size, channels)``: upright, central square, resized."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(opened)  # cameras store the pixels lying and a note to turn
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+    image = image.convert("RGB" if channels == 3 else "L")
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    # Pillow's bilinear filter widens when it shrinks an image, so nothing aliases.
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels)
+    return pixels / np.float32(255)
