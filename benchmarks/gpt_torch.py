@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.gpt_names import twin_names
 from minissl.pretrain.gpt import GPT
 
 
@@ -68,35 +69,12 @@ class TorchGPT(nn.Module):
             if temperature == 0:
                 chosen = logits.argmax()
             else:
-                chosen = torch.multinomial(F.softmax(logits / temperature, dim=-1), 1, generator=generator)
+                chosen = torch.multinomial(
+                    F.softmax(logits / temperature, dim=-1), 1, generator=generator
+                )
             generated.append(int(chosen))
             tokens = chosen.view(1, 1)
         return generated
-
-
-def torch_names(model: GPT) -> dict[str, list[str]]:
-    """Each parameter of TorchGPT, with those of ours that make it up (stacked on axis 0)."""
-    names = {
-        "tokens.weight": ["tokens.weight"],
-        "positions.weight": ["positions.weight"],
-        "norm.weight": ["transformer.final_norm.weight"],
-        "norm.bias": ["transformer.final_norm.bias"],
-    }
-    parts = {
-        "attention_norm": ["attention_norm"],
-        "query_key_value": ["attention.query", "attention.key", "attention.value"],
-        "output": ["attention.output"],
-        "mlp_norm": ["mlp_norm"],
-        "hidden": ["mlp.hidden"],
-        "contract": ["mlp.output"],
-    }
-    for i in range(model.config.num_layers):
-        for theirs, ours in parts.items():
-            for kind in ("weight", "bias"):
-                names[f"blocks.{i}.{theirs}.{kind}"] = [
-                    f"transformer.blocks.{i}.{part}.{kind}" for part in ours
-                ]
-    return names
 
 
 def in_torch(model: GPT) -> TorchGPT:
@@ -106,7 +84,7 @@ def in_torch(model: GPT) -> TorchGPT:
     twin.load_state_dict(
         {
             theirs: torch.cat([torch.from_numpy(state[name]) for name in ours])
-            for theirs, ours in torch_names(model).items()
+            for theirs, ours in twin_names(model.config).items()
         }
     )
     return twin

@@ -52,6 +52,22 @@ def memory(array: Array) -> int:
     return id(array)
 
 
+def is_repeated(array: Array) -> bool:
+    """True for a broadcast view, where one place in memory stands for several elements."""
+    return 0 in (array.stride() if is_torch_array(array) else array.strides)
+
+
+def normalized_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """The axes (None: all) as non-negative ints; IndexError for one that is not there."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise IndexError(f"axis {a} is out of range for a tensor with {ndim} axes")
+    return tuple(a % ndim for a in axes)
+
+
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Undo broadcasting: sum ``gradient`` over every axis along which ``shape`` was repeated.
 

@@ -8,6 +8,8 @@ the convention is in its docstring. Lecture 02.
 import math
 from typing import Any
 
+import numpy as np
+
 from minissl.autograd.arrays import erf as array_erf
 from minissl.autograd.arrays import namespace
 from minissl.autograd.tensor import Tensor, differentiable
@@ -44,7 +46,9 @@ def negative(a, /):
 
 
 def power(base: Any, exponent: Any) -> Tensor:
-    """``base ** exponent``, elementwise; a Python number as exponent takes the shorter rule."""
+    """``base ** exponent``, elementwise; a number as exponent takes the shorter rule."""
+    if isinstance(exponent, np.generic):
+        exponent = exponent.item()  # as np.float64 it would promote float32
     if isinstance(exponent, int | float):
         return _power(base, exponent=exponent)
     return _power_of_tensors(base, exponent)

@@ -14,15 +14,17 @@ from minissl.autograd.arrays import Array, dtype_name, is_array, is_floating, ki
 
 def array_of(data: Any) -> Array:
     """NumPy and torch arrays as they are; numbers and nested lists as NumPy, floats in float32."""
-    if is_array(data):
-        if getattr(data, "requires_grad", False):
-            raise TypeError("got a torch tensor with requires_grad: pass tensor.detach()")
+    if isinstance(data, np.ndarray):
         array = data
+    elif is_array(data):
+        if data.requires_grad:
+            raise TypeError("got a torch tensor with requires_grad: pass tensor.detach()")
+        return data
     else:
         array = np.asarray(data)
         if array.dtype == np.float64 and not isinstance(data, np.generic):
             array = array.astype(np.float32)
-    if isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub":
         raise TypeError(f"expected numbers, got {type(data).__name__} (dtype {array.dtype})")
     return array
 
@@ -32,11 +34,22 @@ def matched(values: Sequence[Any], operation: str) -> Sequence[Array]:
 
     Integer and boolean arrays (indices, masks) may stand beside floating ones of the same library.
     """
-    first = values[0] if values else None
+    dtype, numbers = None, False
     for value in values:  # nearly always all is well, and this loop is all that happens
-        if type(value) is not np.ndarray or value.dtype != first.dtype:
+        if type(value) is np.ndarray:
+            if value.dtype.kind == "f":
+                if dtype is not None and value.dtype != dtype:
+                    return _adapted(values, operation)
+                dtype = value.dtype
+        elif type(value) is float or type(value) is int:
+            numbers = True
+        else:
             return _adapted(values, operation)
-    return values
+    if not numbers:
+        return values
+    if dtype is None:
+        return _adapted(values, operation)
+    return [v if type(v) is np.ndarray else np.array(v, dtype) for v in values]
 
 
 def _adapted(values: Sequence[Any], operation: str) -> list[Array]:
@@ -67,10 +80,8 @@ def _adapted(values: Sequence[Any], operation: str) -> list[Array]:
 
 def refuse_promotion(arrays: Sequence[Array], output: Array, operation: str) -> None:
     """Raise if integers made a floating result wider: float32 * int64 is float64 in NumPy."""
-    if not is_floating(output):
-        return
     for array in arrays:
-        if is_floating(array) and array.dtype != output.dtype:
+        if array.dtype != output.dtype and is_floating(array) and is_floating(output):
             others = sorted({dtype_name(a) for a in arrays if a.dtype != array.dtype})
             raise TypeError(
                 f"{operation}: {dtype_name(array)} with {', '.join(others) or 'itself'} would give "
@@ -83,8 +94,6 @@ def _number_like(value: Any, like: Array, operation: str) -> Array:
 
     Beside a mask a number keeps its own kind: ``where(mask, 1.0, 0.0)`` is float32.
     """
-    if type(value) is float and type(like) is np.ndarray and like.dtype.kind == "f":
-        return np.array(value, like.dtype)
     if value is None or isinstance(value, str):
         raise TypeError(f"{operation}: expected a Tensor, an array or a number, got {value!r}")
     values = np.asarray(value)

@@ -1,5 +1,6 @@
 """Matrix products, where nearly all the time of a network goes. Lecture 02."""
 
+import math
 from typing import Any
 
 from minissl.autograd.arrays import namespace
@@ -21,13 +22,11 @@ def matmul(a: Any, b: Any) -> Tensor:
             f"matmul: shapes {a.shape} and {b.shape} do not fit: "
             f"the inner sizes {a.shape[-1]} and {inner} must be equal"
         )
-    if a.ndim == 1:
-        product = matmul(a.reshape(1, -1), b)
-        return product.reshape(product.shape[:-2] + product.shape[-1:])
-    if b.ndim == 1:
-        product = matmul(a, b.reshape(-1, 1))
-        return product.reshape(product.shape[:-1])
-    return _matmul(a, b)
+    if a.ndim > 1 and b.ndim > 1:
+        return _matmul(a, b)
+    product = _matmul(a if a.ndim > 1 else a.reshape(1, -1), b if b.ndim > 1 else b.reshape(-1, 1))
+    *batch, rows, columns = product.shape  # a vector's axis of size 1 is not there afterwards
+    return product.reshape(batch + [rows] * (a.ndim > 1) + [columns] * (b.ndim > 1))
 
 
 @differentiable
@@ -58,11 +57,13 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 @differentiable
 def _linear(x, weight, /):
     """Y = X Wᵀ;  ∂L/∂X = G W,  ∂L/∂W = Gᵀ X, with all leading axes seen as one."""
-    rows = x.reshape((-1, x.shape[-1]))  # (rows, in)
-    y = (rows @ weight.T).reshape((*x.shape[:-1], weight.shape[0]))
+    outputs, inputs = weight.shape
+    count = math.prod(x.shape[:-1])
+    rows = x.reshape((count, inputs))
+    y = (rows @ weight.T).reshape((*x.shape[:-1], outputs))
     return y, (
-        lambda g: (g.reshape((-1, g.shape[-1])) @ weight).reshape((*g.shape[:-1], -1)),
-        lambda g: g.reshape((-1, g.shape[-1])).T @ rows,
+        lambda g: (g.reshape((count, outputs)) @ weight).reshape((*g.shape[:-1], inputs)),
+        lambda g: g.reshape((count, outputs)).T @ rows,
     )
 
 

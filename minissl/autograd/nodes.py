@@ -1,4 +1,4 @@
-"""The graph behind a Tensor: one ``Node`` per operation, and the walk back over them. Lecture 02."""
+"""The graph behind a Tensor: one ``Node`` per operation, and the walk back. Lecture 02."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minissl.autograd.arrays import Array, memory, namespace, unbroadcast
+from minissl.autograd.arrays import Array, is_repeated, memory, namespace, unbroadcast
 
 if TYPE_CHECKING:
     from minissl.autograd.tensor import Tensor
@@ -53,7 +53,8 @@ def walk_back(root: Node | Tensor, seed: Array) -> dict[Tensor, Array]:
     """The gradient of every leaf below ``root``, where ``seed`` is the gradient of ``root``.
 
     Each node's gradient is complete when the walk reaches it, and is dropped when it was sent on.
-    No array that is returned shares memory with another one or with ``seed``.
+    The arrays that are returned share no memory with each other or with ``seed``: a rule may hand
+    on its g (c = a + b gives both the same array) or a view of it.
     """
     gradients: dict[Any, Array] = {root: seed}
     owned: set[Any] = set()  # whose running sum is an array made here: add in place
@@ -69,9 +70,9 @@ def walk_back(root: Node | Tensor, seed: Array) -> dict[Tensor, Array]:
                 owned.add(parent)
             else:
                 gradients[parent] += contribution
-    taken = {memory(seed)}  # a rule may hand its g on: c = a + b gives both the same array
+    taken = {memory(seed)}
     for leaf, total in gradients.items():  # only leaves are left
-        if memory(total) in taken:
+        if memory(total) in taken or is_repeated(total):
             gradients[leaf] = namespace(total).asarray(total, copy=True)
         taken.add(memory(gradients[leaf]))
     return gradients

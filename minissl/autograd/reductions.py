@@ -6,24 +6,15 @@ Lecture 02.
 
 import math
 
-from minissl.autograd.arrays import namespace
+import numpy as np
+
+from minissl.autograd.arrays import namespace, normalized_axes
 from minissl.autograd.tensor import differentiable
-
-
-def _normalized(axis, ndim):
-    """The axes as a tuple of non-negative ints; IndexError for one that is not there."""
-    if axis is None:
-        return tuple(range(ndim))
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        if not -ndim <= a < ndim:
-            raise IndexError(f"axis {a} is out of range for a tensor with {ndim} axes")
-    return tuple(a % ndim for a in axes)
 
 
 def _expanded(g, shape, axis):
     """A reduced gradient with its lost axes back (size 1), ready to broadcast against ``shape``."""
-    axes = _normalized(axis, len(shape))
+    axes = normalized_axes(axis, len(shape))
     return g.reshape(tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
@@ -31,7 +22,7 @@ def _expanded(g, shape, axis):
 def sum(a, /, axis=None, keepdims=False):
     """c = Σ a;  ∂L/∂a = g at every element that was summed."""
     xp = namespace(a)
-    c = xp.sum(a, axis=_normalized(axis, a.ndim), keepdims=keepdims, dtype=a.dtype)
+    c = xp.sum(a, axis=normalized_axes(axis, a.ndim), keepdims=keepdims, dtype=a.dtype)
     shape = a.shape
     return c, (lambda g: xp.broadcast_to(_expanded(g, shape, axis), shape),)
 
@@ -40,18 +31,18 @@ def sum(a, /, axis=None, keepdims=False):
 def mean(a, /, axis=None, keepdims=False):
     """c = (Σ a) / n;  ∂L/∂a = g / n. The mean of nothing is NaN."""
     xp = namespace(a)
-    axes = _normalized(axis, a.ndim)
+    axes = normalized_axes(axis, a.ndim)
     shape, count = a.shape, math.prod(a.shape[i] for i in axes)
     c = xp.sum(a, axis=axes, keepdims=keepdims, dtype=a.dtype)
     c = c / count if count else c * math.nan
-    return c, (lambda g: xp.broadcast_to(_expanded(g / count, shape, axis), shape),)
+    return c, (lambda g: xp.broadcast_to(_expanded(g / (count or 1), shape, axis), shape),)
 
 
 @differentiable
 def max(a, /, axis=None, keepdims=False):
     """c = max a;  ∂L/∂a = g where a is the maximum. Convention: ties share the gradient equally."""
     xp = namespace(a)
-    axes = _normalized(axis, a.ndim)
+    axes = normalized_axes(axis, a.ndim)
     c = xp.max(a, axis=axes, keepdims=True)
 
     def vjp(g):
@@ -77,7 +68,7 @@ def _kept(shape, axes):
 def cumsum(a, /, axis):
     """cᵢ = Σ_{j ≤ i} aⱼ;  ∂L/∂aⱼ = Σ_{i ≥ j} gᵢ: the same sum, from the other end."""
     xp = namespace(a)
-    (axis,) = _normalized(axis, a.ndim)
+    (axis,) = normalized_axes(axis, a.ndim)
 
     def vjp(g):
         from_the_end = xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis, dtype=g.dtype)
@@ -90,7 +81,7 @@ def cumsum(a, /, axis):
 def norm(a, /, axis=None, keepdims=False):
     """c = √Σ a²;  ∂L/∂a = g a / c. Convention: 0 at a = 0, where the slope of √ is infinite."""
     xp = namespace(a)
-    axes = _normalized(axis, a.ndim)
+    axes = normalized_axes(axis, a.ndim)
     c = xp.sqrt(xp.sum(a * a, axis=axes, keepdims=True, dtype=a.dtype))
 
     def vjp(g):
@@ -102,15 +93,17 @@ def norm(a, /, axis=None, keepdims=False):
 
 @differentiable
 def logsumexp(a, /, axis=-1, keepdims=False):
-    """c = ln Σ eᵃ = m + ln Σ eᵃ⁻ᵐ with m = max a;  ∂L/∂a = g softmax(a)."""
+    """c = ln Σ eᵃ = m + ln Σ eᵃ⁻ᵐ with m = max a;  ∂L/∂a = g softmax(a), 0 where all are −∞."""
     xp = namespace(a)
-    axes = _normalized(axis, a.ndim)
+    axes = normalized_axes(axis, a.ndim)
     m = xp.max(a, axis=axes, keepdims=True)
-    m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # all −inf: the answer is −inf, not NaN
-    c = m + xp.log(xp.sum(xp.exp(a - m), axis=axes, keepdims=True, dtype=a.dtype))
+    m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # all −∞: the answer is −∞, not NaN
+    with np.errstate(divide="ignore"):  # ln 0 is meant
+        c = m + xp.log(xp.sum(xp.exp(a - m), axis=axes, keepdims=True, dtype=a.dtype))
 
     def vjp(g):
-        return _expanded(g, a.shape, axis) * xp.exp(a - c)
+        shift = xp.where(c == -math.inf, xp.zeros_like(c), c)
+        return _expanded(g, a.shape, axis) * xp.exp(a - shift)
 
     return (c if keepdims else c.reshape(_kept(a.shape, axes))), (vjp,)
 

@@ -4,8 +4,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from minissl.autograd.arrays import Array, namespace, scatter_add
-from minissl.autograd.tensor import Tensor, differentiable
+import numpy as np
+
+from minissl.autograd.arrays import (
+    Array,
+    dtype_name,
+    is_array,
+    is_floating,
+    namespace,
+    normalized_axes,
+    scatter_add,
+)
+from minissl.autograd.tensor import Tensor, as_array, differentiable
 
 
 @differentiable
@@ -69,16 +79,13 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 @differentiable
 def _concatenate(*arrays, axis):
     """c = [a₁ a₂ ...];  ∂L/∂aᵢ = the piece of g where aᵢ stands."""
-    first = arrays[0].shape
-    axis = axis % len(first)
-    for array in arrays[1:]:
-        if tuple(array.shape[:axis]) != tuple(first[:axis]) or tuple(array.shape[axis + 1 :]) != (
-            tuple(first[axis + 1 :])
-        ):
-            raise ValueError(
-                f"concatenate along axis {axis}: all other sizes must agree, got "
-                f"{[tuple(x.shape) for x in arrays]}"
-            )
+    (axis,) = normalized_axes(axis, arrays[0].ndim)
+    others = [(x.ndim, *x.shape[:axis], *x.shape[axis + 1 :]) for x in arrays]
+    if any(other != others[0] for other in others):
+        raise ValueError(
+            f"concatenate along axis {axis}: all other sizes must agree, got "
+            f"{[tuple(x.shape) for x in arrays]}"
+        )
     vjps, start = [], 0
     for array in arrays:
         piece = (slice(None),) * axis + (slice(start, start + array.shape[axis]),)
@@ -140,7 +147,7 @@ def getitem(a, /, index):
             full[index] = g
             return full
         size = math.prod(shape)
-        positions = _positions(a, shape)[index]  # where each picked element came from
+        positions = _positions(g, shape)[index]  # where each picked element came from
         return scatter_add(size, positions.reshape(-1), g.reshape(-1)).reshape(shape)
 
     return c, (vjp,)
@@ -167,16 +174,21 @@ def _positions(like: Array, shape: tuple[int, ...]) -> Array:
     return xp.arange(math.prod(shape), **extra).reshape(shape)
 
 
-@differentiable
-def take(a, indices, /, axis=0):
-    """c = rows of a along ``axis``, looked up;  ∂L/∂a = g added back at those rows.
+def take(a: Any, indices: Any, axis: int = 0) -> Tensor:
+    """Rows of a along ``axis``, looked up; one that is taken twice gets both gradients.
 
     Shapes: a (..., n, ...), indices: integers in [0, n) of any shape, which replaces the axis n.
     This is an embedding: the same as one_hot(indices) @ a, without the multiplication by zeros.
-    Raises IndexError for an index out of range.
+    Raises IndexError for an index out of range, TypeError for indices that are no integers.
     """
+    return _take(a, _integers(indices, a), axis=axis)
+
+
+@differentiable
+def _take(a, indices, /, axis):
+    """c = a[indices];  ∂L/∂a = g added back at those rows."""
     xp = namespace(a)
-    axis = axis % a.ndim
+    (axis,) = normalized_axes(axis, a.ndim)
     n, flat = a.shape[axis], indices.reshape(-1)
     if flat.shape[0] and (int(xp.min(flat)) < 0 or int(xp.max(flat)) >= n):
         raise IndexError(
@@ -188,24 +200,42 @@ def take(a, indices, /, axis=0):
 
     def vjp(g):
         rows = xp.moveaxis(g.reshape((*before, flat.shape[0], *after)), axis, 0)
-        added = scatter_add(n, flat, rows.reshape((flat.shape[0], -1)))
-        return xp.moveaxis(added.reshape((n, *before, *after)), 0, axis)
+        return xp.moveaxis(scatter_add(n, flat, rows), 0, axis)
 
     return c, (vjp, None)
 
 
-@differentiable
-def take_along_axis(a, indices, /, axis=-1):
-    """c[i, j] = a[i, indices[i, j]] (for axis 1): one lookup per row;  ∂L/∂a = g added back.
+def take_along_axis(a: Any, indices: Any, axis: int = -1) -> Tensor:
+    """c[i, j] = a[i, indices[i, j]] (for axis 1): one lookup per row.
 
-    Shapes: a and indices agree (or broadcast) on every axis but ``axis``.
+    Shapes: a and indices agree (or broadcast) on every axis but ``axis``. Raises IndexError for an
+    index out of range, TypeError for indices that are no integers.
     """
+    return _take_along_axis(a, _integers(indices, a), axis=axis)
+
+
+def _integers(indices: Any, beside: Any) -> Any:
+    """Check that indices are integers; a list of them becomes an array beside the other array."""
+    if isinstance(indices, Tensor) or is_array(indices):
+        array = as_array(indices)
+    else:
+        array = np.asarray(indices, dtype=None if np.size(indices) else np.int64)
+        like = as_array(beside)
+        array = array if isinstance(like, np.ndarray) else namespace(like).asarray(array)
+    if is_floating(array) or dtype_name(array) == "bool":
+        raise TypeError(f"expected integers as indices, got {dtype_name(array)}")
+    return array
+
+
+@differentiable
+def _take_along_axis(a, indices, /, axis):
+    """c[i, j] = a[i, indices[i, j]];  ∂L/∂a = g added back."""
     xp = namespace(a)
     shape = tuple(a.shape)
     c = xp.take_along_axis(a, indices, axis=axis)
 
     def vjp(g):
-        positions = xp.take_along_axis(_positions(a, shape), indices, axis=axis)
+        positions = xp.take_along_axis(_positions(g, shape), indices, axis=axis)
         return scatter_add(math.prod(shape), positions.reshape(-1), g.reshape(-1)).reshape(shape)
 
     return c, (vjp, None)

@@ -243,7 +243,8 @@ class Tensor:
     # ---- comparison: answers carry no gradient ------------------------------------------------
 
     def _compare(self, other: Any, compare: Callable[[Any, Any], Any]) -> Tensor:
-        a, b = matched([self.array, other.array if isinstance(other, Tensor) else other], "comparison")
+        other = other.array if isinstance(other, Tensor) else other
+        a, b = matched([self.array, other], "comparison")
         return Tensor(compare(a, b))
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
@@ -350,18 +351,18 @@ def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
 
 def _remember(result: Tensor, name: str, inputs: Sequence[Any], vjps: Any) -> None:
     """Give a result its Node, if an input that has a rule needs a gradient."""
-    one_rule_for_all = callable(vjps)
     parents: list[Node | Tensor | None] = []
     found = False
     for i, value in enumerate(inputs):
-        parent = None
-        if isinstance(value, Tensor) and value.requires_grad:
-            if one_rule_for_all or vjps[i] is not None:
-                parent, found = value.node or value, True
-        parents.append(parent)
+        has_rule = type(vjps) is not tuple or vjps[i] is not None  # a mask or an index has none
+        if has_rule and isinstance(value, Tensor) and value.requires_grad:
+            parents.append(value.node or value)
+            found = True
+        else:
+            parents.append(None)
     if not found:
         return
-    if not one_rule_for_all:  # drop the rules that will not run, and the arrays they hold
+    if type(vjps) is tuple:  # drop the rules that will not run, and the arrays they hold
         vjps = tuple([None if p is None else vjp for p, vjp in zip(parents, vjps)])
     result.requires_grad = True
     result.node = Node(name, tuple(parents), vjps, result.array)

@@ -58,7 +58,7 @@ def simclr_cs229(first: Any, second: Any, *, reduction: str = "sum") -> Tensor:
     Raises ValueError when the shapes differ. (CS229's lecture on self-supervised learning; the
     N-pair loss of Sohn 2016.) Lecture 12.
     """
-    _check_pair(first, second, "simclr_cs229")
+    _check(first, second, reduction, "simclr_cs229")
     return fused.info_nce(first, second, reduction=reduction)
 
 
@@ -78,7 +78,7 @@ def info_nce(
     first. ``temperature``: a number, or a Tensor to be learned. Raises ValueError when the shapes do
     not fit. (van den Oord et al. 2018.) Lecture 12.
     """
-    _check_pair(query, key, "info_nce")
+    _check(query, key, reduction, "info_nce")
     if negatives is not None:
         if len(negatives.shape) != 2 or negatives.shape[1] != key.shape[1]:
             raise ValueError(
@@ -100,7 +100,7 @@ def nt_xent(first: Any, second: Any, temperature: Any, *, reduction: str = "mean
     (2 batch,). Exchanging first and second changes nothing; a batch of 1 has the loss 0. Raises
     ValueError when the shapes differ. (Chen et al. 2020.) Lecture 12.
     """
-    batch = _check_pair(first, second, "nt_xent")
+    batch = _check(first, second, reduction, "nt_xent")
     views = normalize(ops.concatenate([first, second]))
     xp = namespace(views.array)
     numbers = xp.arange(2 * batch, device=views.array.device)
@@ -117,12 +117,10 @@ def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tenso
     where the loss is 0, and training finds it (collapse). Independent random directions have the
     loss 2. Shapes: first, second (batch, width). ``reduction`` as in ``nt_xent``. Lecture 12.
     """
-    _check_pair(first, second, "alignment_loss")
+    _check(first, second, reduction, "alignment_loss")
     losses = ops.sum((normalize(first) - normalize(second)) ** 2, axis=-1)
     if reduction == "none":
         return losses
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
 
 
@@ -141,11 +139,13 @@ def chance_level(loss: str, batch: int) -> float:
     return math.log(candidates[loss])
 
 
-def _check_pair(first: Any, second: Any, loss: str) -> int:
-    """The batch size; ValueError unless both are (batch, width)."""
+def _check(first: Any, second: Any, reduction: str, loss: str) -> int:
+    """The batch size; ValueError unless both are (batch, width) and the reduction is known."""
     if len(first.shape) != 2 or tuple(first.shape) != tuple(second.shape):
         raise ValueError(
             f"{loss}: the two views have shapes {tuple(first.shape)} and {tuple(second.shape)}, "
             "expected (batch, width) twice: row i of both must show the same thing"
         )
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     return first.shape[0]

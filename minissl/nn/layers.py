@@ -31,16 +31,15 @@ class Linear(Module):
         init_std: float | None = None,
         generator: np.random.Generator,
     ):
-        shape = (out_features, in_features)
-        self.bias: Parameter | None = None
-        if init_std is None:
-            self.weight = Parameter(init.uniform_fan_in(shape, in_features, generator))
-            if bias:
-                self.bias = Parameter(init.uniform_fan_in(shape[:1], in_features, generator))
-        else:
-            self.weight = Parameter(init.normal(shape, init_std, generator))
-            if bias:
-                self.bias = Parameter(np.zeros(out_features, np.float32))
+        def start(shape: tuple[int, ...]) -> Parameter:
+            if init_std is None:
+                return Parameter(init.uniform_fan_in(shape, in_features, generator))
+            if len(shape) == 1:
+                return Parameter(np.zeros(shape, np.float32))
+            return Parameter(init.normal(shape, init_std, generator))
+
+        self.weight = start((out_features, in_features))
+        self.bias = start((out_features,)) if bias else None
 
     def forward(self, x: Any) -> Tensor:
         return ops.linear(x, self.weight, self.bias)

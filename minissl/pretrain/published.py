@@ -1,8 +1,8 @@
 """Published weights: GPT-2 as it is distributed, and back. Lecture 10.
 
-A folder with ``config.json`` and ``model.safetensors``. Names are ``h.0.attn.c_attn.weight`` with or
-without ``transformer.`` before them; matrices are (in, out), the other way round than a Linear's;
-query, key and value are one matrix. Nothing is downloaded here, and nothing is unpickled.
+A folder with ``config.json`` and ``model.safetensors``. Names are ``h.0.attn.c_attn.weight``, with
+or without ``transformer.`` before them; matrices are (in, out), a Linear's transposed; query,
+key and value are one matrix. Nothing is downloaded here, and nothing is unpickled.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minissl.pretrain.gpt import GPT, GPTConfig
+from minissl.training.durable import replace_durably
 
 # Their name of each activation: GPT-2's "gelu_new" is the tanh formula.
 _ACTIVATIONS = {
@@ -69,7 +70,7 @@ def save_gpt2(model: GPT, folder: str | os.PathLike[str]) -> None:
         "n_embd": config.width,
         "n_layer": config.num_layers,
         "n_head": config.num_heads,
-        "n_inner": config.mlp_width,
+        "n_inner": config.hidden_width,
         "activation_function": {v: k for k, v in reversed(_ACTIVATIONS.items())}[config.activation],
         "layer_norm_epsilon": config.norm_eps,
         "resid_pdrop": config.dropout,
@@ -79,8 +80,8 @@ def save_gpt2(model: GPT, folder: str | os.PathLike[str]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = to_gpt2_layout(model.state_dict(), config.num_layers)
-    _replace(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
-    _replace(folder / "config.json", (json.dumps(settings, indent=2) + "\n").encode())
+    replace_durably(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
+    replace_durably(folder / "config.json", (json.dumps(settings, indent=2) + "\n").encode())
 
 
 def from_gpt2_layout(published: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:
@@ -147,13 +148,3 @@ def _config(settings: Mapping[str, Any], dropout: float) -> GPTConfig:
         dropout=dropout,
         attention_dropout=dropout,
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -1,61 +1,155 @@
 """SimCLR: two random views of an image should have similar embeddings. Lecture 12.
 
-Chen, Kornblith, Norouzi and Hinton (2020), A Simple Framework for Contrastive Learning.
+Chen, Kornblith, Norouzi and Hinton (2020), A Simple Framework for Contrastive Learning of Visual
+Representations.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.losses.contrastive import alignment_loss, nt_xent, simclr_cs229
-from minissl.nn.convolution import Conv2d, GlobalAvgPool2d
+from minissl.nn.convolution import Conv2d
 from minissl.nn.evaluating import evaluating
 from minissl.nn.layers import MLP, Linear
 from minissl.nn.module import Module
 from minissl.training import diagnostics
 from minissl.vision.augment import Augmentation
+from minissl.vision.images import check_images
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
+# Each takes (first, second, temperature) and gives the mean per row, to be read beside
+# ``chance_level``. "positives_only" is there to be seen collapsing.
+LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "nt_xent": nt_xent,
-    "simclr_cs229": lambda first, second, temperature: simclr_cs229(
-        first, second, reduction="mean"
-    ),
-    "positives_only": lambda first, second, temperature: alignment_loss(first, second),
+    "simclr_cs229": lambda first, second, _: simclr_cs229(first, second, reduction="mean"),
+    "positives_only": lambda first, second, _: alignment_loss(first, second),
 }
 
 
 class ConvEncoder(Module):
-    """A small convolutional network: images (batch, height, width, channels) -> (batch, features).
+    """A small convolutional network: (batch, image_size, image_size, channels) -> (batch, features).
 
-    Convolutions with windows of 3, the first with stride 1 and the others with stride 2, each
-    followed by relu.
+    Convolutions with windows of 3 and relu, one for each of ``widths``, all but the first with
+    stride 2; then a Linear over all places. No BatchNorm: it is not needed at this depth, and
+    without it an image's representation never depends on the rest of the batch.
     """
 
     def __init__(
         self,
-        *,
+        image_size: int = 8,
         channels: int = 1,
+        *,
         widths: Sequence[int] = (32, 64, 64),
         features: int = 128,
-        kernels=(3,3,3), strides=(1,2,2), size=8, flatten=True, last_relu=True,
         generator: np.random.Generator,
     ):
         self.convolutions = []
-        for number, (ins, outs) in enumerate(zip([channels, *widths], widths)):
-            k,s=kernels[number],strides[number]
-            p=1 if k==3 else 0
-            self.convolutions.append(Conv2d(ins, outs, k, stride=s, padding=p, generator=generator))
-            size=(size+2*p-k)//s+1
-        self.flatten=flatten; self.last_relu=last_relu
-        self.output = Linear(widths[-1]*(size*size if flatten else 1), features, generator=generator)
+        for number, width in enumerate(widths):
+            stride = 2 if number else 1
+            image_size = (image_size - 1) // stride + 1
+            layer = Conv2d(channels, width, 3, stride=stride, padding=1, generator=generator)
+            self.convolutions.append(layer)
+            channels = width
+        self.output = Linear(image_size * image_size * channels, features, generator=generator)
 
     def forward(self, images: Any) -> Tensor:
-        x = images if isinstance(images, Tensor) else Tensor(images)
+        x = images
         for convolution in self.convolutions:
             x = ops.relu(convolution(x))
-        x = x.reshape(len(images), -1) if self.flatten else ops.mean(x, axis=(1, 2))
-        y=self.output(x)
-        return ops.relu(y) if self.last_relu else y
+        return self.output(x.reshape(x.shape[0], -1))
+
+
+class SimCLRModel(Module):
+    """An encoder and the projection head that stands between it and the loss.
+
+    Images -> embeddings (batch, embedding). The head may forget what the augmentations change so
+    that the encoder need not: it serves training only, and is discarded afterwards.
+    """
+
+    def __init__(
+        self,
+        encoder: Module,
+        *,
+        features: int = 128,
+        embedding: int = 64,
+        generator: np.random.Generator,
+    ):
+        self.encoder = encoder
+        self.head = MLP(features, features, embedding, activation="relu", generator=generator)
+
+    def forward(self, images: Any) -> Tensor:
+        return self.head(self.encoder(images))
+
+
+class SimCLR:
+    """Pretraining by agreement between views: a method for ``fit``.
+
+    images: (count, height, width, channels), unlabelled. augment: ``(images, generator) -> images``.
+    loss: a name in ``LOSSES``; temperature: of ``"nt_xent"``, the others have none. held_out: images
+    for ``evaluate``, by default the first ``batch_size`` training images.
+
+    Raises ValueError for another loss or fewer images than ``batch_size``.
+    """
+
+    def __init__(
+        self,
+        model: SimCLRModel,
+        images: NDArray,
+        augment: Augmentation,
+        *,
+        batch_size: int = 256,
+        loss: str = "nt_xent",
+        temperature: float = 0.5,
+        held_out: NDArray | None = None,
+    ):
+        check_images(images)
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {sorted(LOSSES)}, got {loss!r}")
+        if not 1 <= batch_size <= len(images):
+            raise ValueError(
+                f"batch_size is {batch_size}, but there are {len(images)} different images: an "
+                "image twice in a batch would be its own negative"
+            )
+        self.model, self.images, self.augment = model, images, augment
+        self.batch_size, self.loss_name, self.temperature = batch_size, loss, temperature
+        held_out = images[:batch_size] if held_out is None else held_out
+        self._held_out_views = self._views(held_out, np.random.default_rng(0))
+
+    def batch(self, generator: np.random.Generator) -> NDArray:
+        """Two views of ``batch_size`` different images, the first ones on top: (2 batch_size, ...)."""
+        chosen = generator.choice(len(self.images), self.batch_size, replace=False)
+        return self._views(self.images[chosen], generator)
+
+    def _views(self, images: NDArray, generator: np.random.Generator) -> NDArray:
+        return np.concatenate([self.augment(images, generator), self.augment(images, generator)])
+
+    def loss(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
+        """The mean loss of a batch of views; nothing in it is random."""
+        embeddings = self.model(batch)
+        first, second = ops.split(embeddings, 2)
+        return LOSSES[self.loss_name](first, second, self.temperature)
+
+    def represent(self, examples: NDArray, *, batch_size: int = 512) -> NDArray:
+        """What the encoder, without the head, makes of images: (count, features)."""
+        starts = range(0, len(examples), batch_size) or [0]
+        with evaluating(self.model):
+            parts = [self.model.encoder(examples[i : i + batch_size]).numpy() for i in starts]
+        return np.concatenate(parts)
+
+    def evaluate(self) -> dict[str, float]:
+        """The loss and the health of the embeddings on held-out views, always the same ones."""
+        with evaluating(self.model):
+            loss = self.loss(self._held_out_views)
+            embeddings = self.model(self._held_out_views).numpy()
+        first, second = np.split(embeddings, 2)
+        return {
+            "held_out_loss": loss.item(),
+            "z_std": diagnostics.z_std(first),
+            "effective_rank": diagnostics.effective_rank(first),
+            "alignment": diagnostics.alignment(first, second),
+            "uniformity": diagnostics.uniformity(first),
+        }

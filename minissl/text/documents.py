@@ -121,13 +121,11 @@ def split_documents(
             f"{len(documents)} document(s) cannot be split into training and held-out text: give "
             "more text, or cut it into smaller pieces (piece_characters of read_text_documents)"
         )
-    # The order uses the first bytes of the digest, the split the last: the two are independent.
-    by_split_key = sorted(documents, key=lambda document: digest(document)[-8:])
+    shuffled = sorted(documents, key=digest)
     limit = round(held_out_fraction * 2**64).to_bytes(8, "big")
-    number = sum(digest(document)[-8:] < limit for document in documents)
+    number = sum(digest(document)[:8] < limit for document in documents)
     number = min(max(number, 1), len(documents) - 1)
-    held_out, train = by_split_key[:number], by_split_key[number:]
-    return sorted(train, key=digest), sorted(held_out, key=digest)
+    return shuffled[number:], shuffled[:number]
 
 
 def digest(document: Document) -> bytes:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -63,10 +64,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: StrPath) -> None:
     state = {
         "format": _FORMAT,
         "version": _VERSION,
-        "pattern": {
-            "expression": tokenizer.pattern.expression,
-            "chunk_expression": tokenizer.pattern.chunk_expression,
-        },
+        "pattern": asdict(tokenizer.pattern),
         "special_tokens": tokenizer.special_tokens,
         "num_ranks": len(tokenizer.ranks),
         "ranks": {to_printable(token): rank for token, rank in tokenizer.ranks.items()},

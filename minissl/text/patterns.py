@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import regex
 
 # Unicode's White_Space, written out: Python's own \s also matches U+001C to U+001F.
 _HORIZONTAL = "\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACE = _HORIZONTAL + "\r\n"
+
+_BLOCK = 1 << 14  # characters
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Pattern:
     ``expression`` is a regular expression of the package ``regex`` (with ``\p{L}`` for letters);
     its matches, one after the other, are the pieces. ``chunk_expression``, of the standard
     library's ``re``, finds chunks; without one (None) the whole text is one chunk, which costs
-    speed and makes a stream wait for its end, but never changes a result.
+    speed and makes a stream wait for its end, but never changes a result. ``ascii_expression``,
+    also of ``re``, finds the same pieces in a text of ASCII, in a third of the time.
 
     Raises ``ValueError`` when an expression cannot be compiled or has capturing groups.
 
@@ -39,9 +43,13 @@ class Pattern:
 
     expression: str
     chunk_expression: str | None = None
+    ascii_expression: str | None = None
 
     def __post_init__(self) -> None:
-        for compile_, expression in ((regex.compile, self.expression), (re.compile, self._chunk)):
+        given = [(regex.compile, self.expression), (re.compile, self._chunk)]
+        if self.ascii_expression is not None:
+            given.append((re.compile, self.ascii_expression))
+        for compile_, expression in given:
             try:
                 groups = compile_(expression).groups
             except (regex.error, re.error) as error:
@@ -57,21 +65,43 @@ class Pattern:
         return self.chunk_expression if self.chunk_expression is not None else r"(?s:.+)"
 
     @cached_property
-    def chunks(self) -> Callable[[str], list[str]]:
-        """``chunks(text)``: the chunks, in order; all but the last are final if text follows."""
+    def _find_chunks(self) -> Callable[..., list[str]]:
         return re.compile(self._chunk).findall
+
+    def chunks(self, text: str) -> Iterator[str]:
+        """The chunks, in order; all but the last stay as they are when text is appended."""
+        return chain.from_iterable(self._blocks(text))
+
+    def _blocks(self, text: str) -> Iterator[list[str]]:
+        # A few thousand chunks at a time: their strings stay in the processor's cache.
+        start, size = 0, _BLOCK if self.chunk_expression is not None else len(text)
+        while start < len(text):
+            end = start + size
+            chunks = self._find_chunks(text, start, end)
+            if end < len(text):
+                end -= len(chunks.pop())  # which may go on after the block
+                if end == start:
+                    size *= 2
+            yield chunks
+            start = end
 
     @cached_property
     def _pieces(self) -> Callable[[str], list[str]]:
         return regex.compile(self.expression).findall
+
+    @cached_property
+    def _ascii_pieces(self) -> Callable[[str], list[str]]:
+        if self.ascii_expression is None:
+            return self._pieces
+        return re.compile(self.ascii_expression, re.ASCII).findall
 
     def split(self, text: str) -> list[str]:
         """The pieces of a text, in order: together they are the text again.
 
         Raises ``ValueError`` when the expression leaves characters of the text out.
         """
-        pieces = self._pieces(text)
-        if sum(map(len, pieces)) != len(text):
+        pieces = self._ascii_pieces(text) if text.isascii() else self._pieces(text)
+        if "".join(pieces) != text:
             raise ValueError(
                 f"the pattern {self.expression!r} does not match every character of "
                 f"{text[:40]!r}: add alternatives for the rest, for example |\\s+|."
@@ -84,6 +114,7 @@ GPT2 = Pattern(
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     # No piece goes on from a visible character into white space.
     rf"[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+",
+    r"'(?:[sdmt]|ll|ve|re)| ?[a-zA-Z]+| ?[0-9]+| ?[^\sa-zA-Z0-9]+|\s+(?!\S)|\s+",
 )
 
 CL100K = Pattern(
@@ -95,6 +126,8 @@ CL100K = Pattern(
     # character, the rest goes to the next one; at the end of the text all of it stays.
     rf"[{_HORIZONTAL}]*[^{_SPACE}]+(?:[{_SPACE}]+\Z|[{_SPACE}]*[\r\n])?"
     rf"|[{_SPACE}]+\Z|[{_SPACE}]*[\r\n]",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\na-zA-Z0-9]?[a-zA-Z]+|[0-9]{1,3}| ?[^\sa-zA-Z0-9]+[\r\n]*"
+    r"|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s+",
 )
 
 PATTERNS = {"gpt2": GPT2, "cl100k": CL100K}

@@ -193,7 +193,7 @@ class Tokenizer:
                 yield from self._encode_ordinary(buffer[start : match.start()])
                 yield self._special_id(match, allowed)
                 start = match.end()
-            chunks = self.pattern.chunks(buffer[start:end])[:-1]
+            chunks = list(self.pattern.chunks(buffer[start:end]))[:-1]
             yield from chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
             waiting = [buffer[start + sum(map(len, chunks)) :]]
             size = len(waiting[0])
@@ -205,6 +205,10 @@ class Tokenizer:
 
     def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
         pieces = self.pattern.split(chunk)
+        if len(pieces) == 1:
+            return self._piece_ids[pieces[0]]
+        if len(pieces) == 2:  # sooner than a chain
+            return self._piece_ids[pieces[0]] + self._piece_ids[pieces[1]]
         return tuple(chain.from_iterable(map(self._piece_ids.__getitem__, pieces)))
 
     def _encode_piece(self, piece: str) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ def save_checkpoint(
             f"Older checkpoints there: {', '.join(older) or 'none'}. Make room or choose another "
             "folder, and start the run again: it continues from the newest checkpoint"
         ) from error
-    _prune(folder, final, keep)
+    prune_checkpoints(final, keep)
     return final
 
 
@@ -105,7 +105,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     sums = _read(path, SUMS)
     contents = {name: _read(path, name) for name in FILES}
     for name, data in contents.items():
-        if _sum_line(name, data) not in sums.splitlines():
+        if _sum_line(name, data) not in sums.split(b"\n"):
             raise CheckpointError(
                 f"{path / name} ({len(data)} bytes) is not what was saved: it or {SUMS} "
                 "is cut off or damaged. Use another checkpoint"
@@ -168,6 +168,15 @@ def _number(path: Path) -> str:
     return path.name.removeprefix("step-")
 
 
+def prune_checkpoints(newest: Path, keep: int) -> None:
+    """Keep ``newest`` and the ``keep - 1`` before it, and nothing that killed processes left."""
+    for leftover in newest.parent.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    paths = list_checkpoints(newest.parent)
+    for path in paths[paths.index(newest) + keep :]:  # what is newer than the newest is broken
+        _discard(path)
+
+
 def _contents(model: Module, optimizer: Optimizer, state: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of a checkpoint, by name."""
     from minissl import __version__
@@ -192,15 +201,6 @@ def _read(path: Path, name: str) -> bytes:
         return (path / name).read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path / name} cannot be read: {error.strerror}") from error
-
-
-def _prune(folder: Path, newest: Path, keep: int) -> None:
-    """Remove checkpoints that are no longer kept, and what killed processes left behind."""
-    for leftover in folder.glob(".step-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    paths = list_checkpoints(folder)
-    for path in paths[paths.index(newest) + keep :]:  # what is newer than the newest is broken
-        _discard(path)
 
 
 def _discard(path: Path) -> None:

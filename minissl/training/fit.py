@@ -56,7 +56,7 @@ def fit(
     settings or a run folder with other settings, OSError or CheckpointError when the run folder
     cannot be written. Lecture 01.
     """
-    _check(method, optimizer, evaluate_every)
+    _check(method, optimizer, evaluate_every, seed, clip)
     _check_counts(
         steps=steps,
         accumulate=accumulate,
@@ -146,14 +146,20 @@ def _diverged(
             arrays[f"gradient of {name}"] = parameter.grad
     return DivergedError(
         f"step {step}: the loss is {loss:.6g} and the gradient norm {norm:.6g}, at learning rate "
-        f"{optimizer.lr:.3g}. Not finite: {not_finite(arrays) or 'only the loss'}. This update was "
-        f"not made. {book.way_back()}",
+        f"{optimizer.lr:.3g}. With NaN or infinity in it: {not_finite(arrays) or 'no parameter'}. "
+        f"This update was not made. {book.way_back()}",
         step,
     )
 
 
-def _check(method: Method, optimizer: Optimizer, evaluate_every: int | None) -> None:
+def _check(
+    method: Method, optimizer: Optimizer, evaluate_every: int | None, seed: int, clip: float | None
+) -> None:
     """Raise ValueError for what would be noticed late or never."""
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
+    if clip is not None:
+        clip_grad_norm([], clip)  # raises for a clip that is not positive
     if evaluate_every is not None and not isinstance(method, Evaluated):
         raise ValueError(
             f"evaluate_every={evaluate_every}, but {type(method).__name__} has no evaluate(): "

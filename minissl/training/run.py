@@ -24,6 +24,7 @@ from minissl.training.checkpoint import (
     CheckpointError,
     find_checkpoint,
     list_checkpoints,
+    prune_checkpoints,
     save_checkpoint,
 )
 from minissl.training.durable import replace_durably
@@ -61,6 +62,8 @@ class Run:
         self.history = History()
         self._log: Log | None = None
         self._earlier_seconds = 0.0
+        # The memory order that a loaded checkpoint has: sums over another order round differently.
+        model.load_state_dict(model.state_dict())
         if self.folder is not None:
             self._open(self.folder)
         self._started = time.perf_counter()
@@ -79,8 +82,6 @@ class Run:
         expected = 0
         if list_checkpoints(folder / "checkpoints"):
             expected = self._resume(folder)
-        else:  # the memory order that a checkpoint has: another order adds up in another order
-            self.model.load_state_dict(self.model.state_dict())
         self._log = Log(folder / "log.jsonl", self.step if self.resumed else -1)
         self.history = self._log.history
         if len(self.history) != expected:
@@ -103,6 +104,7 @@ class Run:
         self.optimizer.load_state_dict(checkpoint.moments)
         self.step, self.resumed = checkpoint.step, True
         self._earlier_seconds = checkpoint.state["seconds"]
+        prune_checkpoints(checkpoint.path, self.keep)  # which a kill may have kept from ending
         return checkpoint.state["records"]
 
     def seconds(self) -> float:

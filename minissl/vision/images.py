@@ -141,7 +141,7 @@ def _square_pixels(opened, size: int, channels: int) -> NDArray[np.float32]:
 
     image = ImageOps.exif_transpose(opened)  # cameras store the pixels lying and a note to turn
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) / 257).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
     image = image.convert("RGB" if channels == 3 else "L")
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2

@@ -249,11 +249,12 @@ def test_a_restored_state_continues_bit_for_bit(make, dtype):
     again = Bag(dtype, seed=9)
     again.load_state_dict(weights)
     restored = make(again.named_parameters())
-    restored.load_state_dict(saved)
+    restored.load_state_dict(state)
     advance(again, restored, 1, 5)
     for (name, a), b in zip(again.named_parameters(), model.parameters()):
         assert a.array.tobytes() == b.array.tobytes(), name
     assert restored.state_dict().keys() == optimizer.state_dict().keys()
+    assert all((state[name] == saved[name]).all() for name in saved)  # loading copied it, too
 
 
 def test_state_names_and_zero_grad():

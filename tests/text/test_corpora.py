@@ -22,7 +22,7 @@ from minissl.text.corpora import (
     read_text_documents,
     split_documents,
 )
-from minissl.text.documents import cut
+from minissl.text.documents import cut, digest
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,7 @@ def test_the_running_python_has_a_corpus_of_the_stated_size(english):
     assert min(len(d.text.split()) for d in english) >= 5
     for package in ("topics", "asyncio", "email", "json"):
         assert manifest["sources"][package]["documents"] > 5
+    assert english == sorted(english, key=digest)
     assert not {"test", "idle_test", "site-packages", "minissl"} & set(manifest["sources"])
 
 
@@ -244,7 +245,7 @@ def test_the_hash_sees_every_change(field):
 def test_the_hash_sees_where_a_name_ends():
     assert describe_difference(
         make_manifest([Document("a", "", "b"), Document("c", "", "d")]),
-        make_manifest([Document("a", "", "bc"), Document("", "", "d")]),
+        make_manifest([Document("ab", "", ""), Document("c", "", "d")]),
     )
 
 
@@ -274,6 +275,12 @@ def test_a_documents_part_and_place_do_not_depend_on_the_others(texts, fraction,
         assert split_documents(some, fraction) == (kept_train, kept_held_out)
         random.shuffle(some)
         assert split_documents(some, fraction) == (kept_train, kept_held_out)
+
+
+def test_a_documents_name_moves_nothing(english):
+    renamed = [document._replace(name=str(i)) for i, document in enumerate(english)]
+    for part, renamed_part in zip(split_documents(english), split_documents(renamed), strict=True):
+        assert [d.text for d in part] == [d.text for d in renamed_part]
 
 
 def test_a_larger_fraction_only_adds_to_the_held_out_part(english):
@@ -358,6 +365,11 @@ def test_unusable_paths_are_named(tmp_path, files, path, error, message):
     write(tmp_path, files)
     with pytest.raises(error, match=message):
         read_text_documents(tmp_path / path)
+
+
+def test_a_blank_line_near_the_start_makes_no_short_piece():
+    pieces = cut(Document("a", "a", "Title\n\n" + 100 * "x"), 50)
+    assert [len(piece.text) for piece in pieces] == [50, 50, 7]
 
 
 def test_every_file_when_asked(tmp_path):

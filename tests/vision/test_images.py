@@ -63,6 +63,14 @@ def test_a_folder_with_class_folders(tmp_path):
     np.testing.assert_array_equal(folder.images, np.broadcast_to(expected, (3, 4, 4, 3)))
 
 
+def test_the_order_is_that_of_the_paths(tmp_path):
+    values = np.random.default_rng(0).permutation(30)
+    for value in values:
+        save(tmp_path / "c" / f"{value:02d}.png", plain(value))
+    images = load_image_folder(tmp_path, size=8).images
+    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, np.arange(30), atol=1e-4)
+
+
 def test_images_beside_the_class_folders_mean_no_labels(tmp_path):
     save(tmp_path / "ant" / "b.png", plain(0))
     save(tmp_path / "a.png", plain(0))
@@ -94,14 +102,14 @@ def test_shrinking_averages(tmp_path):
 
 
 def test_grey_and_colour_can_be_asked_of_any_mode(tmp_path):
-    save(tmp_path / "1_grey.png", np.full((4, 4), 102, np.uint8))
-    save(tmp_path / "2_deep.png", np.full((4, 4), 102 * 257, np.uint16))
-    save(tmp_path / "3_alpha.png", np.full((4, 4, 4), 102, np.uint8))
-    Image.fromarray(np.full((4, 4), 102, np.uint8)).convert("P").save(tmp_path / "4_palette.gif")
+    save(tmp_path / "1_grey.png", np.full((4, 4), 200, np.uint8))
+    save(tmp_path / "2_deep.png", np.full((4, 4), 200 * 257, np.uint16))
+    save(tmp_path / "3_alpha.png", np.full((4, 4, 4), 200, np.uint8))
+    Image.fromarray(np.full((4, 4), 200, np.uint8)).convert("P").save(tmp_path / "4_palette.gif")
     for channels in (1, 3):
         images = load_image_folder(tmp_path, size=4, channels=channels).images
         assert images.shape == (4, 4, 4, channels)
-        np.testing.assert_allclose(images, 102 / 255, atol=1e-6)
+        np.testing.assert_allclose(images, 200 / 255, atol=1e-6)
 
 
 def test_photos_are_turned_upright(tmp_path):

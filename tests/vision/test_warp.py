@@ -222,6 +222,11 @@ def test_crops_of_the_whole_image_change_nothing():
     np.testing.assert_allclose(crops, images, atol=1e-12)
 
 
+def test_crops_bring_in_no_black():
+    white = np.ones((200, 8, 8, 1))
+    np.testing.assert_allclose(random_resized_crop(white, np.random.default_rng(0)), 1)
+
+
 @pytest.mark.parametrize("options", [{"area": (0, 1)}, {"area": (0.5, 1.1)}, {"ratio": (2, 1)}])
 def test_impossible_crops_are_refused(options):
     with pytest.raises(ValueError, match="expected 0 < low <= high"):

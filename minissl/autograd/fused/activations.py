@@ -7,7 +7,7 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.arrays import erf
-from minissl.autograd.fused.chunks import row_chunks
+from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
 _ROOT = math.sqrt(2 / math.pi)
@@ -33,8 +33,7 @@ def _gelu(x, /, approximate):
     flat = x.reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
     value_and_slope = _tanh_chunk if approximate == "tanh" else _erf_chunk
-    for piece in row_chunks(flat):
-        value_and_slope(flat[piece], y[piece], slope[piece])
+    for_each_chunk(lambda _, i: value_and_slope(flat[i], y[i], slope[i]), flat)
     slope = slope.reshape(x.shape)
     return y.reshape(x.shape), (lambda g: np.multiply(slope, g, out=slope),)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.composed import allowed_keys, dropout_mask
+from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
 
@@ -63,48 +64,67 @@ def _check(query, key, value):
 
 @differentiable
 def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
-    """O = P V, P = softmax(S), S = scale Q Kᵀ, one example at a time so that P stays in cache.
+    """O = P V, P = softmax(S), S = scale Q Kᵀ.
 
     dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P (dP − Σ dO O),  dQ = scale dS K,  dK = scale dSᵀ Q.
     """
-    batch, heads, query_time, _ = query.shape
-    shape = (batch, heads, query_time, key.shape[2])
+    shape = (*query.shape[:3], key.shape[2])
     allowed = allowed_keys(shape, causal, key_lengths)
-    penalty = None  # 0 where a key may be seen, −inf where not
-    if allowed is not None:
-        penalty = np.where(allowed, 0, -np.inf).astype(query.dtype)
-        penalty = np.broadcast_to(
-            penalty, (batch, *np.broadcast_shapes(penalty.shape[-3:], (1, 1, 1)))
-        )
     kept = dropout_mask(shape, dropout, seed) if dropout else None
-    weights = np.empty(shape, query.dtype)
+    weights = query @ key.mT  # the scores, then in place the weights: (batch, heads, query, key)
+    _softmax_in_place(weights, scale, allowed)
     output = _heads_inside((*shape[:3], value.shape[3]), query.dtype)
-    for i in range(batch):
-        p = np.matmul(query[i], key[i].mT, out=weights[i])
-        p *= scale
-        if penalty is not None:
-            p += penalty[i]
-        _softmax_in_place(p)
-        np.matmul(p if kept is None else p * kept[i] / (1 - dropout), value[i], out=output[i])
+    dropped = weights if kept is None else _drop(weights, kept, dropout)
+    np.matmul(dropped, value, out=output)
 
     def vjp(g):
         dq, dk, dv = (_heads_inside(x.shape, x.dtype) for x in (query, key, value))
-        delta = np.einsum("bhqd,bhqd->bhq", g, output)[..., None]
-        for i in range(batch):
-            p = weights[i]
-            dropped = p if kept is None else p * kept[i] / (1 - dropout)
-            np.matmul(dropped.mT, g[i], out=dv[i])
-            ds = g[i] @ value[i].mT
+        np.matmul(dropped.mT, g, out=dv)
+        ds = g @ value.mT  # dP, then in place dS
+        delta = np.einsum("bhqd,bhqd->bhq", g, output)
+
+        def backward(_, i):
             if kept is not None:
-                ds *= kept[i] / query.dtype.type(1 - dropout)
-            ds -= delta[i]
-            ds *= p
-            ds *= scale
-            np.matmul(ds, key[i], out=dq[i])
-            np.matmul(ds.mT, query[i], out=dk[i])
+                ds[i] = _drop(ds[i], kept[i], dropout)
+            ds[i] -= delta[i][..., None]
+            ds[i] *= weights[i]
+            ds[i] *= scale
+
+        for_each_chunk(backward, weights)
+        np.matmul(ds, key, out=dq)
+        np.matmul(ds.mT, query, out=dk)
         return dq, dk, dv
 
     return output, vjp
+
+
+def _drop(weights, kept, probability):
+    """What is kept grows by 1 / (1 − probability), so that the expected sum stays."""
+    dropped = weights * kept
+    dropped *= 1 / (1 - probability)
+    return dropped
+
+
+def _softmax_in_place(scores, scale, allowed):
+    """Softmax of ``scale * scores`` over the last axis; a row without allowed keys becomes 0."""
+    least = np.finfo(scores.dtype).min  # as the largest score it keeps −inf − largest from NaN
+    penalty = None  # 0 where a key may be seen, −inf where not
+    if allowed is not None:
+        penalty = np.where(allowed, 0, -np.inf).astype(scores.dtype)
+        penalty = penalty.reshape((-1, 1, *penalty.shape[-2:]))  # (batch or 1, 1, query or 1, key)
+        penalty = np.broadcast_to(penalty, (len(scores), *penalty.shape[1:]))
+
+    def softmax(_, i):
+        s = scores[i]
+        s *= scale
+        if penalty is not None:
+            s += penalty[i]
+        s -= s.max(axis=-1, keepdims=True, initial=least)
+        np.exp(s, out=s)
+        total = s.sum(axis=-1, keepdims=True)
+        s *= 1 / np.where(total == 0, 1, total)
+
+    for_each_chunk(softmax, scores)
 
 
 def _heads_inside(shape, dtype):
@@ -114,12 +134,3 @@ def _heads_inside(shape, dtype):
     """
     batch, heads, time, dim = shape
     return np.empty((batch, time, heads, dim), dtype).transpose(0, 2, 1, 3)
-
-
-def _softmax_in_place(scores):
-    """Softmax over the last axis; a row of nothing but −inf becomes zeros."""
-    largest = scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
-    scores -= largest
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
-    scores *= 1 / np.where(total == 0, 1, total)

@@ -183,7 +183,7 @@ def _columns(x, kernel, stride, before, size):
         n = images.stop - start
         framed[(slice(n), *inside)] = x[(images, *visible)]
         np.copyto(columns[:n], windows[:n])
-        yield images, columns[:n].reshape(n * math.prod(size), -1)
+        yield images, columns[:n].reshape(n * math.prod(size), math.prod(kernel) * channels)
 
 
 def _array(value: Any) -> Any:

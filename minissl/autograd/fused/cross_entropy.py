@@ -6,7 +6,7 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.arrays import namespace
-from minissl.autograd.fused.chunks import as_rows, row_chunks
+from minissl.autograd.fused.chunks import as_rows, for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable, is_recording
 
 
@@ -74,33 +74,35 @@ def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction)
     count, classes = rows.shape
     kept = flat_targets != ignore_index
     column = np.where(kept, flat_targets, 0)
-    exponentials = np.empty_like(rows if is_recording() else rows[:0])
+    keep = is_recording()
+    exponentials = np.empty_like(rows if keep else rows[:0])
     totals, losses = np.empty(count, rows.dtype), np.empty(count, rows.dtype)
-    for piece in row_chunks(rows):
-        shifted = np.subtract(
-            rows[piece],
-            rows[piece].max(axis=-1, keepdims=True),
-            out=exponentials[piece] if is_recording() else None,
-        )
+
+    def forward(_, piece):
+        largest = rows[piece].max(axis=-1, keepdims=True)
+        shifted = np.subtract(rows[piece], largest, out=exponentials[piece] if keep else None)
         target_logit = shifted[np.arange(len(shifted)), column[piece]]
         mean_logit = shifted.mean(axis=-1) if label_smoothing else 0
         np.exp(shifted, out=shifted)
         totals[piece] = shifted.sum(axis=-1)
         expected = (1 - label_smoothing) * target_logit + label_smoothing * mean_logit
         losses[piece] = np.log(totals[piece]) - expected
+
+    for_each_chunk(forward, rows)
     losses[~kept] = 0
     divisor = max(int(kept.sum()), 1) if reduction == "mean" else 1
 
     def vjp(g):
         weight = (kept * np.broadcast_to(g.reshape(-1) / divisor, (count,))).astype(rows.dtype)
-        for piece in row_chunks(exponentials):
-            gradient = exponentials[piece]
-            gradient *= (weight[piece] / totals[piece])[:, None]
+
+        def backward(_, piece):
+            gradient, w = exponentials[piece], weight[piece]
+            gradient *= (w / totals[piece])[:, None]
             if label_smoothing:
-                gradient -= (weight[piece] * (label_smoothing / classes))[:, None]
-            gradient[np.arange(len(gradient)), column[piece]] -= weight[piece] * (
-                1 - label_smoothing
-            )
+                gradient -= (w * (label_smoothing / classes))[:, None]
+            gradient[np.arange(len(gradient)), column[piece]] -= w * (1 - label_smoothing)
+
+        for_each_chunk(backward, exponentials)
         return exponentials.reshape(logits.shape)
 
     if reduction == "none":

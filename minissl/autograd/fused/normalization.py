@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.fused.chunks import as_rows, row_chunks
+from minissl.autograd.fused.chunks import as_rows, for_each_chunk, num_chunks
 from minissl.autograd.tensor import Tensor, differentiable
 
 
@@ -35,10 +35,10 @@ def _layer_norm(x, weight, bias, /, eps):
     rows = as_rows(x)
     normalized, y = np.empty_like(rows), np.empty_like(rows)
     inverse_std = np.empty((len(rows), 1), rows.dtype)
-    for piece in row_chunks(rows):
-        c = np.subtract(
-            rows[piece], rows[piece].mean(axis=-1, keepdims=True), out=normalized[piece]
-        )
+
+    def forward(_, piece):
+        mean = rows[piece].mean(axis=-1, keepdims=True)
+        c = np.subtract(rows[piece], mean, out=normalized[piece])
         r = inverse_std[piece]
         r[:, 0] = _row_dots(c, c) / c.shape[-1]
         np.sqrt(r + eps, out=r)
@@ -49,18 +49,24 @@ def _layer_norm(x, weight, bias, /, eps):
 
     def vjp(g):
         g = as_rows(g)
-        dx, dw = np.empty_like(normalized), np.zeros_like(weight)
-        for piece in row_chunks(g):
+        dx = np.empty_like(normalized)
+        dw, db = np.zeros((2, num_chunks(g), len(weight)), weight.dtype)
+
+        def backward(number, piece):
             gradient, c, h = g[piece], normalized[piece], dx[piece]
-            dw += np.einsum("ij,ij->j", gradient, c)
+            dw[number] = np.einsum("ij,ij->j", gradient, c)
+            db[number] = gradient.sum(axis=0)
             np.multiply(gradient, weight, out=h)
             along = _row_dots(h, c)[:, None] / h.shape[-1]
             h -= h.mean(axis=-1, keepdims=True)
             c *= along  # the normalized rows are ours, and this is their last use
             h -= c
             h *= inverse_std[piece]
-        return dx.reshape(x.shape), dw, g.sum(axis=0)
 
+        for_each_chunk(backward, g)
+        return dx.reshape(x.shape), dw.sum(axis=0), db.sum(axis=0)
+
+    for_each_chunk(forward, rows)
     return y.reshape(x.shape), vjp
 
 

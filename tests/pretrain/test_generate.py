@@ -1,0 +1,183 @@
+"""Generation: the cache changes nothing, the distribution is the stated one, limits are defined."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from minissl.nn import evaluating
+from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
+from minissl.pretrain.gpt import GPT, GPTConfig
+
+VOCAB, CONTEXT = 17, 10
+
+
+def new_model(dtype="float64", **settings):
+    """With a random last norm: the tied output would else always say the last token again."""
+    config = GPTConfig(
+        vocab_size=VOCAB,
+        context_length=CONTEXT,
+        num_layers=3,
+        width=12,
+        num_heads=3,
+        init_std=0.4,
+        **settings,
+    )
+    model = GPT(config, generator=rng()).astype(dtype)
+    last_norm = model.transformer.final_norm or model.transformer.blocks[-1].mlp_norm
+    last_norm.weight.array = rng(5).standard_normal(12).astype(dtype)
+    return model
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+# ---- with and without the cache -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
+def test_cached_logits_equal_those_of_a_full_pass(dtype, tolerance):
+    model = new_model(dtype)
+    tokens = rng(1).integers(VOCAB, size=CONTEXT + 4).tolist()
+    with evaluating(model):
+        caches = model.new_caches()
+        for length in [3, *range(5, CONTEXT + 4)]:  # 3 at once, 2 at once, one by one, beyond
+            cached = next_token_logits(model, tokens[:length], caches)
+            full = model(np.array([tokens[:length][-CONTEXT:]])).array[0, -1]
+            assert cached.shape == (VOCAB,)
+            assert cached.dtype == dtype
+            scale = np.abs(full).max()
+            np.testing.assert_allclose(cached, full, rtol=0, atol=tolerance * scale)
+    assert caches[0].length == CONTEXT
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {}, {"top_k": 5, "top_p": 0.9}])
+@pytest.mark.parametrize("prompt_length", [1, 4, CONTEXT, CONTEXT + 3])
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_same_tokens_with_and_without_the_cache(settings, prompt_length, norm_first):
+    model = new_model(norm_first=norm_first)
+    prompt = rng(1).integers(VOCAB, size=prompt_length)
+    with_cache, without = (
+        generate(model, prompt, 14, generator=rng(2), cache=cache, **settings)
+        for cache in (True, False)
+    )
+    assert with_cache == without
+    assert len(with_cache) == 14
+    assert len(set(with_cache)) > 1 or settings == {"temperature": 0}
+
+
+def test_greedy_takes_the_likeliest_token_and_slides_the_window():
+    model, tokens = new_model(), [3, 1]
+    for _ in range(CONTEXT + 5):
+        logits = model(np.array([tokens[-CONTEXT:]])).array[0, -1]
+        tokens.append(int(np.argmax(logits)))
+    assert generate(model, [3, 1], CONTEXT + 5, temperature=0) == tokens[2:]
+
+
+# ---- the distribution ---------------------------------------------------------------------------
+
+LOGITS = arrays(
+    np.float32, st.integers(1, 30), elements=st.floats(-30, 30, width=32, allow_subnormal=False)
+)
+
+
+@given(LOGITS, st.floats(0.1, 10))
+def test_temperature_divides_the_logits(logits, temperature):
+    expected = np.exp(logits.astype(np.float64) / temperature)
+    got = next_token_probabilities(logits, temperature=temperature)
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, expected / expected.sum(), rtol=1e-9, atol=1e-300)
+
+
+@given(LOGITS, st.integers(1, 40))
+def test_top_k_keeps_the_k_likeliest(logits, k):
+    full, kept = next_token_probabilities(logits), next_token_probabilities(logits, top_k=k)
+    chosen = sorted(range(len(logits)), key=lambda i: (-full[i], i))[:k]
+    expected = np.zeros(len(logits))
+    expected[chosen] = full[chosen] / full[chosen].sum()
+    np.testing.assert_allclose(kept, expected, rtol=1e-12)
+
+
+@given(LOGITS, st.floats(0.01, 1), st.one_of(st.none(), st.integers(1, 40)))
+def test_top_p_keeps_the_smallest_set_that_reaches_p(logits, p, k):
+    before = next_token_probabilities(logits, top_k=k)
+    kept = next_token_probabilities(logits, top_k=k, top_p=p)
+    inside = kept > 0
+    assert before[inside].sum() >= p - 1e-9
+    assert before[inside].sum() - before[inside].min() < p + 1e-9  # one less would not reach it
+    assert before[inside].min() >= before[~inside].max(initial=0)  # the likeliest ones
+    np.testing.assert_allclose(kept[inside], before[inside] / before[inside].sum(), rtol=1e-12)
+
+
+def test_worked_example():
+    logits = np.log([0.5, 0.25, 0.15, 0.1])
+    np.testing.assert_allclose(next_token_probabilities(logits, top_k=2), [2 / 3, 1 / 3, 0, 0])
+    np.testing.assert_allclose(
+        next_token_probabilities(logits, top_p=0.8), np.array([0.5, 0.25, 0.15, 0]) / 0.9
+    )
+    np.testing.assert_allclose(next_token_probabilities(logits, top_p=0.2), [1, 0, 0, 0])
+    squared = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
+    np.testing.assert_allclose(
+        next_token_probabilities(logits, temperature=0.5), squared / squared.sum()
+    )
+
+
+def test_draws_follow_the_distribution():
+    model = new_model()
+    settings = {"temperature": 1.3, "top_p": 0.95}
+    expected = next_token_probabilities(model(np.array([[2]])).array[0, -1], **settings)
+    generator = rng(0)
+    draws = [generate(model, [2], 1, generator=generator, **settings)[0] for _ in range(800)]
+    counts = np.bincount(draws, minlength=VOCAB)
+    assert not counts[expected == 0].any()
+    error = np.sqrt(800 * expected * (1 - expected))
+    assert (np.abs(counts - 800 * expected) <= 4 * error + 1e-9).all()
+
+
+# ---- limits -------------------------------------------------------------------------------------
+
+
+def test_stop_and_on_token():
+    model, seen = new_model(), []
+    tokens = generate(model, [1], 30, generator=rng(3), on_token=seen.append)
+    assert seen == tokens
+    stop = tokens[12]
+    cut = tokens.index(stop) + 1
+    assert generate(model, [1], 30, generator=rng(3), stop=[stop]) == tokens[:cut]
+    assert generate(model, [1], 0, generator=rng(3)) == []
+
+
+def test_the_same_seed_gives_the_same_text():
+    model = new_model()
+    first, again, other = (generate(model, [1], 20, generator=rng(s)) for s in (1, 1, 2))
+    assert first == again != other
+
+
+def test_the_model_is_left_as_it_was():
+    model = new_model(dropout=0.5)
+    model.transformer.blocks[0].eval()
+    tokens = generate(model, [1], 5, temperature=0)
+    assert tokens == generate(new_model(), [1], 5, temperature=0)  # no dropout meanwhile
+    assert model.training
+    assert not model.transformer.blocks[0].training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompt": []}, "begin with the separator"),
+        ({"generator": None}, "sampling needs generator="),
+        ({"temperature": -1.0}, "temperature must be positive"),
+        ({"temperature": float("nan")}, "temperature must be positive"),
+        ({"top_k": 0}, "top_k must be 1 or more, got 0"),
+        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
+        ({"top_p": 1.5}, r"top_p must be in \(0, 1\]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings, message):
+    arguments = {"prompt": [1], "max_new_tokens": 2, "generator": rng(), **settings}
+    with pytest.raises(ValueError, match=message):
+        generate(new_model(), **arguments)
