@@ -10,7 +10,7 @@ whose gradient is identically zero passes, because the sum of a softmax never ch
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,8 @@ def gradcheck(
 
     Raises AssertionError, with the analytic and the numeric values and the element where they
     differ most, if they disagree or if a gradient has the wrong shape or dtype. Raises TypeError
-    for float32 inputs and ValueError when the function is not smooth here (a kink within reach of
-    the step: move the input away from it).
+    for float32 inputs. Raises ValueError when the function is not smooth here (a kink within reach
+    of the step: move the input away from it), or not a function (two calls, two values).
     """
     arrays = [x.array if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
     generator = np.random.default_rng(seed)
@@ -50,6 +50,12 @@ def gradcheck(
             )
     if not checked:
         raise TypeError("gradcheck: none of the inputs is floating, so nothing can be checked")
+    with no_grad():
+        once, again = (function(*map(Tensor, arrays)).array for _ in range(2))
+    if not np.array_equal(once, again, equal_nan=True):
+        raise ValueError(
+            "gradcheck: two calls with the same inputs differ: pass the function a fixed seed"
+        )
     for _ in range(directions):
         for i in checked:
             _check_input(function, arrays, i, generator, tolerance, step)
@@ -60,22 +66,26 @@ def _check_input(function, arrays, i, generator, tolerance, step):
     cotangent, gradient = _analytic(function, arrays, i, generator)
     direction = generator.standard_normal(arrays[i].shape)
     analytic = float(np.sum(gradient * direction))
-    numeric, coarse = (
-        _directional(function, arrays, i, direction, cotangent, h) for h in (step, 2 * step)
+    fine, coarse = (
+        _differences(function, arrays, i, direction, cotangent, h) for h in (step, 2 * step)
     )
-    # Sums of terms of both signs may cancel: their size is the scale that rounding is relative to.
-    scale = max(abs(analytic), abs(numeric), 1e-2 * float(np.sqrt(np.sum(gradient**2))), 1e-8)
-    if abs(analytic - numeric) <= tolerance * scale:
+    numeric, difference = fine.slope, abs(analytic - fine.slope)
+    # Sums of terms of both signs may cancel: the size of the terms is what errors are relative to.
+    terms = max(float(np.linalg.norm(gradient)), fine.terms)
+    scale = max(abs(analytic), abs(numeric), 1e-2 * terms)
+    if difference <= tolerance * scale + fine.rounding:
         return
-    if abs(numeric - coarse) > tolerance * scale:
+    # f″ h, the bend of a smooth function, doubles with the step; that of a kink stays as it is.
+    kinked = abs(coarse.bend - 2 * fine.bend) > 0.5 * abs(fine.bend) > 5e-4 * scale
+    if kinked or abs(numeric - coarse.slope) > 0.1 * difference:
         raise ValueError(
             f"gradcheck: input {i}: finite differences with steps {step:g} and {2 * step:g} give "
-            f"{numeric:.9g} and {coarse:.9g}: the function has a kink or a pole within the step. "
-            "Move the input away from it, or pass a smaller step."
+            f"{numeric:.9g} and {coarse.slope:.9g}, and backward {analytic:.9g}: the function has "
+            "a kink or a pole within the step. Move the input away from it, or use a smaller step."
         )
     raise AssertionError(
         f"input {i}: backward says {analytic:.12g}, finite differences say {numeric:.12g} "
-        f"(relative error {abs(analytic - numeric) / scale:.2e}, allowed {tolerance:.0e})\n"
+        f"(relative error {difference / scale:.2e}, allowed {tolerance:.0e})\n"
         + _worst_elements(function, arrays, i, gradient, cotangent, step)
     )
 
@@ -99,16 +109,29 @@ def _analytic(function, arrays, i, generator):
     return cotangent, gradient
 
 
-def _directional(function, arrays, i, direction, cotangent, h):
-    """⟨c, df/dv⟩ by the fourth-order central difference (8 f₁ − 8 f₋₁ − f₂ + f₋₂) / 12h."""
+class _Differences(NamedTuple):
+    """What finite differences say about ⟨c, f⟩ along one direction."""
 
+    slope: float  # by the fourth-order formula (8 f₁ − 8 f₋₁ − f₂ + f₋₂) / 12h
+    bend: float  # how the slope changes from one side to the other: (f₁ − 2 f₀ + f₋₁) / h
+    terms: float  # the size of the terms that were added up to the slope
+    rounding: float  # what rounding makes of it, in f and in the values of size 1 behind f
+
+
+def _differences(function, arrays, i, direction, cotangent, h):
     def value(steps: int) -> np.ndarray:
         moved = [Tensor(a + steps * h * direction if k == i else a) for k, a in enumerate(arrays)]
         with no_grad():
             return function(*moved).array
 
-    difference = 8 * (value(1) - value(-1)) - (value(2) - value(-2))
-    return float(np.sum(cotangent * difference)) / (12 * h)
+    below, middle, above = value(-1), value(0), value(1)
+    slopes = cotangent * (8 * (above - below) - (value(2) - value(-2))) / (12 * h)
+    return _Differences(
+        slope=float(np.sum(slopes)),
+        bend=float(np.sum(cotangent * (above - 2 * middle + below))) / h,
+        terms=float(np.linalg.norm(slopes)),
+        rounding=1e-15 * float(np.sum(np.abs(cotangent) * (1 + np.abs(middle)))) / h,
+    )
 
 
 def _worst_elements(function, arrays, i, gradient, cotangent, step, most=256):
@@ -117,7 +140,7 @@ def _worst_elements(function, arrays, i, gradient, cotangent, step, most=256):
     for position in list(np.ndindex(arrays[i].shape))[:most]:
         direction = np.zeros_like(arrays[i])
         direction[position] = 1
-        numeric = _directional(function, arrays, i, direction, cotangent, step)
+        numeric = _differences(function, arrays, i, direction, cotangent, step).slope
         rows.append((abs(gradient[position] - numeric), position, gradient[position], numeric))
     rows.sort(key=lambda row: -row[0])
     wrong = sum(row[0] > 1e-6 * max(1, abs(row[3])) for row in rows)

@@ -44,6 +44,7 @@ def to_dot(tensor: Tensor) -> str:
     for i, node in enumerate(nodes):
         name, shape = _label(node)
         style = ", style=filled, fillcolor=lightyellow" if isinstance(node, Tensor) else ""
+        name = name.replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'  n{i} [label="{name}\\n{shape}"{style}];')
     lines += [f"  n{parent} -> n{child};" for parent, child in edges]
     return "\n".join([*lines, "}"])

@@ -26,13 +26,16 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the training, to see that it works"
     )
+    parser.add_argument("--part", choices=("text", "images"), help=argparse.SUPPRESS)
     parser.set_defaults(function=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the demo."""
-    from minissl.demo.demo import run_demo
+    from minissl.demo.demo import run_demo, run_part
 
-    run_demo(
-        arguments.out, seed=arguments.seed, progress=not arguments.quiet, quick=arguments.quick
-    )
+    options = {"seed": arguments.seed, "progress": not arguments.quiet, "quick": arguments.quick}
+    if arguments.part:  # one of the two processes that run_demo starts
+        run_part(arguments.part, arguments.out, **options)
+    else:
+        run_demo(arguments.out, **options)

@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from minissl.pretrain.settings import GPTSettings, SimCLRSettings
+
 
 def add(commands: Any) -> None:
     """Describe the command and its methods."""
@@ -39,9 +41,10 @@ A run that was stopped (Ctrl-C, a crash) is continued by the same command.""",
     simclr.add_argument(
         "data", nargs="?", type=Path, help="folder of images (default: scikit-learn's digits)"
     )
-    from minissl.pretrain.settings import GPTSettings, SimCLRSettings
-
-    for method, run, settings in ((gpt, run_gpt, GPTSettings), (simclr, run_simclr, SimCLRSettings)):
+    for method, run, settings in (
+        (gpt, run_gpt, GPTSettings),
+        (simclr, run_simclr, SimCLRSettings),
+    ):
         method.add_argument("--run", type=Path, required=True, help="the run folder")
         method.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
         method.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -50,7 +53,7 @@ A run that was stopped (Ctrl-C, a crash) is continued by the same command.""",
                 f"--{field.name.replace('_', '-')}",
                 type=type(field.default),
                 default=field.default,
-                help="(default: %(default)s)",
+                help=f"{field.metadata['help']} (default: %(default)s)",
             )
         method.set_defaults(function=run)
 
@@ -59,13 +62,10 @@ def run_gpt(arguments: argparse.Namespace) -> None:
     """Tokenizer, then GPT."""
     from minissl.cli.tokenizer import documents
     from minissl.pretrain.gpt_run import prepare_gpt, pretrain_gpt
-    from minissl.pretrain.settings import GPTSettings
 
     settings, progress = _settings(GPTSettings, arguments), not arguments.quiet
     data = prepare_gpt(documents(arguments.data), arguments.run, settings, progress=progress)
-    _, history = pretrain_gpt(
-        data, arguments.run, settings, seed=arguments.seed, progress=progress
-    )
+    _, history = pretrain_gpt(data, arguments.run, settings, seed=arguments.seed, progress=progress)
     last = history[-1]
     print(
         f"{arguments.run}: after {last['step']} steps {last['held_out_loss']:.3f} nats per token, "
@@ -76,13 +76,12 @@ def run_gpt(arguments: argparse.Namespace) -> None:
 
 def run_simclr(arguments: argparse.Namespace) -> None:
     """SimCLR on a folder, or on the digits."""
-    from minissl.pretrain.settings import SimCLRSettings
     from minissl.pretrain.simclr_run import pretrain_simclr, read_images
 
     settings = _settings(SimCLRSettings, arguments)
-    images = read_images(arguments.data, settings.image_size, settings.channels)
+    images = read_images(arguments.data, settings).images
     _, history = pretrain_simclr(
-        images.train_images,
+        images,
         arguments.run,
         settings,
         seed=arguments.seed,
@@ -90,7 +89,7 @@ def run_simclr(arguments: argparse.Namespace) -> None:
     )
     last = history[-1]
     print(
-        f"{arguments.run}: {len(images.train_images)} images, loss {last['loss']:.3f} after "
+        f"{arguments.run}: {len(images)} images, loss {last['loss']:.3f} after "
         f"{last['step']} steps; now: minissl probe {arguments.run} LABELLED_FOLDER"
     )
 

@@ -37,13 +37,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from minissl.pretrain.generate import stream
+    from minissl.pretrain.generate import generate
     from minissl.pretrain.gpt_run import open_gpt
 
     model, tokenizer, separator = open_gpt(arguments.folder)
     characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def write(token: int) -> None:
+        if token != separator:
+            sys.stdout.write(characters.decode(tokenizer.token_bytes(token)))
+            sys.stdout.flush()
+
     sys.stdout.write(arguments.prompt)
-    for token in stream(
+    generate(
         model,
         [separator, *tokenizer.encode(arguments.prompt)],
         arguments.tokens,
@@ -52,8 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
         top_p=arguments.top_p,
         generator=np.random.default_rng(arguments.seed),
         stop=[separator],
-    ):
-        if token != separator:
-            sys.stdout.write(characters.decode(tokenizer.token_bytes(token)))
-            sys.stdout.flush()
+        on_token=write,
+    )
     sys.stdout.write(characters.decode(b"", final=True) + "\n")

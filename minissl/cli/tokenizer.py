@@ -43,6 +43,12 @@ def add(commands: Any) -> None:
         action.add_argument(
             "--tokenizer", type=Path, required=True, help="tokenizer.json, *.tiktoken or run folder"
         )
+        action.add_argument(
+            "--pattern",
+            choices=("gpt2", "cl100k"),
+            default="gpt2",
+            help="of a .tiktoken file, which does not say (default: %(default)s)",
+        )
         action.set_defaults(function=run)
 
 
@@ -72,13 +78,13 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def run_encode(arguments: argparse.Namespace) -> None:
     """Print the ids, separated by spaces."""
-    tokenizer = _load(arguments.tokenizer)
+    tokenizer = _load(arguments.tokenizer, arguments.pattern)
     print(*tokenizer.encode(_input(arguments), allow_special="all"))
 
 
 def run_decode(arguments: argparse.Namespace) -> None:
     """Write the bytes the ids stand for."""
-    tokenizer = _load(arguments.tokenizer)
+    tokenizer = _load(arguments.tokenizer, arguments.pattern)
     words = _input(arguments).replace(",", " ").split()
     if bad := [word for word in words if not word.lstrip("-").isdigit()]:
         raise ValueError(f"decode expects ids, got {bad[0]!r}: numbers separated by spaces")
@@ -91,7 +97,7 @@ def run_show(arguments: argparse.Namespace) -> None:
     """Print the pieces."""
     from minissl.text import show_tokens
 
-    print(show_tokens(_load(arguments.tokenizer), _input(arguments)))
+    print(show_tokens(_load(arguments.tokenizer, arguments.pattern), _input(arguments)))
 
 
 def documents(path: Path | None) -> Any:
@@ -101,11 +107,11 @@ def documents(path: Path | None) -> Any:
     return python_english() if path is None else read_text_documents(path)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, pattern: str = "gpt2") -> Any:
     from minissl.text import load_tiktoken, load_tokenizer
 
     if path.suffix == ".tiktoken":
-        return load_tiktoken(path)
+        return load_tiktoken(path, pattern=pattern)
     return load_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
 
 

@@ -25,8 +25,8 @@ def new_figure(columns: int = 1, width: float = 7.2, height: float = 3.6) -> tup
 
 
 def language_loss(
-    steps: Sequence[int],
-    losses: Sequence[float],
+    steps: np.ndarray,
+    losses: np.ndarray,
     held_out: Sequence[tuple[int, float]],
     levels: Mapping[str, float],
 ) -> Any:
@@ -108,7 +108,7 @@ def principal_components(vectors: np.ndarray, count: int = 2) -> np.ndarray:
     return left[:, :count] * scales[:count]
 
 
-def collapse(steps: Sequence[int], spreads: Mapping[str, Sequence[float]]) -> Any:
+def collapse(steps: np.ndarray, spreads: Mapping[str, np.ndarray]) -> Any:
     """How far apart the embeddings stay during training, with and without negatives."""
     figure, (axis,) = new_figure(height=3)
     for (name, values), color in zip(spreads.items(), ("#0b6bcb", "#c2452d")):

@@ -35,7 +35,8 @@ def language_demo(
     started = time.perf_counter()
     documents = python_english()
     data = prepare_gpt(documents, folder, settings, progress=progress)
-    model, history = pretrain_gpt(data, folder, settings, seed=seed, progress=progress)
+    label = progress and "GPT"
+    model, history = pretrain_gpt(data, folder, settings, seed=seed, progress=label)
     results = {
         "documents": len(documents),
         "bytes": len(data.text) + len(data.held_out_text),

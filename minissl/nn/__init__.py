@@ -1,22 +1,30 @@
 """Layers and networks. Lectures 02 and 06."""
 
 from minissl.nn.attention import KeyValueCache, MultiHeadAttention
+from minissl.nn.convolution import AvgPool2d, BatchNorm, Conv2d, GlobalAvgPool2d, MaxPool2d
 from minissl.nn.evaluating import evaluating
 from minissl.nn.layers import MLP, Dropout, Embedding, LayerNorm, Linear
 from minissl.nn.module import Module, Parameter
 from minissl.nn.positions import LearnedPositions, SinusoidalPositions
+from minissl.nn.recurrent import LSTM
 from minissl.nn.transformer import Block, EncoderDecoder, Transformer, TransformerConfig
 
 __all__ = [
+    "LSTM",
     "MLP",
+    "AvgPool2d",
+    "BatchNorm",
     "Block",
+    "Conv2d",
     "Dropout",
     "Embedding",
     "EncoderDecoder",
+    "GlobalAvgPool2d",
     "KeyValueCache",
     "LayerNorm",
     "LearnedPositions",
     "Linear",
+    "MaxPool2d",
     "Module",
     "MultiHeadAttention",
     "Parameter",

@@ -33,20 +33,25 @@ class KeyValueCache:
         """
         if key.requires_grad or value.requires_grad:
             raise RuntimeError("a KeyValueCache cuts the graph: use it inside no_grad()")
+        keys, values = self.store(key.array, value.array)
+        return Tensor(keys), Tensor(values)
+
+    def store(self, key: Array, value: Array) -> tuple[Array, Array]:
+        """``append`` on arrays; the answer is views into the cache."""
         batch, heads, time, head_dim = key.shape
         start, end = self.length, self.length + time
         if end > self.max_length:
             raise ValueError(
                 f"the cache has room for {self.max_length} tokens, {end} were given: "
-                "generate() starts a new one when the window slides"
+                "make a larger one, or begin again with the last tokens"
             )
         if self._key is None:
-            self._key = _room(key.array, (batch, heads, self.max_length, head_dim))
-            self._value = _room(value.array, (batch, heads, self.max_length, head_dim))
-        self._key[:, :, start:end] = key.array
-        self._value[:, :, start:end] = value.array
+            self._key = _room(key, (batch, heads, self.max_length, head_dim))
+            self._value = _room(value, (batch, heads, self.max_length, head_dim))
+        self._key[:, :, start:end] = key
+        self._value[:, :, start:end] = value
         self.length = end
-        return Tensor(self._key[:, :, :end]), Tensor(self._value[:, :, :end])
+        return self._key[:, :, :end], self._value[:, :, :end]
 
 
 def _room(like: Array, shape: tuple[int, ...]) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import namespace
+from minissl.autograd.arrays import is_floating, namespace
 from minissl.autograd.tensor import Tensor, as_array
 from minissl.nn import init
 from minissl.nn.module import Module, Parameter
@@ -64,7 +64,7 @@ class Embedding(Module):
 
     def forward(self, indices: Any) -> Tensor:
         indices = as_array(indices)
-        if not namespace(indices).isdtype(indices.dtype, "integral"):
+        if is_floating(indices):
             raise TypeError(f"Embedding: expected integer indices, got {indices.dtype}")
         return ops.take(self.weight, indices)
 

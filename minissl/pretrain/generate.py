@@ -6,6 +6,7 @@ import numpy as np
 
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
+from minissl.pretrain import decode
 from minissl.pretrain.gpt import GPT
 
 
@@ -41,10 +42,10 @@ def generate(
     if temperature != 0 and generator is None:
         raise ValueError("sampling needs generator=np.random.default_rng(seed), or temperature=0")
     tokens = [int(token) for token in prompt]
-    caches = model.new_caches() if cache else None
+    caches, quick = (model.new_caches(), decode.applies_to(model)) if cache else (None, False)
     with evaluating(model):
         for _ in range(max_new_tokens):
-            logits = next_token_logits(model, tokens, caches)
+            logits = next_token_logits(model, tokens, caches, quick=quick)
             tokens.append(_pick(logits, temperature, top_k, top_p, generator))
             if on_token is not None:
                 on_token(tokens[-1])
@@ -54,15 +55,22 @@ def generate(
 
 
 def next_token_logits(
-    model: GPT, tokens: Sequence[int], caches: Sequence[KeyValueCache] | None = None
+    model: GPT,
+    tokens: Sequence[int],
+    caches: Sequence[KeyValueCache] | None = None,
+    *,
+    quick: bool = False,
 ) -> np.ndarray:
     """Logits (vocab_size,) of what follows ``tokens``; of those, ``caches`` know the first ones.
 
+    ``quick``: take the plain NumPy step where one token is new (if ``decode.applies_to(model)``).
     The model is used as it is: call inside ``evaluating(model)``.
     """
     known = caches[0].length if caches else 0
     if len(tokens) > model.config.context_length:
         tokens, known, caches = tokens[-model.config.context_length :], 0, None
+    if caches and quick and 0 < known == len(tokens) - 1:
+        return decode.step(model, tokens[-1], caches)
     hidden = model.hidden(np.array([tokens[known:]]), caches=caches)
     return model.logits(hidden[0, -1:]).numpy()[0]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, pack
+from minissl.pretrain.settings import GPTSettings
 from minissl.text import Tokenizer, load_tokenizer, save_tokenizer
 from minissl.text.corpora import describe_difference, make_manifest
 from minissl.text.documents import Document, split_documents
@@ -23,23 +24,6 @@ from minissl.training import History, find_checkpoint, fit
 from minissl.training.durable import replace_durably
 
 SEPARATOR = "<|endoftext|>"
-
-
-@dataclass(frozen=True)
-class GPTSettings:
-    """What is trained and for how long. The defaults take about a minute on two cores."""
-
-    vocab_size: int = 2048
-    num_layers: int = 4
-    width: int = 128
-    num_heads: int = 4
-    context_length: int = 128
-    dropout: float = 0.0
-    batch_size: int = 8
-    steps: int = 1000
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.1
-    evaluations: int = 8
 
 
 class GPTData(NamedTuple):
@@ -72,21 +56,28 @@ def prepare_gpt(
     _pin_corpus(documents, folder / "corpus.json")
     train, held_out = split_documents(documents)
     texts = [document.text for document in train]
-    special = [SEPARATOR]
     tokenizer = Tokenizer.train(
-        texts, settings.vocab_size, special_tokens=special, progress=progress
+        texts, settings.vocab_size, special_tokens=[SEPARATOR], progress=progress
     )
     save_tokenizer(tokenizer, folder / "tokenizer.json")
-    streams = [
-        pack((tokenizer.encode(d.text, allow_special="none") for d in part), _separator(tokenizer))
-        for part in (train, held_out)
-    ]
-    joined = ("\n".join(d.text for d in part).encode() for part in (train, held_out))
-    return GPTData(tokenizer, *streams, *joined)
+
+    def stream(part: Sequence[Document]) -> np.ndarray:
+        tokens = (tokenizer.encode(document.text, allow_special="none") for document in part)
+        return pack(tokens, _separator(tokenizer))
+
+    def joined(part: Sequence[Document]) -> bytes:
+        return "\n".join(document.text for document in part).encode()
+
+    return GPTData(tokenizer, stream(train), stream(held_out), joined(train), joined(held_out))
 
 
 def pretrain_gpt(
-    data: GPTData, folder: Path, settings: GPTSettings, *, seed: int = 0, progress: bool = True
+    data: GPTData,
+    folder: Path,
+    settings: GPTSettings,
+    *,
+    seed: int = 0,
+    progress: bool | str = True,
 ) -> tuple[GPT, History]:
     """Pretrain in the folder, or continue what was begun there with the same settings."""
     config = GPTConfig(

@@ -147,15 +147,16 @@ def segment(word: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
     """
     if len(word) > _LONG:
         return _segment_long(word, ranks)
+    rank = ranks.get
     starts = list(range(len(word) + 1))  # token i is word[starts[i] : starts[i + 1]]
-    pair_ranks = [ranks.get(word[i : i + 2], _NEVER) for i in range(len(word) - 1)]
+    pair_ranks = [rank(word[i : i + 2], _NEVER) for i in range(len(word) - 1)]
     while pair_ranks and (best := min(pair_ranks)) != _NEVER:
         i = pair_ranks.index(best)
         del starts[i + 1], pair_ranks[i]
         if i > 0:
-            pair_ranks[i - 1] = ranks.get(word[starts[i - 1] : starts[i + 1]], _NEVER)
+            pair_ranks[i - 1] = rank(word[starts[i - 1] : starts[i + 1]], _NEVER)
         if i < len(pair_ranks):
-            pair_ranks[i] = ranks.get(word[starts[i] : starts[i + 2]], _NEVER)
+            pair_ranks[i] = rank(word[starts[i] : starts[i + 2]], _NEVER)
     return [word[start:end] for start, end in pairwise(starts)]
 
 

@@ -173,39 +173,31 @@ def save_huggingface(tokenizer: Tokenizer, path: StrPath) -> None:
     """Write ``tokenizer.json`` for Hugging Face's ``tokenizers.Tokenizer.from_file``.
 
     It gives the ids of ``encode(text, allow_special="all")``: that library has no other rule for
-    special tokens in a text. Raises ``ValueError`` when the vocabulary is not one of merges.
+    special tokens in a text, and it decodes only those in ASCII faithfully. Raises ``ValueError``
+    when the vocabulary is not one of merges.
     """
+    byte_level: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False}
+    byte_level |= {"trim_offsets": False, "use_regex": False}
+    split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": tokenizer.pattern.expression}}
+    split |= {"behavior": "Isolated", "invert": False}
     vocabulary = {to_printable(token): rank for token, rank in tokenizer.ranks.items()}
-    split = {"Regex": tokenizer.pattern.expression}
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
     state = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": token_id, "content": name, "single_word": False, "lstrip": False}
-            | {"rstrip": False, "normalized": False, "special": True}
+            {"id": token_id, "content": name, "special": True, "normalized": False}
+            | {"single_word": False, "lstrip": False, "rstrip": False}
             for name, token_id in sorted(tokenizer.special_tokens.items(), key=itemgetter(1))
         ],
         "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Split", "pattern": split, "behavior": "Isolated", "invert": False},
-                byte_level | {"use_regex": False},
-            ],
-        },
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
         "post_processor": None,
-        "decoder": byte_level | {"use_regex": False},
+        "decoder": byte_level,
         "model": {
             "type": "BPE",
             "dropout": None,
             "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
             "vocab": vocabulary | tokenizer.special_tokens,
             "merges": [" ".join(map(to_printable, pair)) for pair in tokenizer.merges()],
         },

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from minissl.text.tokenizer import Tokenizer
 
 # Six light backgrounds that black text is readable on, told apart by the colour-blind too.
-_COLOURS = ("#cfe8ff", "#ffe3b3", "#d5f0d0", "#ffd6e0", "#e2dcff", "#f4f1b0")
+_COLOURS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
+_TERMINAL_COLOURS = (153, 223, 194, 218, 189, 229)  # the same in the palette of 256
 _SIGNS = {" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"}
 
 
@@ -36,7 +37,7 @@ class TokenView:
         if not color:
             return "|".join(_visible(token).replace("⏎", "⏎\n") for token in self.tokens)
         return "".join(
-            f"\x1b[30;48;2;{';'.join(str(byte) for byte in _rgb(index))}m{_visible(token)}\x1b[0m"
+            f"\x1b[30;48;5;{_TERMINAL_COLOURS[index % 6]}m{_visible(token)}\x1b[0m"
             + "\n" * token.count(b"\n")
             for index, token in enumerate(self.tokens)
         )
@@ -44,7 +45,7 @@ class TokenView:
     def _repr_html_(self) -> str:
         spans = [
             f'<span title="id {token_id}: {token.hex(" ")}" style="background:'
-            f'{_COLOURS[index % len(_COLOURS)]}">{html.escape(_visible(token))}</span>'
+            f'{_COLOURS[index % 6]}">{html.escape(_visible(token))}</span>'
             + "<br>"
             * token.count(b"\n")
             for index, (token_id, token) in enumerate(zip(self.ids, self.tokens))
@@ -78,7 +79,3 @@ def _visible(token: bytes) -> str:
         else _SIGNS.get(character) or character.encode("unicode_escape").decode()
         for character in text
     )
-
-
-def _rgb(index: int) -> bytes:
-    return bytes.fromhex(_COLOURS[index % len(_COLOURS)][1:])

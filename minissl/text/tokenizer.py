@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Self
 
 from minissl.text.bpe import Pair, learn_merges, segment
@@ -56,8 +56,15 @@ class Tokenizer:
     ) -> None:
         self.ranks = dict(ranks)
         self.pattern = get_pattern(pattern)
-        self.special_tokens = _number_special_tokens(special_tokens, self.ranks)
-        self._bytes = _token_bytes(self.ranks, self.special_tokens)
+        if missing := [byte for byte in range(256) if bytes([byte]) not in self.ranks]:
+            raise ValueError(
+                f"{len(missing)} of the 256 single bytes are no tokens, {missing[0]:#04x} the "
+                "first: without them some texts have no encoding"
+            )
+        self._bytes = _by_id(self.ranks.items())
+        self.special_tokens = _number_special_tokens(special_tokens, max(self._bytes) + 1)
+        names = ((name.encode(), token_id) for name, token_id in self.special_tokens.items())
+        self._bytes = _by_id(names, self._bytes)
         self._special_expression = re.compile(
             "|".join(map(re.escape, sorted(self.special_tokens, key=len, reverse=True)))
         )
@@ -316,7 +323,7 @@ class _Memory(dict[str, tuple[int, ...]]):
 
 
 def _number_special_tokens(
-    special_tokens: Mapping[str, int] | Iterable[str], ranks: Mapping[bytes, int]
+    special_tokens: Mapping[str, int] | Iterable[str], first_id: int
 ) -> dict[str, int]:
     if isinstance(special_tokens, str):
         raise ValueError(
@@ -325,7 +332,7 @@ def _number_special_tokens(
         )
     if not isinstance(special_tokens, Mapping):
         names = list(special_tokens)
-        special_tokens = dict(zip(names, range(max(ranks.values(), default=-1) + 1, 1 << 62)))
+        special_tokens = dict(zip(names, count(first_id)))
         if len(special_tokens) < len(names):
             raise ValueError(f"special_tokens names one token twice: {names}")
     for name in special_tokens:
@@ -334,16 +341,12 @@ def _number_special_tokens(
     return dict(special_tokens)
 
 
-def _token_bytes(ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> dict[int, bytes]:
-    """The bytes of every id, after checking that the vocabulary is one."""
-    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
-        raise ValueError(
-            f"{len(missing)} of the 256 single bytes are no tokens, {missing[0]:#04x} the first: "
-            "without them some texts have no encoding"
-        )
-    by_id: dict[int, bytes] = {}
-    names = ((name.encode(), token_id) for name, token_id in special_tokens.items())
-    for token, token_id in chain(ranks.items(), names):
+def _by_id(
+    tokens: Iterable[tuple[bytes, int]], taken: Mapping[int, bytes] | None = None
+) -> dict[int, bytes]:
+    """The bytes of every id, the ids of ``taken`` included."""
+    by_id = dict(taken or {})
+    for token, token_id in tokens:
         if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
             raise ValueError(f"token {token!r} has the id {token_id!r}: expected an integer >= 0")
         if token_id in by_id:

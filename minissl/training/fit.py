@@ -37,7 +37,7 @@ def fit(
     run: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     keep: int = 2,
-    progress: bool = True,
+    progress: bool | str = True,
 ) -> History:
     """Train ``method.model`` for ``steps`` updates and return what happened on the way.
 
@@ -50,6 +50,7 @@ def fit(
     there, it is continued bit for bit as if it had never stopped; a finished one is loaded.
     checkpoint_every: updates between checkpoints (default: a tenth of the run), of which the last
     ``keep`` stay. config: JSON types that the checkpoints remember, e.g. how to build the model.
+    progress: False, True, or a text that stands before the bar.
 
     Ctrl-C finishes the step and saves a checkpoint before KeyboardInterrupt is raised.
     Raises DivergedError when the loss, a gradient or a weight is not finite, ValueError for wrong
@@ -191,9 +192,10 @@ def _settings(
 ) -> dict[str, Any]:
     """All that decides how a run goes, in JSON types: two starts of one run must agree on it.
 
-    A schedule cannot be compared, its values can: the first, the middle and the last one.
+    A schedule cannot be compared, its values can: the first, the middle and the last one, to nine
+    digits, since another computer's cosine may differ in the last one.
     """
-    probes = (0, steps // 2, steps - 1)
+    rates = [schedule(s) if schedule else optimizer.lr for s in (0, steps // 2, steps - 1)]
     settings = {
         "method": type(method).__name__,
         "steps": steps,
@@ -201,7 +203,7 @@ def _settings(
         "accumulate": accumulate,
         "clip": clip,
         "optimizer": optimizer.settings(),
-        "learning_rates": [float(schedule(s) if schedule else optimizer.lr) for s in probes],
+        "learning_rates": [float(f"{rate:.9g}") for rate in rates],
         "config": dict(config or {}),
     }
     try:

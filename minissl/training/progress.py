@@ -14,14 +14,16 @@ from typing import Any
 class Progress:
     """Loss, learning rate and speed on stderr: a bar in a terminal, a few lines in a log file."""
 
-    def __init__(self, start: int, steps: int, enabled: bool):
-        self.start, self.steps, self.enabled = start, steps, enabled and start < steps
+    def __init__(self, start: int, steps: int, enabled: bool | str):
+        self.start, self.steps, self.enabled = start, steps, bool(enabled) and start < steps
+        self.label = f"{enabled}: " if isinstance(enabled, str) else ""
         self.started = self.last_line = time.perf_counter()
         self.bar: Any = None
         if self.enabled and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+            options = {"desc": self.label.removesuffix(": ") or None, "dynamic_ncols": True}
+            self.bar = tqdm(total=steps, initial=start, unit="step", **options)
 
     def show(self, step: int, loss: float, lr: float) -> None:
         """Called after every step."""
@@ -31,11 +33,8 @@ class Progress:
         elif self.enabled and self._line_is_due(step):
             self.last_line = time.perf_counter()
             rate = (step - self.start) / max(self.last_line - self.started, 1e-9)
-            print(
-                f"step {step}/{self.steps}  loss {loss:.4f}  lr {lr:.1e}  {rate:.3g} steps/s",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"step {step}/{self.steps}  loss {loss:.4f}  lr {lr:.1e}  {rate:.3g} steps/s"
+            print(self.label + line, file=sys.stderr, flush=True)
 
     def _line_is_due(self, step: int) -> bool:
         """The first step, every tenth of the run, and once a minute."""

@@ -59,6 +59,7 @@ class Run:
         self.model, self.optimizer, self.keep = model, optimizer, keep
         self.step = 0  # where training begins
         self.resumed = False
+        self.newest: Path | None = None  # the newest good checkpoint
         self.history = History()
         self._log: Log | None = None
         self._earlier_seconds = 0.0
@@ -102,7 +103,7 @@ class Run:
             )
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(checkpoint.moments)
-        self.step, self.resumed = checkpoint.step, True
+        self.step, self.resumed, self.newest = checkpoint.step, True, checkpoint.path
         self._earlier_seconds = checkpoint.state["seconds"]
         prune_checkpoints(checkpoint.path, self.keep)  # which a kill may have kept from ending
         return checkpoint.state["records"]
@@ -133,7 +134,7 @@ class Run:
             )
         self._log.sync()
         progress = {"step": step, "records": len(self.history), "seconds": self.seconds()}
-        save_checkpoint(
+        self.newest = save_checkpoint(
             self.folder / "checkpoints",
             self.model,
             self.optimizer,
@@ -143,15 +144,17 @@ class Run:
 
     def how_to_continue(self, steps: int) -> str:
         """What to say when Ctrl-C stopped the run."""
-        if self.folder is None:
+        if self.newest is None:
             return "stopped between two steps; without a run folder, nothing was saved"
-        newest = list_checkpoints(self.folder / "checkpoints")[0]
-        return f"stopped, and saved in {newest}. The same call again continues up to step {steps}"
+        return (
+            f"stopped, and saved in {self.newest}. The same call again continues up to step {steps}"
+        )
 
     def way_back(self) -> str:
         """What to try after a divergence, and where the last good weights are."""
-        paths = [] if self.folder is None else list_checkpoints(self.folder / "checkpoints")
-        good = f"The last good checkpoint is {paths[0]}" if paths else "There is no checkpoint"
+        good = "There is no checkpoint"
+        if self.newest is not None:
+            good = f"The last good checkpoint is {self.newest}"
         return (
             f"{good}. The same settings would diverge at the same step again: start a new run "
             "folder with a lower learning rate, a longer warm-up or clip=1.0, and look for NaN, "
@@ -200,7 +203,9 @@ def _same_or_new(folder: Path, settings: Mapping[str, Any]) -> None:
 def _require_room(folder: Path, model: Module, keep: int) -> None:
     """Raise OSError before the first step when the disk cannot take the checkpoints."""
     weights = sum(p.size * p.array.itemsize for p in model.parameters())
-    needed = 3 * weights * (keep + 1)  # weights and two moments; one checkpoint more while writing
+    there = len(list_checkpoints(folder / "checkpoints"))
+    # A checkpoint is the weights and two moments; while one is written there are keep + 1.
+    needed = 3 * weights * max(1, keep + 1 - there)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(

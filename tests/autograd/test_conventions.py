@@ -187,7 +187,7 @@ def test_the_other_input_of_a_product_with_no_rows_gets_zeros():
 
 @libraries
 def test_no_axes_at_all(library):
-    """Zero-dimensional tensors go through everything that makes sense, and stay zero-dimensional."""
+    """Zero-dimensional tensors go through everything, and stay zero-dimensional."""
     for function, slope in (
         (lambda a: a * a, 6.0),
         (lambda a: 2.0 / a, -2 / 9),
@@ -232,11 +232,9 @@ def test_broadcasting_is_undone(a, b, library):
     x, y = np.random.default_rng(0).uniform(1, 2, a), np.random.default_rng(1).uniform(1, 2, b)
     for left, right in ((x, y), (y, x)):
         cotangent = random_like(left * right)
-        expected, expected_gradients = torchs(
-            lambda p, q: p * q / (p + q), [left, right], cotangent
-        )
+        expected, expected_gradients = torchs(lambda p, q: p * q + p / q, [left, right], cotangent)
         actual, found = ours(
-            lambda p, q: p * q / (p + q), [library(left), library(right)], library(cotangent)
+            lambda p, q: p * q + p / q, [library(left), library(right)], library(cotangent)
         )
         assert_close(actual, expected)
         for mine, theirs in zip(found, expected_gradients):

@@ -1,6 +1,7 @@
 """Convolution, pooling and BatchNorm against torch, on NumPy and on torch arrays."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minissl.autograd import Tensor
-from minissl.autograd.fused import convolution
+from minissl.autograd.fused import chunks, convolution
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, conv2d_composed, max_pool2d
 from minissl.nn.convolution import AvgPool2d, BatchNorm, Conv2d, GlobalAvgPool2d, MaxPool2d
 
@@ -84,11 +85,17 @@ def test_conv2d_of_any_shape_equals_torch(data):
     )
 
 
-@pytest.mark.parametrize("bytes_per_chunk", [1, 1500, 1 << 30])
-def test_the_size_of_the_chunks_does_not_matter(monkeypatch, bytes_per_chunk):
-    monkeypatch.setattr(convolution, "CHUNK_BYTES", bytes_per_chunk)
+@pytest.mark.parametrize("piece_bytes", [1, 5000, 1 << 30])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("small_product", [1, 1 << 30])
+def test_neither_pieces_nor_threads_matter(monkeypatch, piece_bytes, threads, small_product):
+    monkeypatch.setattr(chunks, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(chunks, "num_threads", lambda: threads)
+    monkeypatch.setattr(chunks, "_pool", lambda: pool)
+    monkeypatch.setattr(convolution, "SMALL_PRODUCT", small_product)
     generator = np.random.default_rng(0)
-    check_conv2d(conv2d, (7, 6, 5, 2), 4, (3, 3), 2, 1, True, np.float64, generator)
+    with ThreadPoolExecutor(2) as pool:
+        check_conv2d(conv2d, (7, 6, 5, 2), 4, (3, 3), 2, 1, True, np.float64, generator)
 
 
 def test_conv2d_takes_views_and_does_not_write_into_its_inputs():

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from minissl.nn import evaluating
+from minissl.nn import Linear, evaluating
+from minissl.pretrain import decode
 from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
 from minissl.pretrain.gpt import GPT, GPTConfig
 
@@ -38,13 +40,18 @@ def rng(seed=0):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
-def test_cached_logits_equal_those_of_a_full_pass(dtype, tolerance):
-    model = new_model(dtype)
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("settings", [{}, {"norm_first": False}, {"bias": False, "norm_eps": 0.1}])
+def test_cached_logits_equal_those_of_a_full_pass(dtype, tolerance, quick, settings):
+    model = new_model(dtype, **settings)
+    for parameter in model.parameters():  # no bias is zero and no norm is plain
+        noise = rng(parameter.size).standard_normal(parameter.shape)
+        parameter.array = (parameter.array + 0.2 * noise).astype(dtype)
     tokens = rng(1).integers(VOCAB, size=CONTEXT + 4).tolist()
     with evaluating(model):
         caches = model.new_caches()
         for length in [3, *range(5, CONTEXT + 4)]:  # 3 at once, 2 at once, one by one, beyond
-            cached = next_token_logits(model, tokens[:length], caches)
+            cached = next_token_logits(model, tokens[:length], caches, quick=quick)
             full = model(np.array([tokens[:length][-CONTEXT:]])).array[0, -1]
             assert cached.shape == (VOCAB,)
             assert cached.dtype == dtype
@@ -66,6 +73,28 @@ def test_same_tokens_with_and_without_the_cache(settings, prompt_length, norm_fi
     assert with_cache == without
     assert len(with_cache) == 14
     assert len(set(with_cache)) > 1 or settings == {"temperature": 0}
+
+
+def test_the_quick_step_knows_what_it_can_compute():
+    assert decode.applies_to(new_model())
+    assert decode.applies_to(new_model(norm_first=False, bias=False, dropout=0.5))
+    assert not decode.applies_to(new_model(activation="gelu_exact"))
+    assert not decode.applies_to(new_model("float32").map_arrays(torch.from_numpy))
+
+    class Doubled(Linear):  # as an adapter would exchange it
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = new_model()
+    model.transformer.blocks[1].attention.value = Doubled(12, 12, generator=rng()).astype(
+        np.float64
+    )
+    assert not decode.applies_to(model)
+    for other in (model, new_model(activation="relu")):
+        with_cache, without = (
+            generate(other, [1], 8, temperature=0, cache=c) for c in (True, False)
+        )
+        assert with_cache == without
 
 
 def test_greedy_takes_the_likeliest_token_and_slides_the_window():
@@ -137,6 +166,12 @@ def test_draws_follow_the_distribution():
 
 
 # ---- limits -------------------------------------------------------------------------------------
+
+
+def test_tokens_out_of_range_are_refused():
+    for prompt in ([VOCAB], [-1], [1, -1]):
+        with pytest.raises(IndexError, match="0 to 16"):
+            generate(new_model(), prompt, 2, temperature=0)
 
 
 def test_stop_and_on_token():

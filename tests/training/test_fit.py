@@ -283,6 +283,23 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_first_step(tmp_pat
     )
     with pytest.raises(OSError, match="the disk has 0 MB free: make room"):
         fit_quietly(NoBatches(), run=tmp_path / "full")
+    assert not (tmp_path / "full" / "checkpoints").exists()
+
+
+def test_a_resumed_run_needs_room_for_one_checkpoint_only(tmp_path, monkeypatch):
+    expected = outcome(*run_tiny(tmp_path))
+    one = 3 * sum(p.size * 4 for p in TinyMethod().model.parameters())
+    for free, enough in ((one, True), (one - 1, False)):
+        monkeypatch.setattr(
+            run_module.shutil,
+            "disk_usage",
+            lambda path, free=free: types.SimpleNamespace(free=free),
+        )
+        if enough:
+            assert outcome(*run_tiny(tmp_path)) == expected
+        else:
+            with pytest.raises(OSError, match="make room"):
+                run_tiny(tmp_path)
 
 
 def test_a_disk_that_fills_up_later(tmp_path, monkeypatch):

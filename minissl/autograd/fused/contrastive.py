@@ -36,6 +36,8 @@ def info_nce(
             "info_nce: expected query (rows, width) and key (columns, width), "
             f"got {tuple(query.shape)} and {tuple(key.shape)}"
         )
+    if reduction not in ("none", "sum", "mean"):
+        raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     if float(temperature) <= 0:
         raise ValueError(f"info_nce: the temperature must be positive, got {float(temperature)}")
     array = query.array if isinstance(query, Tensor) else query
@@ -58,6 +60,8 @@ def info_nce(
 def _check_targets(targets, rows, columns, exclude_self):
     if targets.shape != (rows,):
         raise ValueError(f"info_nce: {rows} queries need {rows} targets, got {targets.shape}")
+    if targets.dtype.kind not in "iu":
+        raise ValueError(f"info_nce: targets must be integers, got {targets.dtype}")
     if rows and not (targets.min() >= 0 and targets.max() < columns):
         raise IndexError(f"info_nce: targets must be in 0 to {columns - 1}, got {targets}")
     if exclude_self and np.any(targets == np.arange(rows)):

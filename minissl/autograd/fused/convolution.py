@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
+from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
-CHUNK_BYTES = 1 << 20  # the columns of one chunk of images stay in a core's second-level cache
+SMALL_PRODUCT = 1 << 19  # multiplications; OpenBLAS has a quick way for up to a million
 
 
 def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0) -> Tensor:
@@ -32,8 +33,8 @@ def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: i
     if not all(isinstance(_array(t), np.ndarray) for t in (x, weight)):
         return conv2d_composed(x, weight, bias, stride=stride, padding=padding)
     if bias is None:
-        return _conv2d(x, weight, stride=stride, padding=padding)
-    return _conv2d_with_bias(x, weight, bias, stride=stride, padding=padding)
+        bias = np.zeros(weight.shape[0], _array(weight).dtype)
+    return _conv2d(x, weight, bias, stride=stride, padding=padding)
 
 
 def conv2d_composed(
@@ -98,17 +99,18 @@ def _out_size(size: int, kernel: int, stride: int, padding: int) -> int:
 
 
 @differentiable
-def _conv2d(x, weight, /, stride, padding):
-    """Y = C Wᵀ for the columns C of x;  ∂L/∂W = Gᵀ C,  ∂L/∂x = G convolved with the flipped W.
+def _conv2d(x, weight, bias, /, stride, padding):
+    """Y = C Wᵀ + b for the columns C of x.
 
+    ∂L/∂W = Gᵀ C,  ∂L/∂b = Σ G,  ∂L/∂x = G convolved with the flipped W.
     The columns are (kernel / stride)² times as large as the image, so they are not kept: making
     them again on the way back, in the cache, costs less than fetching them from memory.
     """
-    out_channels, *kernel, _ = weight.shape
+    out_channels, *kernel, channels = weight.shape
     before = (padding, padding)
     size = tuple(_out_size(n, k, stride, padding) for n, k in zip(x.shape[1:3], kernel))
     y = np.empty((len(x), *size, out_channels), x.dtype)
-    _convolve(x, weight, stride, before, y)
+    _convolve(x, weight, bias, stride, before, y)
 
     def vjp_x(g):
         gradient = np.zeros_like(x)
@@ -116,24 +118,28 @@ def _conv2d(x, weight, /, stride, padding):
             for column, taps_j, before_j in _phases(kernel[1], stride, padding):
                 flipped = weight[:, taps_i][:, :, taps_j].transpose(3, 1, 2, 0)
                 every = gradient[:, row::stride, column::stride]
-                _convolve(g, flipped, 1, (before_i, before_j), every)
+                _convolve(g, flipped, None, 1, (before_i, before_j), every)
         return gradient
 
     def vjp_weight(g):
-        total = np.zeros((out_channels, weight[0].size), weight.dtype)
-        for images, columns in _columns(x, kernel, stride, before, size):
-            total += g[images].reshape(-1, out_channels).T @ columns
-        return total.reshape(weight.shape)
+        parts = []  # list.append is safe from several threads; the sum below is in order
 
-    return y, (vjp_x, vjp_weight)
+        def work(number, images, columns):
+            taps = columns.reshape(len(columns), -1, channels).transpose(1, 0, 2)
+            rows = g[images].reshape(-1, out_channels)
+            parts.append((number, rows.T @ taps))  # (taps, out_channels, channels)
 
+        _for_each_columns(x, kernel, stride, before, size, work)
+        total = np.zeros((math.prod(kernel), out_channels, channels), x.dtype)
+        for _, part in sorted(parts, key=lambda part: part[0]):
+            total += part
+        return total.transpose(1, 0, 2).reshape(weight.shape)
 
-@differentiable
-def _conv2d_with_bias(x, weight, bias, /, stride, padding):
-    """The same + b;  the gradient of b is G summed over images and places."""
-    y, vjps = _conv2d.__wrapped__(x, weight, stride, padding)
-    y += bias  # y is ours and nobody has seen it yet
-    return y, (*vjps, lambda g: g.reshape(-1, g.shape[-1]).sum(axis=0))
+    def vjp_bias(g):
+        rows = g.reshape(-1, out_channels)
+        return np.ones(len(rows), rows.dtype) @ rows  # several times as fast as a sum
+
+    return y, (vjp_x, vjp_weight, vjp_bias)
 
 
 def _phases(kernel, stride, padding):
@@ -151,39 +157,58 @@ def _phases(kernel, stride, padding):
         yield first, list(reversed(taps)), before
 
 
-def _convolve(x, weight, stride, before, y):
+def _convolve(x, weight, bias, stride, before, y):
     """Write into y (batch, out_height, out_width, out_channels), which may be a strided view."""
     out_channels, *kernel, _ = weight.shape
-    matrix = weight.reshape(out_channels, -1).T
-    for images, columns in _columns(x, kernel, stride, before, y.shape[1:3]):
-        y[images] = (columns @ matrix).reshape(y[images].shape)
+    matrix = weight.reshape(out_channels, -1).T.copy()
+    bias = np.zeros(out_channels, y.dtype) if bias is None else bias
+
+    def work(_, images, columns):
+        product = _in_small_products(columns, matrix)
+        np.add(product.reshape(y[images].shape), bias, out=y[images])
+
+    _for_each_columns(x, kernel, stride, before, y.shape[1:3], work)
 
 
-def _columns(x, kernel, stride, before, size):
-    """Yield (images, columns) for a few images at a time: every window as a row of ``columns``.
+def _in_small_products(a, b):
+    """a @ b as a stack of products small enough that BLAS computes each at once in this thread.
 
-    ``columns`` is (images * out_height * out_width, kernel_height * kernel_width * channels), in an
-    array that the next chunk overwrites. ``before``: how many zeros stand above and to the left of
-    the image (a negative number cuts rows off); as many follow as the last window needs.
+    A large product would wake the threads of BLAS, while ours already keep all cores busy.
+    """
+    size = max(8, SMALL_PRODUCT // max(1, b.size) // 8 * 8)
+    whole = len(a) // size * size
+    product = np.empty((len(a), b.shape[1]), a.dtype)
+    stack = (whole // size, size, -1)
+    if whole:
+        np.matmul(a[:whole].reshape(stack), b, out=product[:whole].reshape(stack))
+    np.matmul(a[whole:], b, out=product[whole:])
+    return product
+
+
+def _for_each_columns(x, kernel, stride, before, size, work):
+    """Call ``work(number, images, columns)`` for a few images at a time, on all cores.
+
+    ``columns`` holds every window of these images as a row: (images * out_height * out_width,
+    kernel_height * kernel_width * channels). ``before``: how many zeros stand above and to the left
+    of the image (a negative number cuts rows off); as many follow as the last window needs.
     """
     channels = x.shape[3]
     reach = [(n - 1) * stride + k for n, k in zip(size, kernel)]
-    bytes_per_image = math.prod(size) * math.prod(kernel) * channels * x.itemsize
-    step = min(max(1, CHUNK_BYTES // max(1, bytes_per_image)), max(1, len(x)))
-    framed = np.zeros((step, *reach, channels), x.dtype)
-    b, h, w, c = framed.strides
-    windows = np.lib.stride_tricks.as_strided(
-        framed, (step, *size, *kernel, channels), (b, h * stride, w * stride, h, w, c)
-    )
-    columns = np.empty(windows.shape, x.dtype)
     inside = [slice(max(0, z), z + n) for z, n in zip(before, x.shape[1:3])]
     visible = [slice(max(0, -z), max(0, r - z)) for z, r in zip(before, reach)]
-    for start in range(0, len(x), step):
-        images = slice(start, min(start + step, len(x)))
-        n = images.stop - start
-        framed[(slice(n), *inside)] = x[(images, *visible)]
-        np.copyto(columns[:n], windows[:n])
-        yield images, columns[:n].reshape(n * math.prod(size), math.prod(kernel) * channels)
+    places, width = math.prod(size), math.prod(kernel) * channels
+
+    def make(number, images):
+        shown = x[(images, *visible)]
+        framed = np.zeros((len(shown), *reach, channels), x.dtype)
+        framed[(slice(None), *inside)] = shown
+        b, h, w, c = framed.strides
+        windows = np.lib.stride_tricks.as_strided(
+            framed, (len(shown), *size, *kernel, channels), (b, h * stride, w * stride, h, w, c)
+        )
+        work(number, images, windows.reshape(len(shown) * places, width))
+
+    for_each_chunk(make, np.broadcast_to(np.empty((), x.dtype), (len(x), places * width)))
 
 
 def _array(value: Any) -> Any:

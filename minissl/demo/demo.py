@@ -1,0 +1,206 @@
+"""``run_demo``: both halves, one table on the screen, ``results.json`` and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from minissl.demo.images import image_demo
+from minissl.demo.language import language_demo
+from minissl.demo.page import Page
+from minissl.pretrain.settings import GPTSettings, SimCLRSettings
+from minissl.training.durable import replace_durably
+
+TITLE = "What self-supervised learning buys"
+
+
+PARTS = ("text", "images")
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def run_demo(
+    folder: Path, *, seed: int = 0, progress: bool = True, quick: bool = False
+) -> dict[str, Any]:
+    """Run the demo in a folder; returns what ``results.json`` holds.
+
+    Both halves run at once, each in a process with one thread: that uses two cores better than one
+    network on two threads, and does not suffer when something else needs a core as well. A demo
+    that was interrupted continues; one that is finished begins anew, and the files of the old one
+    are replaced when the new ones are ready. ``quick``: a tenth of the training.
+
+    Raises RuntimeError when a half fails; it has said why.
+    """
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    options = ["--out", str(folder), "--seed", str(seed)]
+    options += ["--quick"] * quick + ["--quiet"] * (not progress)
+    _run_together([[*options, "--part", part] for part in PARTS])
+    text, images = (json.loads((work / f"{part}.json").read_bytes()) for part in PARTS)
+    results = {
+        "seed": seed,
+        "quick": quick,
+        "machine": machine(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "language": text["results"],
+        "images": images["results"],
+    }
+    page = Page(TITLE)
+    page.text(
+        "Labels are expensive and data is not. Self-supervised learning makes its own task from "
+        "unlabelled data, filling in what was hidden, and what it learns on the way is useful for "
+        f"tasks that have few labels or none. This page was computed on {machine()}, from data "
+        "that was already there."
+    )
+    for part in (_tables(results), text["html"], images["html"]):
+        page.raw(part)
+    _how_it_was_made(page, results)
+    _finish(folder, work, page, results)
+    print(table_text(results))
+    print(f"\n{folder / 'report.html'}: the whole story, in {results['seconds']:.0f} s")
+    return results
+
+
+def run_part(part: str, folder: Path, *, seed: int, progress: bool, quick: bool) -> None:
+    """One half: train, and leave its numbers and its piece of the page for ``run_demo``."""
+    gpt, simclr = GPTSettings(), SimCLRSettings()
+    if quick:
+        gpt = replace(gpt, steps=gpt.steps // 10)
+        simclr = replace(simclr, steps=simclr.steps // 10)
+    page, work = Page(""), folder / "work"
+    if part == "text":
+        results = language_demo(page, work / "gpt", gpt, seed=seed, progress=progress)
+    else:
+        results = image_demo(page, work, simclr, seed=seed, progress=progress, quick=quick)
+    content = {"results": results, "html": "".join(page.parts[1:])}
+    replace_durably(work / f"{part}.json", json.dumps(content).encode())
+
+
+def _run_together(calls: list[list[str]]) -> None:
+    """Run ``minissl demo`` once for each list of options, at the same time."""
+    command = [sys.executable, "-m", "minissl", "demo"]
+    running = []
+    for number, options in enumerate(calls):
+        environment = {**os.environ, **ONE_THREAD, "TQDM_POSITION": str(number)}
+        running.append(subprocess.Popen([*command, *options], env=environment))
+    try:
+        while any(process.poll() is None for process in running):
+            time.sleep(0.1)
+            if any(process.poll() for process in running):
+                raise RuntimeError("the demo failed; the message above says why")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command continues") from None
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)  # it saves a checkpoint
+                process.wait()
+    if any(process.returncode for process in running):
+        raise RuntimeError("the demo failed; the message above says why")
+
+
+def image_rows(results: dict[str, Any]) -> list[list[str]]:
+    """Accuracy in percent, a row per way of using labels."""
+    accuracy = results["images"]["accuracy"]
+    order = ["raw pixels", "random network", "supervised from scratch"]
+    order += ["SimCLR without negatives", "SimCLR, no labels"]
+    return [[name, *(f"{100 * value:.1f}" for value in accuracy[name])] for name in order]
+
+
+def language_rows(results: dict[str, Any]) -> list[list[str]]:
+    """Nats per token and bits per byte, a row per model, the worst first."""
+    nats, bits = (results["language"][key] for key in ("nats_per_token", "bits_per_byte"))
+    names = sorted(bits, key=lambda name: -bits[name])
+    return [[n, f"{nats[n]:.2f}" if n in nats else "", f"{bits[n]:.2f}"] for n in names]
+
+
+def headers(results: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The first rows of the two tables."""
+    labels = [str(count) for count in results["images"]["labels_per_class"]]
+    return (
+        ["held-out text", "nats per token", "bits per byte"],
+        ["accuracy (%) with labels per class", *labels],
+    )
+
+
+def _tables(results: dict[str, Any]) -> str:
+    """Both tables as HTML."""
+    part = Page("")
+    text_header, image_header = headers(results)
+    images, language = image_rows(results), language_rows(results)
+    part.table(image_header, images, best=len(images) - 1)
+    part.table(text_header, language, best=[row[0] for row in language].index("GPT"))
+    return "".join(part.parts[1:])
+
+
+def table_text(results: dict[str, Any]) -> str:
+    """Both tables for a terminal, also valid Markdown."""
+    text_header, image_header = headers(results)
+    tables = [(image_header, image_rows(results)), (text_header, language_rows(results))]
+    return "\n\n".join(_markdown(header, rows) for header, rows in tables)
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        return (
+            "| " + " | ".join([first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:]))]) + " |"
+        )
+
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]) + " |"
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def _how_it_was_made(page: Page, results: dict[str, Any]) -> None:
+    page.heading("How this page was made")
+    page.text(
+        f"minissl demo --seed {results['seed']}{' --quick' if results['quick'] else ''}: "
+        f"{results['seconds']:.0f} seconds; text took {results['language']['seconds']:.0f}, images "
+        f"{results['images']['seconds']:.0f}, at the same time, on one core each. "
+        "One seed of pretraining; another seed, or another version of Python, whose texts differ, "
+        "changes the last digits. All numbers are in results.json beside this page, the texts that "
+        "were used are pinned in gpt/corpus.json. Digits: the test set of the UCI handwritten "
+        "digits (Alpaydin and Kaynak, 1998), as scikit-learn ships it.",
+        soft=True,
+    )
+
+
+def machine() -> str:
+    """Hardware and versions, for the page."""
+    import numpy
+
+    return (
+        f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}, "
+        f"NumPy {numpy.__version__}, no GPU"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, IndexError):
+        return platform.machine()
+
+
+def _finish(folder: Path, work: Path, page: Page, results: dict[str, Any]) -> None:
+    """Put the finished files in place: a reader sees the old ones or the new ones, never half."""
+    replace_durably(folder / "results.json", json.dumps(results, indent=1).encode())
+    replace_durably(folder / "report.html", page.html().encode())
+    for part in PARTS:
+        (work / f"{part}.json").unlink()
+    for run in work.iterdir():
+        shutil.rmtree(folder / run.name, ignore_errors=True)
+        run.rename(folder / run.name)
+    work.rmdir()

@@ -1,0 +1,185 @@
+"""The demo's second half: SimCLR on digits without labels, and what a few labels do afterwards."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
+from minissl.demo import figures
+from minissl.demo.page import Page
+from minissl.optim import AdamW
+from minissl.pretrain.settings import SimCLRSettings
+from minissl.pretrain.simclr import SimCLR
+from minissl.pretrain.simclr_run import augmentation, build_simclr, pretrain_simclr
+from minissl.pretrain.supervised import Classifier, Supervised
+from minissl.training import History, fit
+from minissl.vision.images import LabelledSplit, load_digits
+
+LABELS = (1, 2, 5, 10, 20, 50)
+DRAWS = 10  # of labelled examples, for probes
+SUPERVISED_DRAWS = 3  # of these, for networks trained from scratch, which take longer
+SUPERVISED_STEPS = 150
+
+
+def image_demo(
+    page: Page, folder: Path, settings: SimCLRSettings, *, seed: int, progress: bool, quick: bool
+) -> dict[str, Any]:
+    """Pretrain, probe, collapse, and write this half of the page. Returns the report's numbers."""
+    started = time.perf_counter()
+    digits = load_digits()
+    images = digits.train_images
+    method, history = pretrain_simclr(
+        images, folder / "simclr", settings, seed=seed, progress=progress and "SimCLR"
+    )
+    alone = replace(settings, loss="positives_only")
+    without = "SimCLR without negatives"
+    collapsed, collapse_history = pretrain_simclr(
+        images, folder / "positives_only", alone, seed=seed, progress=progress and without
+    )
+    untrained = SimCLR(build_simclr(settings, seed=seed), images, augmentation(settings))
+    features = {
+        "raw pixels": lambda x: x.reshape(len(x), -1),
+        "random network": untrained.represent,
+        "SimCLR, no labels": method.represent,
+        without: collapsed.represent,
+    }
+    curves = {name: _probe(digits, represent, seed) for name, represent in features.items()}
+    steps = SUPERVISED_STEPS // 10 if quick else SUPERVISED_STEPS
+    curves["supervised from scratch"] = from_scratch(digits, settings, steps, seed, progress)
+    results = {
+        "images": len(images),
+        "test_images": len(digits.test_images),
+        "parameters": method.model.num_parameters(),
+        "settings": asdict(settings),
+        "labels_per_class": list(LABELS),
+        "accuracy": {name: curve.mean(axis=0).round(4).tolist() for name, curve in curves.items()},
+        "spread": {name: curve.std(axis=0).round(4).tolist() for name, curve in curves.items()},
+        "draws": {name: len(curve) for name, curve in curves.items()},
+        "z_std": {
+            "with negatives": history[-1]["z_std"],
+            "without negatives": collapse_history[-1]["z_std"],
+        },
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    embeddings = {name: features[name](digits.test_images) for name in list(features)[:3]}
+    _write(page, results, digits, curves, embeddings, settings, (history, collapse_history))
+    return results
+
+
+def _probe(digits: LabelledSplit, represent: Any, seed: int) -> np.ndarray:
+    """Accuracy of linear probes: (draws, numbers of labels)."""
+    train, test = represent(digits.train_images), represent(digits.test_images)
+    curve = few_label_curve(
+        train,
+        digits.train_labels,
+        test,
+        digits.test_labels,
+        labels_per_class=LABELS,
+        draws=DRAWS,
+        seed=seed,
+    )
+    return np.stack([point.accuracies for point in curve], axis=1)
+
+
+def from_scratch(
+    digits: LabelledSplit, settings: SimCLRSettings, steps: int, seed: int, progress: bool
+) -> np.ndarray:
+    """The same encoder trained on the labelled examples alone, with the same augmentations."""
+    accuracy = np.empty((SUPERVISED_DRAWS, len(LABELS)))
+    for draw, column in _counted(accuracy, progress):
+        count = LABELS[column]
+        generator = np.random.default_rng([seed, count, draw])  # the draws of the probes
+        chosen = draw_few_labels(digits.train_labels, count, generator)
+        encoder = build_simclr(settings, seed=seed + draw).encoder
+        model = Classifier(encoder, 10, features=settings.features, generator=generator)
+        method = Supervised(
+            model, digits.train_images[chosen], digits.train_labels[chosen], augmentation(settings)
+        )
+        optimizer = AdamW(model.named_parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+        fit(method, optimizer, steps=steps, seed=seed + draw, progress=False)
+        accuracy[draw, column] = method.accuracy(digits.test_images, digits.test_labels)
+    return accuracy
+
+
+def _counted(table: np.ndarray, progress: bool) -> Any:
+    """Every place of a table, with a progress bar."""
+    from tqdm import tqdm
+
+    places = list(np.ndindex(table.shape))
+    return tqdm(places, desc="supervised from scratch", disable=not progress)
+
+
+def _write(
+    page: Page,
+    results: dict[str, Any],
+    digits: LabelledSplit,
+    curves: dict[str, np.ndarray],
+    embeddings: dict[str, np.ndarray],
+    settings: SimCLRSettings,
+    histories: tuple[History, History],
+) -> None:
+    accuracy = results["accuracy"]
+    page.heading("2 · Images: two views of the same thing")
+    page.text(
+        f"{results['images']:,} small images of handwritten digits, their labels put away. Each "
+        "image is changed twice at random (zoomed, shifted, turned, with noise), and the network "
+        "learns that the two views belong together, and that views of other images do not. That is "
+        "all SimCLR does (Chen et al., 2020)."
+    )
+    augment, generator = augmentation(settings), np.random.default_rng(0)
+    originals = digits.train_images[:12]
+    page.figure(
+        figures.views(originals, augment(originals, generator), augment(originals, generator)),
+        "Twelve images and two views of each.",
+        "Rows of small digits: the images, their first and their second views",
+    )
+    page.text(
+        "Then the labels come back, but only a few: a linear classifier on the frozen network gets "
+        "1, 2, 5, ... labelled examples of each digit. The same classifier on the raw pixels, on "
+        "the untrained network, and the same network trained on just those labels, say what "
+        f"pretraining was worth. With one label per class: {100 * accuracy['raw pixels'][0]:.0f} % "
+        f"from pixels, {100 * accuracy['supervised from scratch'][0]:.0f} % from scratch, "
+        f"{100 * accuracy['SimCLR, no labels'][0]:.0f} % after SimCLR."
+    )
+    shown = {name: curves[name] for name in figures.COLORS}
+    page.figure(
+        figures.accuracy_against_labels(LABELS, shown),
+        f"Accuracy on {results['test_images']} test images; bands are one standard deviation over "
+        f"{DRAWS} draws of the labelled examples ({SUPERVISED_DRAWS} from scratch).",
+        "Accuracy against labels per class for four ways of using them",
+    )
+    page.text(
+        "Where the help ends shows too: with many labels per class the curves meet, because these "
+        "images are easy. Labels are what pretraining saves."
+    )
+    page.figure(
+        figures.embeddings(embeddings, digits.test_labels),
+        "Test images as points: the two directions of largest variance. The colours are the true "
+        "digits, which the network on the right has never been told.",
+        "Three scatter plots: pixels, random network, SimCLR",
+    )
+    page.heading("3 · Why the negatives are there")
+    with_, without = (results["z_std"][f"{name} negatives"] for name in ("with", "without"))
+    page.text(
+        "Take from the loss the part that pushes different images apart, and the easiest answer is "
+        "to map every image to the same point. The spread of the embeddings (1 when they fill the "
+        f"sphere evenly, 0 when all are equal) ends at {with_:.2f} with negatives and at "
+        f"{without:.2f} without, and the representation goes with it: "
+        f"{100 * accuracy['SimCLR without negatives'][0]:.0f} % with one label per class instead "
+        f"of {100 * accuracy['SimCLR, no labels'][0]:.0f} %."
+    )
+    steps = histories[0].column("z_std")[0]
+    spreads = {
+        name: history.column("z_std")[1]
+        for name, history in zip(("with negatives", "without: collapse"), histories)
+    }
+    page.figure(
+        figures.collapse(steps, spreads),
+        "Spread of the embeddings during training, measured on fixed views.",
+        "With negatives the spread stays near 1, without it falls to 0",
+    )
