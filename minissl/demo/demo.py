@@ -24,6 +24,7 @@ TITLE = "What self-supervised learning buys"
 
 
 PARTS = ("text", "images")
+SUPERVISED_STEPS = 150
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -72,15 +73,23 @@ def run_demo(
 
 def run_part(part: str, folder: Path, *, seed: int, progress: bool, quick: bool) -> None:
     """One half: train, and leave its numbers and its piece of the page for ``run_demo``."""
-    gpt, simclr = GPTSettings(), SimCLRSettings()
-    if quick:
-        gpt = replace(gpt, steps=gpt.steps // 10)
-        simclr = replace(simclr, steps=simclr.steps // 10)
     page, work = Page(""), folder / "work"
+    share = 10 if quick else 1
     if part == "text":
+        gpt = GPTSettings()
+        gpt = replace(gpt, steps=gpt.steps // share)
         results = language_demo(page, work / "gpt", gpt, seed=seed, progress=progress)
     else:
-        results = image_demo(page, work, simclr, seed=seed, progress=progress, quick=quick)
+        simclr = SimCLRSettings()
+        simclr = replace(simclr, steps=simclr.steps // share)
+        results = image_demo(
+            page,
+            work,
+            simclr,
+            seed=seed,
+            progress=progress,
+            supervised_steps=SUPERVISED_STEPS // share,
+        )
     content = {"results": results, "html": "".join(page.parts[1:])}
     replace_durably(work / f"{part}.json", json.dumps(content).encode())
 

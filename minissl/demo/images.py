@@ -23,11 +23,16 @@ from minissl.vision.images import LabelledSplit, load_digits
 LABELS = (1, 2, 5, 10, 20, 50)
 DRAWS = 10  # of labelled examples, for probes
 SUPERVISED_DRAWS = 3  # of these, for networks trained from scratch, which take longer
-SUPERVISED_STEPS = 150
 
 
 def image_demo(
-    page: Page, folder: Path, settings: SimCLRSettings, *, seed: int, progress: bool, quick: bool
+    page: Page,
+    folder: Path,
+    settings: SimCLRSettings,
+    *,
+    seed: int,
+    progress: bool,
+    supervised_steps: int,
 ) -> dict[str, Any]:
     """Pretrain, probe, collapse, and write this half of the page. Returns the report's numbers."""
     started = time.perf_counter()
@@ -49,8 +54,9 @@ def image_demo(
         without: collapsed.represent,
     }
     curves = {name: _probe(digits, represent, seed) for name, represent in features.items()}
-    steps = SUPERVISED_STEPS // 10 if quick else SUPERVISED_STEPS
-    curves["supervised from scratch"] = from_scratch(digits, settings, steps, seed, progress)
+    curves["supervised from scratch"] = from_scratch(
+        digits, settings, supervised_steps, seed, progress
+    )
     results = {
         "images": len(images),
         "test_images": len(digits.test_images),

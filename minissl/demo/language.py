@@ -126,7 +126,7 @@ def _write(
     page.text("What it writes (the first words are ours; temperature 0.7, top 40):")
     for text in results["samples"]:
         page.code(text)
-    ids = data.tokenizer.encode(SENTENCE)
+    ids = data.tokenizer.encode(SENTENCE)[: model.config.context_length]
     weights = model.attention_weights(np.array([ids]))[-1][0]  # (heads, time, time)
     page.figure(
         figures.attention_map(weights, [data.tokenizer.decode([i]) for i in ids]),

@@ -22,7 +22,8 @@ Other libraries write the same losses in other units (B pairs of views, temperat
   told not to; ``NPairsLoss`` with raw inner products is ``simclr_cs229 / B``.
 - lightly's ``NTXentLoss(T)`` is ``nt_xent``; the default temperatures are .5 there, .07 in
   pytorch-metric-learning, .1 or .5 in the paper: none is standard, so here it must be given.
-- SupContrast's ``SupConLoss(T, base_T)`` with the B pairs as its two views is T / base_T × ``nt_xent``.
+- SupContrast's ``SupConLoss(T, base_T)`` with the B pairs as its two views is T / base_T ×
+  ``nt_xent``.
 - info-nce-pytorch's ``info_nce`` is ``info_nce``; sentence-transformers'
   ``MultipleNegativesRankingLoss(scale)`` is ``info_nce`` with temperature 1 / scale (SimCSE's).
 
@@ -36,7 +37,7 @@ from typing import Any
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
-from minissl.autograd.tensor import Tensor, as_array
+from minissl.autograd.tensor import Tensor
 
 
 def normalize(x: Any) -> Tensor:
@@ -50,10 +51,10 @@ def normalize(x: Any) -> Tensor:
 
 
 def simclr_cs229(first: Any, second: Any, *, reduction: str = "sum") -> Tensor:
-    """The lecture's SimCLR: −Σᵢ ln [e^(aᵢ·bᵢ) / (e^(aᵢ·bᵢ) + Σ_{j≠i} e^(aᵢ·bⱼ))], a first, b second views.
+    """The lecture's SimCLR: −Σᵢ ln [e^(aᵢ·bᵢ) / (e^(aᵢ·bᵢ) + Σ_{j≠i} e^(aᵢ·bⱼ))].
 
-    Raw inner products, no temperature, one direction, B candidates per row: a cross-entropy of
-    finding each image's second view among all second views. Shapes: first, second (batch, width).
+    aᵢ, bᵢ are the first and the second view of image i. Raw inner products, no temperature, one
+    direction, B candidates per row: a cross-entropy of finding each image's second view among all second views. Shapes: first, second (batch, width).
     ``reduction``: ``"sum"`` as on the board, ``"mean"`` as in libraries, ``"none"`` for (batch,).
     Raises ValueError when the shapes differ. (CS229's lecture on self-supervised learning; the
     N-pair loss of Sohn 2016.) Lecture 12.
@@ -75,8 +76,8 @@ def info_nce(
 
     Shapes: query, key (batch, width); ``negatives`` (count, width): more candidates, which are
     nobody's positive (MoCo's queue, SimCSE's contradictions). ``cosine``: normalize everything
-    first. ``temperature``: a number, or a Tensor to be learned. Raises ValueError when the shapes do
-    not fit. (van den Oord et al. 2018.) Lecture 12.
+    first. ``temperature``: a number, or a Tensor to be learned. Raises ValueError when the shapes
+    do not fit. (van den Oord et al. 2018.) Lecture 12.
     """
     _check(query, key, reduction, "info_nce")
     if negatives is not None:
@@ -111,7 +112,7 @@ def nt_xent(first: Any, second: Any, temperature: Any, *, reduction: str = "mean
 
 
 def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tensor:
-    """2 − 2 cos(aᵢ, bᵢ) = ‖a/‖a‖ − b/‖b‖‖²: the positive pairs alone, with nothing to part the rest.
+    """2 − 2 cos(aᵢ, bᵢ) = ‖a/‖a‖ − b/‖b‖‖²: only the positive pairs, nothing to part the rest.
 
     The lecture's first goal without its second: the best solution maps every image to one point,
     where the loss is 0, and training finds it (collapse). Independent random directions have the

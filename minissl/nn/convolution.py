@@ -1,6 +1,5 @@
-"""Layers for images ``(batch, height, width, channels)``, and a small network of them. Lecture 12."""
+"""Layers for images ``(batch, height, width, channels)``. Lecture 12."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from minissl.autograd.arrays import namespace
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.tensor import Tensor
 from minissl.nn import init
-from minissl.nn.layers import Linear
 from minissl.nn.module import Module, Parameter
 
 
@@ -50,9 +48,9 @@ class BatchNorm(Module):
 
     Shapes: (..., channels) -> (..., channels). In training mode mean and variance are the batch's,
     over all axes but the last, and the buffers ``running_mean`` and ``running_variance`` move
-    towards them: new = (1 - momentum) old + momentum batch. In evaluation mode the buffers are used,
-    and an example's output no longer depends on its neighbours: a frozen encoder must be in
-    evaluation mode when it is probed. As in torch, the batch is divided by the biased variance (/ n)
+    towards them: new = (1 - momentum) old + momentum batch. In evaluation mode the buffers are
+    used, and an example's output no longer depends on its neighbours: a frozen encoder must be in
+    evaluation mode when it is probed. As in torch, the batch is scaled by the biased variance (/ n)
     and the buffer collects the unbiased one (/ (n - 1)). (Ioffe and Szegedy 2015.)
 
     Raises ValueError in training mode when a channel has a single value, whose variance says

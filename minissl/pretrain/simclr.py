@@ -4,6 +4,7 @@ Chen, Kornblith, Norouzi and Hinton (2020), A Simple Framework for Contrastive L
 Representations.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 
 
 class ConvEncoder(Module):
-    """A small convolutional network: (batch, image_size, image_size, channels) -> (batch, features).
+    """A small convolutional network: (batch, size, size, channels) -> (batch, features).
 
     Convolutions with windows of 3 and relu, one for each of ``widths``, all but the first with
     stride 2; then a Linear over all places. No BatchNorm: it is not needed at this depth, and
@@ -60,7 +61,7 @@ class ConvEncoder(Module):
         x = images
         for convolution in self.convolutions:
             x = ops.relu(convolution(x))
-        return self.output(x.reshape(x.shape[0], -1))
+        return self.output(x.reshape(x.shape[0], math.prod(x.shape[1:])))
 
 
 class SimCLRModel(Module):
@@ -88,9 +89,9 @@ class SimCLRModel(Module):
 class SimCLR:
     """Pretraining by agreement between views: a method for ``fit``.
 
-    images: (count, height, width, channels), unlabelled. augment: ``(images, generator) -> images``.
-    loss: a name in ``LOSSES``; temperature: of ``"nt_xent"``, the others have none. held_out: images
-    for ``evaluate``, by default the first ``batch_size`` training images.
+    images: (count, height, width, channels), unlabelled. augment: ``(images, generator) ->
+    images``. loss: a name in ``LOSSES``; temperature: of ``"nt_xent"``, the others have none.
+    held_out: images for ``evaluate``, by default the first ``batch_size`` training images.
 
     Raises ValueError for another loss or fewer images than ``batch_size``.
     """
@@ -120,7 +121,7 @@ class SimCLR:
         self._held_out_views = self._views(held_out, np.random.default_rng(0))
 
     def batch(self, generator: np.random.Generator) -> NDArray:
-        """Two views of ``batch_size`` different images, the first ones on top: (2 batch_size, ...)."""
+        """Two views of ``batch_size`` different images, first views on top: (2 batch_size, ...)."""
         chosen = generator.choice(len(self.images), self.batch_size, replace=False)
         return self._views(self.images[chosen], generator)
 

@@ -1,4 +1,4 @@
-"""The baseline that pretraining must beat: the same network, trained on the labels alone. Lecture 11.
+"""The baseline that pretraining must beat: the same network, on the labels alone. Lecture 11.
 
 Not a pretraining method, but it answers the same questions, so ``fit`` trains it.
 """

@@ -24,9 +24,9 @@ def z_std(features: ArrayLike) -> float:
 def effective_rank(features: ArrayLike) -> float:
     """How many directions the features use: e^H for the entropy H of p = σ / Σσ, 0 to width.
 
-    σ are the singular values of the (examples, width) matrix as it is, neither centred nor scaled: k
-    equal ones give exactly k, features that are all the same vector give 1, zeros give 0. (Roy and
-    Vetterli 2007; as a measure of self-supervised features, RankMe: Garrido et al. 2023.)
+    σ are the singular values of the (examples, width) matrix as it is, neither centred nor scaled:
+    k equal ones give exactly k, features that are all the same vector give 1, zeros give 0. (Roy
+    and Vetterli 2007; as a measure of self-supervised features, RankMe: Garrido et al. 2023.)
     """
     singular = np.linalg.svd(_matrix(features, "effective_rank"), compute_uv=False)
     if not singular.any():
@@ -53,8 +53,8 @@ def uniformity(features: ArrayLike, t: float = 2.0) -> float:
     """ln of the mean of e^(−t ‖aᵢ − aⱼ‖²) over all pairs i < j on the unit sphere; at most 0.
 
     0: all on one point; the smaller, the more evenly spread (about −2t for many random directions
-    in high dimension). Features (examples, width); ValueError for fewer than two examples. (Wang and
-    Isola 2020.)
+    in high dimension). Features (examples, width); ValueError for fewer than two examples.
+    (Wang and Isola 2020.)
     """
     unit = _unit_rows(_matrix(features, "uniformity"))
     if len(unit) < 2:

@@ -56,7 +56,9 @@ def test_labels_may_be_anything_and_units_do_not_matter():
     assert list(probe.classes) == sorted(set(names))
     assert probe.accuracy(features, names) > 0.9
     scaled = linear_probe(1000 * features + 7, names)
-    np.testing.assert_allclose(scaled.logits(1000 * features + 7), probe.logits(features), atol=1e-3)
+    np.testing.assert_allclose(
+        scaled.logits(1000 * features + 7), probe.logits(features), atol=1e-3
+    )
 
 
 def test_scale_and_mean_may_come_from_unlabelled_examples():

@@ -15,7 +15,9 @@ def data(seed, width=8):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (5, 0.07), (20, 0.1), (20, 5.0), (80, 1.0)])
+@pytest.mark.parametrize(
+    ("k", "temperature"), [(1, 0.1), (5, 0.07), (20, 0.1), (20, 5.0), (80, 1.0)]
+)
 def test_predictions_are_scikit_learns(seed, k, temperature):
     features, labels, test, test_labels = data(seed)
     reference = KNeighborsClassifier(

@@ -64,7 +64,7 @@ def assert_same(ours, theirs, tolerance=1e-9, factor=1.0):
         np.testing.assert_allclose(gradient, factor * reference, rtol=tolerance, atol=tolerance)
 
 
-# ---- the formulas, in float64 ---------------------------------------------------------------------
+# ---- the formulas, in float64 -------------------------------------------------------------------
 
 
 def unit(z):
@@ -137,7 +137,7 @@ def test_default_reductions():
     assert nt_xent(first, second, 0.5).item() == pytest.approx(per_row.mean())
 
 
-# ---- torch, and two published libraries -----------------------------------------------------------
+# ---- torch, and two published libraries ---------------------------------------------------------
 
 
 def torch_nt_xent(first, second, temperature):
@@ -171,7 +171,8 @@ def test_nt_xent_equals_torch_and_pytorch_metric_learning(seed, temperature):
     first, second = views(seed)
     ours = value_and_gradients(nt_xent, first, second, temperature=temperature)
     assert_same(
-        ours, torch_value_and_gradients(lambda a, b: torch_nt_xent(a, b, temperature), first, second)
+        ours,
+        torch_value_and_gradients(lambda a, b: torch_nt_xent(a, b, temperature), first, second),
     )
     pml = NTXentLoss(temperature=temperature)
     by_labels = torch_value_and_gradients(
@@ -226,9 +227,7 @@ def test_simclr_cs229_equals_torch_and_pytorch_metric_learning(seed):
     )
     one_way = SelfSupervisedLoss(NTXentLoss(temperature=1.0, distance=raw), symmetric=False)
     assert_same(ours, n_pairs, tolerance=1e-6, factor=B)  # libraries average over the batch
-    assert_same(
-        ours, torch_value_and_gradients(one_way, first, second), tolerance=1e-6, factor=B
-    )
+    assert_same(ours, torch_value_and_gradients(one_way, first, second), tolerance=1e-6, factor=B)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -239,9 +238,10 @@ def test_info_nce_equals_its_published_namesake(seed):
     negatives = np.random.default_rng(seed + 10).normal(size=(4, D))
 
     def with_negatives(a, b):  # sentence-transformers' form: candidates are positives, then more
-        scores = torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(
-            torch.cat([b, torch.from_numpy(negatives)])
-        ).T
+        scores = (
+            torch.nn.functional.normalize(a)
+            @ torch.nn.functional.normalize(torch.cat([b, torch.from_numpy(negatives)])).T
+        )
         return torch.nn.functional.cross_entropy(scores * 20, torch.arange(B))
 
     ours = value_and_gradients(info_nce, first, second, temperature=0.05, negatives=negatives)
@@ -293,13 +293,11 @@ def test_losses_run_on_torch_arrays_and_in_float32(name):
         assert g.dtype == np.float32
 
 
-# ---- properties -----------------------------------------------------------------------------------
+# ---- properties ---------------------------------------------------------------------------------
 
 LOSSES = {
     "simclr_cs229": lambda a, b, reduction="mean": simclr_cs229(a, b, reduction=reduction),
-    "info_nce": lambda a, b, reduction="mean": info_nce(
-        a, b, temperature=0.5, reduction=reduction
-    ),
+    "info_nce": lambda a, b, reduction="mean": info_nce(a, b, temperature=0.5, reduction=reduction),
     "nt_xent": lambda a, b, reduction="mean": nt_xent(a, b, 0.5, reduction=reduction),
     "alignment": lambda a, b, reduction="mean": alignment_loss(a, b, reduction=reduction),
 }

@@ -154,7 +154,7 @@ def test_conv2d_says_what_does_not_fit(x, weight, bias, settings, message):
         conv2d(np.ones(x), np.ones(weight), bias, **settings)
 
 
-# ---- pooling --------------------------------------------------------------------------------------
+# ---- pooling ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_pooling_layers():
     assert np.allclose(GlobalAvgPool2d()(x).numpy(), x.mean(axis=(1, 2)))
 
 
-# ---- layers ---------------------------------------------------------------------------------------
+# ---- layers -------------------------------------------------------------------------------------
 
 
 def test_conv2d_layer():

@@ -63,7 +63,9 @@ def test_alignment_and_uniformity_are_the_papers():
         expected = torch.pdist(x).pow(2).mul(-t).exp().mean().log().item()
         assert uniformity(3 * x.numpy(), t) == pytest.approx(expected)
     assert alignment(features(3), features(4)) == pytest.approx((x - y).norm(dim=1).pow(2).mean())
-    assert uniformity(features(3)) == pytest.approx(torch.pdist(x).pow(2).mul(-2).exp().mean().log())
+    assert uniformity(features(3)) == pytest.approx(
+        torch.pdist(x).pow(2).mul(-2).exp().mean().log()
+    )
 
 
 def test_alignment_and_uniformity_at_the_extremes():

@@ -69,7 +69,7 @@ def avg_pool2d(x: Any, kernel: int, *, stride: int | None = None, padding: int =
 def _windows(
     x: Any, kernel: tuple[int, int], stride: int, padding: int, value: float = 0.0
 ) -> list[Tensor]:
-    """For each place in the window, what all windows hold there: (batch, out_h, out_w, channels)."""
+    """For each place in the window, what all windows hold there: (batch, out_h, out_w, n)."""
     height, width = (_out_size(x.shape[i + 1], kernel[i], stride, padding) for i in (0, 1))
     around = (padding, padding)
     x = ops.pad(x, widths=((0, 0), around, around, (0, 0)), value=value) if padding else x
@@ -95,7 +95,7 @@ def _out_size(size: int, kernel: int, stride: int, padding: int) -> int:
     return out
 
 
-# ---- the fast way, on NumPy arrays ----------------------------------------------------------------
+# ---- the fast way, on NumPy arrays --------------------------------------------------------------
 
 
 @differentiable
