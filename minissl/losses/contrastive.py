@@ -54,7 +54,8 @@ def simclr_cs229(first: Any, second: Any, *, reduction: str = "sum") -> Tensor:
     """The lecture's SimCLR: −Σᵢ ln [e^(aᵢ·bᵢ) / (e^(aᵢ·bᵢ) + Σ_{j≠i} e^(aᵢ·bⱼ))].
 
     aᵢ, bᵢ are the first and the second view of image i. Raw inner products, no temperature, one
-    direction, B candidates per row: a cross-entropy of finding each image's second view among all second views. Shapes: first, second (batch, width).
+    direction, B candidates per row: a cross-entropy of finding each image's second view among all
+    second views. Shapes: first, second (batch, width).
     ``reduction``: ``"sum"`` as on the board, ``"mean"`` as in libraries, ``"none"`` for (batch,).
     Raises ValueError when the shapes differ. (CS229's lecture on self-supervised learning; the
     N-pair loss of Sohn 2016.) Lecture 12.

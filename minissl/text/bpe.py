@@ -64,7 +64,7 @@ def learn_merges_naive(counts: Mapping[bytes, int]) -> Iterator[Pair]:
         words = {merge(word, pair): count for word, count in words.items()}
 
 
-# ---- the same merges, a thousand times faster ----------------------------------------------------
+# ---- the same merges, fast -----------------------------------------------------------------------
 
 
 def learn_merges(counts: Mapping[bytes, int]) -> Iterator[Pair]:

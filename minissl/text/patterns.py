@@ -6,7 +6,7 @@ run of symbols, or white space. Lecture 03.
 
 A *chunk* is a whole number of pieces that always split the same way, whatever text stands around
 them: "The dog's bone" has the chunks "The", " dog's", " bone" and the pieces "The", " dog", "'s",
-" bone". Finding chunks takes a third of the time of finding pieces, and the same chunks come
+" bone". Finding chunks takes less than half the time of finding pieces, and the same chunks come
 again and again: they are what the tokenizer remembers, and where a stream may safely be cut.
 """
 

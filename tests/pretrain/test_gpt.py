@@ -109,6 +109,7 @@ def test_attention_weights_ignore_dropout_and_keep_the_mode():
     weights = model.attention_weights(random_stream(5)[None])
     assert weights.shape == (2, 1, 2, 5, 5)
     np.testing.assert_allclose(weights.sum(axis=-1), 1)
+    assert not weights[..., np.triu(np.ones((5, 5), bool), k=1)].any()  # nobody sees the future
     assert model.training
     assert model.transformer.blocks[0].attention.training
 
