@@ -104,8 +104,6 @@ def scatter_add(size: int, positions: Array, values: Array) -> Array:
     if is_torch_array(values):
         return values.new_zeros((size, *values.shape[1:])).index_add_(0, positions, values)
     result = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
-    if positions.size == 0:
-        return result
     if values.ndim == 1:
         np.add.at(result, positions, values)
         return result

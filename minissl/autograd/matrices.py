@@ -69,7 +69,12 @@ def _linear(x, weight, /):
 
 @differentiable
 def _linear_with_bias(x, weight, bias, /):
-    """Y = X Wᵀ + b;  the gradient of b is G summed over rows (by ``backward``, as for any add)."""
+    """Y = X Wᵀ + b;  ∂L/∂b = Σ G over all rows, as a product with ones, faster than a sum."""
     y, vjps = _linear.__wrapped__(x, weight)
     y += bias  # y is ours and nobody has seen it yet
-    return y, (*vjps, lambda g: g)
+
+    def vjp_bias(g):
+        rows = g.reshape((math.prod(g.shape[:-1]), g.shape[-1]))
+        return namespace(rows).ones_like(rows[:, 0]) @ rows
+
+    return y, (*vjps, vjp_bias)

@@ -20,9 +20,9 @@ def _expanded(g, shape, axis):
 
 @differentiable
 def sum(a, /, axis=None, keepdims=False):
-    """c = Σ a;  ∂L/∂a = g at every element that was summed."""
+    """c = Σ a;  ∂L/∂a = g at every element that was summed. The sum of a mask counts."""
     xp = namespace(a)
-    c = xp.sum(a, axis=normalized_axes(axis, a.ndim), keepdims=keepdims, dtype=a.dtype)
+    c = xp.sum(a, axis=normalized_axes(axis, a.ndim), keepdims=keepdims)
     shape = a.shape
     return c, (lambda g: xp.broadcast_to(_expanded(g, shape, axis), shape),)
 
@@ -33,7 +33,7 @@ def mean(a, /, axis=None, keepdims=False):
     xp = namespace(a)
     axes = normalized_axes(axis, a.ndim)
     shape, count = a.shape, math.prod(a.shape[i] for i in axes)
-    c = xp.sum(a, axis=axes, keepdims=keepdims, dtype=a.dtype)
+    c = xp.sum(a, axis=axes, keepdims=keepdims)
     c = c / count if count else c * math.nan
     return c, (lambda g: xp.broadcast_to(_expanded(g / (count or 1), shape, axis), shape),)
 
@@ -74,7 +74,7 @@ def cumsum(a, /, axis):
         from_the_end = xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis, dtype=g.dtype)
         return xp.flip(from_the_end, axis=axis)
 
-    return xp.cumulative_sum(a, axis=axis, dtype=a.dtype), (vjp,)
+    return xp.cumulative_sum(a, axis=axis), (vjp,)
 
 
 @differentiable

@@ -23,26 +23,25 @@ def teacher_forcing(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return windows[..., :-1], windows[..., 1:]
 
 
-def next_token_loss(logits: Any, targets: Any, *, reduction: str = "mean") -> Tensor:
+def next_token_loss(
+    logits: Any, targets: Any, *, reduction: str = "mean", overwrite_logits: bool = False
+) -> Tensor:
     """−log softmax(logits)[target] in nats, over all targets that are not ``IGNORE``.
 
     Shapes: logits (batch, time, vocab_size), targets (batch, time) integers. ``reduction``:
     ``"mean"``, ``"sum"`` or ``"none"``. It is the maximum-likelihood loss −log p(x₁ ... x_T) by the
-    chain rule. A model that knows nothing has loss ln(vocab_size).
+    chain rule. A model that knows nothing has loss ln(vocab_size). ``overwrite_logits``: see
+    ``fused.cross_entropy``.
     """
-    return fused.cross_entropy(logits, targets, ignore_index=IGNORE, reduction=reduction)
+    return fused.cross_entropy(
+        logits,
+        targets,
+        ignore_index=IGNORE,
+        reduction=reduction,
+        overwrite_logits=overwrite_logits,
+    )
 
 
 def perplexity(nats_per_token: float) -> float:
     """e^loss: how many equally likely tokens the model hesitates between."""
     return math.exp(nats_per_token)
-
-
-def bits_per_byte(total_nats: float, num_bytes: int) -> float:
-    """Total loss as compressed bits per byte of text: comparable between tokenizers, and with gzip.
-
-    Raises ValueError for no bytes.
-    """
-    if num_bytes < 1:
-        raise ValueError(f"bits per byte need a positive number of bytes, got {num_bytes}")
-    return total_nats / math.log(2) / num_bytes

@@ -13,7 +13,6 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor, as_array
 from minissl.losses.language_modeling import (
     IGNORE,
-    bits_per_byte,
     next_token_loss,
     perplexity,
     teacher_forcing,
@@ -24,6 +23,7 @@ from minissl.nn.layers import Dropout, Embedding
 from minissl.nn.module import Module
 from minissl.nn.positions import LearnedPositions
 from minissl.nn.transformer import Transformer, TransformerConfig
+from minissl.text.baselines import bits_per_byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,8 @@ class LanguageModeling:
     def loss(self, batch: tuple[np.ndarray, np.ndarray], generator: np.random.Generator) -> Tensor:
         """The mean nats per predicted token."""
         inputs, targets = batch
-        return next_token_loss(self.model(inputs, generator=generator), targets)
+        logits = self.model(inputs, generator=generator)
+        return next_token_loss(logits, targets, overwrite_logits=True)
 
     def represent(self, examples: Sequence[Sequence[int]]) -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).
@@ -195,7 +196,9 @@ class LanguageModeling:
         loss = total / (len(self.held_out) - 1)
         metrics = {"held_out_loss": loss, "held_out_perplexity": perplexity(loss)}
         if self.held_out_bytes is not None:
-            metrics["held_out_bits_per_byte"] = bits_per_byte(total, self.held_out_bytes)
+            metrics["held_out_bits_per_byte"] = bits_per_byte(
+                loss, len(self.held_out) - 1, self.held_out_bytes
+            )
         return metrics
 
 
@@ -225,5 +228,6 @@ def stream_nats(
             places = starts[i : i + batch_size, None] + np.arange(length)  # (batch, time)
             inputs, after = stream[places], stream[places + 1].astype(np.int64)
             after = np.where(places < counted[i : i + batch_size, None], IGNORE, after)
-            total += next_token_loss(model(inputs), after, reduction="sum").item()
+            loss = next_token_loss(model(inputs), after, reduction="sum", overwrite_logits=True)
+            total += loss.item()
     return total

@@ -132,6 +132,16 @@ def test_mean_of_nothing_is_nan(library):
     assert tuple(x.grad.shape) == (0, 3)
 
 
+@libraries
+def test_sums_of_masks_and_integers_count(library):
+    mask = Tensor(library(np.array([[True, False], [True, True]])))
+    assert mask.sum().item() == 3
+    assert mask.mean().item() == 0.75
+    assert mask.sum(axis=0).array.tolist() == [2, 1]
+    assert ops.cumsum(mask, axis=1).array.tolist() == [[1, 1], [1, 2]]
+    assert Tensor(library(np.array([100, 100], np.int8))).sum().item() == 200
+
+
 EMPTY = {
     "add": lambda a: a + 1.0,
     "add broadcast": lambda a: a + np.ones((1, 3)),

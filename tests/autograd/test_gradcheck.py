@@ -187,6 +187,19 @@ def test_kinks_and_poles_are_no_wrong_gradients(function, at):
         gradcheck(function, [np.array(at)])
 
 
+def test_a_right_rule_is_never_called_wrong_near_a_kink():
+    """Wherever the kink stands between the points that are tried: agreement, or ValueError."""
+    outcomes = []
+    for seed in range(3):
+        for distance in np.linspace(1e-5, 8e-3, 60):
+            try:
+                gradcheck(ops.relu, [np.array([distance])], seed=seed, directions=1)
+                outcomes.append("agree")
+            except ValueError:
+                outcomes.append("kink")
+    assert set(outcomes) == {"agree", "kink"}
+
+
 @pytest.mark.parametrize(
     ("function", "at"), [(ops.abs, [0.0]), (ops.max, [1.0, 1.0]), (ops.norm, [0.0, 0.0])]
 )

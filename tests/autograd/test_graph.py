@@ -135,6 +135,10 @@ def test_gradients_of_leaves_share_no_memory(library):
         tensor.grad[...] = 7.0
     assert (seed == 1).all()
     e, f = (Tensor(library(np.full((2, 2), 3.0)), requires_grad=True) for _ in range(2))
+    ((e + f) * 2.0).backward(seed)
+    e.grad[...] = 7.0
+    assert (f.grad == 2).all()
+    e.grad = f.grad = None
     ((e * 2.0).sum() + f.sum() * 2.0).backward()
     e.grad[0, 0] = 5.0
     f.grad[0, 0] = 5.0

@@ -8,7 +8,6 @@ import pytest
 from minissl import Tensor
 from minissl.losses.language_modeling import (
     IGNORE,
-    bits_per_byte,
     next_token_loss,
     perplexity,
     teacher_forcing,
@@ -49,9 +48,15 @@ def test_knowing_nothing_costs_ln_vocab_size():
     assert perplexity(loss) == pytest.approx(50)
 
 
-def test_bits_per_byte():
-    """Eight fair coins a byte: 256 equally likely bytes cost 8 bits each, whatever the tokens."""
-    assert bits_per_byte(10 * math.log(256), 10) == pytest.approx(8)
-    assert bits_per_byte(5 * math.log(256**2), 10) == pytest.approx(8)  # pairs as tokens
-    with pytest.raises(ValueError, match="positive number of bytes, got 0"):
-        bits_per_byte(1.0, 0)
+def test_overwriting_the_logits_changes_neither_loss_nor_gradient():
+    generator = np.random.default_rng(3)
+    logits = generator.normal(size=(4, 6, 50)).astype(np.float32)
+    targets = generator.integers(50, size=(4, 6))
+    results = []
+    for overwrite in (False, True):
+        x = Tensor(logits.copy(), requires_grad=True)
+        loss = next_token_loss(x, targets, overwrite_logits=overwrite)
+        loss.backward()
+        results.append((loss.item(), x.grad))
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])

@@ -1,13 +1,14 @@
 """Scaled dot-product attention (Vaswani et al., 2017). Lecture 06."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.composed import allowed_keys, dropout_mask
-from minissl.autograd.fused.chunks import for_each_chunk
+from minissl.autograd.fused.chunks import SMALL_PRODUCT, for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
 
@@ -64,38 +65,96 @@ def _check(query, key, value):
 
 @differentiable
 def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
-    """O = P V, P = softmax(S), S = scale Q Kᵀ.
+    """O = P V, P = softmax(S), S = scale Q Kᵀ, a block of queries at a time.
 
     dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P (dP − Σ dO O),  dQ = scale dS K,  dK = scale dSᵀ Q.
+    P becomes dS in place. Blocks above the diagonal of a causal mask are never computed.
     """
     shape = (*query.shape[:3], key.shape[2])
     allowed = allowed_keys(shape, causal, key_lengths)
+    penalty = None if allowed is None else _penalty(allowed, shape, query.dtype)
     kept = dropout_mask(shape, dropout, seed) if dropout else None
-    weights = query @ key.mT  # the scores, then in place the weights: (batch, heads, query, key)
-    _softmax_in_place(weights, scale, allowed)
+    blocks = _blocks(*shape[2:], query.shape[3], causal)
+    weights = np.empty(shape, query.dtype)
     output = _heads_inside((*shape[:3], value.shape[3]), query.dtype)
-    dropped = weights if kept is None else _drop(weights, kept, dropout)
-    np.matmul(dropped, value, out=output)
+
+    def forward(_, i):
+        q = query[i] * scale
+        for rows, seen in blocks:
+            p = np.matmul(q[..., rows, :], key[i, :, :seen].mT, out=weights[i, :, rows, :seen])
+            if penalty is not None:
+                p += penalty[i, :, rows, :seen]
+            _softmax_in_place(p)
+            dropped = p if kept is None else _drop(p, kept[i, :, rows, :seen], dropout)
+            np.matmul(dropped, value[i, :, :seen], out=output[i, :, rows])
 
     def vjp(g):
         dq, dk, dv = (_heads_inside(x.shape, x.dtype) for x in (query, key, value))
-        np.matmul(dropped.mT, g, out=dv)
-        ds = g @ value.mT  # dP, then in place dS
-        delta = np.einsum("bhqd,bhqd->bhq", g, output)
 
         def backward(_, i):
-            if kept is not None:
-                ds[i] = _drop(ds[i], kept[i], dropout)
-            ds[i] -= delta[i][..., None]
-            ds[i] *= weights[i]
-            ds[i] *= scale
+            p, go, q = weights[i], g[i], query[i] * scale
+            dropped = p if kept is None else _drop(p, kept[i], dropout)
+            delta = np.vecdot(go, output[i])[..., None]
+            for seen_by, columns in _columns(blocks, key.shape[2]):
+                np.matmul(
+                    dropped[..., seen_by, columns].mT, go[..., seen_by, :], out=dv[i, :, columns]
+                )
+            for rows, seen in blocks:
+                ds = go[..., rows, :] @ value[i, :, :seen].mT
+                if kept is not None:
+                    ds = _drop(ds, kept[i, :, rows, :seen], dropout)
+                ds -= delta[..., rows, :]
+                ds *= p[..., rows, :seen]
+                np.matmul(ds, key[i, :, :seen], out=dq[i, :, rows])
+                p[..., rows, :seen] = ds
+            for seen_by, columns in _columns(blocks, key.shape[2]):
+                np.matmul(p[..., seen_by, columns].mT, q[..., seen_by, :], out=dk[i, :, columns])
+            dq[i] *= scale
 
         for_each_chunk(backward, weights)
-        np.matmul(ds, key, out=dq)
-        np.matmul(ds.mT, query, out=dk)
         return dq, dk, dv
 
+    for_each_chunk(forward, weights)
     return output, vjp
+
+
+def _blocks(query_time, key_time, head_dim, causal):
+    """Blocks of queries with the number of keys that their last one may see.
+
+    Where keys are few, so few queries that BLAS computes their product in the calling thread.
+    """
+    size = SMALL_PRODUCT // max(1, key_time * head_dim)
+    size = min(size, 64) if size >= 32 else 64
+    blocks = []
+    for start in range(0, query_time, size):
+        end = min(start + size, query_time)
+        seen = min(max(end + key_time - query_time, 0), key_time) if causal else key_time
+        blocks.append((slice(start, end), seen))
+    return blocks
+
+
+def _columns(blocks, key_time):
+    """The same blocks from the keys' side: (queries that see any of these keys, the keys)."""
+    steps = sorted({0, key_time, *(seen for _, seen in blocks)})
+    for start, end in pairwise(steps):
+        first = min((rows.start for rows, seen in blocks if seen >= end), default=None)
+        last = blocks[-1][0].stop if blocks else 0
+        yield slice(last if first is None else first, last), slice(start, end)
+
+
+def _penalty(allowed, shape, dtype):
+    """0 where a key may be seen, −inf where not: (batch, 1, query, key), without copies."""
+    penalty = np.where(allowed, 0, -np.inf).astype(dtype)
+    penalty = penalty.reshape((-1, 1, *penalty.shape[-2:]))
+    return np.broadcast_to(penalty, (shape[0], 1, *shape[2:]))
+
+
+def _softmax_in_place(scores):
+    """Softmax over the last axis; a row of nothing but −inf becomes zeros."""
+    scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=-1, keepdims=True)
+    scores *= 1 / np.where(total == 0, 1, total)
 
 
 def _drop(weights, kept, probability):
@@ -103,28 +162,6 @@ def _drop(weights, kept, probability):
     dropped = weights * kept
     dropped *= 1 / (1 - probability)
     return dropped
-
-
-def _softmax_in_place(scores, scale, allowed):
-    """Softmax of ``scale * scores`` over the last axis; a row without allowed keys becomes 0."""
-    least = np.finfo(scores.dtype).min  # as the largest score it keeps −inf − largest from NaN
-    penalty = None  # 0 where a key may be seen, −inf where not
-    if allowed is not None:
-        penalty = np.where(allowed, 0, -np.inf).astype(scores.dtype)
-        penalty = penalty.reshape((-1, 1, *penalty.shape[-2:]))  # (batch or 1, 1, query or 1, key)
-        penalty = np.broadcast_to(penalty, (len(scores), *penalty.shape[1:]))
-
-    def softmax(_, i):
-        s = scores[i]
-        s *= scale
-        if penalty is not None:
-            s += penalty[i]
-        s -= s.max(axis=-1, keepdims=True, initial=least)
-        np.exp(s, out=s)
-        total = s.sum(axis=-1, keepdims=True)
-        s *= 1 / np.where(total == 0, 1, total)
-
-    for_each_chunk(softmax, scores)
 
 
 def _heads_inside(shape, dtype):

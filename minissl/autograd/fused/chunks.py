@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 PIECE_BYTES = 1 << 18
+SMALL_PRODUCT = 1 << 19  # multiplications in a matrix product that BLAS starts no threads for
 FEW_PIECES = 4  # below this, waking another thread costs more than it saves
 
 

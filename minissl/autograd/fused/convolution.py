@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
-from minissl.autograd.fused.chunks import for_each_chunk
+from minissl.autograd.fused.chunks import SMALL_PRODUCT, for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
-
-SMALL_PRODUCT = 1 << 19  # multiplications; OpenBLAS has a quick way for up to a million
 
 
 def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0) -> Tensor:

@@ -17,6 +17,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    overwrite_logits: bool = False,
 ) -> Tensor:
     """−log softmax(logits)[target], in nats.
 
@@ -24,6 +25,8 @@ def cross_entropy(
     ``ignore_index``. ``label_smoothing`` s: the target distribution is (1 − s) on the target plus
     s / classes everywhere (Szegedy et al., 2016). ``reduction``: ``"none"`` gives (...), ``"sum"``
     and ``"mean"`` a number; the mean is over the targets that are not ignored, and 0 when all are.
+    ``overwrite_logits``: allow to compute in the array of the logits, which is then lost. It saves
+    the largest array of a language model; for logits that nothing else will look at.
 
     Raises ValueError for shapes that do not fit and IndexError for a target out of range.
     """
@@ -32,14 +35,14 @@ def cross_entropy(
     if not hasattr(targets, "shape"):
         targets = np.asarray(targets)
     _check(logits, targets, ignore_index, label_smoothing, reduction)
-    compute = _cross_entropy if isinstance(logits.array, np.ndarray) else composed.cross_entropy
-    return compute(
-        logits,
-        targets,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        reduction=reduction,
-    )
+    settings = {
+        "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing,
+        "reduction": reduction,
+    }
+    if isinstance(logits.array, np.ndarray):
+        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
+    return composed.cross_entropy(logits, targets, **settings)
 
 
 def _check(logits, targets, ignore_index, label_smoothing, reduction):
@@ -65,7 +68,7 @@ def _check(logits, targets, ignore_index, label_smoothing, reduction):
 
 
 @differentiable
-def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction):
+def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, overwrite=False):
     """ℓ = ln Σ eˡ − l_target;  ∂ℓ/∂l = softmax(l) − onehot(target).
 
     The exponentials of the forward pass are kept and turned into the gradient in place.
@@ -74,8 +77,8 @@ def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction)
     count, classes = rows.shape
     kept = flat_targets != ignore_index
     column = np.where(kept, flat_targets, 0)
-    keep = is_recording()
-    exponentials = np.empty_like(rows if keep else rows[:0])
+    keep = is_recording() or overwrite
+    exponentials = rows if overwrite else np.empty_like(rows if keep else rows[:0])
     totals, losses = np.empty(count, rows.dtype), np.empty(count, rows.dtype)
 
     def forward(_, piece):
