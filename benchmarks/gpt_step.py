@@ -16,6 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.common import compare, environment, report
+from minissl.autograd.allocation import keep_freed_memory
+from minissl.autograd.threads import engine_threads
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
 
 CONFIG = GPTConfig(num_layers=4, width=256, num_heads=4, vocab_size=4096, context_length=128)
@@ -43,12 +45,15 @@ def ours(model: GPT) -> Callable[[], float]:
     optimizer = AdamW(model.named_parameters(), lr=LEARNING_RATE, decay=lambda name, p: True)
     generator = np.random.default_rng(0)
 
+    keep_freed_memory()  # as fit does
+
     def step() -> float:
-        optimizer.zero_grad()
-        loss = method.loss(batch, generator)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        with engine_threads():  # as fit does
+            optimizer.zero_grad()
+            loss = method.loss(batch, generator)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
 
     return step
 

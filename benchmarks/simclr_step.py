@@ -17,6 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.common import compare, environment, report
+from minissl.autograd.allocation import keep_freed_memory
+from minissl.autograd.threads import engine_threads
 from minissl.optim import AdamW
 from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
 from minissl.vision.augment import digits_augmentation
@@ -67,12 +69,15 @@ def for_torch(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
 def ours(model: SimCLRModel, method: SimCLR, views: np.ndarray) -> Callable[[], float]:
     optimizer = AdamW(model.named_parameters(), lr=LEARNING_RATE, decay=lambda name, p: True)
 
+    keep_freed_memory()  # as fit does
+
     def step() -> float:
-        optimizer.zero_grad()
-        loss = method.loss(views)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        with engine_threads():  # as fit does
+            optimizer.zero_grad()
+            loss = method.loss(views)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
 
     return step
 

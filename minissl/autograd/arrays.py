@@ -5,10 +5,10 @@ tensors used as plain memory (torch's own autograd stays off). What the standard
 (``erf``, adding into repeated positions) has its NumPy and its torch line here, and nowhere else.
 """
 
+import functools
 from typing import Any
 
 import array_api_compat
-import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from array_api_compat import is_torch_array
 
@@ -18,8 +18,14 @@ Array = Any  # numpy.ndarray or torch.Tensor: whatever has the methods of the Ar
 def namespace(array: Array) -> Any:
     """The Array API functions (``exp``, ``sum``, ...) that work on this array."""
     if type(array) is np.ndarray:
-        return numpy_namespace
+        return _numpy_namespace()
     return array_api_compat.array_namespace(array)
+
+
+@functools.cache
+def _numpy_namespace() -> Any:
+    """Asked for once, because it takes as long as an addition; not imported before it is used."""
+    return array_api_compat.array_namespace(np.empty(0))
 
 
 def is_array(value: object) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
+from minissl.autograd.threads import engine_threads
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
 from minissl.pretrain import decode
@@ -43,7 +44,7 @@ def generate(
         raise ValueError("sampling needs generator=np.random.default_rng(seed), or temperature=0")
     tokens = [int(token) for token in prompt]
     caches, quick = (model.new_caches(), decode.applies_to(model)) if cache else (None, False)
-    with evaluating(model):
+    with engine_threads(1), evaluating(model):  # one token is too little work to share
         for _ in range(max_new_tokens):
             logits = next_token_logits(model, tokens, caches, quick=quick)
             tokens.append(_pick(logits, temperature, top_k, top_p, generator))

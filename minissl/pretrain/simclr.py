@@ -52,7 +52,9 @@ class ConvEncoder(Module):
         for number, width in enumerate(widths):
             stride = 2 if number else 1
             image_size = (image_size - 1) // stride + 1
-            layer = Conv2d(channels, width, 3, stride=stride, padding=1, generator=generator)
+            layer = Conv2d(
+                channels, width, 3, stride=stride, padding=1, relu=True, generator=generator
+            )
             self.convolutions.append(layer)
             channels = width
         self.output = Linear(image_size * image_size * channels, features, generator=generator)
@@ -60,7 +62,7 @@ class ConvEncoder(Module):
     def forward(self, images: Any) -> Tensor:
         x = images
         for convolution in self.convolutions:
-            x = ops.relu(convolution(x))
+            x = convolution(x)
         return self.output(x.reshape(x.shape[0], math.prod(x.shape[1:])))
 
 

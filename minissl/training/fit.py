@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from minissl.autograd.allocation import keep_freed_memory
+from minissl.autograd.threads import engine_threads
 from minissl.nn.evaluating import evaluating
 from minissl.optim.clip import clip_grad_norm
 from minissl.optim.optimizer import Optimizer
@@ -69,9 +71,11 @@ def fit(
     settings = _settings(method, optimizer, steps, schedule, seed, accumulate, clip, config)
     checkpoint_every = checkpoint_every or max(1, steps // 10)
     parameters = list(optimizer.parameters.values())
+    keep_freed_memory()
     method.model.train()
 
     with (
+        engine_threads(),
         Run(run, settings, method.model, optimizer, keep) as book,
         Progress(book.step, steps, progress) as line,
         postponed_interrupt() as interrupted,

@@ -101,6 +101,7 @@ def test_the_curve_rises_with_labels_and_is_reproducible():
     assert curve[0].mean + 0.05 < curve[1].mean < curve[2].mean
     assert curve[2].std == pytest.approx(0, abs=1e-12)  # all labels: every draw is the same set
     assert curve[0].mean == pytest.approx(np.mean(curve[0].accuracies))
+    assert len(set(curve[0].accuracies)) > 1
     again = few_label_curve(train, labels, test, test_labels, **settings)
     assert all(np.array_equal(a.accuracies, b.accuracies) for a, b in zip(curve, again))
     other = few_label_curve(train, labels, test, test_labels, seed=1, **settings)

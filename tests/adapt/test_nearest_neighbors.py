@@ -49,6 +49,8 @@ def test_ties_follow_the_order():
     test = np.array([[1.0, 0.0]])
     assert nearest_neighbor_predictions(features, np.array([7, 3, 3]), test, k=1) == [7]
     assert nearest_neighbor_predictions(features, np.array([7, 3, 9]), test, k=2) == [3]
+    many = np.tile(np.eye(2), (500, 1))  # every second one is as near as can be
+    assert nearest_neighbor_predictions(many, np.arange(1000)[::-1], test, k=1) == [999]
 
 
 def test_what_does_not_fit():

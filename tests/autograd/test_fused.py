@@ -10,7 +10,7 @@ import pytest
 import torch.nn.functional as F
 
 from minissl.autograd import Tensor, composed, fused, gradcheck
-from minissl.autograd.fused import chunks
+from minissl.autograd.threads import engine_threads
 from tests.autograd.compare import assert_as_good_as_torch, ours, random_like, torchs
 from tests.autograd.fused_checks import check, draw, runs_on_torch_arrays
 
@@ -111,15 +111,13 @@ LARGE = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_the_number_of_threads_changes_nothing(name, monkeypatch):
+def test_the_number_of_threads_changes_nothing(name):
     function, inputs = LARGE[name]
     cotangent = random_like(function(*map(Tensor, inputs)))
     results = []
     for count in (1, 3):
-        monkeypatch.setattr(chunks, "num_threads", lambda count=count: count)
-        chunks._pool.cache_clear()
-        results.append(ours(function, inputs, cotangent))
-    chunks._pool.cache_clear()
+        with engine_threads(count):
+            results.append(ours(function, inputs, cotangent))
     (alone, alone_gradients), (together, together_gradients) = results
     np.testing.assert_array_equal(alone, together)
     for one, other in zip(alone_gradients, together_gradients, strict=True):

@@ -1,7 +1,6 @@
 """Convolution, pooling and BatchNorm against torch, on NumPy and on torch arrays."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minissl.autograd import Tensor
-from minissl.autograd.fused import chunks, convolution
+from minissl.autograd.fused import convolution
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, conv2d_composed, max_pool2d
+from minissl.autograd.threads import engine_threads
 from minissl.nn.convolution import AvgPool2d, BatchNorm, Conv2d, GlobalAvgPool2d, MaxPool2d
 
 RELATIVE = {np.float64: 1e-10, np.float32: 2e-5}
@@ -32,26 +32,36 @@ def assert_close(actual, expected, relative):
     assert np.abs(actual - expected).max(initial=0) <= relative * scale
 
 
-def torch_conv2d(x, weight, bias, g, stride, padding):
+def torch_conv2d(x, weight, bias, g, stride, padding, relu=False):
     """Output and the gradients of x, weight and bias, by torch in float64, in our layout."""
     inputs = [to_torch(np.float64(a)).requires_grad_() for a in (x, weight)]
     offset = None if bias is None else torch.from_numpy(np.float64(bias)).requires_grad_()
     y = torch.nn.functional.conv2d(*inputs, offset, stride=stride, padding=padding)
+    y = y.relu() if relu else y
     y.backward(to_torch(np.float64(g)))
     gradients = [from_torch(t.grad) for t in inputs]
     return from_torch(y), gradients + ([] if bias is None else [offset.grad.numpy()])
 
 
 def check_conv2d(function, shape, out_channels, kernel, stride, padding, bias, dtype, generator):
+    for relu in (False, True):
+        check_one_conv2d(
+            function, shape, out_channels, kernel, stride, padding, relu, bias, dtype, generator
+        )
+
+
+def check_one_conv2d(
+    function, shape, out_channels, kernel, stride, padding, relu, bias, dtype, generator
+):
     x = generator.normal(size=shape).astype(dtype)
     weight = generator.normal(size=(out_channels, *kernel, shape[3])).astype(dtype)
     offset = generator.normal(size=out_channels).astype(dtype) if bias else None
     arrays = [x, weight] + ([offset] if bias else [])
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    y = function(*tensors, stride=stride, padding=padding)
+    y = function(*tensors, stride=stride, padding=padding, relu=relu)
     g = generator.normal(size=y.shape).astype(dtype)
     y.backward(g)
-    expected, gradients = torch_conv2d(x, weight, offset, g, stride, padding)
+    expected, gradients = torch_conv2d(x, weight, offset, g, stride, padding, relu)
     assert_close(y.numpy(), expected, RELATIVE[dtype])
     for tensor, gradient in zip(tensors, gradients):
         assert tensor.grad.dtype == dtype
@@ -87,14 +97,10 @@ def test_conv2d_of_any_shape_equals_torch(data):
 
 @pytest.mark.parametrize("piece_bytes", [1, 5000, 1 << 30])
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("small_product", [1, 1 << 30])
-def test_neither_pieces_nor_threads_matter(monkeypatch, piece_bytes, threads, small_product):
-    monkeypatch.setattr(chunks, "PIECE_BYTES", piece_bytes)
-    monkeypatch.setattr(chunks, "num_threads", lambda: threads)
-    monkeypatch.setattr(chunks, "_pool", lambda: pool)
-    monkeypatch.setattr(convolution, "SMALL_PRODUCT", small_product)
+def test_neither_pieces_nor_threads_matter(monkeypatch, piece_bytes, threads):
+    monkeypatch.setattr(convolution, "PIECE_BYTES", piece_bytes)
     generator = np.random.default_rng(0)
-    with ThreadPoolExecutor(2) as pool:
+    with engine_threads(threads):
         check_conv2d(conv2d, (7, 6, 5, 2), 4, (3, 3), 2, 1, True, np.float64, generator)
 
 
@@ -113,6 +119,19 @@ def test_conv2d_takes_views_and_does_not_write_into_its_inputs():
         assert_close(tensor.grad, gradient, 1e-10)
     assert np.array_equal(x, before[0])
     assert np.array_equal(weight, before[1])
+
+
+def test_conv2d_of_images_without_a_gradient():
+    generator = np.random.default_rng(3)
+    x, weight = generator.normal(size=(4, 6, 6, 2)), generator.normal(size=(3, 3, 3, 2))
+    for images in (x, Tensor(x)):
+        tensor = Tensor(weight, requires_grad=True)
+        y = conv2d(images, tensor, padding=1, relu=True)
+        g = generator.normal(size=y.shape)
+        y.backward(g)
+        expected, gradients = torch_conv2d(x, weight, None, g, 1, 1, relu=True)
+        assert_close(y.numpy(), expected, 1e-10)
+        assert_close(tensor.grad, gradients[1], 1e-10)
 
 
 def test_conv2d_of_no_images():

@@ -99,10 +99,8 @@ def test_a_small_supervised_network_learns_its_labels(digits):
 def test_a_batch_is_two_views_of_different_images(digits):
     images = np.arange(200, dtype=np.float32).reshape(200, 1, 1, 1) * np.ones((1, 8, 8, 1))
     images = images.astype(np.float32)
-    seen = []
 
     def augment(images, generator):
-        seen.append(images)
         return images + generator.normal(size=(len(images), 1, 1, 1)).astype(np.float32) * 1e-3
 
     method = SimCLR(new_model(), images, augment, batch_size=50)
@@ -114,6 +112,7 @@ def test_a_batch_is_two_views_of_different_images(digits):
     assert len(set(identities.tolist())) == 50
     assert np.array_equal(identities, np.round(second[:, 0, 0, 0]))
     assert not np.array_equal(first, second)
+    assert (batch != np.round(batch)).all()  # both views are augmented
     assert np.array_equal(batch, method.batch(np.random.default_rng(3)))
     assert not np.array_equal(batch, method.batch(np.random.default_rng(4)))
 

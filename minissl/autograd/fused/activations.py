@@ -34,8 +34,13 @@ def _gelu(x, /, approximate):
     y, slope = np.empty_like(flat), np.empty_like(flat)
     value_and_slope = _tanh_chunk if approximate == "tanh" else _erf_chunk
     for_each_chunk(lambda _, i: value_and_slope(flat[i], y[i], slope[i]), flat)
-    slope = slope.reshape(x.shape)
-    return y.reshape(x.shape), (lambda g: np.multiply(slope, g, out=slope),)
+
+    def vjp(g):
+        g = g.reshape(-1)
+        for_each_chunk(lambda _, i: np.multiply(slope[i], g[i], out=slope[i]), slope)
+        return slope.reshape(x.shape)
+
+    return y.reshape(x.shape), (vjp,)
 
 
 def _tanh_chunk(x, y, slope):

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from minissl.autograd.arrays import Array, dtype_name, kind, namespace
-from minissl.autograd.fused.chunks import row_chunks
+from minissl.autograd.fused.chunks import for_each_chunk
 
 
 def adamw_update(
@@ -59,18 +59,15 @@ def _by_primitives(p, g, m, v, beta1, beta2, rate, floor, shrink):
 
 
 def _in_chunks(parameter, gradient, first_moment, second_moment, beta1, beta2, rate, floor, shrink):
-    """The same lines on one cache-sized piece after the other, each into the same scratch array."""
+    """The same lines on cache-sized pieces, shared among the threads."""
     own = (parameter, first_moment, second_moment)
     flat = [array if array.flags.c_contiguous else array.copy(order="C") for array in own]
     flat_p, flat_m, flat_v = (array.reshape(-1) for array in flat)
     flat_g = gradient.reshape(-1)
-    longest = next(row_chunks(flat_p), slice(0))
-    scratch = np.empty_like(flat_p[longest])
-    for piece in row_chunks(flat_p):
-        p, g, m, v = flat_p[piece], flat_g[piece], flat_m[piece], flat_v[piece]
-        s = scratch[: p.size]
 
-        np.subtract(g, m, out=s)
+    def update(_, piece):
+        p, g, m, v = flat_p[piece], flat_g[piece], flat_m[piece], flat_v[piece]
+        s = g - m
         s *= 1 - beta1
         m += s
 
@@ -86,6 +83,8 @@ def _in_chunks(parameter, gradient, first_moment, second_moment, beta1, beta2, r
         if shrink != 1:
             p *= shrink
         p -= s
+
+    for_each_chunk(update, flat_p)
     for array, result in zip(own, flat):
         if array is not result:  # a transposed array was updated in a copy
             array[...] = result

@@ -8,8 +8,10 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.composed import allowed_keys, dropout_mask
-from minissl.autograd.fused.chunks import SMALL_PRODUCT, for_each_chunk
+from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
+
+BLOCK = 64  # queries: few enough that causal masks save work, enough for a good matrix product
 
 
 def attention(
@@ -74,7 +76,7 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     allowed = allowed_keys(shape, causal, key_lengths)
     penalty = None if allowed is None else _penalty(allowed, shape, query.dtype)
     kept = dropout_mask(shape, dropout, seed) if dropout else None
-    blocks = _blocks(*shape[2:], query.shape[3], causal)
+    blocks = _blocks(query.shape[2], key.shape[2], causal)
     weights = np.empty(shape, query.dtype)
     output = _heads_inside((*shape[:3], value.shape[3]), query.dtype)
 
@@ -118,16 +120,11 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     return output, vjp
 
 
-def _blocks(query_time, key_time, head_dim, causal):
-    """Blocks of queries with the number of keys that their last one may see.
-
-    Where keys are few, so few queries that BLAS computes their product in the calling thread.
-    """
-    size = SMALL_PRODUCT // max(1, key_time * head_dim)
-    size = min(size, 64) if size >= 32 else 64
+def _blocks(query_time, key_time, causal):
+    """Blocks of queries, each with the number of keys that its last query may see."""
     blocks = []
-    for start in range(0, query_time, size):
-        end = min(start + size, query_time)
+    for start in range(0, query_time, BLOCK):
+        end = min(start + BLOCK, query_time)
         seen = min(max(end + key_time - query_time, 0), key_time) if causal else key_time
         blocks.append((slice(start, end), seen))
     return blocks

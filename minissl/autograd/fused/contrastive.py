@@ -9,6 +9,7 @@ import numpy as np
 from minissl.autograd import composed
 from minissl.autograd.fused.cross_entropy import _cross_entropy
 from minissl.autograd.tensor import Tensor, as_array, differentiable
+from minissl.autograd.threads import product
 
 
 def info_nce(
@@ -75,7 +76,7 @@ def _info_nce(query, key, temperature, /, targets, exclude_self, reduction):
     ∂L/∂Q = dS K / τ,  ∂L/∂K = dSᵀ Q / τ,  ∂L/∂τ = −Σ dS S / τ = −Σ Q ∂L/∂Q / τ.
     """
     tau = temperature.reshape(())[()]
-    logits = query @ key.T
+    logits = product(query, key.T)
     logits *= 1 / tau
     if exclude_self:
         np.fill_diagonal(logits, -np.inf)
@@ -86,7 +87,7 @@ def _info_nce(query, key, temperature, /, targets, exclude_self, reduction):
     def vjp(g):
         ds = vjp_logits(g)
         ds *= 1 / tau
-        dq = ds @ key
-        return dq, ds.T @ query, (-np.sum(query * dq) / tau).reshape(temperature.shape)
+        dq = product(ds, key)
+        return dq, product(ds.T, query), (-np.sum(query * dq) / tau).reshape(temperature.shape)
 
     return loss, vjp

@@ -13,36 +13,43 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
-from minissl.autograd.fused.chunks import SMALL_PRODUCT, for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
+from minissl.autograd.threads import share
+
+PIECE_BYTES = 1 << 21  # of columns and outputs together: what a core's cache holds
 
 
-def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0) -> Tensor:
+def conv2d(
+    x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0, relu: bool = False
+) -> Tensor:
     """y = Σ over the window of x · weight, plus bias: cross-correlation, as in every deep library.
 
     Shapes: x (batch, height, width, in_channels), weight (out_channels, kernel_height,
     kernel_width, in_channels), bias (out_channels,) or None; the result is (batch, out_height,
     out_width, out_channels). Torch's weights are (out, in, kernel_height, kernel_width): move the
-    axis. ``padding`` zeros are put around the image first. (LeCun et al. 1998.)
+    axis. ``padding`` zeros are put around the image first. ``relu``: the result's negative values
+    become 0, in the same pass over memory. (LeCun et al. 1998.)
 
     Raises ValueError when shapes do not fit or the padded image is smaller than the window.
     """
     _check(x, weight, bias, stride, padding)
     if not all(isinstance(_array(t), np.ndarray) for t in (x, weight)):
-        return conv2d_composed(x, weight, bias, stride=stride, padding=padding)
+        return conv2d_composed(x, weight, bias, stride=stride, padding=padding, relu=relu)
     if bias is None:
         bias = np.zeros(weight.shape[0], _array(weight).dtype)
-    return _conv2d(x, weight, bias, stride=stride, padding=padding)
+    x_needed = isinstance(x, Tensor) and x.requires_grad
+    return _conv2d(x, weight, bias, stride=stride, padding=padding, relu=relu, x_needed=x_needed)
 
 
 def conv2d_composed(
-    x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0
+    x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0, relu: bool = False
 ) -> Tensor:
-    """``conv2d`` as a composition of primitives: pad, getitem, concatenate, linear."""
+    """``conv2d`` as a composition of primitives: pad, getitem, concatenate, linear, relu."""
     _check(x, weight, bias, stride, padding)
     out_channels, kernel_height, kernel_width, _ = weight.shape
     columns = ops.concatenate(_windows(x, (kernel_height, kernel_width), stride, padding), axis=-1)
-    return ops.linear(columns, ops.reshape(weight, (out_channels, -1)), bias)
+    y = ops.linear(columns, ops.reshape(weight, (out_channels, -1)), bias)
+    return ops.relu(y) if relu else y
 
 
 def max_pool2d(x: Any, kernel: int, *, stride: int | None = None, padding: int = 0) -> Tensor:
@@ -97,47 +104,77 @@ def _out_size(size: int, kernel: int, stride: int, padding: int) -> int:
 
 
 @differentiable
-def _conv2d(x, weight, bias, /, stride, padding):
+def _conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
     """Y = C Wᵀ + b for the columns C of x.
 
     ∂L/∂W = Gᵀ C,  ∂L/∂b = Σ G,  ∂L/∂x = G convolved with the flipped W.
     The columns are (kernel / stride)² times as large as the image, so they are not kept: making
     them again on the way back, in the cache, costs less than fetching them from memory.
     """
-    out_channels, *kernel, channels = weight.shape
-    before = (padding, padding)
+    out_channels, *kernel, _ = weight.shape
     size = tuple(_out_size(n, k, stride, padding) for n, k in zip(x.shape[1:3], kernel))
+    matrix, before = weight.reshape(out_channels, -1), (padding, padding)
     y = np.empty((len(x), *size, out_channels), x.dtype)
-    _convolve(x, weight, bias, stride, before, y)
+    pieces = _pieces(len(x), math.prod(size) * sum(matrix.shape) * x.itemsize)
 
-    def vjp_x(g):
-        gradient = np.zeros_like(x)
-        for row, taps_i, before_i in _phases(kernel[0], stride, padding):
-            for column, taps_j, before_j in _phases(kernel[1], stride, padding):
-                flipped = weight[:, taps_i][:, :, taps_j].transpose(3, 1, 2, 0)
-                every = gradient[:, row::stride, column::stride]
-                _convolve(g, flipped, None, 1, (before_i, before_j), every)
-        return gradient
+    def forward(_, images):
+        product = _columns(x[images], kernel, stride, before, size) @ matrix.T
+        np.add(product.reshape(y[images].shape), bias, out=y[images])
+        if relu:
+            np.maximum(y[images], 0, out=y[images])
 
-    def vjp_weight(g):
-        parts = []  # list.append is safe from several threads; the sum below is in order
+    share(forward, pieces)
 
-        def work(number, images, columns):
-            taps = columns.reshape(len(columns), -1, channels).transpose(1, 0, 2)
-            rows = g[images].reshape(-1, out_channels)
-            parts.append((number, rows.T @ taps))  # (taps, out_channels, channels)
+    def vjp(g):
+        x_gradient = np.zeros_like(x, order="C") if x_needed else None
+        way_back = list(_convolutions_back(weight, stride, padding))
+        parts = []  # appending is safe from several threads; they are added in order
 
-        _for_each_columns(x, kernel, stride, before, size, work)
-        total = np.zeros((math.prod(kernel), out_channels, channels), x.dtype)
-        for _, part in sorted(parts, key=lambda part: part[0]):
-            total += part
-        return total.transpose(1, 0, 2).reshape(weight.shape)
+        def backward(number, images):
+            g_part = g[images] * (y[images] > 0) if relu else g[images]
+            if x_needed:
+                for places, flipped, before_part in way_back:
+                    part = x_gradient[images][places]
+                    taps, part_size = flipped.shape[:2], part.shape[1:3]
+                    windows = _columns(g_part, taps, 1, before_part, part_size)
+                    product = windows @ flipped.reshape(windows.shape[1], -1)
+                    part[...] = product.reshape(part.shape)
+            columns = _columns(x[images], kernel, stride, before, size)
+            rows = g_part.reshape(-1, out_channels)
+            ones = np.ones(len(rows), x.dtype)  # a product is several times as fast as a sum
+            parts.append((number, rows.T @ columns, ones @ rows))
 
-    def vjp_bias(g):
-        rows = g.reshape(-1, out_channels)
-        return np.ones(len(rows), rows.dtype) @ rows  # several times as fast as a sum
+        share(backward, pieces)
+        weight_gradient, bias_gradient = np.zeros_like(matrix), np.zeros_like(bias)
+        for _, weight_part, bias_part in sorted(parts, key=lambda part: part[0]):
+            weight_gradient += weight_part
+            bias_gradient += bias_part
+        return x_gradient, weight_gradient.reshape(weight.shape), bias_gradient
 
-    return y, (vjp_x, vjp_weight, vjp_bias)
+    return y, vjp
+
+
+def _pieces(count, bytes_each):
+    """Slices of about PIECE_BYTES, all of one length, and an even number of them for the threads.
+
+    Larger than those of elementwise formulas, since each piece takes many calls.
+    """
+    whole = max(1, count * bytes_each)
+    number = 1 if whole < PIECE_BYTES / 8 else 2 * math.ceil(whole / (2 * PIECE_BYTES))
+    step = max(1, math.ceil(count / number))
+    return [slice(start, start + step) for start in range(0, count, step)]
+
+
+def _convolutions_back(weight, stride, padding):
+    """The convolutions of g that give the gradient of x: yields (places, flipped weight, before).
+
+    ``places``: which pixels of all images; the weight is (rows, columns, out_channels, channels).
+    """
+    for row, taps_i, before_i in _phases(weight.shape[1], stride, padding):
+        for column, taps_j, before_j in _phases(weight.shape[2], stride, padding):
+            places = (slice(None), slice(row, None, stride), slice(column, None, stride))
+            flipped = weight[:, taps_i][:, :, taps_j].transpose(1, 2, 0, 3).copy()
+            yield places, flipped, (before_i, before_j)
 
 
 def _phases(kernel, stride, padding):
@@ -145,8 +182,8 @@ def _phases(kernel, stride, padding):
 
     Element ``p`` of the padded image met the window's taps i with (p - i) divisible by the stride,
     in output (p - i) / stride. So every stride-th element, from ``first`` on, meets the same taps,
-    and its gradient is the window over g that ends at (p - taps[0]) / stride, with the taps
-    in reverse order; ``before`` is how far the first of these windows begins before g.
+    and its gradient is the window over g that ends at (p - taps[-1]) / stride, with the taps in
+    reverse order; ``before`` is how far the first of these windows begins before g.
     """
     for phase in range(min(stride, kernel)):
         first = (phase - padding) % stride
@@ -155,58 +192,22 @@ def _phases(kernel, stride, padding):
         yield first, list(reversed(taps)), before
 
 
-def _convolve(x, weight, bias, stride, before, y):
-    """Write into y (batch, out_height, out_width, out_channels), which may be a strided view."""
-    out_channels, *kernel, _ = weight.shape
-    matrix = weight.reshape(out_channels, -1).T.copy()
-    bias = np.zeros(out_channels, y.dtype) if bias is None else bias
+def _columns(images, kernel, stride, before, size):
+    """Every window of these images as a row: (images * out_height * out_width, window's size).
 
-    def work(_, images, columns):
-        product = _in_small_products(columns, matrix)
-        np.add(product.reshape(y[images].shape), bias, out=y[images])
-
-    _for_each_columns(x, kernel, stride, before, y.shape[1:3], work)
-
-
-def _in_small_products(a, b):
-    """a @ b as a stack of products small enough that BLAS computes each at once in this thread.
-
-    A large product would wake the threads of BLAS, while ours already keep all cores busy.
+    ``size``: (out_height, out_width). ``before``: how many zeros stand above and to the left of the
+    image (a negative number cuts rows off); as many follow as the last window needs.
     """
-    size = max(8, SMALL_PRODUCT // max(1, b.size) // 8 * 8)
-    whole = len(a) // size * size
-    product = np.empty((len(a), b.shape[1]), a.dtype)
-    stack = (whole // size, size, -1)
-    if whole:
-        np.matmul(a[:whole].reshape(stack), b, out=product[:whole].reshape(stack))
-    np.matmul(a[whole:], b, out=product[whole:])
-    return product
-
-
-def _for_each_columns(x, kernel, stride, before, size, work):
-    """Call ``work(number, images, columns)`` for a few images at a time, on all cores.
-
-    ``columns`` holds every window of these images as a row: (images * out_height * out_width,
-    kernel_height * kernel_width * channels). ``before``: how many zeros stand above and to the left
-    of the image (a negative number cuts rows off); as many follow as the last window needs.
-    """
-    channels = x.shape[3]
+    count, *shape, channels = images.shape
     reach = [(n - 1) * stride + k for n, k in zip(size, kernel)]
-    inside = [slice(max(0, z), z + n) for z, n in zip(before, x.shape[1:3])]
+    inside = [slice(max(0, z), z + n) for z, n in zip(before, shape)]
     visible = [slice(max(0, -z), max(0, r - z)) for z, r in zip(before, reach)]
-    places, width = math.prod(size), math.prod(kernel) * channels
-
-    def make(number, images):
-        shown = x[(images, *visible)]
-        framed = np.zeros((len(shown), *reach, channels), x.dtype)
-        framed[(slice(None), *inside)] = shown
-        b, h, w, c = framed.strides
-        windows = np.lib.stride_tricks.as_strided(
-            framed, (len(shown), *size, *kernel, channels), (b, h * stride, w * stride, h, w, c)
-        )
-        work(number, images, windows.reshape(len(shown) * places, width))
-
-    for_each_chunk(make, np.broadcast_to(np.empty((), x.dtype), (len(x), places * width)))
+    framed = np.zeros((count, *reach, channels), images.dtype)
+    framed[(slice(None), *inside)] = images[(slice(None), *visible)]
+    b, h, w, c = framed.strides
+    strides = (b, h * stride, w * stride, h, w, c)  # of a view in which windows overlap
+    windows = np.ndarray((count, *size, *kernel, channels), images.dtype, framed, 0, strides)
+    return windows.reshape(count * math.prod(size), math.prod(kernel) * channels)
 
 
 def _array(value: Any) -> Any:

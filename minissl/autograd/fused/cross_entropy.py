@@ -35,7 +35,7 @@ def cross_entropy(
     if not hasattr(targets, "shape"):
         targets = np.asarray(targets)
     _check(logits, targets, ignore_index, label_smoothing, reduction)
-    settings = {
+    settings: dict[str, Any] = {
         "ignore_index": ignore_index,
         "label_smoothing": label_smoothing,
         "reduction": reduction,

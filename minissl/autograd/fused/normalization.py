@@ -8,6 +8,8 @@ from minissl.autograd import composed
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk, num_chunks
 from minissl.autograd.tensor import Tensor, differentiable
 
+SUMMED_ROWS = 512  # a float32 sum of more rows than this, one after the other, loses digits
+
 
 def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
     """(x − mean) / √(variance + eps) · weight + bias, over the last axis.
@@ -50,7 +52,7 @@ def _layer_norm(x, weight, bias, /, eps):
     def vjp(g):
         g = as_rows(g)
         dx = np.empty_like(normalized)
-        dw, db = np.zeros((2, num_chunks(g), len(weight)), weight.dtype)
+        dw, db = np.zeros((2, num_chunks(g, SUMMED_ROWS), len(weight)), weight.dtype)
 
         def backward(number, piece):
             gradient, c, h = g[piece], normalized[piece], dx[piece]
@@ -63,7 +65,7 @@ def _layer_norm(x, weight, bias, /, eps):
             h -= c
             h *= inverse_std[piece]
 
-        for_each_chunk(backward, g)
+        for_each_chunk(backward, g, SUMMED_ROWS)
         return dx.reshape(x.shape), dw.sum(axis=0), db.sum(axis=0)
 
     for_each_chunk(forward, rows)

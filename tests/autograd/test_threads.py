@@ -1,0 +1,105 @@
+"""Work shared among threads: every piece once, errors come out, BLAS is held, results stay."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from minissl import Tensor
+from minissl.autograd import operations as ops
+from minissl.autograd.threads import engine_threads, num_cores, num_threads, product, share
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_outside_of_the_block_nothing_is_changed():
+    before = blas_threads()
+    with engine_threads(3):
+        assert num_threads() == 3
+        assert blas_threads() == {1}
+        with engine_threads():  # an inner block keeps the count
+            assert num_threads() == 3
+    assert num_threads() == 1
+    assert blas_threads() == before
+
+
+def test_every_piece_is_worked_on_once_and_by_several_threads():
+    started, done = threading.Barrier(3, timeout=20), []
+
+    def work(number, piece):
+        if number < 3:
+            started.wait()  # passes only if three threads are here at once
+        done.append((number, piece))
+
+    with engine_threads(3):
+        share(work, list("abcdefgh"))
+    assert sorted(done) == list(enumerate("abcdefgh"))
+
+
+def test_an_error_in_any_thread_comes_out():
+    def work(number, piece):
+        raise ValueError(f"piece {piece}")
+
+    with engine_threads(2), pytest.raises(ValueError, match="piece"):
+        share(work, list(range(10)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"), [(2048, 256, 96), (333, 517, 129), (5, 9, 4)]
+)
+def test_product_equals_the_plain_one(rows, inner, columns):
+    generator = np.random.default_rng(0)
+    a = generator.normal(size=(inner, rows)).T  # not contiguous
+    b, bias = generator.normal(size=(inner, columns)), generator.normal(size=columns)
+    with engine_threads(3):
+        np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(product(a, b, bias), a @ b + bias, rtol=1e-12, atol=1e-12)
+        assert np.array_equal(product(a, b), product(a, b))
+
+
+def test_linear_on_several_threads_has_the_same_gradients():
+    generator = np.random.default_rng(1)
+    arrays = [generator.normal(size=s) for s in ((40, 64, 96), (200, 96), (200,))]
+    g = generator.normal(size=(40, 64, 200))
+    results = []
+    for count in (1, 3):
+        with engine_threads(count):
+            tensors = [Tensor(a, requires_grad=True) for a in arrays]
+            y = ops.linear(*tensors)
+            y.backward(g)
+            results.append([y.array, *(t.grad for t in tensors)])
+    for one, three in zip(*results, strict=True):
+        np.testing.assert_allclose(one, three, rtol=1e-11, atol=1e-11)
+
+
+def test_the_environment_limits_the_threads(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    assert num_cores() == 1
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "100000")
+    assert 1 <= num_cores() <= (os.cpu_count() or 1)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "many")
+    assert num_cores() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_threads_of_its_own():
+    """Threads do not survive a fork; a child that waited for its parent's would hang."""
+    program = (
+        "import os\n"
+        "from minissl.autograd.threads import engine_threads, share\n"
+        "with engine_threads(2):\n"
+        "    share(lambda n, p: None, [1, 2, 3])\n"
+        "    child = os.fork()\n"
+        "    share(lambda n, p: None, [1, 2, 3])\n"
+        "    if child:\n"
+        "        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "    os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=60, check=False)
+    assert done.returncode == 0
