@@ -87,6 +87,7 @@ def pretrain_gpt(
         width=settings.width,
         num_heads=settings.num_heads,
         dropout=settings.dropout,
+        init_std=settings.init_std,
     )
     model = GPT(config, generator=np.random.default_rng(seed))
     method = LanguageModeling(

@@ -21,9 +21,10 @@ class GPTSettings:
     dropout: float = option(0.0, "of each branch, in training")
     batch_size: int = option(8, "windows of text per step")
     steps: int = option(1000, "updates")
-    learning_rate: float = option(4e-3, "at its highest, after a warm-up of a twentieth")
+    learning_rate: float = option(3e-3, "at its highest, after a warm-up of a twentieth")
+    init_std: float = option(0.05, "of the initial weights; GPT-2's 0.02 is slow at small widths")
     weight_decay: float = option(0.1, "of matrices and embeddings")
-    evaluations: int = option(8, "how often the held-out loss is measured")
+    evaluations: int = option(6, "how often the held-out loss is measured")
 
 
 @dataclass(frozen=True)

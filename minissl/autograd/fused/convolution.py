@@ -16,7 +16,7 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor, differentiable
 from minissl.autograd.threads import share
 
-PIECE_BYTES = 1 << 21  # of columns and outputs together: what a core's cache holds
+PIECE_BYTES = 1 << 22  # columns and outputs of one piece; smaller ones lose time in calls
 
 
 def conv2d(
@@ -108,8 +108,8 @@ def _conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
     """Y = C Wᵀ + b for the columns C of x.
 
     ∂L/∂W = Gᵀ C,  ∂L/∂b = Σ G,  ∂L/∂x = G convolved with the flipped W.
-    The columns are (kernel / stride)² times as large as the image, so they are not kept: making
-    them again on the way back, in the cache, costs less than fetching them from memory.
+    The columns are (kernel / stride)² times as large as the image. They are made for one piece of
+    the batch at a time, and made again on the way back: keeping them would take most of the memory.
     """
     out_channels, *kernel, _ = weight.shape
     size = tuple(_out_size(n, k, stride, padding) for n, k in zip(x.shape[1:3], kernel))
@@ -126,19 +126,16 @@ def _conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
     share(forward, pieces)
 
     def vjp(g):
-        x_gradient = np.zeros_like(x, order="C") if x_needed else None
-        way_back = list(_convolutions_back(weight, stride, padding))
+        x_gradient = np.zeros_like(x if x_needed else x[:0], order="C")
+        way_back = list(_convolutions_back(weight, stride, padding)) if x_needed else []
         parts = []  # appending is safe from several threads; they are added in order
 
         def backward(number, images):
             g_part = g[images] * (y[images] > 0) if relu else g[images]
-            if x_needed:
-                for places, flipped, before_part in way_back:
-                    part = x_gradient[images][places]
-                    taps, part_size = flipped.shape[:2], part.shape[1:3]
-                    windows = _columns(g_part, taps, 1, before_part, part_size)
-                    product = windows @ flipped.reshape(windows.shape[1], -1)
-                    part[...] = product.reshape(part.shape)
+            for places, flipped, before_part in way_back:
+                part = x_gradient[images][places]
+                windows = _columns(g_part, flipped.shape[:2], 1, before_part, part.shape[1:3])
+                part[...] = (windows @ flipped.reshape(windows.shape[1], -1)).reshape(part.shape)
             columns = _columns(x[images], kernel, stride, before, size)
             rows = g_part.reshape(-1, out_channels)
             ones = np.ones(len(rows), x.dtype)  # a product is several times as fast as a sum
