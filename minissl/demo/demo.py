@@ -24,7 +24,7 @@ TITLE = "What self-supervised learning buys"
 
 
 PARTS = ("text", "images")
-SUPERVISED_STEPS = 150
+SUPERVISED_STEPS = 300
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
