@@ -28,7 +28,7 @@ format: $(VENV)/.dev  ## ruff's formatter
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
-	for name in gpt_step simclr_step sampling tokenizer; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in gpt_step simclr_step sampling tokenizer; do OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:  ## forget the environment and the runs
 	rm -rf $(VENV) runs

@@ -108,10 +108,10 @@ def principal_components(vectors: np.ndarray, count: int = 2) -> np.ndarray:
     return left[:, :count] * scales[:count]
 
 
-def collapse(steps: np.ndarray, spreads: Mapping[str, np.ndarray]) -> Any:
-    """How far apart the embeddings stay during training, with and without negatives."""
+def collapse(spreads: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+    """How far apart the embeddings stay: (steps, spread) with and without negatives."""
     figure, (axis,) = new_figure(height=3)
-    for (name, values), color in zip(spreads.items(), ("#0b6bcb", "#c2452d")):
+    for (name, (steps, values)), color in zip(spreads.items(), ("#0b6bcb", "#c2452d")):
         axis.plot(steps, values, color=color, marker="o", markersize=3, label=name)
     axis.set(xlabel="step", ylabel="spread (z-std · √d)", ylim=(-0.03, 1.1))
     axis.axhline(0, color="#888", linewidth=0.8)
