@@ -7,7 +7,17 @@ with fewer temporaries. On NumPy arrays it runs the tuned code here, elsewhere t
 from minissl.autograd.fused.activations import gelu
 from minissl.autograd.fused.attention import attention
 from minissl.autograd.fused.contrastive import info_nce
+from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
 from minissl.autograd.fused.normalization import layer_norm
 
-__all__ = ["attention", "cross_entropy", "gelu", "info_nce", "layer_norm"]
+__all__ = [
+    "attention",
+    "avg_pool2d",
+    "conv2d",
+    "cross_entropy",
+    "gelu",
+    "info_nce",
+    "layer_norm",
+    "max_pool2d",
+]
