@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from minissl import Tensor
 from minissl.autograd import operations as ops
@@ -19,14 +19,15 @@ def blas_threads():
 
 
 def test_outside_of_the_block_nothing_is_changed():
-    before = blas_threads()
-    with engine_threads(3):
-        assert num_threads() == 3
-        assert blas_threads() == {1}
-        with engine_threads():  # an inner block keeps the count
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        with engine_threads(3):
             assert num_threads() == 3
-    assert num_threads() == 1
-    assert blas_threads() == before
+            assert blas_threads() == {1}
+            with engine_threads():  # an inner block keeps the count
+                assert num_threads() == 3
+        assert num_threads() == 1
+        assert blas_threads() == {2}
 
 
 def test_every_piece_is_worked_on_once_and_by_several_threads():

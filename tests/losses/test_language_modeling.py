@@ -54,8 +54,10 @@ def test_overwriting_the_logits_changes_neither_loss_nor_gradient():
     targets = generator.integers(50, size=(4, 6))
     results = []
     for overwrite in (False, True):
-        x = Tensor(logits.copy(), requires_grad=True)
-        loss = next_token_loss(x, targets, overwrite_logits=overwrite)
+        x = Tensor(logits, requires_grad=True)
+        computed = x * 1.0
+        loss = next_token_loss(computed, targets, overwrite_logits=overwrite)
+        assert np.array_equal(computed.array, logits) != overwrite  # no second array was needed
         loss.backward()
         results.append((loss.item(), x.grad))
     assert results[0][0] == results[1][0]
