@@ -14,7 +14,8 @@ def add(commands: Any) -> None:
         help="linear probes and nearest neighbours on a pretrained encoder",
         description="Fits linear probes on the frozen features of a SimCLR run with few labels per "
         "class, beside the same probes on raw pixels and on the untrained encoder. The images lie "
-        "in one folder per class; a third of them is kept for testing.",
+        "in one folder per class; a third of them is kept for testing. Pretraining may have seen "
+        "these images too, without their labels.",
         epilog="""examples:
   minissl probe runs/demo/simclr                      scikit-learn's digits
   minissl probe runs/photos labelled/ --labels 1 5 20""",
