@@ -44,6 +44,16 @@ def is_floating(array: Array) -> bool:
     return dtype.kind == "f" if isinstance(dtype, np.dtype) else dtype.is_floating_point
 
 
+def require_floating(operation: str, *arrays: Array) -> None:
+    """Raise TypeError unless every array (or Tensor) has a floating dtype."""
+    for array in arrays:
+        if hasattr(array, "dtype") and not is_floating(array):
+            raise TypeError(
+                f"{operation}: expected floating arrays, got {dtype_name(array)}: "
+                "convert with .astype(dtype) first"
+            )
+
+
 def kind(array: Array) -> str:
     """Library and device in words, to compare and to name: ``"numpy"``, ``"torch cuda:0"``."""
     return f"torch {array.device}" if is_torch_array(array) else "numpy"

@@ -338,7 +338,13 @@ def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
     def operation(*arguments: Any, **settings: Any) -> Tensor:
         tensors = arguments[:inputs]
         arrays = matched([t.array if isinstance(t, Tensor) else t for t in tensors], name)
-        output, vjps = function(*arrays, *arguments[inputs:], **settings)
+        try:
+            output, vjps = function(*arrays, *arguments[inputs:], **settings)
+        except (ValueError, RuntimeError) as error:  # NumPy's and torch's words for the same
+            if "broadcast" in str(error) or "must match the size" in str(error):
+                shapes = " and ".join(str(tuple(array.shape)) for array in arrays)
+                raise ValueError(f"{name}: shapes {shapes} do not broadcast") from error
+            raise
         if output.dtype != arrays[0].dtype and "dtype" not in settings:
             refuse_promotion(arrays, output, name)
         result = Tensor(output)

@@ -16,11 +16,12 @@ import numpy as np
 
 from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, pack
+from minissl.pretrain.opening import open_run
 from minissl.pretrain.settings import GPTSettings
 from minissl.text import Tokenizer, load_tokenizer, save_tokenizer
 from minissl.text.corpora import describe_difference, make_manifest
 from minissl.text.documents import Document, split_documents
-from minissl.training import History, find_checkpoint, fit
+from minissl.training import History, fit
 from minissl.training.durable import replace_durably
 
 SEPARATOR = "<|endoftext|>"
@@ -125,12 +126,7 @@ def open_gpt(folder: str | Path) -> OpenedGPT:
     Raises CheckpointError when there is no checkpoint, ValueError for a run of another method.
     """
     folder = Path(folder)
-    checkpoint = find_checkpoint(folder)
-    if checkpoint.config.get("method") != "gpt":
-        raise ValueError(
-            f"{folder} holds a run of {checkpoint.config.get('method', 'an unnamed method')!r}, "
-            "not of 'gpt': give a folder made by `minissl pretrain gpt`"
-        )
+    checkpoint = open_run(folder, "gpt")
     config = GPTConfig(**checkpoint.config["model"])
     model = GPT(config, generator=np.random.default_rng(0))
     model.load_state_dict(checkpoint.weights)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minissl.optim import AdamW, warmup_cosine
+from minissl.pretrain.opening import open_run
 from minissl.pretrain.settings import SimCLRSettings
 from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
-from minissl.training import History, find_checkpoint, fit
+from minissl.training import History, fit
 from minissl.vision.augment import Augmentation, digits_augmentation, simclr_augmentation
 from minissl.vision.images import ImageFolder, load_digits, load_image_folder
 
@@ -97,12 +98,7 @@ def open_simclr(folder: str | Path) -> OpenedSimCLR:
 
     Raises CheckpointError when there is no checkpoint, ValueError for a run of another method.
     """
-    checkpoint = find_checkpoint(folder)
-    if checkpoint.config.get("method") != "simclr":
-        raise ValueError(
-            f"{folder} holds a run of {checkpoint.config.get('method', 'an unnamed method')!r}, "
-            "not of 'simclr': give a folder made by `minissl pretrain simclr`"
-        )
+    checkpoint = open_run(folder, "simclr")
     settings = SimCLRSettings(**checkpoint.config["settings"])
     model = build_simclr(settings, seed=0)
     model.load_state_dict(checkpoint.weights)

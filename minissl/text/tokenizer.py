@@ -148,6 +148,10 @@ class Tokenizer:
         the collection of those that become their id, the others raising.
         """
         allowed = self._allowed_special(allow_special)
+        if not isinstance(text, str | bytes):
+            raise TypeError(
+                f"encode takes a text or bytes, got {type(text).__name__}: {text!r:.40}"
+            )
         if isinstance(text, bytes):
             return self._encode(text.decode("utf-8", "surrogateescape"), allowed)
         return self._encode(without_surrogates(text), allowed)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from minissl.autograd import Tensor
+from minissl.autograd import Tensor, fused
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import as_array, differentiable
 from tests.autograd.compare import assert_close, ours, random_like
@@ -274,3 +274,24 @@ def test_repr_says_what_it_is():
     assert repr(x) == "Tensor([1.], float32, requires_grad)"
     assert repr(x * 2) == "Tensor([2.], float32, made by multiply)"
     assert "bfloat16" in repr(Tensor(torch.ones(1, dtype=torch.bfloat16)))
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.as_tensor])
+def test_shapes_that_do_not_broadcast_are_named_with_the_operation(library):
+    a, b = library(np.ones((2, 3))), library(np.ones((4,)))
+    with pytest.raises(ValueError, match=r"multiply: shapes \(2, 3\) and \(4,\) do not broadcast"):
+        Tensor(a) * Tensor(b)
+
+
+def test_fused_operations_refuse_integers():
+    whole, ones = Tensor(np.ones((2, 3), np.int64)), np.ones(3, np.float32)
+    four = Tensor(np.ones((1, 1, 2, 2), np.int64))
+    calls = {
+        "layer_norm": lambda: fused.layer_norm(whole, ones, ones),
+        "gelu": lambda: fused.gelu(whole),
+        "attention": lambda: fused.attention(four, four, four),
+        "cross_entropy": lambda: fused.cross_entropy(whole, np.array([0, 1])),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"{name}: expected floating arrays, got int64"):
+            call()

@@ -507,3 +507,9 @@ def test_memory_is_bounded_and_changes_nothing(small):
 
 def test_repr(small):
     assert repr(small).startswith("Tokenizer(vocab_size=300, special_tokens={'<|end|>': 297")
+
+
+def test_what_is_no_text_is_refused():
+    tokenizer = Tokenizer.train("abc abc", 258)
+    with pytest.raises(TypeError, match="takes a text or bytes, got int: 5"):
+        tokenizer.encode(5)

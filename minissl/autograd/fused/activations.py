@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import erf
+from minissl.autograd.arrays import erf, require_floating
 from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
@@ -21,6 +21,7 @@ def gelu(x: Any, approximate: str = "tanh") -> Tensor:
     """
     if approximate not in ("tanh", "none"):
         raise ValueError(f"gelu: approximate must be 'tanh' or 'none', got {approximate!r}")
+    require_floating("gelu", x)
     array = x.array if isinstance(x, Tensor) else x
     if isinstance(array, np.ndarray):
         return _gelu(x, approximate=approximate)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
+from minissl.autograd.arrays import require_floating
 from minissl.autograd.composed import allowed_keys, dropout_mask
 from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
@@ -38,6 +39,7 @@ def attention(
 
     Raises ValueError for shapes that do not fit, and for dropout without a seed.
     """
+    require_floating("attention", query, key, value)
     _check(query, key, value)
     array = query.array if isinstance(query, Tensor) else query
     compute = _attention if isinstance(array, np.ndarray) else composed.attention

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import namespace
+from minissl.autograd.arrays import namespace, require_floating
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable, is_recording
 
@@ -46,6 +46,7 @@ def cross_entropy(
 
 
 def _check(logits, targets, ignore_index, label_smoothing, reduction):
+    require_floating("cross_entropy", logits)
     if tuple(targets.shape) != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits of shape {logits.shape} need targets of shape "

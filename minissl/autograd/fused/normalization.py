@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
+from minissl.autograd.arrays import require_floating
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk, num_chunks
 from minissl.autograd.tensor import Tensor, differentiable
 
@@ -16,6 +17,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
 
     Shapes: x (..., width), weight and bias (width,). Raises ValueError when the widths differ.
     """
+    require_floating("layer_norm", x, weight, bias)
     width = x.shape[-1]
     if tuple(weight.shape) != (width,) or tuple(bias.shape) != (width,):
         raise ValueError(
