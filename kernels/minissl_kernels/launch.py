@@ -1,0 +1,106 @@
+"""What every launcher shares: clear errors before a kernel starts, and facts about the device."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError as error:  # triton has wheels for Linux only
+    raise ImportError(
+        "minissl_kernels needs triton, which is not installed here: on Linux, "
+        'pip install "minissl[kernels]"'
+    ) from error
+
+FLOATING = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter: TRITON_INTERPRET=1 before triton's import."""
+    return not isinstance(tl.sum, triton.JITFunction)
+
+
+def check_device(name: str, **tensors: Tensor | None) -> None:
+    """Raise RuntimeError unless all tensors are on one device on which kernels can run."""
+    devices = {label: tensor.device for label, tensor in tensors.items() if tensor is not None}
+    if len(set(devices.values())) > 1:
+        where = ", ".join(f"{label} on {device}" for label, device in devices.items())
+        raise RuntimeError(f"{name}: all tensors must be on one device, got {where}")
+    device = next(iter(devices.values()))
+    if not runs_on(device):
+        gpu = "move the tensors there with .to('cuda')" if torch.cuda.is_available() else ""
+        raise RuntimeError(
+            f"{name}: Triton kernels do not run on device '{device}': "
+            + (gpu or "this machine has no GPU that torch can use")
+            + ", or set TRITON_INTERPRET=1 in the environment before Python starts, to run them "
+            "slowly on CPU tensors"
+        )
+
+
+def runs_on(device: torch.device) -> bool:
+    """A GPU always; the CPU and fake tensors' devices only in the interpreter."""
+    return device.type == "cuda" or (device.type == "cpu" and interpreted())
+
+
+def check_floating(name: str, **tensors: Tensor | None) -> None:
+    """Raise TypeError unless all tensors have one dtype: float32, float16 or bfloat16."""
+    dtypes = {label: tensor.dtype for label, tensor in tensors.items() if tensor is not None}
+    if len(set(dtypes.values())) != 1 or next(iter(dtypes.values())) not in FLOATING:
+        got = ", ".join(f"{label} {dtype}" for label, dtype in dtypes.items())
+        raise TypeError(
+            f"{name}: expected float32, float16 or bfloat16, the same for all, got {got}; "
+            "convert with .to(dtype)"
+        )
+
+
+def check_shape(name: str, label: str, tensor: Tensor, expected: Sequence[Any], names: str) -> None:
+    """Raise ValueError unless the tensor's shape is ``expected``, whose axes are ``names``."""
+    if tuple(tensor.shape) != tuple(expected):
+        raise ValueError(
+            f"{name}: {label} must have shape {names} = {tuple(expected)}, "
+            f"got {tuple(tensor.shape)}"
+        )
+
+
+def check_targets(name: str, targets: Tensor, classes: int, ignore_index: int) -> None:
+    """Raise IndexError for a target that is neither in [0, classes) nor ``ignore_index``.
+
+    On a GPU the check does not wait for the device: as in torch, a bad target stops the program
+    with this message at the next synchronisation.
+    """
+    allowed = ((targets >= 0) & (targets < classes)) | (targets == ignore_index)
+    expected = f"not in 0 to {classes - 1}, nor the ignore_index {ignore_index}"
+    if targets.device.type == "cpu":
+        if not bool(allowed.all()):
+            raise IndexError(f"{name}: target {int(targets[~allowed][0])} is {expected}")
+    else:
+        torch._assert_async(allowed.all(), f"{name}: a target is {expected}")
+
+
+def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
+    """Launch on the tensor's GPU, which need not be the current one; nothing to do on the CPU."""
+    if tensor.device.type == "cuda":
+        return torch.cuda.device(tensor.device)
+    return contextlib.nullcontext()
+
+
+def multiprocessors(device: torch.device) -> int:
+    """How many programs the GPU runs at once, at one each; 4 stand in for it on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).multi_processor_count
+    return 4
+
+
+def dot_precision(dtype: torch.dtype) -> str:
+    """``input_precision`` of tl.dot: float32 as torch.set_float32_matmul_precision asks for it.
+
+    "highest" (torch's default) takes three TF32 products, which keep float32's accuracy on the
+    matrix units; AMD's compiler has no such mode and computes in float32 proper.
+    """
+    if dtype != torch.float32 or torch.version.hip:
+        return "ieee"
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"

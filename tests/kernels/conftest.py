@@ -1,0 +1,52 @@
+"""Interpreted kernels run repaired and sanitised; a test that takes ``device`` also runs on a GPU."""
+
+import pytest
+import torch
+from minissl_kernels.launch import interpreted
+
+from tests.kernels import bfloat16, sanitizer
+
+if interpreted():
+    bfloat16.install()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark what can run on a GPU; leave out what only a GPU can run."""
+    for item in items:
+        if "device" in getattr(item, "fixturenames", ()):
+            item.add_marker("gpu")
+    if interpreted():
+        only_gpu = [item for item in items if "gpu_only" in getattr(item, "fixturenames", ())]
+        if only_gpu:
+            config.hook.pytest_deselected(items=only_gpu)
+            items[:] = [item for item in items if item not in only_gpu]
+
+
+@pytest.fixture
+def device():
+    """Where the kernels of this run work: the CPU, interpreted, or the GPU (``pytest -m gpu``)."""
+    if interpreted():
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.fail("pytest -m gpu needs a GPU that torch can use")
+    return torch.device("cuda")
+
+
+@pytest.fixture
+def gpu_only(device):
+    """For cases too large for the interpreter: the test exists under ``pytest -m gpu`` only."""
+    return device
+
+
+@pytest.fixture(autouse=True)
+def sanitised():
+    """Fill new memory with NaN; in the interpreter, watch every address that a program touches."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        if interpreted():
+            with sanitizer.sanitize():
+                yield
+        else:
+            yield
+    finally:
+        torch.use_deterministic_algorithms(False)
