@@ -12,6 +12,7 @@ import numpy as np
 
 from minissl.autograd.arrays import erf as array_erf
 from minissl.autograd.arrays import namespace
+from minissl.autograd.devices import device_of, move, resolve_device
 from minissl.autograd.tensor import Tensor, differentiable
 
 
@@ -190,3 +191,10 @@ def clip(a, /, min=None, max=None):
 def astype(a, /, *, dtype):
     """c = a in another dtype;  ∂L/∂a = g, cast back."""
     return namespace(a).astype(a, dtype), (lambda g: g,)
+
+
+@differentiable
+def to(a, /, *, device):
+    """The same values on another device;  ∂L/∂a = g brought back."""
+    target, home = resolve_device(device), device_of(a)
+    return move(a, target), (lambda g: move(g, home),)

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_torch_array
 
 from minissl.autograd.arrays import Array, dtype_name, is_array, is_floating, kind, namespace
+from minissl.autograd.devices import beside
 
 
 def array_of(data: Any) -> Array:
@@ -29,31 +31,37 @@ def array_of(data: Any) -> Array:
     return array
 
 
-def matched(values: Sequence[Any], operation: str) -> Sequence[Array]:
+def matched(values: Sequence[Any], operation: str, plain: Sequence[Any] = ()) -> Sequence[Array]:
     """The arrays of all inputs: numbers take the dtype of the arrays; arrays must agree.
 
     Integer and boolean arrays (indices, masks) may stand beside floating ones of the same library.
+    ``plain``: the inputs as they were given. A NumPy array among them (a batch, not a Tensor's
+    array) is brought to the device of the others.
     """
     dtype, numbers = None, False
     for value in values:  # nearly always all is well, and this loop is all that happens
         if type(value) is np.ndarray:
             if value.dtype.kind == "f":
                 if dtype is not None and value.dtype != dtype:
-                    return _adapted(values, operation)
+                    return _adapted(values, operation, plain)
                 dtype = value.dtype
         elif type(value) is float or type(value) is int:
             numbers = True
         else:
-            return _adapted(values, operation)
+            return _adapted(values, operation, plain)
     if not numbers:
         return values
     if dtype is None:
-        return _adapted(values, operation)
+        return _adapted(values, operation, plain)
     return [v if type(v) is np.ndarray else np.array(v, dtype) for v in values]
 
 
-def _adapted(values: Sequence[Any], operation: str) -> list[Array]:
+def _adapted(values: Sequence[Any], operation: str, plain: Sequence[Any]) -> list[Array]:
     """``matched`` when there are numbers, mixed dtypes or torch arrays."""
+    elsewhere = next((value for value in values if is_torch_array(value)), None)
+    if elsewhere is not None:
+        given = {id(value) for value in plain}
+        values = [beside(v, elsewhere) if id(v) in given else v for v in values]
     like = None
     for value in values:
         if is_array(value) and (like is None or (is_floating(value) and not is_floating(like))):

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from minissl.autograd.arrays import namespace
+from minissl.autograd.arrays import is_array, namespace
 from minissl.autograd.tensor import Tensor, differentiable
 from minissl.autograd.threads import product
 
@@ -14,7 +14,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     Shapes: (..., rows, inner) @ (..., inner, columns) -> (..., rows, columns).
     Raises ValueError when the inner sizes differ.
     """
-    a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
+    a, b = (x if isinstance(x, Tensor) or is_array(x) else Tensor(x) for x in (a, b))
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"matmul: got shapes {a.shape} and {b.shape}; use * for a number")
     inner = b.shape[0] if b.ndim == 1 else b.shape[-2]

@@ -20,6 +20,7 @@ from minissl.autograd.elementwise import (
     sqrt,
     subtract,
     tanh,
+    to,
     where,
 )
 from minissl.autograd.matrices import linear, matmul
@@ -94,5 +95,6 @@ __all__ = [
     "take",
     "take_along_axis",
     "tanh",
+    "to",
     "where",
 ]

@@ -26,6 +26,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from minissl.autograd.arrays import Array, dtype_name, is_floating, kind, namespace
+from minissl.autograd.devices import move
 from minissl.autograd.inputs import array_of, matched, refuse_promotion
 from minissl.autograd.nodes import Node, walk_back
 
@@ -96,10 +97,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array (not a copy on the CPU). bfloat16 becomes float32."""
-        if isinstance(self.array, np.ndarray):
-            return self.array
-        array = self.array.float() if dtype_name(self.array) == "bfloat16" else self.array
-        return array.cpu().numpy()
+        return move(self.array, "cpu")
 
     def item(self) -> float:
         """The value of a tensor with one element, as a Python number."""
@@ -243,8 +241,8 @@ class Tensor:
     # ---- comparison: answers carry no gradient ------------------------------------------------
 
     def _compare(self, other: Any, compare: Callable[[Any, Any], Any]) -> Tensor:
-        other = other.array if isinstance(other, Tensor) else other
-        a, b = matched([self.array, other], "comparison")
+        value = other.array if isinstance(other, Tensor) else other
+        a, b = matched([self.array, value], "comparison", plain=[other])
         return Tensor(compare(a, b))
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
@@ -292,6 +290,10 @@ class Tensor:
         """The same values in another dtype; the gradient is cast back."""
         return ops.astype(self, dtype=dtype)
 
+    def to(self, device: str) -> Tensor:
+        """The same values on another device ("cpu", "cuda"); the gradient is brought back."""
+        return ops.to(self, device=device)
+
     @property
     def mT(self) -> Tensor:
         """The last two axes exchanged."""
@@ -337,7 +339,8 @@ def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
     @functools.wraps(function)
     def operation(*arguments: Any, **settings: Any) -> Tensor:
         tensors = arguments[:inputs]
-        arrays = matched([t.array if isinstance(t, Tensor) else t for t in tensors], name)
+        values = [t.array if isinstance(t, Tensor) else t for t in tensors]
+        arrays = matched(values, name, plain=tensors)
         try:
             output, vjps = function(*arrays, *arguments[inputs:], **settings)
         except (ValueError, RuntimeError) as error:  # NumPy's and torch's words for the same
@@ -345,7 +348,7 @@ def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
                 shapes = " and ".join(str(tuple(array.shape)) for array in arrays)
                 raise ValueError(f"{name}: shapes {shapes} do not broadcast") from error
             raise
-        if output.dtype != arrays[0].dtype and "dtype" not in settings:
+        if output.dtype != arrays[0].dtype and not settings.keys() & {"dtype", "device"}:
             refuse_promotion(arrays, output, name)
         result = Tensor(output)
         if _recording.get():

@@ -6,6 +6,7 @@ import numpy as np
 
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
+from minissl.autograd.devices import beside
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.tensor import Tensor
 from minissl.nn import init
@@ -68,6 +69,7 @@ class BatchNorm(Module):
         self.running_variance = Tensor(np.ones(channels, np.float32))
 
     def forward(self, x: Any) -> Tensor:
+        x = beside(x, self.weight.array)
         if not self.training:
             scale = self.weight / ops.sqrt(self.running_variance + self.eps)
             return x * scale + (self.bias - self.running_mean * scale)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.arrays import Array, dtype_name, is_floating, namespace
+from minissl.autograd.devices import device_of, move, resolve_device
 from minissl.autograd.tensor import Tensor
 
 
@@ -99,6 +100,19 @@ class Module:
             if is_floating(tensor.array):
                 tensor.array = namespace(tensor.array).astype(tensor.array, dtype)
         return self
+
+    def to(self, device: str) -> Module:
+        """All parameters and buffers on another device: "cpu", "cuda", "cuda:1" or "auto".
+
+        Gradients are forgotten. Make the optimizer afterwards: it works where the parameters are.
+        """
+        target = resolve_device(device)
+        return self.map_arrays(lambda array: move(array, target))
+
+    @property
+    def device(self) -> str:
+        """Where the first parameter lives: "cpu", "cuda:0", ..."""
+        return next((device_of(tensor.array) for _, tensor in self._named_tensors()), "cpu")
 
     def map_arrays(self, function: Callable[[Array], Array]) -> Module:
         """Replace every parameter's and buffer's array: ``map_arrays(torch.from_numpy)``."""

@@ -172,7 +172,9 @@ class LanguageModeling:
         sizes = np.array([len(example) for example in cut], dtype=np.int64)
         if not all(sizes):
             raise ValueError(f"example {int(np.argmin(sizes))} has no tokens to represent")
-        rows = np.empty((len(cut), self.model.config.width), self.model.tokens.weight.dtype)
+        rows = np.empty(
+            (len(cut), self.model.config.width), self.model.tokens.weight[:0].numpy().dtype
+        )
         by_length = np.argsort(sizes, kind="stable")  # little padding inside a batch
         with evaluating(self.model):
             for start in range(0, len(cut), self.batch_size):

@@ -26,7 +26,7 @@ def cast(arrays, dtype):
 
 def test_every_operation_has_a_row():
     mentioned = {name.split()[0] for name in (case.name for case in CASES)}
-    assert set(ops.__all__) - {"astype"} <= mentioned | {"getitem"}
+    assert set(ops.__all__) - {"astype", "to"} <= mentioned | {"getitem"}
 
 
 @every_case

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
+from minissl.autograd.devices import beside
 from minissl.autograd.tensor import Tensor, differentiable
 from minissl.autograd.threads import share
 
@@ -33,6 +34,7 @@ def conv2d(
     Raises ValueError when shapes do not fit or the padded image is smaller than the window.
     """
     _check(x, weight, bias, stride, padding)
+    x = beside(x, _array(weight))
     if not all(isinstance(_array(t), np.ndarray) for t in (x, weight)):
         return conv2d_composed(x, weight, bias, stride=stride, padding=padding, relu=relu)
     if bias is None:

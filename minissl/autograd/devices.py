@@ -1,0 +1,91 @@
+"""Where arrays live: NumPy in the computer's memory, or torch tensors as the memory of a GPU.
+
+A device has a name: ``"cpu"`` (NumPy arrays), ``"cuda"``, ``"cuda:1"`` (torch tensors on a GPU),
+``"torch"`` (torch tensors on the CPU: the path of a GPU on a machine that has none, for tests).
+Nothing above the engine knows more of a device than its name. Lecture 06.
+"""
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_torch_array
+
+from minissl.autograd.arrays import Array
+
+
+def device_of(array: Array) -> str:
+    """The name of the device where an array (or the array of a Tensor) lives."""
+    array = getattr(array, "array", array)
+    if not is_torch_array(array):
+        return "cpu"
+    return "torch" if array.device.type == "cpu" else str(array.device)
+
+
+def resolve_device(name: str) -> str:
+    """A device that is there: ``"auto"`` is the first GPU, or else the CPU; others are checked.
+
+    Raises ValueError for a name that is none, RuntimeError for a device that is not there.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "torch") or (number and not number.isdigit()):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got {name!r}")
+    if name == "cpu":
+        return name
+    try:
+        import torch
+    except ImportError as error:
+        if name == "auto":
+            return "cpu"
+        raise RuntimeError(
+            f"device {name!r} needs torch, which is not installed: "
+            'pip install "minissl[kernels]", or use device "cpu"'
+        ) from error
+    if name == "torch":
+        return name
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if count else "cpu"
+    if int(number or 0) >= count:
+        raise RuntimeError(
+            f"device {name!r} is not there: torch {torch.__version__} sees {count} GPUs; "
+            'use device "cpu", or "auto" for whatever there is'
+        )
+    return f"cuda:{number or 0}"
+
+
+def move(array: Array, device: str) -> Array:
+    """The array on another device; the same array if it is there already.
+
+    ``device``: as ``resolve_device`` returns it. bfloat16, which NumPy does not have, becomes
+    float32 on the way to ``"cpu"``.
+    """
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        return _to_numpy(array)
+    import torch
+
+    target = "cpu" if device == "torch" else device
+    if isinstance(array, np.ndarray):
+        array = torch.from_numpy(np.array(array))  # a copy: torch and NumPy share no memory here
+    return array.to(target, non_blocking=True)
+
+
+def _to_numpy(array: Array) -> np.ndarray:
+    import torch
+
+    return (array.float() if array.dtype == torch.bfloat16 else array).cpu().numpy()
+
+
+def beside(data: Any, like: Array) -> Array:
+    """Plain NumPy data (indices, masks, a batch) where ``like`` lives; the rest as it is.
+
+    So a batch from the computer's memory can meet parameters on a GPU. Tensors never move by
+    themselves: two that live apart are an error.
+    """
+    if not isinstance(data, np.ndarray) or not is_torch_array(like):
+        return data
+    moved = move(data, device_of(like))
+    if str(like.dtype) == "torch.bfloat16" and moved.dtype.is_floating_point:
+        return moved.to(like.dtype)  # NumPy has no bfloat16: this data could not come as such
+    return moved
