@@ -1,0 +1,218 @@
+"""AdamW for all parameters in one launch, and their gradient norm. Lecture 07.
+
+A network has hundreds of parameter arrays, most of them small. A launch for each leaves the GPU
+waiting for Python. Here one kernel gets a table of addresses: program i looks up which array it
+belongs to and where it starts, and updates ``BLOCK`` elements there. Everything that depends on the
+gradient norm (the clipping factor, and skipping an update that is not finite) is read from the
+GPU's memory, so that the computer never waits for the norm.
+
+Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization; Kingma and Ba (2015), Adam.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from minissl_kernels.launch import check_device, on_device
+
+BLOCK = 2048  # elements per program: large arrays are cut, a small one has a program of its own
+LARGEST = 3e38  # of max_norm: no finite norm in float32 is clipped, and inf / inf never appears
+
+
+def reference(p, g, m, v, step, lr, betas, eps, weight_decay, scale=1.0) -> tuple:
+    """The new parameter and moments of one array in float64."""
+    p, g, m, v = (np.float64(array) for array in (p, g, m, v))
+    g = g * scale
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    corrected = np.sqrt(v / (1 - betas[1] ** step)) + eps
+    p = p * (1 - lr * weight_decay) - lr * m / (1 - betas[0] ** step) / corrected
+    return p, m, v
+
+
+@triton.jit
+def _update_kernel(
+    addresses, sizes, numbers, array_of, start_of, norm, max_norm, beta1, beta2,
+    GRADIENT: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One block of one array: p, m and v are read once and written once, g is read once."""
+    array = tl.load(array_of + tl.program_id(0)).to(tl.int64)
+    start = tl.multiple_of(tl.load(start_of + tl.program_id(0)), BLOCK)
+    left = tl.load(sizes + array) - start
+    p = _pointer(addresses + 4 * array, tl.float32, ALIGNED) + start
+    g = _pointer(addresses + 4 * array + 1, GRADIENT, ALIGNED) + start
+    m = _pointer(addresses + 4 * array + 2, tl.float32, ALIGNED) + start
+    v = _pointer(addresses + 4 * array + 3, tl.float32, ALIGNED) + start
+    rate, floor = tl.load(numbers + 3 * array), tl.load(numbers + 3 * array + 1)
+    shrink = tl.load(numbers + 3 * array + 2)
+
+    length = tl.load(norm)
+    scale = max_norm / tl.maximum(length, max_norm)  # 1 unless it has to be clipped
+    if length < float("inf"):  # false for NaN too: an update that is not finite is not made
+        at = tl.arange(0, BLOCK)
+        if left >= BLOCK:  # without a mask the compiler moves 16 bytes at a time
+            _update(p + at, g + at, m + at, v + at, None, scale, rate, floor, shrink, beta1, beta2)
+        else:
+            mask = at < left
+            _update(p + at, g + at, m + at, v + at, mask, scale, rate, floor, shrink, beta1, beta2)
+
+
+@triton.jit
+def _update(p_at, g_at, m_at, v_at, mask, scale, rate, floor, shrink, beta1, beta2):
+    """The formula, on the elements at these addresses."""
+    g = tl.load(g_at, mask=mask).to(tl.float32) * scale
+    m, v, p = tl.load(m_at, mask=mask), tl.load(v_at, mask=mask), tl.load(p_at, mask=mask)
+    m += (1 - beta1) * (g - m)
+    v += (1 - beta2) * (g * g - v)
+    tl.store(m_at, m, mask=mask)
+    tl.store(v_at, v, mask=mask)
+    tl.store(p_at, p * shrink - rate * m / (tl.sqrt(v) + floor), mask=mask)
+
+
+@triton.jit
+def _squares_kernel(
+    addresses, sizes, array_of, start_of, sums,
+    GRADIENT: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Σ g² of one block, in float32; the blocks are added in float64 afterwards."""
+    array = tl.load(array_of + tl.program_id(0)).to(tl.int64)
+    start = tl.multiple_of(tl.load(start_of + tl.program_id(0)), BLOCK)
+    left = tl.load(sizes + array) - start
+    at = tl.arange(0, BLOCK)
+    g_at = _pointer(addresses + array, GRADIENT, ALIGNED) + start + at
+    if left >= BLOCK:
+        g = tl.load(g_at).to(tl.float32)
+    else:
+        g = tl.load(g_at, mask=at < left, other=0.0).to(tl.float32)
+    tl.store(sums + tl.program_id(0), tl.sum(g * g, axis=0))
+
+
+@triton.jit
+def _pointer(address, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """The array whose address stands in the table."""
+    pointer = tl.load(address).to(tl.pointer_type(DTYPE))
+    if ALIGNED:  # or else the compiler could not move 16 bytes at a time
+        pointer = tl.multiple_of(pointer, 16)
+    return pointer
+
+
+class Table:
+    """Where the arrays are, and which block of which array each program works on."""
+
+    def __init__(self, rows: Sequence[Sequence[Tensor]]):
+        device = rows[0][0].device
+        addresses = np.array([[array.data_ptr() for array in row] for row in rows], np.int64)
+        sizes = np.array([row[0].numel() for row in rows], np.int64)
+        blocks = -(-sizes // BLOCK)
+        first = np.cumsum(blocks) - blocks
+        array_of = np.repeat(np.arange(len(rows)), blocks)
+        start_of = (np.arange(len(array_of)) - first[array_of]) * BLOCK
+        self.programs = len(array_of)
+        self.aligned = not (addresses % 16).any()
+        self.addresses, self.sizes, self.array_of, self.start_of = (
+            torch.from_numpy(table).to(device, non_blocking=True)
+            for table in (addresses, sizes, array_of.astype(np.int32), start_of)
+        )
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """√ Σ g² over all arrays together: a float32 tensor with one element, still on the device.
+
+    ``gradients``: contiguous, all float32, float16 or bfloat16. Raises ValueError for none.
+    """
+    _check_gradients(gradients)
+    table = Table([[gradient] for gradient in gradients])
+    sums = gradients[0].new_empty(table.programs, dtype=torch.float32)
+    if table.programs:
+        with on_device(sums):
+            _squares_kernel[(table.programs,)](
+                table.addresses, table.sizes, table.array_of, table.start_of, sums,
+                GRADIENT=_triton_dtype(gradients[0]), ALIGNED=table.aligned, BLOCK=BLOCK,
+            )  # fmt: skip
+    return sums.sum(dtype=torch.float64).sqrt().float()
+
+
+def adamw(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first_moments: Sequence[Tensor],
+    second_moments: Sequence[Tensor],
+    *,
+    steps: Sequence[int],
+    weight_decays: Sequence[float],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    max_norm: float = math.inf,
+    norm: Tensor | None = None,
+) -> Tensor:
+    """One AdamW step for all parameters, in place; returns the gradient norm before clipping.
+
+        m ← m + (1 − β₁)(g − m)        v ← v + (1 − β₂)(g² − v)
+        p ← (1 − lr λ) p − lr m̂ / (√v̂ + ε)   with  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
+
+    Parameters and moments are contiguous float32, gradients contiguous float32, float16 or
+    bfloat16 (one dtype for all). ``steps``: t of each parameter, from 1; ``weight_decays``: λ of
+    each. Gradients are scaled by ``max_norm`` / norm where the norm of all together is larger; if
+    it is not finite, nothing is changed. ``norm``: if it is known already, from ``gradient_norm``.
+    Nothing here waits for the GPU. Raises ValueError or TypeError for arrays that do not fit.
+    """
+    _check(parameters, gradients, first_moments, second_moments, steps, weight_decays)
+    norm = gradient_norm(gradients) if norm is None else norm
+    corrections = np.sqrt(1 - betas[1] ** np.array(steps, np.float64))
+    rates = lr * corrections / (1 - betas[0] ** np.array(steps, np.float64))
+    shrinks = 1 - lr * np.array(weight_decays, np.float64)
+    numbers = np.stack([rates, eps * corrections, shrinks], axis=1).astype(np.float32)
+    table = Table(list(zip(parameters, gradients, first_moments, second_moments)))
+    if table.programs:
+        with on_device(norm):
+            _update_kernel[(table.programs,)](
+                table.addresses, table.sizes, torch.from_numpy(numbers).to(norm.device),
+                table.array_of, table.start_of, norm, min(max_norm, LARGEST), *betas,
+                GRADIENT=_triton_dtype(gradients[0]), ALIGNED=table.aligned, BLOCK=BLOCK,
+            )  # fmt: skip
+    return norm
+
+
+def _triton_dtype(array: Tensor) -> tl.dtype:
+    return {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}[
+        array.dtype
+    ]
+
+
+def _check_gradients(gradients: Sequence[Tensor]) -> None:
+    if not gradients:
+        raise ValueError("adamw: got no arrays")
+    check_device("adamw", **{f"gradient {i}": gradient for i, gradient in enumerate(gradients)})
+    dtypes = {gradient.dtype for gradient in gradients}
+    if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float16, torch.bfloat16}:
+        raise TypeError(
+            "adamw: gradients must be float32, float16 or bfloat16, the same for all, got "
+            f"{sorted(map(str, dtypes))}"
+        )
+    for i, gradient in enumerate(gradients):
+        if not gradient.is_contiguous():
+            raise ValueError(f"adamw: gradient {i} is not contiguous: pass .contiguous()")
+
+
+def _check(parameters, gradients, first_moments, second_moments, steps, weight_decays) -> None:
+    lists = (parameters, gradients, first_moments, second_moments, steps, weight_decays)
+    if len({len(values) for values in lists}) > 1:
+        raise ValueError(f"adamw: lists of one length expected, got {[len(v) for v in lists]}")
+    _check_gradients(gradients)
+    if min(steps) < 1:
+        raise ValueError(f"adamw: steps count from 1, got {min(steps)}")
+    for i, (gradient, *own) in enumerate(zip(gradients, parameters, first_moments, second_moments)):
+        for label, array in zip(("parameter", "first moment", "second moment"), own):
+            alike = array.shape == gradient.shape and array.device == gradient.device
+            if not alike or array.dtype != torch.float32 or not array.is_contiguous():
+                raise ValueError(
+                    f"adamw: {label} {i} must be contiguous float32 {tuple(gradient.shape)} on "
+                    f"{gradient.device}, like its gradient; got {array.dtype} "
+                    f"{tuple(array.shape)} on {array.device}"
+                )

@@ -1,0 +1,15 @@
+"""What the compile check compiles of adamw."""
+
+import torch
+from minissl_kernels.adamw import adamw
+
+
+def launches():
+    for dtype in (torch.float32, torch.bfloat16):
+        yield str(dtype).removeprefix("torch."), lambda d=dtype: run(d)
+
+
+def run(dtype):
+    arrays = [[torch.zeros(64, 1024)] for _ in range(4)]
+    arrays[1][0] = arrays[1][0].to(dtype)
+    adamw(*arrays, steps=[1], weight_decays=[0.1], lr=0.1, max_norm=1.0)
