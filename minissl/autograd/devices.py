@@ -65,16 +65,30 @@ def move(array: Array, device: str) -> Array:
         return _to_numpy(array)
     import torch
 
-    target = "cpu" if device == "torch" else device
     if isinstance(array, np.ndarray):
-        array = torch.from_numpy(np.array(array))  # a copy: torch and NumPy share no memory here
-    return array.to(target, non_blocking=True)
+        array = torch.from_numpy(np.array(array, order="C"))  # a copy: no memory is shared
+    if device == "torch":
+        return array.cpu()
+    if array.device.type == "cpu":
+        array = array.pin_memory()  # from there the copy runs beside the GPU's work
+    return array.to(device, non_blocking=True)
 
 
 def _to_numpy(array: Array) -> np.ndarray:
     import torch
 
     return (array.float() if array.dtype == torch.bfloat16 else array).cpu().numpy()
+
+
+def move_batch(batch: Any, device: str) -> Any:
+    """A batch, or every NumPy array in a tuple, list or dict of them, on another device."""
+    if isinstance(batch, np.ndarray):
+        return move(batch, device)
+    if type(batch) in (tuple, list):
+        return type(batch)(move_batch(part, device) for part in batch)
+    if type(batch) is dict:
+        return {name: move_batch(part, device) for name, part in batch.items()}
+    return batch
 
 
 def beside(data: Any, like: Array) -> Array:

@@ -1,8 +1,11 @@
 """AdamW: steps of one size for every parameter, whatever the size of its gradients."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from minissl.autograd.arrays import Array
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.adamw import adamw_update
 from minissl.nn.module import Parameter
 from minissl.optim.optimizer import Optimizer, require_number
@@ -57,6 +60,23 @@ class AdamW(Optimizer):
             eps=self.eps,
             weight_decay=self.weight_decay if name in self.decayed else 0.0,
         )
+
+    def step_if_finite(self, loss: Array | float, max_norm: float = math.inf) -> Array | float:
+        """As in Optimizer; on a GPU one kernel updates all parameters, and nobody waits for it."""
+        if not all(gpu.runs_kernels(p.array) for p in self.parameters.values()):
+            return super().step_if_finite(loss, max_norm)
+        moving = self._about_to_step()
+        return gpu.adamw(
+            [(p.array, p.grad, *(self.state[slot][n] for slot in self.slots))
+             for n, p in moving.items()],
+            loss=loss,
+            max_norm=max_norm,
+            lr=require_number("lr", self.lr),
+            betas=self.betas,
+            eps=self.eps,
+            steps=[self.steps[name] for name in moving],
+            weight_decays=[self.weight_decay * (name in self.decayed) for name in moving],
+        )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """What this optimizer was told, in JSON types."""

@@ -11,6 +11,7 @@ import numpy as np
 from minissl.autograd.arrays import Array, namespace
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Parameter
+from minissl.optim.clip import clip_grad_norm
 
 
 class Optimizer:
@@ -39,15 +40,29 @@ class Optimizer:
         In place: no graph that will still run ``backward()`` may hold the old values.
         """
         lr = require_number("lr", self.lr)
-        for name, parameter in self.parameters.items():
-            if parameter.grad is not None:
-                for slot in self.slots:
-                    if name not in self.state[slot]:
-                        self.state[slot][name] = namespace(parameter.array).zeros_like(
-                            parameter.array
-                        )
-                self.steps[name] = self.steps.get(name, 0) + 1
-                self.update(name, parameter, lr)
+        for name, parameter in self._about_to_step().items():
+            self.update(name, parameter, lr)
+
+    def step_if_finite(self, loss: Array | float, max_norm: float = math.inf) -> Array | float:
+        """Clip the gradients to the norm ``max_norm`` and ``step()``; returns the norm before.
+
+        When the loss or the norm is not finite, no update is made: the caller is the one to stop.
+        The norm is a number, or, where an optimizer can do without waiting for a GPU, an array.
+        """
+        norm = clip_grad_norm(self.parameters.values(), max_norm)
+        if math.isfinite(float(loss) + norm):
+            self.step()
+        return norm
+
+    def _about_to_step(self) -> dict[str, Parameter]:
+        """The parameters that have a gradient, with their slots made and this step counted."""
+        moving = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        for name, parameter in moving.items():
+            for slot in self.slots:
+                if name not in self.state[slot]:
+                    self.state[slot][name] = namespace(parameter.array).zeros_like(parameter.array)
+            self.steps[name] = self.steps.get(name, 0) + 1
+        return moving
 
     def update(self, name: str, parameter: Parameter, lr: float) -> None:
         """Change ``parameter.array`` (and this parameter's state) in place by its gradient."""

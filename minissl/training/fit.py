@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.allocation import keep_freed_memory
+from minissl.autograd.arrays import Array
+from minissl.autograd.devices import move_batch
 from minissl.autograd.threads import engine_threads
 from minissl.nn.evaluating import evaluating
 from minissl.optim.clip import clip_grad_norm
@@ -70,7 +72,8 @@ def fit(
     )
     settings = _settings(method, optimizer, steps, schedule, seed, accumulate, clip, config)
     checkpoint_every = checkpoint_every or max(1, steps // 10)
-    parameters = list(optimizer.parameters.values())
+    device = method.model.device
+    waiting: list[Record] = []  # steps whose loss and norm have not been looked at
     keep_freed_memory()
     method.model.train()
 
@@ -89,42 +92,65 @@ def fit(
             if schedule is not None:
                 optimizer.lr = schedule(step)
             optimizer.zero_grad()
-            loss = _backpropagate(method, accumulate, seed, step)
-            norm = clip_grad_norm(parameters, math.inf if clip is None else clip)
-            if not math.isfinite(loss + norm):
-                raise _diverged(step + 1, loss, norm, optimizer, book)
-            optimizer.step()
-
+            loss = _backpropagate(method, accumulate, seed, step, device)
+            norm = optimizer.step_if_finite(loss, math.inf if clip is None else clip)
             done = step + 1
-            last, stop = done == steps, interrupted()
             record: Record = {"step": done, "loss": loss, "lr": float(optimizer.lr)}
             record |= {"grad_norm": norm, "seconds": book.seconds()}
+            waiting.append(record)
+
+            last, stop = done == steps, interrupted()
             evaluate = evaluate_every and (last or done % evaluate_every == 0)
+            save = last or stop or done % checkpoint_every == 0
+            # A GPU works through what it was told while the next step is prepared: to ask for the
+            # numbers of this step now would make it wait for us. Those of the one before are ready.
+            ready = len(waiting) if evaluate or save or device == "cpu" else len(waiting) - 1
+            settled, waiting = waiting[:ready], waiting[ready:]
+            for record in settled:
+                _read_numbers(record, optimizer, book)
             if evaluate:
-                record |= _evaluate(method)
-            if evaluate or last or done % log_every == 0:
-                book.log(record)
-            line.show(done, loss, optimizer.lr)
-            if last or stop or done % checkpoint_every == 0:
+                settled[-1] |= _evaluate(method)
+            for record in settled:
+                if _due(record["step"], steps, log_every, evaluate_every):
+                    book.log(record)
+                line.show(record["step"], record["loss"], record["lr"])
+            if save:
                 book.save(done)
             if stop and not last:
                 raise KeyboardInterrupt(book.how_to_continue(steps))
     return book.history
 
 
-def _backpropagate(method: Method, accumulate: int, seed: int, step: int) -> float:
+def _backpropagate(
+    method: Method, accumulate: int, seed: int, step: int, device: str
+) -> Array | float:
     """Add up the gradients of the step's batches; returns their mean loss.
 
     Each batch gets a generator that depends on nothing but its number: no state to save or to lose.
+    On a GPU the loss is an array, which nobody has waited for.
     """
-    loss = 0.0
+    loss: Array | float = 0.0
     for micro_step in range(accumulate):
         generator = np.random.default_rng([seed, step, micro_step])
-        batch = method.batch(generator)
+        batch = move_batch(method.batch(generator), device)
         part = method.loss(batch, generator) / accumulate
         part.backward()
-        loss += part.item()
+        loss = loss + (part.item() if device == "cpu" else part.array)
     return loss
+
+
+def _due(step: int, steps: int, log_every: int, evaluate_every: int | None) -> bool:
+    """Whether the record of a step goes into the log."""
+    evaluated = evaluate_every is not None and step % evaluate_every == 0
+    return evaluated or step == steps or step % log_every == 0
+
+
+def _read_numbers(record: Record, optimizer: Optimizer, book: Run) -> None:
+    """Turn a step's loss and norm into numbers; DivergedError if they are none."""
+    loss, norm = float(record["loss"]), float(record["grad_norm"])
+    record["loss"], record["grad_norm"] = loss, norm
+    if not math.isfinite(loss + norm):
+        raise _diverged(record["step"], loss, norm, record["lr"], optimizer, book)
 
 
 def _evaluate(method: Method) -> dict[str, float]:
@@ -141,7 +167,7 @@ def _evaluate(method: Method) -> dict[str, float]:
 
 
 def _diverged(
-    step: int, loss: float, norm: float, optimizer: Optimizer, book: Run
+    step: int, loss: float, norm: float, lr: float, optimizer: Optimizer, book: Run
 ) -> DivergedError:
     """The error that says what is wrong, where, and what to try."""
     arrays = {}
@@ -151,7 +177,7 @@ def _diverged(
             arrays[f"gradient of {name}"] = parameter.grad
     return DivergedError(
         f"step {step}: the loss is {loss:.6g} and the gradient norm {norm:.6g}, at learning rate "
-        f"{optimizer.lr:.3g}. With NaN or infinity in it: {not_finite(arrays) or 'no parameter'}. "
+        f"{lr:.3g}. With NaN or infinity in it: {not_finite(arrays) or 'no parameter'}. "
         f"This update was not made. {book.way_back()}",
         step,
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.arrays import erf, require_floating
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
@@ -25,6 +26,8 @@ def gelu(x: Any, approximate: str = "tanh") -> Tensor:
     array = x.array if isinstance(x, Tensor) else x
     if isinstance(array, np.ndarray):
         return _gelu(x, approximate=approximate)
+    if gpu.runs_kernels(array):
+        return gpu.gelu(x, approximate=approximate)
     return composed.gelu(x, approximate)
 
 

@@ -1,0 +1,180 @@
+"""``fit`` on another device: torch memory, with interpreted kernels, stands in for a GPU."""
+
+import math
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from minissl.autograd.devices import move_batch
+from minissl.autograd.fused import gpu
+from minissl.optim import SGD, AdamW, warmup_cosine
+from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
+from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
+from minissl.training import fit
+from minissl.training.checkpoint import find_checkpoint
+from minissl.training.run import DivergedError
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Stopping(LanguageModeling):
+    """Pretraining that goes wrong in one step: ``how`` is None, an exception, or "nan"."""
+
+    how, when = None, 5
+
+    def batch(self, generator):
+        self.batches = getattr(self, "batches", 0) + 1
+        if self.batches == self.when and self.how is Interrupted:
+            raise Interrupted
+        return super().batch(generator)
+
+    def loss(self, batch, generator):
+        loss = super().loss(batch, generator)
+        return loss * math.nan if self.batches == self.when and self.how == "nan" else loss
+
+
+def language_model(device, how=None):
+    generator = np.random.default_rng(0)
+    config = GPTConfig(
+        vocab_size=17, context_length=8, num_layers=1, width=16, num_heads=2, dropout=0.1
+    )
+    stream = generator.integers(17, size=200)
+    method = Stopping(
+        GPT(config, generator=generator).to(device), stream, batch_size=4, held_out=stream[:40]
+    )
+    method.how = how
+    return method
+
+
+def train(method, run=None, optimizer=AdamW, **settings):
+    settings = {"steps": 8, "clip": 0.5, "evaluate_every": 4, "checkpoint_every": 2} | settings
+    optimizer = optimizer(method.model.named_parameters(), lr=0.02)
+    schedule = partial(warmup_cosine, peak=0.02, warmup_steps=2, total_steps=settings["steps"])
+    return fit(method, optimizer, schedule=schedule, run=run, progress=False, **settings)
+
+
+def assert_same_run(ours, theirs, rtol=1e-4):
+    assert [r.keys() for r in ours] == [r.keys() for r in theirs]
+    for a, b in zip(ours, theirs):
+        for name in a.keys() - {"seconds"}:
+            assert a[name] == pytest.approx(b[name], rel=rtol), (a["step"], name)
+
+
+def test_the_kernels_take_part():
+    assert os.environ["TRITON_INTERPRET"] == "1"
+    assert gpu.runs_kernels(torch.zeros(2))
+    assert not gpu.runs_kernels(torch.zeros(2, dtype=torch.float64))
+    assert not gpu.runs_kernels(np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, SGD])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_same_run_on_both_devices(accumulate, optimizer):
+    runs = [
+        train(language_model(device), accumulate=accumulate, optimizer=optimizer)
+        for device in ("cpu", "torch")
+    ]
+    assert_same_run(*runs)
+
+
+def test_simclr_too():
+    def run(device):
+        generator = np.random.default_rng(1)
+        images = generator.random((24, 8, 8, 1), dtype=np.float32)
+        model = SimCLRModel(ConvEncoder(widths=(4, 8), generator=generator), generator=generator)
+        method = SimCLR(
+            model.to(device),
+            images,
+            lambda x, g: x + 0.1 * g.standard_normal(x.shape, dtype=np.float32),
+            batch_size=8,
+        )
+        return train(method, steps=4, evaluate_every=2)
+
+    assert_same_run(run("cpu"), run("torch"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("cpu", "torch"), ("torch", "cpu")])
+def test_a_run_begun_on_one_device_continues_on_the_other(tmp_path, first, second):
+    with pytest.raises(Interrupted):
+        train(language_model(first, Interrupted), tmp_path)
+    assert find_checkpoint(tmp_path).step == 4
+    assert_same_run(train(language_model(second), tmp_path), train(language_model("cpu")))
+
+
+def test_on_one_device_it_continues_bit_for_bit(tmp_path):
+    with pytest.raises(Interrupted):
+        train(language_model("torch", Interrupted), tmp_path)
+    resumed, whole = language_model("torch"), language_model("torch")
+    train(resumed, tmp_path)
+    train(whole)
+    for name, array in whole.model.state_dict().items():
+        assert array.tobytes() == resumed.model.state_dict()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_a_loss_that_is_not_finite_is_noticed_and_names_its_step(tmp_path, device):
+    method = language_model(device, "nan")
+    with pytest.raises(DivergedError, match="step 5: the loss is nan") as error:
+        train(method, tmp_path, evaluate_every=None)
+    assert error.value.step == 5
+    assert find_checkpoint(tmp_path).step == 4
+    assert all(np.isfinite(array).all() for array in method.model.state_dict().values())
+
+
+def test_no_update_is_made_when_the_loss_is_not_finite_though_the_gradients_are():
+    method = language_model("torch")
+    optimizer = AdamW(method.model.named_parameters(), lr=0.1)
+    before = method.model.state_dict()
+    for parameter in method.model.parameters():
+        parameter.grad = torch.ones_like(parameter.array)
+    optimizer.step_if_finite(torch.tensor(math.inf))
+    after = method.model.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    norm = optimizer.step_if_finite(torch.tensor(1.0))
+    assert float(norm) == pytest.approx(math.sqrt(method.model.num_parameters()), rel=1e-6)
+    assert not np.array_equal(before["tokens.weight"], method.model.state_dict()["tokens.weight"])
+
+
+def test_numbers_are_read_one_step_later_and_none_is_lost():
+    """While step k is computed, its loss is not asked for; at the end all are there."""
+    read = []
+
+    class Watched(LanguageModeling):
+        def loss(self, batch, generator):
+            read.append("begin")
+            return super().loss(batch, generator)
+
+    method = language_model("torch")
+    method.__class__ = type("WatchedStopping", (Watched,), {})
+    optimizer = AdamW(method.model.named_parameters(), lr=0.01)
+    real = optimizer.step_if_finite
+
+    class Loss:
+        def __init__(self, value):
+            self.value = value
+
+        def __float__(self):
+            read.append("read")
+            return float(self.value)
+
+    optimizer.step_if_finite = lambda loss, max_norm: Loss(real(loss, max_norm))
+    history = fit(method, optimizer, steps=3, checkpoint_every=3, progress=False)
+    assert read == ["begin", "begin", "read", "begin", "read", "read"]
+    assert [record["step"] for record in history] == [1, 2, 3]
+
+
+def test_batches_of_every_shape_move():
+    array = np.arange(3)
+    batch = {"a": array, "b": [array, (array, "text")], "c": None, "d": 3}
+    moved = move_batch(batch, "torch")
+    assert isinstance(moved["a"], torch.Tensor)
+    assert isinstance(moved["b"][1], tuple)
+    assert isinstance(moved["b"][1][0], torch.Tensor)
+    assert moved["b"][1][1] == "text"
+    assert (moved["c"], moved["d"]) == (None, 3)
+    assert move_batch(array, "cpu") is array
