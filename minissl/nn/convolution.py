@@ -71,8 +71,12 @@ class BatchNorm(Module):
     def forward(self, x: Any) -> Tensor:
         x = beside(x, self.weight.array)
         if not self.training:
-            scale = self.weight / ops.sqrt(self.running_variance + self.eps)
-            return x * scale + (self.bias - self.running_mean * scale)
+            mean, variance = (
+                buffer.astype(self.weight.dtype)
+                for buffer in (self.running_mean, self.running_variance)
+            )
+            scale = self.weight / ops.sqrt(variance + self.eps)
+            return x * scale + (self.bias - mean * scale)
         axes = tuple(range(len(x.shape) - 1))
         count = int(np.prod(x.shape[:-1]))
         if count < 2:

@@ -19,11 +19,20 @@ from minissl.optim.clip import clip_grad_norm
 from minissl.optim.optimizer import Optimizer
 from minissl.training.log import History, Record
 from minissl.training.method import Evaluated, Method
+from minissl.training.precision import check_precision, computing_in
 from minissl.training.progress import Progress, postponed_interrupt
 from minissl.training.run import DivergedError, Run, not_finite
 
 Schedule = Callable[[int], float]
-RESERVED = {"step", "loss", "lr", "grad_norm", "seconds"}  # the names of a record that are ours
+RESERVED = {
+    "step",
+    "loss",
+    "lr",
+    "grad_norm",
+    "seconds",
+    "device",
+    "precision",
+}  # the names of a record that are ours
 
 
 def fit(
@@ -35,6 +44,7 @@ def fit(
     seed: int = 0,
     accumulate: int = 1,
     clip: float | None = None,
+    precision: str = "float32",
     evaluate_every: int | None = None,
     checkpoint_every: int | None = None,
     log_every: int = 1,
@@ -49,6 +59,7 @@ def fit(
     seed: of every batch and every dropout mask; the same seed gives the same run.
     accumulate: batches per update; their mean loss is what one large batch would have.
     clip: the largest allowed norm of the gradient.
+    precision: "float32", or, where the model is on a GPU, "bfloat16" (see ``training.precision``).
     evaluate_every: updates between calls of ``method.evaluate()``, which also comes first and last.
     run: a folder for the log and the checkpoints. If a run with the same settings was stopped
     there, it is continued bit for bit as if it had never stopped; a finished one is loaded.
@@ -72,31 +83,34 @@ def fit(
     )
     settings = _settings(method, optimizer, steps, schedule, seed, accumulate, clip, config)
     checkpoint_every = checkpoint_every or max(1, steps // 10)
-    device = method.model.device
+    model, device = method.model, method.model.device
+    check_precision(precision, model)
     waiting: list[Record] = []  # steps whose loss and norm have not been looked at
     keep_freed_memory()
-    method.model.train()
+    model.train()
 
     with (
         engine_threads(),
-        Run(run, settings, method.model, optimizer, keep) as book,
+        Run(run, settings, model, optimizer, keep) as book,
         Progress(book.step, steps, progress) as line,
         postponed_interrupt() as interrupted,
     ):
         if not book.resumed:
             if evaluate_every:
-                book.log({"step": 0, **_evaluate(method)})
+                book.log({"step": 0, **_evaluate(method, precision)})
             book.save(0)  # a folder that cannot be written is noticed now, not in an hour
 
         for step in range(book.step, steps):
             if schedule is not None:
                 optimizer.lr = schedule(step)
             optimizer.zero_grad()
-            loss = _backpropagate(method, accumulate, seed, step, device)
+            loss = _backpropagate(method, accumulate, seed, step, precision)
             norm = optimizer.step_if_finite(loss, math.inf if clip is None else clip)
             done = step + 1
             record: Record = {"step": done, "loss": loss, "lr": float(optimizer.lr)}
             record |= {"grad_norm": norm, "seconds": book.seconds()}
+            if (device, precision) != ("cpu", "float32") and step == book.step:
+                record |= {"device": device, "precision": precision}
             waiting.append(record)
 
             last, stop = done == steps, interrupted()
@@ -109,7 +123,7 @@ def fit(
             for record in settled:
                 _read_numbers(record, optimizer, book)
             if evaluate:
-                settled[-1] |= _evaluate(method)
+                settled[-1] |= _evaluate(method, precision)
             for record in settled:
                 if _due(record["step"], steps, log_every, evaluate_every):
                     book.log(record)
@@ -122,7 +136,7 @@ def fit(
 
 
 def _backpropagate(
-    method: Method, accumulate: int, seed: int, step: int, device: str
+    method: Method, accumulate: int, seed: int, step: int, precision: str
 ) -> Array | float:
     """Add up the gradients of the step's batches; returns their mean loss.
 
@@ -130,11 +144,13 @@ def _backpropagate(
     On a GPU the loss is an array, which nobody has waited for.
     """
     loss: Array | float = 0.0
+    device = method.model.device
     for micro_step in range(accumulate):
         generator = np.random.default_rng([seed, step, micro_step])
         batch = move_batch(method.batch(generator), device)
-        part = method.loss(batch, generator) / accumulate
-        part.backward()
+        with computing_in(precision, method.model):
+            part = method.loss(batch, generator) / accumulate
+            part.backward()
         loss = loss + (part.item() if device == "cpu" else part.array)
     return loss
 
@@ -153,10 +169,10 @@ def _read_numbers(record: Record, optimizer: Optimizer, book: Run) -> None:
         raise _diverged(record["step"], loss, norm, record["lr"], optimizer, book)
 
 
-def _evaluate(method: Method) -> dict[str, float]:
+def _evaluate(method: Method, precision: str) -> dict[str, float]:
     """The method's metrics, measured in evaluation mode and without a graph."""
     assert isinstance(method, Evaluated)
-    with evaluating(method.model):
+    with evaluating(method.model), computing_in(precision, method.model):
         metrics = dict(method.evaluate())
     if taken := RESERVED & metrics.keys():
         raise ValueError(

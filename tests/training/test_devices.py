@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from minissl.autograd import Tensor
 from minissl.autograd.devices import move_batch
 from minissl.autograd.fused import gpu
+from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW, warmup_cosine
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
 from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
 from minissl.training import fit
 from minissl.training.checkpoint import find_checkpoint
+from minissl.training.precision import computing_in
 from minissl.training.run import DivergedError
 
 
@@ -59,9 +62,10 @@ def train(method, run=None, optimizer=AdamW, **settings):
 
 
 def assert_same_run(ours, theirs, rtol=1e-4):
-    assert [r.keys() for r in ours] == [r.keys() for r in theirs]
+    where = {"seconds", "device", "precision"}
+    assert [r.keys() - where for r in ours] == [r.keys() - where for r in theirs]
     for a, b in zip(ours, theirs):
-        for name in a.keys() - {"seconds"}:
+        for name in a.keys() - where:
             assert a[name] == pytest.approx(b[name], rel=rtol), (a["step"], name)
 
 
@@ -178,3 +182,62 @@ def test_batches_of_every_shape_move():
     assert moved["b"][1][1] == "text"
     assert (moved["c"], moved["d"]) == (None, 3)
     assert move_batch(array, "cpu") is array
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+def test_bfloat16_follows_float32():
+    """The losses agree within what bfloat16 allows; the masters and moments stay in float32."""
+    exact, method = train(language_model("torch"), steps=30), language_model("torch")
+    history = train(method, steps=30, precision="bfloat16")
+    for name in ("loss", "held_out_loss"):
+        assert np.allclose(exact.column(name)[1], history.column(name)[1], rtol=0.03)
+    assert history[1]["precision"] == "bfloat16"
+    assert all(p.array.dtype == torch.float32 for p in method.model.parameters())
+    losses = [record["loss"] for record in history[1:]]
+    assert losses != [record["loss"] for record in exact[1:]]
+
+
+def test_small_updates_are_not_lost():
+    """A thousand updates of 1e-4 move a weight of 1 by 0.1; in bfloat16 it would not move."""
+    model = Module()
+    model.weight = Parameter(torch.ones(4))
+    for _ in range(100):
+        with computing_in("bfloat16", model):
+            assert model.weight.array.dtype == torch.bfloat16
+            (model.weight * 1e-3).sum().backward()
+        model.weight.array -= model.weight.grad
+        model.weight.grad = None
+    assert torch.allclose(model.weight.array, torch.full((4,), 0.9), atol=1e-3)
+
+
+def test_gradients_add_up_in_float32():
+    model = Module()
+    model.weight, model.buffer = Parameter(torch.ones(3)), Tensor(torch.ones(3))
+    for scale in (1.0, 2**-10):
+        with computing_in("bfloat16", model):
+            assert model.buffer.array.dtype == torch.float32
+            (model.weight * scale).sum().backward()
+    assert torch.equal(model.weight.grad, torch.full((3,), 1 + 2**-10))
+    with pytest.raises(Interrupted), computing_in("bfloat16", model):
+        raise Interrupted
+    assert model.weight.array.dtype == torch.float32
+    assert torch.equal(model.weight.grad, torch.full((3,), 1 + 2**-10))
+
+
+def test_a_checkpoint_of_one_precision_continues_in_the_other(tmp_path):
+    with pytest.raises(Interrupted):
+        train(language_model("torch", Interrupted), tmp_path, precision="bfloat16")
+    history = train(language_model("cpu"), tmp_path)
+    assert history[-1]["step"] == 8
+    assert history[-1]["held_out_loss"] == pytest.approx(
+        train(language_model("cpu"))[-1]["held_out_loss"], rel=0.02
+    )
+
+
+def test_precisions_that_are_not_there():
+    with pytest.raises(ValueError, match="precision must be one of"):
+        train(language_model("torch"), precision="float16")
+    with pytest.raises(ValueError, match="'bfloat16' needs a GPU"):
+        train(language_model("cpu"), precision="bfloat16")
