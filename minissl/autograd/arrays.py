@@ -6,6 +6,7 @@ tensors used as plain memory (torch's own autograd stays off). What the standard
 """
 
 import functools
+import math
 from typing import Any
 
 import array_api_compat
@@ -118,7 +119,7 @@ def scatter_add(size: int, positions: Array, values: Array) -> Array:
     something up is adding it back, and a row that was looked up twice gets both gradients.
     """
     if is_torch_array(values):
-        return values.new_zeros((size, *values.shape[1:])).index_add_(0, positions, values)
+        return _torch_scatter_add(size, positions, values)
     result = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
     if values.ndim == 1:
         np.add.at(result, positions, values)
@@ -129,3 +130,37 @@ def scatter_add(size: int, positions: Array, values: Array) -> Array:
     starts = np.flatnonzero(np.diff(sorted_positions, prepend=-1))
     result[sorted_positions[starts]] = np.add.reduceat(values[order], starts, axis=0)
     return result
+
+
+def _torch_scatter_add(size: int, positions: Array, values: Array) -> Array:
+    """By the gradient of torch's embedding: sums in float32, and, unlike index_add_, in one order.
+
+    In bfloat16 the gradients of a frequent token, added one by one, would soon change nothing.
+    """
+    import torch
+
+    rows = values.reshape((values.shape[0], math.prod(values.shape[1:])))
+    if not is_floating(values) or not rows.numel():
+        return values.new_zeros((size, *values.shape[1:])).index_add_(0, positions, values)
+    total = torch.ops.aten.embedding_dense_backward(rows.contiguous(), positions, size, -1, False)
+    return total.reshape((size, *values.shape[1:]))
+
+
+def require_indices(operation: str, indices: Array, size: int, ignored: int | None = None) -> None:
+    """Raise IndexError for an index outside of 0 to ``size`` − 1 that is not ``ignored`` either.
+
+    On a GPU nobody waits for the answer: as in torch, a wrong index stops the program with this
+    message at the next moment when the computer asks the GPU for something.
+    """
+    xp = namespace(indices)
+    outside = (indices < 0) | (indices >= size)
+    if ignored is not None:
+        outside &= indices != ignored
+    expected = f"expected 0 to {size - 1}" + ("" if ignored is None else f", or {ignored}")
+    if is_torch_array(indices) and indices.device.type != "cpu":
+        import torch
+
+        torch._assert_async(~outside.any(), f"{operation}: an index is out of range, {expected}")
+    elif bool(xp.any(outside)):
+        found = int(indices[outside].reshape(-1)[0])
+        raise IndexError(f"{operation}: index {found} is out of range, {expected}")

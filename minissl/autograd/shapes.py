@@ -13,6 +13,7 @@ from minissl.autograd.arrays import (
     is_floating,
     namespace,
     normalized_axes,
+    require_indices,
     scatter_add,
 )
 from minissl.autograd.tensor import Tensor, as_array, differentiable
@@ -190,11 +191,7 @@ def _take(a, indices, /, axis):
     xp = namespace(a)
     (axis,) = normalized_axes(axis, a.ndim)
     n, flat = a.shape[axis], indices.reshape(-1)
-    if flat.shape[0] and (int(xp.min(flat)) < 0 or int(xp.max(flat)) >= n):
-        raise IndexError(
-            f"take: indices go from {int(xp.min(flat))} to {int(xp.max(flat))}, "
-            f"expected 0 to {n - 1}"
-        )
+    require_indices("take", flat, n)
     before, after = tuple(a.shape[:axis]), tuple(a.shape[axis + 1 :])
     c = xp.take(a, flat, axis=axis).reshape((*before, *indices.shape, *after))
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
+from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import beside
+from minissl.autograd.fused import gpu
 from minissl.autograd.tensor import Tensor, differentiable
 from minissl.autograd.threads import share
 
@@ -34,13 +36,13 @@ def conv2d(
     Raises ValueError when shapes do not fit or the padded image is smaller than the window.
     """
     _check(x, weight, bias, stride, padding)
-    x = beside(x, _array(weight))
-    if not all(isinstance(_array(t), np.ndarray) for t in (x, weight)):
-        return conv2d_composed(x, weight, bias, stride=stride, padding=padding, relu=relu)
+    array = _array(weight)
+    x = beside(x, array)
     if bias is None:
-        bias = np.zeros(weight.shape[0], _array(weight).dtype)
+        bias = namespace(array).zeros_like(array[:, 0, 0, 0])
+    compute = _conv2d if isinstance(array, np.ndarray) else gpu.conv2d
     x_needed = isinstance(x, Tensor) and x.requires_grad
-    return _conv2d(x, weight, bias, stride=stride, padding=padding, relu=relu, x_needed=x_needed)
+    return compute(x, weight, bias, stride=stride, padding=padding, relu=relu, x_needed=x_needed)
 
 
 def conv2d_composed(

@@ -45,6 +45,31 @@ def gelu(x, /, approximate):
     return gelu_forward(x, approximate), (lambda g: gelu_backward(x, g, approximate),)
 
 
+@differentiable
+def conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
+    """The library's convolution (cuDNN on a GPU): kernels of our own would teach nothing here.
+
+    Channels-last arrays are what it is fastest on; it calls them (batch, channels, ...) with other
+    strides, so that permuting the axes copies nothing.
+    """
+    import torch
+
+    images, filters = x.permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2)
+    places = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+    y = torch.ops.aten.convolution(images, filters, bias, *places)
+    y = y.relu_() if relu else y
+
+    def vjp(g):
+        g = g.permute(0, 3, 1, 2)
+        g = g * (y > 0) if relu else g
+        dx, dw, db = torch.ops.aten.convolution_backward(
+            g, images, filters, [weight.shape[0]], *places, [x_needed, True, True]
+        )
+        return dx if dx is None else dx.permute(0, 2, 3, 1), dw.permute(0, 2, 3, 1), db
+
+    return y.permute(0, 2, 3, 1), vjp
+
+
 def adamw(
     arrays: Sequence[tuple[Array, Array, Array, Array]],
     loss: Array | float,
