@@ -19,7 +19,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, cast
 
@@ -33,10 +33,15 @@ from minissl.autograd.nodes import Node, walk_back
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+def no_grad() -> AbstractContextManager[None]:
     """Within this block operations compute but remember nothing: evaluation without a graph."""
-    token = _recording.set(False)
+    return recording(False)
+
+
+@contextmanager
+def recording(on: bool = True) -> Iterator[None]:
+    """Within this block operations remember how they were made, or do not."""
+    token = _recording.set(on)
     try:
         yield
     finally:

@@ -11,10 +11,12 @@ Vaswani et al. (2017). Lecture 06.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from minissl.autograd.recompute import recompute
 from minissl.autograd.tensor import Tensor
 from minissl.nn.attention import KeyValueCache, MultiHeadAttention
 from minissl.nn.layers import MLP, Dropout, LayerNorm
@@ -37,6 +39,7 @@ class TransformerConfig:
     attention_dropout: float = 0.0  # of attention weights, in training
     norm_eps: float = 1e-5  # added to the variance in every LayerNorm
     init_std: float = 0.02  # of the initial weights; see ``output_init_std``
+    recompute: bool = False  # in training, each block's activations are computed twice, not kept
 
     def __post_init__(self) -> None:
         sizes = (self.num_layers, self.width, self.num_heads, self.mlp_width)
@@ -173,16 +176,19 @@ class Transformer(Module):
                 f"memory {'of shape ' + str(memory.shape) if memory is not None else None}, "
                 f"cross_attention={self.config.cross_attention}"
             )
+        inputs = () if memory is None else (memory,)
         for i, block in enumerate(self.blocks):
-            x = block(
-                x,
-                memory,
+            run = partial(
+                block,
                 causal=causal,
                 key_lengths=key_lengths,
                 memory_lengths=memory_lengths,
                 cache=None if caches is None else caches[i],
-                generator=generator,
             )
+            if self.config.recompute and self.training:
+                x = recompute(run, x, *inputs, generator=generator)
+            else:
+                x = run(x, *inputs, generator=generator)
         return x if self.final_norm is None else self.final_norm(x)
 
     def attention_weights(
