@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from minissl.cli import demo, pretrain, probe, sample, tokenizer
+from minissl.cli.where import out_of_memory_advice
 
 EXAMPLES = """\
 examples:
@@ -52,6 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"minissl: {message}", file=sys.stderr)
+        print(f"minissl: {message}{out_of_memory_advice(error)}", file=sys.stderr)
         return 1
     return 0

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from minissl.cli.where import add_device
 from minissl.pretrain.settings import GPTSettings, SimCLRSettings
 
 
@@ -47,6 +48,7 @@ A run that was stopped (Ctrl-C, a crash) is continued by the same command.""",
     ):
         method.add_argument("--run", type=Path, required=True, help="the run folder")
         method.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+        add_device(method, precision=True)
         method.add_argument("--quiet", action="store_true", help="no progress bar")
         for field in fields(settings):
             method.add_argument(
@@ -60,12 +62,21 @@ A run that was stopped (Ctrl-C, a crash) is continued by the same command.""",
 
 def run_gpt(arguments: argparse.Namespace) -> None:
     """Tokenizer, then GPT."""
+    from minissl.autograd.devices import resolve_device
     from minissl.cli.tokenizer import documents
     from minissl.pretrain.gpt_run import prepare_gpt, pretrain_gpt
 
     settings, progress = _settings(GPTSettings, arguments), not arguments.quiet
     data = prepare_gpt(documents(arguments.data), arguments.run, settings, progress=progress)
-    _, history = pretrain_gpt(data, arguments.run, settings, seed=arguments.seed, progress=progress)
+    _, history = pretrain_gpt(
+        data,
+        arguments.run,
+        settings,
+        seed=arguments.seed,
+        device=resolve_device(arguments.device),
+        precision=arguments.precision,
+        progress=progress,
+    )
     last = history[-1]
     print(
         f"{arguments.run}: after {last['step']} steps {last['held_out_loss']:.3f} nats per token, "
@@ -76,6 +87,7 @@ def run_gpt(arguments: argparse.Namespace) -> None:
 
 def run_simclr(arguments: argparse.Namespace) -> None:
     """SimCLR on a folder, or on the digits."""
+    from minissl.autograd.devices import resolve_device
     from minissl.pretrain.simclr_run import pretrain_simclr, read_images
 
     settings = _settings(SimCLRSettings, arguments)
@@ -85,6 +97,8 @@ def run_simclr(arguments: argparse.Namespace) -> None:
         arguments.run,
         settings,
         seed=arguments.seed,
+        device=resolve_device(arguments.device),
+        precision=arguments.precision,
         progress=not arguments.quiet,
     )
     last = history[-1]

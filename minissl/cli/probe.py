@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minissl.cli.where import add_device
+
 
 def add(commands: Any) -> None:
     """Describe the command."""
@@ -28,6 +30,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--draws", type=int, default=10, help="of labelled examples (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    add_device(parser)
     parser.set_defaults(function=run)
 
 
@@ -55,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         augmentation(settings),
         batch_size=1,
     )
+    for part in (method, untrained):
+        part.model.to(arguments.device)
     features = {
         "raw pixels": data.images.reshape(len(data.images), -1),
         "untrained encoder": untrained.represent(data.images),

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from minissl.cli.where import add_device
+
 
 def add(commands: Any) -> None:
     """Describe the command."""
@@ -28,6 +30,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
     parser.add_argument("--top-p", type=float, help="only the likeliest tokens that make up p")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    add_device(parser)
     parser.set_defaults(function=run)
 
 
@@ -41,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.pretrain.gpt_run import open_gpt
 
     model, tokenizer, separator = open_gpt(arguments.folder)
+    model.to(arguments.device)
     characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def write(token: int) -> None:

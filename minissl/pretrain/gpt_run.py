@@ -78,6 +78,8 @@ def pretrain_gpt(
     settings: GPTSettings,
     *,
     seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
     progress: bool | str = True,
 ) -> tuple[GPT, History]:
     """Pretrain in the folder, or continue what was begun there with the same settings."""
@@ -91,6 +93,7 @@ def pretrain_gpt(
         init_std=settings.init_std,
     )
     model = GPT(config, generator=np.random.default_rng(seed))
+    model.to(device)
     method = LanguageModeling(
         model,
         data.stream,
@@ -112,6 +115,7 @@ def pretrain_gpt(
         ),
         clip=1.0,
         seed=seed,
+        precision=precision,
         evaluate_every=max(1, settings.steps // settings.evaluations),
         run=folder,
         config={"method": "gpt", "batch_size": settings.batch_size, "model": asdict(config)},

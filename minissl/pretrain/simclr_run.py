@@ -62,10 +62,13 @@ def pretrain_simclr(
     settings: SimCLRSettings,
     *,
     seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
     progress: bool | str = True,
 ) -> tuple[SimCLR, History]:
     """Pretrain in the folder, or continue what was begun there with the same settings."""
     model = build_simclr(settings, seed=seed)
+    model.to(device)
     method = SimCLR(
         model,
         images,
@@ -85,6 +88,7 @@ def pretrain_simclr(
             total_steps=settings.steps,
         ),
         seed=seed,
+        precision=precision,
         evaluate_every=max(1, settings.steps // settings.evaluations),
         run=folder,
         config={"method": "simclr", "images": len(images), "settings": asdict(settings)},

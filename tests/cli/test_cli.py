@@ -167,3 +167,55 @@ def test_python_m_minissl_runs():
     )
     assert done.returncode == 0
     assert "minissl demo" in done.stdout
+
+
+# ---- devices: "torch", torch memory on the CPU, stands in for a GPU ------------------------------
+
+
+def test_a_run_of_another_device_is_opened_on_any(book, tmp_path, capsys):
+    folder = tmp_path / "other"
+    options = [*TINY_GPT, "--device", "torch", "--precision", "bfloat16"]
+    assert call("pretrain", "gpt", book, "--run", folder, *options) == 0
+    first = json.loads((folder / "log.jsonl").read_text().splitlines()[1])
+    assert (first["device"], first["precision"]) == ("torch", "bfloat16")
+    capsys.readouterr()
+    texts = []
+    for device in ("cpu", "torch"):
+        sampling = ["--tokens", 5, "--temperature", 0, "--device", device]
+        assert call("sample", folder, *sampling) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+
+
+def test_simclr_and_probe_on_another_device(tmp_path, capsys):
+    options = ["--steps", 3, "--batch-size", 16, "--device", "torch", "--quiet"]
+    assert call("pretrain", "simclr", "--run", tmp_path / "run", *options) == 0
+    assert call("probe", tmp_path / "run", "--labels", 1, "--draws", 1, "--device", "torch") == 0
+    assert "pretrained encoder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--device", "gpu"], "device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got 'gpu'"),
+        (["--device", "cuda:77"], "device 'cuda:77' is not there"),
+        (["--precision", "bfloat16"], "precision 'bfloat16' needs a GPU"),
+    ],
+)
+def test_devices_that_are_not_there(options, words, tmp_path, capsys):
+    assert call("pretrain", "simclr", "--run", tmp_path / "run", "--quiet", *options) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_that_is_too_small_gets_advice(monkeypatch, tmp_path, capsys):
+    import torch
+
+    def too_large(*arguments, **settings):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("minissl.pretrain.simclr_run.fit", too_large)
+    assert call("pretrain", "simclr", "--run", tmp_path / "run", "--quiet") == 1
+    assert "use a smaller --batch-size" in capsys.readouterr().err
