@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,16 +50,23 @@ class Node:
             yield from ((p, vjp(gradient)) for p, vjp in zip(parents, vjps) if p is not None)
 
 
-def walk_back(root: Node | Tensor, seed: Array) -> dict[Tensor, Array]:
-    """The gradient of every leaf below ``root``, where ``seed`` is the gradient of ``root``.
+def walk_back(root: Node | Tensor, seed: Array) -> Iterator[tuple[Tensor, Array]]:
+    """Yield every leaf below ``root`` with its gradient, where ``seed`` is the gradient of root.
 
-    Each node's gradient is complete when the walk reaches it, and is dropped when it was sent on.
-    The arrays that are returned share no memory with each other or with ``seed``: a rule may hand
-    on its g (c = a + b gives both the same array) or a view of it.
+    Each node's gradient is complete when the walk reaches it, and is dropped when it was sent on;
+    a leaf is yielded as soon as its last use has sent its part. The arrays that are yielded share
+    no memory with each other, with ``seed``, or with what is still to be sent: a rule may hand on
+    its g (c = a + b gives both the same array) or a view of it.
     """
+    order = _parents_first(root)
+    if not order:  # the root is itself a leaf
+        yield root, namespace(seed).asarray(seed, copy=True)  # type: ignore[misc]
+    uses = Counter(p for node in order for p in node.parents if not isinstance(p, Node))
     gradients: dict[Any, Array] = {root: seed}
     owned: set[Any] = set()  # whose running sum is an array made here: add in place
-    for node in _children_first(root):
+    taken = {memory(seed)}  # by leaves that have been yielded
+    while order:
+        node = order.pop()
         arrived = gradients.pop(node)
         owned.discard(node)
         for parent, contribution in node.contributions(arrived):
@@ -70,12 +78,16 @@ def walk_back(root: Node | Tensor, seed: Array) -> dict[Tensor, Array]:
                 owned.add(parent)
             else:
                 gradients[parent] += contribution
-    taken = {memory(seed)}
-    for leaf, total in gradients.items():  # only leaves are left
-        if memory(total) in taken or is_repeated(total):
-            gradients[leaf] = namespace(total).asarray(total, copy=True)
-        taken.add(memory(gradients[leaf]))
-    return gradients
+            if isinstance(parent, Node):
+                continue
+            uses[parent] -= 1
+            if not uses[parent]:
+                total = gradients.pop(parent)
+                shared = {memory(array) for array in (arrived, *gradients.values())} | taken
+                if memory(total) in shared or is_repeated(total):
+                    total = namespace(total).asarray(total, copy=True)
+                taken.add(memory(total))
+                yield parent, total
 
 
 def _conform(contribution: Array, parent: Node | Tensor) -> Array:
@@ -89,11 +101,11 @@ def _conform(contribution: Array, parent: Node | Tensor) -> Array:
     return contribution
 
 
-def _children_first(root: Node | Tensor) -> Iterator[Node]:
-    """Every node of the graph, each after all the nodes that used it; without recursion.
+def _parents_first(root: Node | Tensor) -> list[Node]:
+    """Every node of the graph, each before all the nodes that used it; without recursion.
 
-    A node may be visited only when all its uses have sent their gradient: the reverse of a
-    depth-first post-order has this property. Nodes are released as they are yielded.
+    A node may be visited on the way back only when all its uses have sent their gradient, so the
+    walk takes this list from its end, a depth-first post-order.
     """
     order: list[Node] = []
     seen: set[int] = set()
@@ -106,5 +118,4 @@ def _children_first(root: Node | Tensor) -> Iterator[Node]:
             seen.add(id(node))
             stack.append((node, True))
             stack.extend((p, False) for p in node.parents if isinstance(p, Node))
-    while order:
-        yield order.pop()
+    return order

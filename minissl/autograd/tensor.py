@@ -156,12 +156,15 @@ class Tensor:
 
     # ---- the way back -----------------------------------------------------------------------
 
-    def backward(self, gradient: Any = None) -> None:
+    def backward(
+        self, gradient: Any = None, *, ready: Callable[[Tensor], None] | None = None
+    ) -> None:
         """Add ∂self/∂leaf (times ``gradient``) to ``leaf.grad`` for every leaf it came from.
 
         ``gradient``: same shape and dtype as self; only a tensor with one element may leave it out
         (it is then 1). The walk frees the graph as it goes: a second ``backward()`` through the
         same graph raises RuntimeError. Leaves accumulate: set ``grad = None`` between steps.
+        ``ready`` is called with each leaf as soon as its ``grad`` is complete.
 
         Raises RuntimeError if nothing here needs a gradient, ValueError for a wrong gradient.
         """
@@ -171,8 +174,11 @@ class Tensor:
                 "requires_grad=True, and compute outside of no_grad()"
             )
         seed = self._cotangent(gradient)
-        for leaf, total in walk_back(self.node or self, seed).items():
+        pairs = walk_back(self.node or self, seed)
+        for leaf, total in pairs if ready else list(pairs):  # all or, when it fails, none
             leaf.grad = as_array(total if leaf.grad is None else leaf.grad + total)
+            if ready is not None:
+                ready(leaf)
 
     def _cotangent(self, gradient: Any) -> Array:
         """Check the gradient that ``backward`` starts from, or make the default one."""

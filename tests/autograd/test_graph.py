@@ -435,3 +435,44 @@ def test_gradient_of_a_deep_network_matches_a_closed_form():
         slope = slope * (1 - value**2)
     assert_close(x.grad, slope * np.array([1.0, -2.0]), bits=8)
     assert math.isfinite(x.grad[0])
+
+
+def test_leaves_are_ready_as_soon_as_their_last_use_has_been_walked():
+    a, b, c = leaf(3), leaf(3, seed=1), leaf(3, seed=2)
+    hidden = a * b
+    loss = (hidden * c * a).sum()  # c is near the end of the graph, b and the other a are not
+    order = []
+
+    def ready(parameter):
+        assert parameter.grad is not None
+        order.append(id(parameter))
+        parameter.grad *= 2  # as an all-reduce would: in place, while the walk goes on
+
+    loss.backward(ready=ready)
+    assert order[0] == id(c)
+    assert sorted(order) == sorted(map(id, (a, b, c)))
+    np.testing.assert_allclose(a.grad, 2 * 2 * a.array * b.array * c.array, rtol=1e-6)
+    np.testing.assert_allclose(b.grad, 2 * a.array**2 * c.array, rtol=1e-6)
+    np.testing.assert_allclose(c.grad, 2 * a.array**2 * b.array, rtol=1e-6)
+
+
+def test_what_is_ready_shares_no_memory_with_what_is_still_to_come():
+    """c = a + b hands one array to both, and to the part of the graph below."""
+    a, b, x = leaf(3), leaf(3, seed=1), leaf(3, seed=2)
+    loss = (x * 3.0 + a + b).sum()
+
+    def spoil(parameter):
+        parameter.grad[...] = 100.0
+
+    seen = []
+    loss.backward(ready=lambda p: (seen.append(p.grad.copy()), spoil(p)))
+    assert all(np.array_equal(g, np.ones(3)) or np.array_equal(g, 3 * np.ones(3)) for g in seen)
+    assert len(seen) == 3
+
+
+def test_a_leaf_alone_is_ready_too():
+    x = Tensor(np.float32(2.0), requires_grad=True)
+    seen = []
+    x.backward(ready=seen.append)
+    assert seen[0] is x
+    assert x.grad == 1
