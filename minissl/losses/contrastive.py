@@ -37,6 +37,7 @@ from typing import Any
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
+from minissl.autograd.processes import gather_rows
 from minissl.autograd.tensor import Tensor
 
 
@@ -50,18 +51,22 @@ def normalize(x: Any) -> Tensor:
     return x / ops.where(length.array == 0, 1.0, length)
 
 
-def simclr_cs229(first: Any, second: Any, *, reduction: str = "sum") -> Tensor:
+def simclr_cs229(
+    first: Any, second: Any, *, gather: bool = False, reduction: str = "sum"
+) -> Tensor:
     """The lecture's SimCLR: −Σᵢ ln [e^(aᵢ·bᵢ) / (e^(aᵢ·bᵢ) + Σ_{j≠i} e^(aᵢ·bⱼ))].
 
     aᵢ, bᵢ are the first and the second view of image i. Raw inner products, no temperature, one
     direction, B candidates per row: a cross-entropy of finding each image's second view among all
     second views. Shapes: first, second (batch, width).
     ``reduction``: ``"sum"`` as on the board, ``"mean"`` as in libraries, ``"none"`` for (batch,).
+    ``gather``: as in ``nt_xent``.
     Raises ValueError when the shapes differ. (CS229's lecture on self-supervised learning; the
     N-pair loss of Sohn 2016.) Lecture 12.
     """
     _check(first, second, reduction, "simclr_cs229")
-    return fused.info_nce(first, second, reduction=reduction)
+    keys = gather_rows(second) if gather else second
+    return fused.info_nce(first, keys, reduction=reduction)
 
 
 def info_nce(
@@ -71,14 +76,16 @@ def info_nce(
     temperature: Any,
     negatives: Any = None,
     cosine: bool = True,
+    gather: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
     """−ln softmaxⱼ(s(queryᵢ, keyⱼ) / temperature) at j = i: one direction, all keys as candidates.
 
     Shapes: query, key (batch, width); ``negatives`` (count, width): more candidates, which are
     nobody's positive (MoCo's queue, SimCSE's contradictions). ``cosine``: normalize everything
-    first. ``temperature``: a number, or a Tensor to be learned. Raises ValueError when the shapes
-    do not fit. (van den Oord et al. 2018.) Lecture 12.
+    first. ``temperature``: a number, or a Tensor to be learned. ``gather``: the keys of all
+    processes (and their negatives) are candidates, as in ``nt_xent``. Raises ValueError when the
+    shapes do not fit. (van den Oord et al. 2018.) Lecture 12.
     """
     _check(query, key, reduction, "info_nce")
     if negatives is not None:
@@ -90,25 +97,31 @@ def info_nce(
         key = ops.concatenate([key, negatives])
     if cosine:
         query, key = normalize(query), normalize(key)
+    key = gather_rows(key) if gather else key
     return fused.info_nce(query, key, temperature=temperature, reduction=reduction)
 
 
-def nt_xent(first: Any, second: Any, temperature: Any, *, reduction: str = "mean") -> Tensor:
+def nt_xent(
+    first: Any, second: Any, temperature: Any, *, gather: bool = False, reduction: str = "mean"
+) -> Tensor:
     """The SimCLR paper's loss: each of 2B views must find its partner among the 2B − 1 others.
 
     −ln [e^(cos(zᵢ, zₚ)/τ) / Σ_{j≠i} e^(cos(zᵢ, zⱼ)/τ)], where z are all views, first ones on top,
     and p is i's partner. Shapes: first, second (batch, width). ``temperature`` τ: a number, or a
     Tensor to be learned. ``reduction``: ``"mean"`` over the 2B rows, ``"sum"``, or ``"none"`` for
-    (2 batch,). Exchanging first and second changes nothing; a batch of 1 has the loss 0. Raises
-    ValueError when the shapes differ. (Chen et al. 2020.) Lecture 12.
+    (2 batch,). Exchanging first and second changes nothing; a batch of 1 has the loss 0.
+    ``gather``: the views of all processes are negatives; the mean over the processes is then the
+    loss of one process with the whole batch. Raises ValueError when the shapes differ. (Chen et al.
+    2020.) Lecture 12.
     """
     batch = _check(first, second, reduction, "nt_xent")
     views = normalize(ops.concatenate([first, second]))
     xp = namespace(views.array)
     numbers = xp.arange(2 * batch, device=views.array.device)
     partners = (numbers + batch) % (2 * batch) if batch else numbers
+    keys = gather_rows(views) if gather else views
     return fused.info_nce(
-        views, views, partners, temperature=temperature, exclude_self=True, reduction=reduction
+        views, keys, partners, temperature=temperature, exclude_self=True, reduction=reduction
     )
 
 

@@ -22,12 +22,12 @@ from minissl.training import diagnostics
 from minissl.vision.augment import Augmentation
 from minissl.vision.images import check_images
 
-# Each takes (first, second, temperature) and gives the mean per row, to be read beside
+# Each takes (first, second, temperature, gather) and gives the mean per row, to be read beside
 # ``chance_level``. "positives_only" is there to be seen collapsing.
-LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "nt_xent": nt_xent,
-    "simclr_cs229": lambda first, second, _: simclr_cs229(first, second, reduction="mean"),
-    "positives_only": lambda first, second, _: alignment_loss(first, second),
+LOSSES: dict[str, Callable[[Tensor, Tensor, float, bool], Tensor]] = {
+    "nt_xent": lambda a, b, temperature, gather: nt_xent(a, b, temperature, gather=gather),
+    "simclr_cs229": lambda a, b, _, gather: simclr_cs229(a, b, gather=gather, reduction="mean"),
+    "positives_only": lambda a, b, *_: alignment_loss(a, b),
 }
 
 
@@ -131,10 +131,15 @@ class SimCLR:
         return np.concatenate([self.augment(images, generator), self.augment(images, generator)])
 
     def loss(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
-        """The mean loss of a batch of views; nothing in it is random."""
-        embeddings = self.model(batch)
+        """The mean loss of a batch of views; nothing in it is random.
+
+        The views of all processes are negatives, so that N of them see a batch N times as large.
+        """
+        return self._compare(self.model(batch), gather=True)
+
+    def _compare(self, embeddings: Tensor, gather: bool) -> Tensor:
         first, second = ops.split(embeddings, 2)
-        return LOSSES[self.loss_name](first, second, self.temperature)
+        return LOSSES[self.loss_name](first, second, self.temperature, gather)
 
     def represent(self, examples: NDArray, *, batch_size: int = 512) -> NDArray:
         """What the encoder, without the head, makes of images: (count, features)."""
@@ -146,9 +151,9 @@ class SimCLR:
     def evaluate(self) -> dict[str, float]:
         """The loss and the health of the embeddings on held-out views, always the same ones."""
         with evaluating(self.model):
-            loss = self.loss(self._held_out_views)
-            embeddings = self.model(self._held_out_views).numpy()
-        first, second = np.split(embeddings, 2)
+            views = self.model(self._held_out_views)
+            loss = self._compare(views, gather=False)
+        first, second = np.split(views.numpy(), 2)
         return {
             "held_out_loss": loss.item(),
             "z_std": diagnostics.z_std(first),

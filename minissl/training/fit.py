@@ -13,10 +13,12 @@ import numpy as np
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.arrays import Array
 from minissl.autograd.devices import move_batch
+from minissl.autograd.processes import agree, mean_of_all, world
 from minissl.autograd.threads import engine_threads
 from minissl.nn.evaluating import evaluating
 from minissl.optim.clip import clip_grad_norm
 from minissl.optim.optimizer import Optimizer
+from minissl.training.distributed import GradientMean
 from minissl.training.log import History, Record
 from minissl.training.method import Evaluated, Method
 from minissl.training.precision import check_precision, computing_in
@@ -59,6 +61,7 @@ def fit(
     seed: of every batch and every dropout mask; the same seed gives the same run.
     accumulate: batches per update; their mean loss is what one large batch would have.
     clip: the largest allowed norm of the gradient.
+    In several processes (``torchrun``) each takes ``accumulate`` batches: see ``distributed``.
     precision: "float32", or, where the model is on a GPU, "bfloat16" (see ``training.precision``).
     evaluate_every: updates between calls of ``method.evaluate()``, which also comes first and last.
     run: a folder for the log and the checkpoints. If a run with the same settings was stopped
@@ -81,7 +84,10 @@ def fit(
         log_every=log_every,
         keep=keep,
     )
-    settings = _settings(method, optimizer, steps, schedule, seed, accumulate, clip, config)
+    here = world()
+    settings = _settings(
+        method, optimizer, steps, schedule, seed, accumulate * here.size, clip, config
+    )
     checkpoint_every = checkpoint_every or max(1, steps // 10)
     model, device = method.model, method.model.device
     check_precision(precision, model)
@@ -92,7 +98,7 @@ def fit(
     with (
         engine_threads(),
         Run(run, settings, model, optimizer, keep) as book,
-        Progress(book.step, steps, progress) as line,
+        Progress(book.step, steps, progress and here.rank == 0) as line,
         postponed_interrupt() as interrupted,
     ):
         if not book.resumed:
@@ -104,7 +110,7 @@ def fit(
             if schedule is not None:
                 optimizer.lr = schedule(step)
             optimizer.zero_grad()
-            loss = _backpropagate(method, accumulate, seed, step, precision)
+            loss = _backpropagate(method, optimizer, accumulate, seed, step, precision)
             norm = optimizer.step_if_finite(loss, math.inf if clip is None else clip)
             done = step + 1
             record: Record = {"step": done, "loss": loss, "lr": float(optimizer.lr)}
@@ -113,7 +119,7 @@ def fit(
                 record |= {"device": device, "precision": precision}
             waiting.append(record)
 
-            last, stop = done == steps, interrupted()
+            last, stop = done == steps, agree(interrupted())
             evaluate = evaluate_every and (last or done % evaluate_every == 0)
             save = last or stop or done % checkpoint_every == 0
             # A GPU works through what it was told while the next step is prepared: to ask for the
@@ -136,23 +142,28 @@ def fit(
 
 
 def _backpropagate(
-    method: Method, accumulate: int, seed: int, step: int, precision: str
+    method: Method, optimizer: Optimizer, accumulate: int, seed: int, step: int, precision: str
 ) -> Array | float:
-    """Add up the gradients of the step's batches; returns their mean loss.
+    """The mean gradient of the step's batches, of all processes together; returns the mean loss.
 
     Each batch gets a generator that depends on nothing but its number: no state to save or to lose.
     On a GPU the loss is an array, which nobody has waited for.
     """
+    here, device = world(), method.model.device
+    mean = GradientMean(list(optimizer.parameters.values()), here) if here.size > 1 else None
     loss: Array | float = 0.0
-    device = method.model.device
     for micro_step in range(accumulate):
-        generator = np.random.default_rng([seed, step, micro_step])
+        generator = np.random.default_rng([seed, step, micro_step * here.size + here.rank])
         batch = move_batch(method.batch(generator), device)
+        # The last gradients of a step are complete, and may be sent while others are computed.
+        complete = mean and micro_step == accumulate - 1 and precision == "float32"
         with computing_in(precision, method.model):
             part = method.loss(batch, generator) / accumulate
-            part.backward()
+            part.backward(ready=mean.ready if mean and complete else None)
         loss = loss + (part.item() if device == "cpu" else part.array)
-    return loss
+    if mean:
+        mean.finish()
+    return mean_of_all(loss)
 
 
 def _due(step: int, steps: int, log_every: int, evaluate_every: int | None) -> bool:

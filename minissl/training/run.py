@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.arrays import Array
+from minissl.autograd.processes import world
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
@@ -27,6 +28,7 @@ from minissl.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from minissl.training.distributed import share_start
 from minissl.training.durable import replace_durably
 from minissl.training.log import History, Log, Record, plain
 
@@ -54,7 +56,7 @@ class Run:
         optimizer: Optimizer,
         keep: int = 2,
     ):
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None or world().rank else Path(folder)  # one writer
         self.settings = settings
         self.model, self.optimizer, self.keep = model, optimizer, keep
         self.step = 0  # where training begins
@@ -67,6 +69,7 @@ class Run:
         model.load_state_dict(model.state_dict())
         if self.folder is not None:
             self._open(self.folder)
+        share_start(self)
         self._started = time.perf_counter()
 
     def __enter__(self) -> Run:

@@ -6,6 +6,7 @@ import numpy as np
 
 from minissl.autograd import Tensor
 from minissl.autograd import operations as ops
+from minissl.autograd.arrays import dtype_name
 from minissl.nn.module import Module, Parameter
 from minissl.optim import AdamW, warmup_cosine
 from minissl.training import fit
@@ -24,7 +25,7 @@ class TinyModel(Module):
     def forward(self, x, generator):
         hidden = ops.tanh(ops.linear(x, self.first))
         if self.training:
-            hidden = hidden * (generator.random(hidden.shape) < 0.8).astype(hidden.dtype)
+            hidden = hidden * (generator.random(hidden.shape) < 0.8).astype(dtype_name(hidden))
             self.seen = Tensor(self.seen.array * 0.5 + x[:, :2].mean(axis=0))
         y = ops.linear(hidden, self.second, self.bias)
         return y * self.rare if generator is not None and generator.random() < 0.3 else y

@@ -1,0 +1,112 @@
+"""Data parallel training: every process works on its own batches, and all take the same step.
+
+A run in N processes with ``accumulate`` batches each is the run of one process with N · accumulate:
+process r draws the batches r, r + N, ..., and the mean of the processes' gradients is the mean over
+all batches. So a run may be continued with another number of processes. Lecture 07.
+
+The gradients travel while the rest of the backward pass is still running (Li et al., 2020, PyTorch
+Distributed): the parameters are cut into buckets, from the last one to the first, which is the
+order in which their gradients are ready, and a bucket is sent as soon as it is full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy as safetensors
+
+from minissl.autograd.arrays import namespace
+from minissl.autograd.processes import World, broadcast_bytes, shared_memory, together, world
+from minissl.autograd.tensor import Tensor
+from minissl.nn.module import Parameter
+
+if TYPE_CHECKING:
+    from minissl.training.run import Run
+
+BUCKET_BYTES = 1 << 22  # large enough to use the connection well, small enough to begin early
+
+
+class GradientMean:
+    """The mean of all processes' gradients, bucket by bucket.
+
+    ``ready(parameter)`` says that a gradient is complete; ``finish()`` sends what is left, waits,
+    and puts the means into ``grad``. A parameter that has no gradient anywhere keeps None; one that
+    has it in some processes counts as 0 in the others.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], world: World):
+        self.world = world
+        self.buckets = _buckets(parameters)
+        self.waiting = [{id(p) for p in bucket} for bucket in self.buckets]
+        self.sent: list[tuple[Any, Any, list[Any]]] = []  # work under way, its array, gradients
+
+    def ready(self, parameter: Tensor) -> None:
+        """Send every bucket that is now full, in the order that all processes keep."""
+        for names in self.waiting:
+            names.discard(id(parameter))
+        while len(self.sent) < len(self.buckets) and not self.waiting[len(self.sent)]:
+            self._send()
+
+    def finish(self) -> None:
+        """Send the rest; wait for all; write the means."""
+        while len(self.sent) < len(self.buckets):
+            self._send()
+        for (work, flat, gradients), bucket in zip(self.sent, self.buckets):
+            together(work.wait)
+            start, counts = 0, flat[-len(bucket) :]
+            for parameter, count, sent in zip(bucket, counts, gradients):
+                if parameter.grad is not sent:
+                    raise RuntimeError(
+                        "a gradient changed after it had been sent: a parameter that is used both "
+                        "inside and outside of recompute() cannot be trained in several processes"
+                    )
+                part = flat[start : start + parameter.size]
+                start += parameter.size
+                # Whether anybody has it is known without asking a GPU where we have it ourselves.
+                if parameter.grad is not None or float(count):
+                    parameter.grad = part.reshape(parameter.shape) / self.world.size
+        self.sent = []
+
+    def _send(self) -> None:
+        from torch import distributed
+
+        bucket = self.buckets[len(self.sent)]
+        array, xp = bucket[0].array, namespace(bucket[0].array)
+        own = {"dtype": array.dtype, "device": array.device}
+        parts = [xp.zeros(p.size, **own) if p.grad is None else p.grad.reshape(-1) for p in bucket]
+        counts = xp.asarray([float(p.grad is not None) for p in bucket], **own)
+        flat = xp.concat([*parts, counts])
+        work = together(distributed.all_reduce, shared_memory(flat), async_op=True)
+        self.sent.append((work, flat, [p.grad for p in bucket]))
+
+
+def _buckets(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
+    """From the last parameter to the first, cut where BUCKET_BYTES or another dtype begins."""
+    buckets: list[list[Parameter]] = []
+    size = 0
+    for parameter in reversed(parameters):
+        if not buckets or size > BUCKET_BYTES or parameter.dtype != buckets[-1][0].dtype:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(parameter)
+        size += parameter.size * parameter.array.itemsize
+    return buckets
+
+
+def share_start(book: Run) -> None:
+    """Give every process the weights, the optimizer's state and the step of process 0."""
+    if world().size == 1:
+        return
+    model, optimizer = book.model, book.optimizer
+    about = {"step": book.step, "resumed": book.resumed, "records": book.history.records}
+    state = json.loads(broadcast_bytes(json.dumps(about).encode()))
+    weights = broadcast_bytes(safetensors.save(model.state_dict()))
+    moments = broadcast_bytes(safetensors.save(optimizer.state_dict()))
+    if world().rank:
+        book.step, book.resumed = state["step"], state["resumed"]
+        book.history.records[:] = state["records"]
+        model.load_state_dict(safetensors.load(weights))
+        optimizer.load_state_dict({n: np.asarray(a) for n, a in safetensors.load(moments).items()})
