@@ -22,7 +22,10 @@ def add(commands: Any) -> None:
   minissl pretrain simclr --run runs/digits             scikit-learn's digits
   minissl pretrain simclr photos/ --run runs/photos --image-size 32
 
-A run that was stopped (Ctrl-C, a crash) is continued by the same command.""",
+A run that was stopped (Ctrl-C, a crash) is continued by the same command. On two GPUs (or two
+processors), where each process takes batches of its own:
+
+  torchrun --nproc-per-node 2 -m -- minissl pretrain gpt book.txt --run runs/book --device cuda""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     methods = parser.add_subparsers(title="methods", metavar="METHOD", required=True)
@@ -63,49 +66,58 @@ A run that was stopped (Ctrl-C, a crash) is continued by the same command.""",
 def run_gpt(arguments: argparse.Namespace) -> None:
     """Tokenizer, then GPT."""
     from minissl.autograd.devices import resolve_device
+    from minissl.autograd.processes import joined, world
     from minissl.cli.tokenizer import documents
     from minissl.pretrain.gpt_run import prepare_gpt, pretrain_gpt
 
-    settings, progress = _settings(GPTSettings, arguments), not arguments.quiet
-    data = prepare_gpt(documents(arguments.data), arguments.run, settings, progress=progress)
-    _, history = pretrain_gpt(
-        data,
-        arguments.run,
-        settings,
-        seed=arguments.seed,
-        device=resolve_device(arguments.device),
-        precision=arguments.precision,
-        progress=progress,
-    )
+    settings = _settings(GPTSettings, arguments)
+    with joined(resolve_device(arguments.device)) as device:
+        rank = world().rank  # every process makes the same tokenizer; one of them talks
+        progress = not arguments.quiet and rank == 0
+        data = prepare_gpt(documents(arguments.data), arguments.run, settings, progress=progress)
+        _, history = pretrain_gpt(
+            data,
+            arguments.run,
+            settings,
+            seed=arguments.seed,
+            device=device,
+            precision=arguments.precision,
+            progress=progress,
+        )
     last = history[-1]
-    print(
-        f"{arguments.run}: after {last['step']} steps {last['held_out_loss']:.3f} nats per token, "
-        f"{last['held_out_bits_per_byte']:.3f} bits per byte of held-out text; "
-        f"now: minissl sample {arguments.run}"
-    )
+    if rank == 0:
+        print(
+            f"{arguments.run}: after {last['step']} steps {last['held_out_loss']:.3f} nats per "
+            f"token, {last['held_out_bits_per_byte']:.3f} bits per byte of held-out text; "
+            f"now: minissl sample {arguments.run}"
+        )
 
 
 def run_simclr(arguments: argparse.Namespace) -> None:
     """SimCLR on a folder, or on the digits."""
     from minissl.autograd.devices import resolve_device
+    from minissl.autograd.processes import joined, world
     from minissl.pretrain.simclr_run import pretrain_simclr, read_images
 
     settings = _settings(SimCLRSettings, arguments)
     images = read_images(arguments.data, settings).images
-    _, history = pretrain_simclr(
-        images,
-        arguments.run,
-        settings,
-        seed=arguments.seed,
-        device=resolve_device(arguments.device),
-        precision=arguments.precision,
-        progress=not arguments.quiet,
-    )
+    with joined(resolve_device(arguments.device)) as device:
+        rank = world().rank
+        _, history = pretrain_simclr(
+            images,
+            arguments.run,
+            settings,
+            seed=arguments.seed,
+            device=device,
+            precision=arguments.precision,
+            progress=not arguments.quiet,
+        )
     last = history[-1]
-    print(
-        f"{arguments.run}: {len(images)} images, loss {last['loss']:.3f} after "
-        f"{last['step']} steps; now: minissl probe {arguments.run} LABELLED_FOLDER"
-    )
+    if rank == 0:
+        print(
+            f"{arguments.run}: {len(images)} images, loss {last['loss']:.3f} after "
+            f"{last['step']} steps; now: minissl probe {arguments.run} LABELLED_FOLDER"
+        )
 
 
 def _settings(kind: Any, arguments: argparse.Namespace) -> Any:
