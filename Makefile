@@ -10,10 +10,10 @@ INSTALL := $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,
 # One BLAS thread for each test worker: two workers with two threads each wait for one another.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench bench-gpu kernel-table clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: $(VENV)/.demo  ## pretrain a GPT and SimCLR on data that is already here; writes runs/demo/report.html
 	$(BIN)/python -m minissl demo
@@ -29,6 +29,12 @@ format: $(VENV)/.dev  ## ruff's formatter
 
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
 	for name in gpt_step simclr_step sampling tokenizer; do OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+bench-gpu: $(VENV)/.test  ## every kernel beside its peers, on a GPU; under ten minutes
+	$(BIN)/python -m benchmarks.kernels
+
+kernel-table: $(VENV)/.test  ## compile every kernel for A100, H100, MI300X; rewrites tests/kernels/compiled.md
+	$(BIN)/python -m tests.kernels.compile_harness --table tests/kernels/compiled.md
 
 clean:  ## forget the environment and the runs
 	rm -rf $(VENV) runs

@@ -74,7 +74,7 @@ def report(
     lines = [
         f"# {name}",
         "",
-        _markdown_table(rows),
+        markdown_table(rows),
         "",
         *(f"- {note}" for note in notes),
         f"- {environment['processor']}, {environment['cores']} cores, {environment['system']}, "
@@ -84,14 +84,22 @@ def report(
     ]
     text = "\n".join(lines) + "\n"
     state = {"command": command, "environment": environment, "notes": notes, "rows": rows}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
-    (RESULTS / f"{name}.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    write(RESULTS / f"{name}.md", text)
+    write(RESULTS / f"{name}.json", json.dumps(state, indent=1) + "\n")
     print(text, end="")
     return text
 
 
-def _markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+def write(path: Path, text: str) -> None:
+    """Whole or not at all, also when the program is stopped in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """The rows as Markdown; all have the same keys, the heads of the columns."""
     cells = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]

@@ -7,7 +7,7 @@ import numpy as np
 
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import is_floating, namespace
+from minissl.autograd.arrays import is_floating
 from minissl.autograd.tensor import Tensor, as_array
 from minissl.nn import init
 from minissl.nn.module import Module, Parameter
@@ -112,15 +112,7 @@ class Dropout(Module):
         if not self.active(generator):
             return x
         assert generator is not None
-        kept = generator.random(x.shape, dtype=np.float32) >= self.p
-        scale = kept.astype(np.float32) * np.float32(1 / (1 - self.p))
-        return x * _array_like(scale, x)
-
-
-def _array_like(values: np.ndarray, tensor: Tensor) -> Any:
-    """NumPy values in the dtype, library and place of a tensor."""
-    array, xp = tensor.array, namespace(tensor.array)
-    return xp.asarray(values, dtype=array.dtype, device=array.device)
+        return fused.dropout(x, self.p, generator)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {

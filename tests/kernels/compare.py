@@ -22,6 +22,7 @@ def assert_as_accurate(ours, reference, peer, factor=2.0, what="result"):
         return
     ours64, peer64 = float64(ours), float64(peer)
     assert np.isfinite(reference).all(), f"{what}: the reference is not finite"
+    assert np.isfinite(peer64).all(), f"{what}: the peer is not finite, so it allows any error"
     assert np.isfinite(ours64).all(), f"{what}: NaN or infinity"
     rounding = 2 * torch.finfo(ours.dtype).eps * np.abs(reference).max()
     allowed = factor * max(np.abs(peer64 - reference).max(), rounding)

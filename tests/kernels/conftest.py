@@ -1,10 +1,12 @@
-"""Interpreted kernels run repaired and sanitised; a test that takes ``device`` also runs on a GPU."""
+"""Interpreted kernels run repaired and sanitised; tests that take ``device`` run on a GPU too."""
 
 import pytest
 import torch
 from minissl_kernels.launch import interpreted
 
 from tests.kernels import bfloat16, sanitizer
+
+PLAUSIBLE = 97.0  # a number that tl.max keeps, unlike NaN
 
 if interpreted():
     bfloat16.install()
@@ -38,13 +40,28 @@ def gpu_only(device):
     return device
 
 
+@pytest.fixture
+def reversed_programs():
+    """The test's launches run their last program first, and undefined lanes hold a number.
+
+    What a test passes in both orders does not depend on one. On a GPU nothing changes.
+    """
+
+
+@pytest.fixture
+def unsanitised():
+    """The test's launches are not watched: for what is tested elsewhere and would be slow."""
+
+
 @pytest.fixture(autouse=True)
-def sanitised():
+def sanitised(request):
     """Fill new memory with NaN; in the interpreter, watch every address that a program touches."""
+    backwards = "reversed_programs" in request.fixturenames
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        if interpreted():
-            with sanitizer.sanitize():
+        if interpreted() and "unsanitised" not in request.fixturenames:
+            poison = PLAUSIBLE if backwards else True
+            with sanitizer.sanitize(poison=poison, reverse=backwards):
                 yield
         else:
             yield

@@ -83,6 +83,32 @@ def training(folder, device):
     return {"losses": history.losses(), "steps": [r["step"] for r in history], **weights}
 
 
+def counting(folder, device):
+    """The bytes that one step of SimCLR hands to the network, by operation."""
+    from minissl.autograd import processes
+    from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
+    from minissl.training import distributed
+
+    counted = {}
+
+    def together(action, *arguments, **settings):
+        sent = arguments[1] if action.__name__ == "all_gather" else arguments[:1] and arguments[0]
+        if hasattr(sent, "nbytes"):
+            counted[action.__name__] = counted.get(action.__name__, 0) + sent.nbytes
+        return action(*arguments, **settings)
+
+    generator = np.random.default_rng(0)
+    images = generator.random((16, 8, 8, 1), dtype=np.float32)
+    encoder = ConvEncoder(widths=(4,), features=8, generator=generator)
+    model = SimCLRModel(encoder, features=8, embedding=6, generator=generator)
+    method = SimCLR(model, images, lambda x, g: x, batch_size=8)
+    run = partial(fit, method, AdamW(model.named_parameters()), progress=False)
+    run(steps=1)
+    processes.together = distributed.together = together
+    run(steps=1)
+    return {**counted, "parameters": model.num_parameters(), "arrays": len(model.parameters())}
+
+
 def stopping(folder, device):
     """One process is interrupted: all stop after the same step."""
     steps = 0

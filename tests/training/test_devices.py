@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from minissl_kernels.launch import interpreted
 
 from minissl.autograd import Tensor
 from minissl.autograd.devices import move_batch
@@ -19,6 +20,10 @@ from minissl.training import fit
 from minissl.training.checkpoint import find_checkpoint
 from minissl.training.precision import computing_in
 from minissl.training.run import DivergedError
+from tests.kernels import bfloat16
+
+if interpreted():
+    bfloat16.install()
 
 
 class Interrupted(Exception):
@@ -41,10 +46,10 @@ class Stopping(LanguageModeling):
         return loss * math.nan if self.batches == self.when and self.how == "nan" else loss
 
 
-def language_model(device, how=None):
+def language_model(device, how=None, dropout=0.0):
     generator = np.random.default_rng(0)
     config = GPTConfig(
-        vocab_size=17, context_length=8, num_layers=1, width=16, num_heads=2, dropout=0.1
+        vocab_size=17, context_length=8, num_layers=1, width=8, num_heads=2, dropout=dropout
     )
     stream = generator.integers(17, size=200)
     method = Stopping(
@@ -55,7 +60,7 @@ def language_model(device, how=None):
 
 
 def train(method, run=None, optimizer=AdamW, **settings):
-    settings = {"steps": 8, "clip": 0.5, "evaluate_every": 4, "checkpoint_every": 2} | settings
+    settings = {"steps": 6, "clip": 0.5, "evaluate_every": 3, "checkpoint_every": 2} | settings
     optimizer = optimizer(method.model.named_parameters(), lr=0.02)
     schedule = partial(warmup_cosine, peak=0.02, warmup_steps=2, total_steps=settings["steps"])
     return fit(method, optimizer, schedule=schedule, run=run, progress=False, **settings)
@@ -112,8 +117,8 @@ def test_a_run_begun_on_one_device_continues_on_the_other(tmp_path, first, secon
 
 def test_on_one_device_it_continues_bit_for_bit(tmp_path):
     with pytest.raises(Interrupted):
-        train(language_model("torch", Interrupted), tmp_path)
-    resumed, whole = language_model("torch"), language_model("torch")
+        train(language_model("torch", Interrupted, dropout=0.2), tmp_path)
+    resumed, whole = (language_model("torch", dropout=0.2) for _ in range(2))
     train(resumed, tmp_path)
     train(whole)
     for name, array in whole.model.state_dict().items():
@@ -189,8 +194,8 @@ def test_batches_of_every_shape_move():
 
 def test_bfloat16_follows_float32():
     """The losses agree within what bfloat16 allows; the masters and moments stay in float32."""
-    exact, method = train(language_model("torch"), steps=30), language_model("torch")
-    history = train(method, steps=30, precision="bfloat16")
+    exact, method = train(language_model("cpu"), steps=12), language_model("torch")
+    history = train(method, steps=12, precision="bfloat16")
     for name in ("loss", "held_out_loss"):
         assert np.allclose(exact.column(name)[1], history.column(name)[1], rtol=0.03)
     assert history[1]["precision"] == "bfloat16"
@@ -230,7 +235,7 @@ def test_a_checkpoint_of_one_precision_continues_in_the_other(tmp_path):
     with pytest.raises(Interrupted):
         train(language_model("torch", Interrupted), tmp_path, precision="bfloat16")
     history = train(language_model("cpu"), tmp_path)
-    assert history[-1]["step"] == 8
+    assert history[-1]["step"] == 6
     assert history[-1]["held_out_loss"] == pytest.approx(
         train(language_model("cpu"))[-1]["held_out_loss"], rel=0.02
     )

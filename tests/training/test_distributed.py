@@ -98,6 +98,14 @@ def test_without_a_restart_the_error_says_what_happened(tmp_path):
         assert "the same torchrun command continues from the last checkpoint" in message
 
 
+def test_what_travels_is_what_the_instructors_page_says(tmp_path):
+    """docs/several_gpus.md: 16 rows of 6 numbers in each of two processes."""
+    found = start("counting", tmp_path, 2)
+    assert found["all_gather"] == 4 * 16 * 6
+    gradients = 4 * (found["parameters"] + found["arrays"])
+    assert found["all_reduce"] == gradients + 4 * 2 * 16 * 6 + 8 + 8
+
+
 def test_all_stop_when_one_is_told_to(tmp_path):
     assert start("stopping", tmp_path, 3)["steps"] == 3
 

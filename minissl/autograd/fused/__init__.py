@@ -9,6 +9,7 @@ from minissl.autograd.fused.attention import attention
 from minissl.autograd.fused.contrastive import info_nce
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
+from minissl.autograd.fused.dropout import dropout
 from minissl.autograd.fused.normalization import layer_norm
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "avg_pool2d",
     "conv2d",
     "cross_entropy",
+    "dropout",
     "gelu",
     "info_nce",
     "layer_norm",

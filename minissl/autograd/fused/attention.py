@@ -9,6 +9,7 @@ import numpy as np
 from minissl.autograd import composed
 from minissl.autograd.arrays import require_floating
 from minissl.autograd.composed import allowed_keys, dropout_mask
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
 
@@ -42,7 +43,12 @@ def attention(
     require_floating("attention", query, key, value)
     _check(query, key, value)
     array = query.array if isinstance(query, Tensor) else query
-    compute = _attention if isinstance(array, np.ndarray) else composed.attention
+    if isinstance(array, np.ndarray):
+        compute: Any = _attention
+    elif gpu.runs_kernels(array) and query.shape[-1] == value.shape[-1] <= gpu.WIDEST_HEAD:
+        compute = gpu.attention
+    else:
+        compute = composed.attention
     return compute(
         query,
         key,

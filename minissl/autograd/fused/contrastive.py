@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
+from minissl.autograd.devices import beside
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.cross_entropy import _cross_entropy
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.autograd.threads import product
@@ -39,9 +41,21 @@ def info_nce(
         )
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
+    array = query.array if isinstance(query, Tensor) else query
+    if gpu.runs_kernels(array):
+        if targets is not None:
+            targets = beside(as_array(targets), array)
+        return gpu.info_nce(
+            query,
+            key,
+            temperature,
+            targets=targets,
+            exclude_self=exclude_self,
+            reduction=reduction,
+            dtype="float32",
+        )
     if float(temperature) <= 0:
         raise ValueError(f"info_nce: the temperature must be positive, got {float(temperature)}")
-    array = query.array if isinstance(query, Tensor) else query
     if not isinstance(array, np.ndarray):
         return composed.info_nce(
             query,

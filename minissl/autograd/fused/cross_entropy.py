@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import namespace, require_floating
+from minissl.autograd.arrays import namespace, require_floating, require_indices
+from minissl.autograd.devices import beside
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable, is_recording
 
@@ -34,6 +36,7 @@ def cross_entropy(
     logits = logits if isinstance(logits, Tensor) else Tensor(logits)
     if not hasattr(targets, "shape"):
         targets = np.asarray(targets)
+    targets = beside(targets, logits.array)
     _check(logits, targets, ignore_index, label_smoothing, reduction)
     settings: dict[str, Any] = {
         "ignore_index": ignore_index,
@@ -42,6 +45,10 @@ def cross_entropy(
     }
     if isinstance(logits.array, np.ndarray):
         return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
+    if gpu.runs_kernels(logits.array):
+        return gpu.cross_entropy(
+            logits, targets=targets, overwrite=overwrite_logits, dtype="float32", **settings
+        )
     return composed.cross_entropy(logits, targets, **settings)
 
 
@@ -59,13 +66,8 @@ def _check(logits, targets, ignore_index, label_smoothing, reduction):
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
-    classes = logits.shape[-1]
-    outside = ((targets < 0) | (targets >= classes)) & (targets != ignore_index)
-    if bool(xp.any(outside)):
-        raise IndexError(
-            f"cross_entropy: target {int(targets[outside][0])} is not in 0 to {classes - 1}, nor "
-            f"the ignore_index {ignore_index}"
-        )
+    if not gpu.runs_kernels(logits.array):  # the kernel checks them itself
+        require_indices("cross_entropy", targets, logits.shape[-1], ignored=ignore_index)
 
 
 @differentiable

@@ -6,6 +6,7 @@ TRITON_INTERPRET=1 before Python starts, and Triton's interpreter runs them on t
 """
 
 import functools
+import importlib
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from array_api_compat import is_torch_array
 from minissl.autograd.arrays import Array, dtype_name
 from minissl.autograd.tensor import differentiable
 
+WIDEST_HEAD = 256  # of the attention kernel
 HALF_OR_SINGLE = ("float32", "float16", "bfloat16")
 
 
@@ -43,6 +45,94 @@ def gelu(x, /, approximate):
     from minissl_kernels.gelu import gelu_backward, gelu_forward
 
     return gelu_forward(x, approximate), (lambda g: gelu_backward(x, g, approximate),)
+
+
+@differentiable
+def dropout(x, /, p, seed):
+    """The mask is drawn from the seed in both directions, and never stored."""
+    import torch
+    from minissl_kernels.dropout import dropout_launch
+
+    number = torch.full((1,), seed, dtype=torch.int64, device=x.device)
+    return dropout_launch(x, p, number), (lambda g: dropout_launch(g, p, number),)
+
+
+@differentiable
+def layer_norm(x, weight, bias, /, eps):
+    """The derivation is in ``fused.layer_norm``; mean and 1/√variance of each row are kept."""
+    op, backward = _operators("layer_norm")
+    y, statistics = op(x, weight, bias, eps)
+    return y, (lambda g: backward(g, x, weight, bias, statistics))
+
+
+@differentiable
+def attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
+    """FlashAttention: of each row of scores only the log-sum-exp is kept."""
+    op, backward = _operators("attention")
+    import torch
+
+    if key_lengths is not None:
+        key_lengths = torch.as_tensor(key_lengths, device=query.device)
+    if dropout:
+        seed = torch.tensor([seed], dtype=torch.int64, device=query.device)
+    masks = (None, key_lengths, None, seed if dropout else None, None, 0 if causal else None)
+    output, lse = op(query, key, value, *masks, dropout, scale)
+
+    def vjp(g):
+        saved = (query, key, value, output, lse)
+        return backward(g, None, *saved, *masks, dropout, scale, False)[:3]
+
+    return output, vjp
+
+
+@differentiable
+def cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, overwrite, dtype):
+    """Losses in float32 (``dtype``) whatever the logits are; the gradient may take their place."""
+    op, backward = _operators("cross_entropy")
+    rows = logits.reshape(-1, logits.shape[-1])
+    overwrite = overwrite and rows.is_contiguous()
+    settings = (ignore_index, float(label_smoothing), 0.0, reduction)
+    targets = targets.reshape(-1).long()
+    loss, statistics, divisor = op(rows, targets, None, *settings, overwrite)
+
+    def vjp(g):
+        saved = (rows, targets, None, statistics, divisor, g.reshape(-1) if g.ndim else g)
+        if overwrite:
+            import torch
+
+            torch.ops.minissl.cross_entropy_backward_(*saved, *settings)
+            return rows.reshape(logits.shape)
+        return backward(*saved, *settings).reshape(logits.shape)
+
+    return loss.reshape(logits.shape[:-1]) if reduction == "none" else loss, (vjp,)
+
+
+@differentiable
+def info_nce(query, key, temperature, /, targets, exclude_self, reduction, dtype):
+    """The similarities exist one tile at a time; the loss is float32 (``dtype``).
+
+    The kernel's gradient takes several launches, which its own operator for torch arranges: so here
+    torch's autograd is on, for this one operation.
+    """
+    import torch
+    from minissl_kernels.contrastive import info_nce as kernel
+
+    with torch.enable_grad():
+        tau = temperature.float()
+        inputs = [array.detach().requires_grad_() for array in (query, key, tau)]
+        loss = kernel(
+            inputs[0], inputs[1], targets, temperature=inputs[2].reshape(()),
+            exclude_self=exclude_self, reduction=reduction,
+        )  # fmt: skip
+    return loss.detach(), (lambda g: torch.autograd.grad(loss, inputs, g))
+
+
+def _operators(name: str) -> tuple[Any, Any]:
+    """The forward and the backward operator of a kernel, on arrays without torch's autograd."""
+    import torch
+
+    importlib.import_module(f"minissl_kernels.{name}")
+    return getattr(torch.ops.minissl, name), getattr(torch.ops.minissl, f"{name}_backward")
 
 
 @differentiable

@@ -6,6 +6,7 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.arrays import require_floating
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk, num_chunks
 from minissl.autograd.tensor import Tensor, differentiable
 
@@ -27,6 +28,8 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
     array = x.array if isinstance(x, Tensor) else x
     if isinstance(array, np.ndarray):
         return _layer_norm(x, weight, bias, eps=eps)
+    if gpu.runs_kernels(array):
+        return gpu.layer_norm(x, weight, bias, eps=eps)
     return composed.layer_norm(x, weight, bias, eps)
 
 

@@ -1,0 +1,194 @@
+"""Every Triton kernel beside its peers, on one GPU: correctness first, then times.
+
+All tables take less than ten minutes; each row is on disk as soon as it is measured.
+"""
+
+import argparse
+import importlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+# The share of the time that each table may take; attention, last, also gets what others leave.
+TABLES = {
+    "layer_norm": 1.0,
+    "cross_entropy": 1.0,
+    "linear_cross_entropy": 1.5,
+    "contrastive": 2.0,
+    "attention": 4.5,
+}
+GPU_FAILED = 3  # exit status of a table's process after an illegal access: the rest in a new one
+
+EPILOG = """\
+A session on a GPU machine, from a fresh checkout:
+
+    python -m venv .venv && . .venv/bin/activate
+    pip install -e ".[test]" liger-kernel cut-cross-entropy   # a torch built for the GPU's CUDA
+    pytest -m gpu tests/kernels                # correctness first, on the compiled kernels
+    python -m benchmarks.kernels               # all tables -> benchmarks/results/kernels_<gpu>.md
+    python -m benchmarks.kernels --tune        # which block sizes are fastest here
+
+liger-kernel and cut-cross-entropy are optional: a peer that is absent is an entry in the table.
+The attention kernel of Triton's tutorial is not part of this repository; to see it in the table,
+download python/tutorials/06-fused-attention.py of triton-lang/triton, at the tag of the installed
+version, and name the file: --tutorial 06-fused-attention.py. It is imported, so look at it first.
+
+Without a GPU, --dry-run walks through every benchmark at tiny sizes in Triton's interpreter.
+"""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernels",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(TABLES)}")
+    parser.add_argument("--minutes", type=float, default=9, help="for all tables (default 9)")
+    parser.add_argument("--tune", action="store_true", help="measure each kernel's CANDIDATES")
+    parser.add_argument("--tutorial", type=Path, metavar="PATH", help="Triton's 06-fused-attention")
+    parser.add_argument("--dry-run", action="store_true", help="tiny, on the CPU, nothing written")
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # in a table's own process
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    unknown = sorted({*given.names} - {*TABLES})
+    if unknown:
+        parser.error(f"no table named {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    if given.tutorial is not None and not given.tutorial.is_file():
+        parser.error(f"--tutorial: there is no file {given.tutorial}")
+    return given
+
+
+def missing() -> str:
+    """What a measurement needs and this machine lacks; "" when it has all."""
+    for package in ("torch", "triton"):
+        if find_spec(package) is None:
+            return f'{package} is not installed: pip install -e ".[kernels]"'
+    import torch
+
+    if not torch.cuda.is_available():
+        return (
+            f"torch {torch.__version__} sees no GPU: a machine with one is needed, and a torch "
+            "built for it; --dry-run only walks through the code"
+        )
+    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
+        return "TRITON_INTERPRET is set, so nothing would run on the GPU: unset it"
+    return ""
+
+
+# ---- one table, in a process of its own ---------------------------------------------------------
+
+
+def measure_table(name: str, given: argparse.Namespace) -> int:
+    """Measure, record and print; stop before a row that would begin too late."""
+    import torch
+    import torch._functorch.config
+
+    from benchmarks.common import RESULTS
+    from benchmarks.kernels.measure import GPUFailed, Machine, measure
+    from benchmarks.kernels.record import Record, shown
+
+    torch.manual_seed(0)
+    torch._functorch.config.donated_buffer = False  # a compiled backward may then run repeatedly
+    module = importlib.import_module(f"benchmarks.kernels.{name}")
+    machine = Machine(given.dry_run)
+    machine.measure_yardsticks()
+    machine.free()
+    yardsticks = {"copy GB/s": machine.bandwidth, "product TFLOP/s": machine.matmul_rate}
+    folder = None if given.dry_run else RESULTS
+    record = Record(
+        command(name, given.tutorial), given.run, folder, "_tuning" if given.tune else ""
+    )
+    done = record.finished(name)
+    record.start(name, module.TITLE, module.NOTES, yardsticks)
+    settings = {"tutorial": given.tutorial} if name == "attention" else {}
+    cases = module.tuning(machine) if given.tune else module.cases(machine, **settings)
+    for case in cases:
+        if case.name in done:
+            continue
+        if time.time() > given.until:
+            say(f"{name}: no time left for {case.name} and what follows")
+            break
+        start = time.time()
+        try:
+            row, failed = measure(machine, case), False
+        except GPUFailed as error:
+            row, failed = error.args[0], True
+        record.add(name, row)
+        for head, cell in shown([row])[0].items():
+            if head != "case":
+                say(f"    {head}: {cell}")
+        say(f"{name}: {case.name}: {time.time() - start:.1f} s\n")
+        if failed:
+            return GPU_FAILED
+    print(record.text(name))
+    if record.path is not None:
+        print(f"{name}: recorded in {record.path.with_suffix('.md')} and .json\n", flush=True)
+    return 0
+
+
+def command(name: str, tutorial: Path | None) -> str:
+    """What was typed, for this table alone, without the folders of this machine."""
+    words = [word for word in sys.argv[1:] if word not in TABLES]
+    words = [word.replace(str(tutorial), tutorial.name) if tutorial else word for word in words]
+    for option in ("--until", "--run"):
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    return shlex.join(["python", "-m", "benchmarks.kernels", name, *words])
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- all tables ---------------------------------------------------------------------------------
+
+
+def measure_all(names: list[str], given: argparse.Namespace) -> int:
+    """A process for each table, so that an error of one kernel on the GPU spoils no other's."""
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    end = time.time() + 60 * given.minutes
+    options = [word for word in sys.argv[1:] if word not in TABLES]
+    status = 0
+    for position, name in enumerate(names):
+        shares = [TABLES[rest] for rest in names[position:]]
+        until = time.time() + (end - time.time()) * shares[0] / sum(shares)
+        child = [sys.executable, "-m", "benchmarks.kernels", name, *options]
+        child += ["--until", str(until), "--run", run]
+        for _ in range(3):
+            try:
+                code = subprocess.run(child, timeout=max(end - time.time(), 1)).returncode
+            except subprocess.TimeoutExpired:
+                say(f"{name}: stopped, the time was over")
+                code = 1
+            if code != GPU_FAILED:
+                break
+        status = status or code
+    return status
+
+
+def main() -> int:
+    given = arguments()
+    names = given.names or list(TABLES)
+    if given.dry_run:
+        os.environ["TRITON_INTERPRET"] = "1"  # triton reads it when it is imported
+        given.until, given.run = time.time() + 60 * given.minutes, "dry run"
+        return max(measure_table(name, given) for name in names)
+    lacking = missing()
+    if lacking:
+        say(f"benchmarks.kernels: {lacking}")
+        return 2
+    if given.until is not None:
+        return measure_table(names[0], given)
+    return measure_all(names, given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The tables as Markdown and JSON, on disk after every row: a run cut off keeps its rows."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import common
+from benchmarks.kernels.measure import OURS
+
+PACKAGES = ("torch", "triton", "liger-kernel", "cut-cross-entropy")
+
+
+def environment() -> dict[str, Any]:
+    """The machine and all versions; the GPU and its driver, where there is one."""
+    described = common.environment(PACKAGES)
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        described["gpu"] = {
+            "name": properties.name,
+            "memory_gigabytes": round(properties.total_memory / 1e9, 1),
+            "multiprocessors": properties.multi_processor_count,
+            "driver": driver_version(),
+            "runtime": f"CUDA {torch.version.cuda}" if torch.version.cuda else torch.version.hip,
+        }
+    return described
+
+
+def driver_version() -> str:
+    """As nvidia-smi says it, whose library torch asks."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.split("\n")[0].strip() or "unknown"
+
+
+class Record:
+    """One file for a GPU; a table that is measured again replaces the old one, with its date."""
+
+    def __init__(self, command: str, run: str, folder: Path | None, kind: str = "") -> None:
+        """``run`` tells one run from the next: of this run, finished rows are kept."""
+        self.environment = environment()
+        self.command, self.run = command, run
+        gpu = self.environment.get("gpu", {}).get("name", "no GPU")
+        stem = "kernels_" + re.sub(r"[^a-z0-9]+", "_", gpu.lower()).strip("_") + kind
+        self.path = None if folder is None else folder / f"{stem}.json"
+        self.state: dict[str, Any] = {"gpu": gpu, "tables": {}}
+        if self.path is not None and self.path.exists():
+            self.state = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def finished(self, name: str) -> set[str]:
+        """The cases of a table that this run has done already."""
+        table = self.state["tables"].get(name, {})
+        return (
+            {row["case"] for row in table.get("rows", ())}
+            if table.get("run") == self.run
+            else set()
+        )
+
+    def start(self, name: str, title: str, notes, yardsticks: dict[str, float]) -> None:
+        if self.finished(name):
+            return
+        self.state["tables"][name] = {
+            "run": self.run, "title": title, "command": self.command, "notes": list(notes),
+            "environment": self.environment, "yardsticks": yardsticks, "rows": [],
+        }  # fmt: skip
+
+    def add(self, name: str, row: dict) -> None:
+        self.state["tables"][name]["rows"].append(row)
+        self.save()
+
+    def save(self) -> None:
+        if self.path is not None:
+            common.write(self.path, json.dumps(self.state, indent=1) + "\n")
+            common.write(self.path.with_suffix(".md"), self.text())
+
+    def text(self, name: str | None = None) -> str:
+        """All tables, or one, each with what it was measured on."""
+        parts = [] if name else [f"# Kernels on {self.state['gpu']}"]
+        for key, table in self.state["tables"].items():
+            if name not in (None, key):
+                continue
+            lines = [f"## {table['title']}", ""]
+            for rows in alike(table["rows"]):
+                lines += [common.markdown_table(shown(rows)), ""]
+            lines += [f"- {note}" for note in (*table["notes"], *conditions(table))]
+            parts.append("\n".join(lines))
+        return "\n\n".join(parts) + "\n"
+
+
+def conditions(table: dict[str, Any]) -> list[str]:
+    described, yardsticks = table["environment"], table["yardsticks"]
+    gpu = described.get("gpu")
+    versions = ", ".join(f"{name} {number}" for name, number in described["packages"].items())
+    where = (
+        f"{gpu['name']} ({gpu['multiprocessors']} multiprocessors, {gpu['memory_gigabytes']} GB), "
+        f"driver {gpu['driver']}, {gpu['runtime']}, "
+        if gpu
+        else ""
+    )
+    return [
+        "milliseconds: medians of runs in turn, the cache emptied before each; `n x` behind a "
+        "peer's time: ours is n times as fast",
+        f"this GPU in the same run: copy {yardsticks['copy GB/s']:.0f} GB/s, product of two 8192 x "
+        f"8192 matrices {yardsticks['product TFLOP/s']:.0f} TFLOP/s",
+        f"{where}{described['processor']}, Python {described['python']}, {versions}; "
+        f"{described['date'][:10]}",
+        f"`{table['command']}`",
+    ]
+
+
+def alike(rows: list[dict]) -> list[list[dict]]:
+    """The rows by their contenders, whose names are the columns."""
+    groups: dict[tuple[str, ...], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((*row["milliseconds"],), []).append(row)
+    return [*groups.values()]
+
+
+def brief(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def shown(rows: list[dict]) -> list[dict[str, object]]:
+    """The rows as they are printed: times, ours as a rate, the peers' as multiples of ours."""
+    table = []
+    for row in rows:
+        times, rates = row["milliseconds"], row["rates"]
+        ours = times[OURS]
+        cells: dict[str, object] = {"case": row["case"], f"{OURS}, ms": brief(ours)}
+        cells["rate"] = f"{rates[OURS]:.0f} {row['unit']}" if OURS in rates else "-"
+        for name, value in times.items():
+            if name == OURS:
+                continue
+            if isinstance(value, float) and isinstance(ours, float):
+                cells[name] = f"{value:.3g} ({value / ours:.2f} x)"
+            else:
+                cells[name] = brief(value)
+        if any(row["peak_gigabytes"] for row in rows):
+            cells["peak GB"] = ", ".join(
+                f"{name} {value:.3g}" for name, value in row["peak_gigabytes"].items()
+            )
+        table.append({**cells, **row["verdict"]})
+    return table

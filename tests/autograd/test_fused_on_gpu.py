@@ -1,0 +1,187 @@
+"""The engine's fused operations through the kernels, against float64 NumPy.
+
+Without a GPU the kernels are interpreted, on torch arrays; the same tests run on one with
+``pytest -m gpu``. That the kernels are right is tested in tests/kernels; here, that the engine
+hands them the right arrays and gives their gradients to the right inputs.
+"""
+
+import numpy as np
+import pytest
+import torch
+from minissl_kernels.launch import interpreted
+
+from minissl.autograd import Tensor, composed, fused
+from minissl.autograd.devices import device_of, move
+from minissl.autograd.fused import gpu
+from tests.kernels import bfloat16
+
+pytestmark = pytest.mark.gpu
+DTYPES = ["float32", "float16", "bfloat16"]
+
+if interpreted():
+    bfloat16.install()
+
+
+@pytest.fixture
+def device():
+    return "torch" if interpreted() else "cuda:0"
+
+
+def value_and_gradients(function, arrays, cotangent):
+    tensors = [Tensor(array, requires_grad=True) for array in arrays]
+    result = function(*tensors)
+    result.backward(cotangent)
+    return result, [tensor.grad for tensor in tensors]
+
+
+def check(function, arrays, device, dtype="float32", factor=3.0):
+    """As near to float64 as the composition is in the same dtype, for the value and all gradients.
+
+    ``function(fused_or_composed, *tensors)``.
+    """
+    there = [move(a, device).to(getattr(torch, dtype)) for a in arrays]
+    exact = [move(a, "cpu").astype(np.float64) for a in there]
+    shape = function(fused, *map(Tensor, exact)).array
+    cotangent = np.asarray(np.random.default_rng(5).standard_normal(shape.shape))
+    ours = function(fused, *map(Tensor, there))
+    sent = move(np.asarray(cotangent), device).to(ours.dtype)
+    result, gradients = value_and_gradients(lambda *t: function(fused, *t), there, sent)
+    assert device_of(result) == device
+    peer, peer_gradients = value_and_gradients(
+        lambda *t: function(composed, *t),
+        there,
+        sent.to(function(composed, *map(Tensor, there)).dtype),
+    )
+    reference, references = value_and_gradients(
+        lambda *t: function(fused, *t), exact, move(sent, "cpu").astype(np.float64)
+    )
+    values = (result.array, *gradients), (peer.array, *peer_gradients)
+    for mine, theirs, right in zip(*values, (reference.array, *references), strict=True):
+        right = np.asarray(right)
+        error, other = (np.abs(move(x, "cpu") - right).max() for x in (mine, theirs))
+        rounding = torch.finfo(mine.dtype).eps * np.abs(right).max()
+        assert error <= factor * max(other, rounding)
+        assert mine.dtype in (theirs.dtype, torch.float32)
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_the_kernels_run(device):
+    assert gpu.runs_kernels(move(draw(2), device))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("approximate", ["tanh", "none"])
+def test_gelu(device, dtype, approximate):
+    check(lambda f, x: f.gelu(x, approximate=approximate), [2 * draw(3, 7)], device, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layer_norm(device, dtype):
+    arrays = [draw(2, 5, 24), 1 + draw(24, seed=1), draw(24, seed=2)]
+    check(lambda f, *t: f.layer_norm(*t), arrays, device, dtype)
+
+
+ATTENTION = {
+    "full": {},
+    "causal": {"causal": True},
+    "lengths": {"key_lengths": np.array([3, 0])},
+    "list of lengths": {"key_lengths": [7, 2], "causal": True},
+    "scale": {"scale": 0.3},
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", ATTENTION.values(), ids=ATTENTION)
+def test_attention(device, dtype, options):
+    arrays = [draw(2, 2, 5, 8), draw(2, 2, 7, 8, seed=1), draw(2, 2, 7, 8, seed=2)]
+    check(lambda f, *t: f.attention(*t, **options), arrays, device, dtype)
+
+
+def test_attention_dropout_is_drawn_from_the_seed(device):
+    eye = np.broadcast_to(np.eye(8, dtype=np.float32), (2, 3, 8, 8)).copy()
+    query, key, value = (
+        Tensor(move(a, device)) for a in (draw(2, 3, 64, 8), draw(2, 3, 8, 8), eye)
+    )
+
+    def weights(seed):
+        return move(fused.attention(query, key, value, dropout=0.3, seed=seed).array, "cpu")
+
+    whole = move(fused.attention(query, key, value).array, "cpu")
+    first = weights(1)
+    assert np.array_equal(first, weights(1))
+    assert not np.array_equal(first, weights(2))
+    kept = first != 0
+    assert np.allclose(first[kept], whole[kept] / 0.7, rtol=1e-5)
+    assert abs(kept.mean() - 0.7) < 0.05
+
+
+def test_a_value_of_another_width_is_composed(device):
+    arrays = [draw(1, 1, 4, 8), draw(1, 1, 4, 8, seed=1), draw(1, 1, 4, 5, seed=2)]
+    check(lambda f, *t: f.attention(*t), arrays, device)
+
+
+def test_dropout(device):
+    x = Tensor(move(1 + draw(40, 50) ** 2, device), requires_grad=True)
+    first, again = (fused.dropout(x, 0.25, np.random.default_rng(3)) for _ in range(2))
+    other = fused.dropout(x, 0.25, np.random.default_rng(4))
+    first.backward(x.array)
+    values = move(first.array, "cpu")
+    kept = values != 0
+    assert np.array_equal(values, move(again.array, "cpu"))
+    assert not np.array_equal(values, move(other.array, "cpu"))
+    assert np.allclose(values[kept], x.numpy()[kept] / 0.75, rtol=1e-6)
+    assert np.allclose(move(x.grad, "cpu"), values)
+    assert abs(kept.mean() - 0.75) < 0.05
+
+
+TARGETS = np.array([[0, 4], [-100, 2], [4, 1]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy(device, dtype, reduction, overwrite, smoothing):
+    def loss(f, logits):
+        # Logits that another operation made may be overwritten.
+        extra = {"overwrite_logits": overwrite} if f is fused else {}
+        targets = TARGETS if f is fused else move(TARGETS, device_of(logits))
+        return f.cross_entropy(
+            logits * 2.0, targets, reduction=reduction, label_smoothing=smoothing, **extra
+        )
+
+    check(loss, [draw(3, 2, 5)], device, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_info_nce(device, dtype, reduction):
+    def loss(f, query, key, temperature):
+        targets = np.array([3, 0, 6, 1, 2])
+        targets = targets if f is fused else move(targets, device_of(query))
+        return f.info_nce(query, key, targets, temperature=temperature, reduction=reduction)
+
+    arrays = [draw(5, 16), draw(7, 16, seed=1), np.array(0.5, np.float32)]
+    check(loss, arrays, device, dtype, factor=4.0)
+
+
+def test_info_nce_of_views_with_themselves(device):
+    views = Tensor(move(draw(6, 16), device), requires_grad=True)
+    partners = np.array([3, 4, 5, 0, 1, 2])
+    loss = fused.info_nce(views, views, partners, temperature=0.5, exclude_self=True)
+    loss.backward()
+    twin = Tensor(draw(6, 16).astype(np.float64), requires_grad=True)
+    right = fused.info_nce(twin, twin, partners, temperature=0.5, exclude_self=True)
+    right.backward()
+    assert loss.item() == pytest.approx(right.item(), rel=1e-6)
+    assert np.allclose(move(views.grad, "cpu"), twin.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_indices_out_of_range_are_named(device):
+    if device != "torch":
+        pytest.skip("on a GPU the program stops at its next synchronisation")
+    with pytest.raises(IndexError, match="target 5 is not in 0 to 4"):
+        fused.cross_entropy(Tensor(move(draw(1, 5), device)), np.array([5]))

@@ -1,0 +1,298 @@
+"""The GPU benchmark without a GPU: every path of it, its verdicts, and what it records."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks.kernels import __main__ as program
+from benchmarks.kernels import measure, record
+from benchmarks.kernels.measure import OURS, Case, GPUFailed, Machine, against, at_least
+
+ROOT = Path(__file__).parents[2]
+ROW = {
+    "case": "8 x 8", "unit": "GB/s", "wrong": "", "quartiles_apart": {}, "peak_gigabytes": {},
+    "milliseconds": {OURS: 2.0, "torch": 3.0, "Liger": "absent"}, "rates": {OURS: 5.0},
+    "verdict": {"reach": "yes", "aim": "-"},
+}  # fmt: skip
+YARDSTICKS = {"copy GB/s": 4000.0, "product TFLOP/s": 700.0}
+
+
+def benchmark(*words, **settings):
+    command = [sys.executable, "-m", "benchmarks.kernels", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **settings)
+
+
+def results():
+    return sorted((ROOT / "benchmarks" / "results").iterdir())
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--tune --dry-run"])
+def test_every_path_runs_without_a_gpu_and_writes_nothing(option):
+    before = results()
+    done = benchmark(*option.split())
+    assert done.returncode == 0, done.stderr
+    assert results() == before
+    tables = [line for line in done.stdout.splitlines() if line.startswith("## ")]
+    assert len(tables) == 5
+    rows = [line.split("|") for line in done.stdout.splitlines() if "float32" in line]
+    assert len(rows) >= 5
+    for row in rows:
+        assert float(row[2]) > 0, f"ours was not measured: {row}"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_it_says_what_is_missing():
+    done = benchmark()
+    assert done.returncode == 2
+    assert "sees no GPU" in done.stderr
+    assert "--dry-run" in done.stderr
+
+
+def test_help_and_bad_arguments():
+    assert "pytest -m gpu" in benchmark("--help").stdout
+    unknown = benchmark("layernorm")
+    assert unknown.returncode == 2
+    assert "no table named layernorm" in unknown.stderr
+    assert "no file" in benchmark("--tutorial", "absent.py").stderr
+
+
+# ---- measuring ----------------------------------------------------------------------------------
+
+
+def case(contenders, check=lambda: "", judge=lambda times, memory: {"reach": "-"}, **settings):
+    return Case("a case", contenders, 1e9, "GB/s", check, judge, **settings)
+
+
+def fails(error):
+    def prepare():
+        raise error
+
+    return prepare
+
+
+def fails_when_run(error):
+    return lambda: fails(error)
+
+
+def test_a_peer_that_fails_is_an_entry_with_the_reason():
+    row = measure.measure(
+        Machine(dry=True),
+        case(
+            {
+                OURS: lambda: lambda: None,
+                "Liger": fails(ModuleNotFoundError("no", name="liger_kernel.ops")),
+                "old": fails(ImportError("torch >= 2.13 has it")),
+                "large": fails_when_run(torch.OutOfMemoryError("tried to allocate 137 GiB")),
+                "broken": fails_when_run(ValueError("bad | shape\nsecond line")),
+                "skipped": fails(measure.NotTried("too large")),
+            },
+            memory=True,
+        ),
+    )
+    times = row["milliseconds"]
+    assert isinstance(times.pop(OURS), float)
+    assert times == {
+        "Liger": "absent",
+        "old": "absent: torch >= 2.13 has it",
+        "large": "out of memory",
+        "broken": "ValueError: bad / shape",
+        "skipped": "not tried: too large",
+    }
+    assert set(row["rates"]) == {OURS}
+
+
+def test_one_that_fails_late_does_not_spoil_the_others():
+    calls = []
+
+    def late():
+        calls.append(None)
+        if len(calls) > 1:
+            raise RuntimeError("late")
+
+    row = measure.measure(
+        Machine(dry=True), case({OURS: lambda: lambda: None, "late": lambda: late})
+    )
+    assert isinstance(row["milliseconds"][OURS], float)
+    assert row["milliseconds"]["late"] == "RuntimeError: late"
+
+
+@pytest.mark.parametrize(
+    ("check", "reason"),
+    [
+        (lambda: "y is off by 1", "wrong: y is off by 1"),
+        (fails(ValueError("no")), "ValueError: no"),
+    ],
+)
+def test_a_wrong_result_has_no_speed(check, reason):
+    def judge(times, memory):
+        return {"reach": against(times, ["torch"])}
+
+    contenders = {OURS: lambda: lambda: None, "torch": lambda: lambda: None}
+    row = measure.measure(Machine(dry=True), case(contenders, check, judge))
+    assert row["milliseconds"][OURS] == reason
+    assert row["verdict"] == {"reach": f"no: {reason}"}
+    assert isinstance(row["milliseconds"]["torch"], float)
+
+
+def test_after_the_gpu_has_failed_the_row_says_so(monkeypatch):
+    machine = Machine(dry=True)
+    failed = []
+
+    def synchronize():
+        if failed:
+            raise RuntimeError("an illegal memory access was encountered")
+
+    def bad():
+        failed.append(True)
+        raise RuntimeError("launch failed")
+
+    monkeypatch.setattr(machine, "synchronize", synchronize)
+    contenders = {OURS: lambda: lambda: None, "bad": lambda: bad, "next": lambda: lambda: None}
+    with pytest.raises(GPUFailed) as caught:
+        measure.measure(machine, case(contenders))
+    row = caught.value.args[0]
+    assert row["milliseconds"]["bad"] == "RuntimeError: launch failed"
+    assert row["milliseconds"]["next"] == "not measured, the GPU had failed"
+
+
+def test_contenders_take_turns_and_a_call_is_a_part_of_a_run():
+    turns = []
+    runs = {name: lambda name=name: turns.append(name) for name in "ab"}
+    measure.in_turn(Machine(dry=True), runs)
+    assert turns == list("abab")
+    slow = case({OURS: lambda: lambda: torch.zeros(2**20).sum()})
+    row = measure.measure(Machine(dry=True), slow)
+    slow.calls = 1000
+    assert measure.measure(Machine(dry=True), slow)["rates"][OURS] > 10 * row["rates"][OURS]
+
+
+class Event:
+    """In place of a CUDA event: the number of its record."""
+
+    recorded = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        Event.recorded += 1
+        self.number = Event.recorded
+
+    def elapsed_time(self, later):
+        return 7.0 * (later.number - self.number)
+
+
+@pytest.fixture
+def imagined_gpu(monkeypatch):
+    """What the benchmark asks of torch.cuda, answered without a GPU; tensors stay on the CPU."""
+    properties = SimpleNamespace(
+        name="NVIDIA H200", total_memory=150_000_000_000, multi_processor_count=132
+    )
+    answers = {
+        "Event": Event, "synchronize": lambda: None, "empty_cache": lambda: None,
+        "memory_allocated": lambda: 5_000_000_000, "reset_peak_memory_stats": lambda: None,
+        "max_memory_allocated": lambda: 8_500_000_000, "is_available": lambda: True,
+        "get_device_properties": lambda _: properties,
+    }  # fmt: skip
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    machine = Machine(dry=True)
+    machine.dry, machine._flushed = False, torch.zeros(4, dtype=torch.int8)
+    return machine
+
+
+def test_events_are_read_after_all_runs_and_memory_is_above_the_inputs(imagined_gpu):
+    row = measure.measure(
+        imagined_gpu, case({OURS: lambda: lambda: None, "torch": lambda: lambda: None}, memory=True)
+    )
+    assert row["milliseconds"] == {OURS: 7.0, "torch": 7.0}
+    assert row["peak_gigabytes"] == {OURS: 3.5, "torch": 3.5}
+    assert row["rates"][OURS] == pytest.approx(1e9 / 7e6)
+
+
+def test_the_record_names_the_gpu(imagined_gpu, tmp_path):
+    kept = record.Record("python", "run 1", tmp_path)
+    kept.start("attention", "Attention", [], YARDSTICKS)
+    kept.add("attention", ROW)
+    assert kept.path == tmp_path / "kernels_nvidia_h200.json"
+    assert "NVIDIA H200 (132 multiprocessors, 150.0 GB), driver" in kept.text()
+
+
+def test_each_table_has_its_process_and_after_a_failure_of_the_gpu_a_new_one(monkeypatch):
+    calls = []
+
+    def run(command, timeout):
+        calls.append((command, timeout))
+        return SimpleNamespace(returncode=program.GPU_FAILED if len(calls) == 1 else 0)
+
+    monkeypatch.setattr(program.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["benchmarks.kernels", "layer_norm", "attention", "--tune"])
+    given = program.arguments()
+    assert program.measure_all(given.names, given) == 0
+    assert [command[3] for command, _ in calls] == ["layer_norm", "layer_norm", "attention"]
+    assert all("--tune" in command and "--until" in command for command, _ in calls)
+    assert len({command[-1] for command, _ in calls}) == 1  # one run
+    assert all(500 < timeout <= 540 for _, timeout in calls)
+
+
+def test_verdicts():
+    times = {OURS: 2.0, "a": 3.0, "b": 1.0, "c": "absent"}
+    assert against(times, ["a"]) == "yes: 1.50 x as fast as a"
+    assert against(times, ["a", "b"]) == "no: 0.50 x as fast as b"
+    assert against(times, ["b"], 0.5).startswith("yes")
+    assert against(times, ["a", "c"]) == "yes: 1.50 x as fast as a (without c)"
+    assert against(times, ["c"]) == "unknown: no c"
+    assert against({**times, OURS: "out of memory"}, ["a"]) == "no: out of memory"
+    assert at_least(90.0, 100.0, "the bandwidth") == "no: 0.90 of the bandwidth"
+    assert at_least(100.0, 100.0, "it").startswith("yes")
+    assert at_least(None, 1.0, "it") == "no: not measured"
+
+
+def test_a_result_is_wrong_when_it_is_further_off_than_torch():
+    exact = [torch.linspace(1, 2, 7, dtype=torch.float64)]
+    near = [exact[0].float()]
+    peer = [exact[0].float() + 1e-3]
+    assert measure.wrong(["y"], near, peer, exact) == ""
+    assert measure.wrong(["y"], [near[0] + 1.9e-3], peer, exact) == ""
+    assert "y is off by" in measure.wrong(["y"], [near[0] + 3e-3], peer, exact)
+    assert "y is off by" in measure.wrong(["y"], [near[0] * float("nan")], peer, exact)
+
+
+# ---- the record ---------------------------------------------------------------------------------
+
+
+def test_rows_are_on_disk_at_once_and_a_second_start_keeps_them(tmp_path):
+    first = record.Record("python", "run 1", tmp_path)
+    first.start("attention", "Attention", ["a note"], YARDSTICKS)
+    first.add("attention", ROW)
+    (table,) = tmp_path.glob("*.md")
+    text = table.read_text()
+    assert "| 8 x 8 | 2" in text
+    assert "3 (1.50 x)" in text
+    assert "absent" in text
+    assert "copy 4000 GB/s" in text
+    assert len(list(tmp_path.iterdir())) == 2  # nothing unfinished is left
+
+    again = record.Record("python", "run 1", tmp_path)
+    assert again.finished("attention") == {"8 x 8"}
+    again.start("attention", "Attention", ["a note"], YARDSTICKS)
+    again.add("attention", {**ROW, "case": "9 x 9"})
+    assert len(json.loads(again.path.read_text())["tables"]["attention"]["rows"]) == 2
+
+    later = record.Record("python", "run 2", tmp_path)
+    assert later.finished("attention") == set()
+    later.start("layer_norm", "Layer norm", [], YARDSTICKS)
+    later.add("layer_norm", ROW)
+    later.start("attention", "Attention", [], YARDSTICKS)
+    later.add("attention", ROW)
+    later.add("attention", {**ROW, "case": "tuned", "milliseconds": {OURS: 1.0, "blocks": 2.0}})
+    text = later.path.with_suffix(".md").read_text()
+    assert text.count("| case") == 3  # rows of other contenders have a table of their own
+    assert "| tuned | 1 " in text
+    tables = json.loads(later.path.read_text())["tables"]
+    assert [len(table["rows"]) for table in tables.values()] == [2, 1]

@@ -1,0 +1,156 @@
+"""What a compiled kernel says about its speed, read from its machine code: one row each.
+
+Registers and shared memory decide how many programs one multiprocessor holds at a time; spills
+are registers that went to memory; the matrix units are used if wgmma (Hopper), mma.sync (before)
+or v_mfma (AMD) stand in the code; a load of 16 bytes moves as much as eight of one bfloat16.
+"""
+
+import dataclasses
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import triton
+from triton import knobs
+
+SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}  # of one program
+HEADER = (
+    "| launch | kernel | target | warps | stages | registers | spills | shared KB | matrix units "
+    "| loads | programs |\n" + "| --- " * 11 + "|"
+)
+LEGEND = """\
+# What the compiler makes of the kernels
+
+Every launch of `tests/kernels/launches_*.py`, forward and backward, compiled without a GPU for
+sm_80 (A100), sm_90 (H100, H200) and gfx942 (MI300X). `make kernel-table` writes this file;
+`tests/kernels/test_compiled.py` compares it, so that a kernel that got slower shows in a diff.
+
+- registers: of one thread. spills: instructions that move them to memory and back (AMD: registers
+  moved).
+- matrix units: multiply instructions in the code. loads: bytes of one thread's load x how many
+  stand in the code.
+- programs: how many one NVIDIA multiprocessor holds at a time.
+"""
+
+
+@dataclasses.dataclass
+class Row:
+    """A kernel, compiled as one launch asks for it, on one target."""
+
+    kernel: str
+    launch: str
+    target: str
+    module: str = ""  # launches_<module>.py
+    error: str = ""  # why it does not compile
+    warps: int = 0
+    stages: int = 0
+    registers: int = 0
+    spills: int = 0
+    shared: int = 0  # bytes
+    dots: int = 0  # tl.dot in Triton's own representation
+    dot_bits: int = 0  # of the operands; the narrowest
+    matrix_unit: str = ""
+    matrix_count: int = 0
+    loads: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes -> instructions
+    programs: int = 0
+    ptx_target: str = ""
+
+    def markdown(self) -> str:
+        """The row of the kept table."""
+        cells = [self.launch, self.kernel, self.target]
+        if self.error:
+            cells += [f"does not compile: {self.error}", *[""] * 7]
+        else:
+            widths = sorted(self.loads, key=int, reverse=True)
+            cells += [self.warps, self.stages, self.registers, self.spills]
+            cells += [f"{self.shared / 1024:.1f}"]
+            cells += [f"{self.matrix_count} {self.matrix_unit}" if self.matrix_count else "-"]
+            cells += [", ".join(f"{width} x {self.loads[width]}" for width in widths) or "-"]
+            cells += [self.programs or "-"]
+        return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
+
+
+def table(rows: list[Row]) -> str:
+    """The kept table: sorted, one row a line, so that a diff shows what changed."""
+    parts = [LEGEND, version_line()]
+    for module in sorted({row.module for row in rows}):
+        lines = [row.markdown() for row in rows if row.module == module]
+        parts += [f"\n## {module}\n", HEADER, *sorted(lines)]
+    return "\n".join(parts) + "\n"
+
+
+def version_line() -> str:
+    """Another triton brings another compiler: its table is not comparable."""
+    return f"Compiled by triton {triton.__version__}."
+
+
+def read(kernel, row: Row) -> Row:
+    """Fill the row of a ``triton.compiler.CompiledKernel``."""
+    row.warps, row.stages = kernel.metadata.num_warps, kernel.metadata.num_stages
+    row.shared = kernel.metadata.shared
+    operands = re.findall(r"tt\.dot .*?: tensor<(?:\d+x)+\D+(\d+)>", kernel.asm["ttir"])
+    row.dots, row.dot_bits = len(operands), min(map(int, operands), default=0)
+    return read_nvidia(kernel, row) if "cubin" in kernel.asm else read_amd(kernel, row)
+
+
+def read_nvidia(kernel, row: Row) -> Row:
+    """From PTX, the portable assembly, and SASS, which the chip runs."""
+    sass = disassemble(kernel.asm["cubin"])
+    row.ptx_target = re.search(r"\.target (\w+)", kernel.asm["ptx"])[1]
+    row.registers = int(re.search(r"REG:(\d+)", sass)[1])
+    row.spills = len(re.findall(r"\s(?:LDL|STL)\b", sass))
+    for unit, instruction in (("wgmma", "HGMMA"), ("mma.sync", "HMMA")):
+        count = len(re.findall(rf"\s{instruction}\b", sass))
+        if count and not row.matrix_unit:
+            row.matrix_unit, row.matrix_count = unit, count
+    loads = re.findall(r"\s(?:LDG|LDGSTS)\.([\w.]+)", sass)  # to registers, to shared memory
+    row.loads = dict(Counter(map(sass_bytes, loads)))
+    row.programs = resident(row)
+    return row
+
+
+def disassemble(cubin: bytes) -> str:
+    """Resource usage and SASS, by the tools in triton's wheel."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", "--dump-sass", file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def sass_bytes(modifiers: str) -> str:
+    """The bytes that LDG.E.128 or LDG.E.U16.CONSTANT moves for one thread."""
+    for width, text in ((16, "128"), (8, "64"), (2, "U16"), (2, "S16"), (1, "U8"), (1, "S8")):
+        if text in modifiers.split("."):
+            return str(width)
+    return "4"
+
+
+def resident(row: Row) -> int:
+    """How many programs fit: 65,536 registers, 64 warps, 32 blocks, the shared memory."""
+    registers = -(-row.registers // 8) * 8 * 32 * row.warps
+    shared = row.shared + 1024  # the system keeps 1 KB beside each
+    memory = SHARED_LIMIT[row.target] + 1024
+    return min(65536 // registers, 64 // row.warps, memory // shared, 32)
+
+
+AMD_LOADS = {"dwordx4": 16, "dwordx3": 12, "dwordx2": 8, "dword": 4, "ushort": 2, "short": 2,
+             "sshort": 2, "ubyte": 1, "sbyte": 1}  # fmt: skip
+
+
+def read_amd(kernel, row: Row) -> Row:
+    """From the notes and instructions of the GCN assembly."""
+    code = kernel.asm["amdgcn"]
+
+    def note(name: str) -> int:
+        found = re.search(rf"\.{name}:\s+(\d+)", code)
+        return int(found[1]) if found else 0
+
+    row.registers = note("vgpr_count")
+    row.spills = note("vgpr_spill_count") + note("sgpr_spill_count")
+    row.matrix_count = len(re.findall(r"\bv_mfma", code))
+    row.matrix_unit = "v_mfma" if row.matrix_count else ""
+    found = re.findall(r"\b(?:global|buffer|flat)_load_([a-z]+?(?:x\d)?)(?:_d16\w*)?\s", code)
+    row.loads = dict(Counter(str(AMD_LOADS[name]) for name in found if name in AMD_LOADS))
+    return row

@@ -1,0 +1,244 @@
+"""The contrastive losses beside published libraries, under torch.compile, and with wrong input."""
+
+import numpy as np
+import pytest
+import torch
+from info_nce import info_nce as published_info_nce
+from minissl_kernels import launch
+from minissl_kernels.contrastive import clip_loss, info_nce, nt_xent, supcon_loss
+from minissl_kernels.contrastive.operator import contrastive_gradient, contrastive_losses
+from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
+
+from minissl.autograd import Tensor
+from minissl.losses import contrastive as numpy_losses
+from tests.kernels.contrastive_cases import draw, ours, problems, whole
+from tests.kernels.test_contrastive import small_tiles  # noqa: F401
+
+unit = torch.nn.functional.normalize
+
+
+def gradients_agree(ours, theirs, *embeddings):
+    """Values and gradients of two scalar losses, within float32."""
+    results = []
+    for loss in (ours, theirs):
+        leaves = [e.clone().requires_grad_() for e in embeddings]
+        value = loss(*leaves)
+        results.append([value.detach(), *torch.autograd.grad(value, leaves)])
+    for a, b in zip(*results):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+# ---- published libraries -------------------------------------------------------------------------
+
+
+def test_pytorch_metric_learning_nt_xent(device, small_tiles):  # noqa: F811
+    first, second = (draw(11, 6, seed=s, device=device) for s in (0, 1))
+    labels = torch.arange(11, device=device).repeat(2)
+    gradients_agree(
+        lambda a, b: nt_xent(unit(a), unit(b), temperature=0.2),
+        lambda a, b: NTXentLoss(0.2)(torch.cat([a, b]), labels),
+        first,
+        second,
+    )
+
+
+def test_pytorch_metric_learning_supcon(device, small_tiles):  # noqa: F811
+    labels = whole(5, 6, 23, device)
+    labels[4] = 50  # alone
+    gradients_agree(
+        lambda x: supcon_loss(unit(x), labels, temperature=0.2),
+        lambda x: SupConLoss(0.2)(x, labels),
+        draw(23, 6, device=device),
+    )
+
+
+def test_info_nce_pytorch(device, small_tiles):  # noqa: F811
+    query, key, negatives = (draw(n, 6, seed=n, device=device) for n in (19, 19, 30))
+    gradients_agree(
+        lambda q, k: info_nce(unit(q), unit(k), temperature=0.2),
+        lambda q, k: published_info_nce(q, k, temperature=0.2),
+        query,
+        key,
+    )
+    own = torch.nn.functional.cross_entropy  # theirs has only a row's own key beside the negatives
+    theirs = published_info_nce(
+        query, key, negatives, temperature=0.2, negative_mode="unpaired", reduction="none"
+    )
+    logits = torch.cat([(unit(query) * unit(key)).sum(1, keepdim=True),
+                        unit(query) @ unit(negatives).T], 1) / 0.2  # fmt: skip
+    torch.testing.assert_close(
+        theirs, own(logits, torch.zeros(19, dtype=torch.int64, device=device), reduction="none")
+    )
+    one = [
+        info_nce(unit(q), unit(k), temperature=0.2, negatives=unit(negatives))
+        for q, k in zip(query.split(1), key.split(1))
+    ]
+    torch.testing.assert_close(torch.stack(one), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_library_for_numpy(device, small_tiles):  # noqa: F811
+    """minissl's losses normalise inside; the kernels take unit vectors."""
+    first, second, more = (draw(9, 5, seed=s, device=device) for s in range(3))
+    arrays = [Tensor(x.cpu().numpy()) for x in (first, second, more)]
+    pairs = [
+        (
+            nt_xent(unit(first), unit(second), temperature=0.3),
+            numpy_losses.nt_xent(*arrays[:2], 0.3),
+        ),
+        (
+            info_nce(unit(first), unit(second), temperature=0.3, negatives=unit(more)),
+            numpy_losses.info_nce(*arrays[:2], temperature=0.3, negatives=arrays[2]),
+        ),
+        (
+            info_nce(first, second, reduction="sum"),
+            numpy_losses.simclr_cs229(*arrays[:2]),
+        ),
+    ]
+    for a, b in pairs:
+        np.testing.assert_allclose(a.item(), float(b.array), rtol=1e-5)
+
+
+# ---- torch's own checks --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(problems()))
+def test_torch_compile(device, small_tiles, kind):  # noqa: F811
+    problem = problems(rows=10, columns=12, device=device)[kind]
+    tau = torch.tensor(0.5, device=device, requires_grad=True)
+    embeddings = [e.requires_grad_() for e in problem.pop("embeddings")]
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (ours, compiled):
+        values = function(embeddings=embeddings, temperature=tau, **problem)
+        g = draw(*values.shape, device=device)
+        results.append([values, *torch.autograd.grad(values, [*embeddings, tau], g)])
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@pytest.mark.parametrize("mode", ["targets", "two sides", "labels"])
+def test_opcheck(device, small_tiles, mode):  # noqa: F811
+    query = draw(5, 4, device=device).requires_grad_()
+    key = draw(5, 4, seed=1, device=device).requires_grad_()
+    labels = torch.tensor([1, 2, 0, 1, 3], device=device)
+    tau = torch.tensor(0.5, device=device, requires_grad=True)
+    labelled, both = mode == "labels", mode == "two sides"
+    if both:
+        labels = torch.arange(5, device=device)
+    torch.library.opcheck(
+        contrastive_losses,
+        (query, None if labelled else key, labels, tau, labelled, labelled, both, True, 5, True),
+    )
+    stats = torch.rand(3, 5, device=device)
+    scale = torch.ones((), device=device)
+    torch.library.opcheck(
+        contrastive_gradient,
+        (query.detach(), key.detach(), labels, stats, stats if both else None, tau.detach(),
+         scale, labelled, labelled, 5),
+    )  # fmt: skip
+
+
+def test_no_gradient_is_asked_for(device, small_tiles):  # noqa: F811
+    x = draw(6, 4, device=device)
+    assert not nt_xent(x, x, temperature=0.5).requires_grad
+    with torch.no_grad():
+        tau = torch.tensor(0.5, device=device, requires_grad=True)
+        assert not nt_xent(x, x, temperature=tau).requires_grad
+
+
+# ---- empty batches -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(problems()))
+def test_empty_batches(device, kind):
+    problem = problems(rows=1, device=device)[kind]
+    embeddings = [e[:0].requires_grad_() for e in problem.pop("embeddings")]
+    if kind == "info_nce, negatives":
+        embeddings[2] = draw(3, 12, device=device).requires_grad_()
+    options = {k: v[:0] if isinstance(v, torch.Tensor) else v for k, v in problem.items()}
+    tau = torch.tensor(0.5, device=device, requires_grad=True)
+    values = ours(embeddings=embeddings, temperature=tau, **options)
+    assert values.shape == (() if kind == "clip_loss" else (0,))
+    gradients = torch.autograd.grad(values.sum(), [*embeddings, tau])
+    assert [g.shape for g in gradients] == [e.shape for e in [*embeddings, tau]]
+    assert all(g.eq(0).all() for g in gradients)
+
+
+def test_the_mean_over_nothing_is_zero(device):
+    x = draw(0, 4, device=device)
+    empty = torch.empty(0, dtype=torch.int64, device=device)
+    for loss in (
+        nt_xent(x, x, temperature=1),
+        clip_loss(x, x, temperature=1),
+        info_nce(x, draw(3, 4, device=device), empty),
+        supcon_loss(x, empty, temperature=1),
+    ):
+        assert loss.item() == 0
+
+
+# ---- wrong input ---------------------------------------------------------------------------------
+
+X, Y = torch.zeros(4, 3), torch.zeros(6, 3)
+NUMBERS = torch.arange(4)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: info_nce(X[0], Y), ValueError, r"\(rows, width\)"),
+    (lambda: info_nce(X, torch.zeros(6, 2)), ValueError, r"key \(6, 2\)"),
+    (lambda: info_nce(X, Y, negatives=Y[:, :2]), ValueError, r"negatives \(6, 2\)"),
+    (lambda: info_nce(X, Y.half()), TypeError, "float16"),
+    (lambda: info_nce(X.double(), Y.double()), TypeError, "float64"),
+    (lambda: info_nce(Y, X), ValueError, "6 queries and 4 keys"),
+    (lambda: info_nce(X, Y, NUMBERS[:3]), ValueError, r"targets must have shape .*\(4,\)"),
+    (lambda: info_nce(X, Y, NUMBERS.float()), TypeError, "int32 or int64"),
+    (lambda: info_nce(X, Y, NUMBERS + 3), IndexError, "0 to 5.*row 3"),
+    (lambda: info_nce(X, Y, NUMBERS - 1), IndexError, "0 to 5.*row 0"),
+    (lambda: info_nce(X, Y, NUMBERS + 2**32), IndexError, "0 to 5"),
+    (lambda: info_nce(X, X, NUMBERS.clamp(min=1), exclude_self=True), ValueError, "self; row 1"),
+    (lambda: info_nce(X, X, exclude_self=True), ValueError, "row itself"),
+    (lambda: info_nce(X, Y, reduction="average"), ValueError, "'average'"),
+    (lambda: info_nce(X, Y, temperature=0), ValueError, "positive, got 0"),
+    (lambda: info_nce(X, Y, temperature=float("nan")), ValueError, "positive, got nan"),
+    (lambda: info_nce(X, Y, temperature=torch.tensor(-1.0)), ValueError, "positive"),
+    (lambda: info_nce(X, Y, temperature=torch.ones(1)), TypeError, r"shape \(1,\)"),
+    (lambda: info_nce(X, Y, temperature=torch.ones((), dtype=torch.float64)), TypeError, "float64"),
+    (lambda: nt_xent(X, Y, temperature=1), ValueError, r"first \(4, 3\) and second \(6, 3\)"),
+    (lambda: clip_loss(X, Y, temperature=1), ValueError, r"image \(4, 3\) and text \(6, 3\)"),
+    (lambda: supcon_loss(X, NUMBERS[:2], temperature=1), ValueError, "labels must have shape"),
+    (lambda: supcon_loss(X, X[:, 0], temperature=1), TypeError, "labels must be int32"),
+])  # fmt: skip
+def test_errors_say_what_is_wrong(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_device_without_triton(monkeypatch):
+    monkeypatch.setattr(launch, "interpreted", lambda: False)
+    for loss in (info_nce, nt_xent, clip_loss):
+        with pytest.raises(RuntimeError, match=r"do not run on device 'cpu'.*TRITON_INTERPRET=1"):
+            loss(X, X, temperature=1)
+
+
+# ---- only a GPU is large enough ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "width"), [(200_000, 256), (30_000, 768)])
+def test_a_batch_whose_matrix_fits_nowhere(gpu_only, rows, width):
+    """Some rows of losses and gradients against float64, and the memory of a line, not a square."""
+    x = unit(draw(rows, width, device=gpu_only)).to(torch.bfloat16).requires_grad_()
+    y = (unit(draw(rows, width, seed=1, device=gpu_only)) + x.detach() / 2).to(torch.bfloat16)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    losses = info_nce(x, y, temperature=0.05, reduction="none")
+    weight = draw(rows, seed=2, device=gpu_only)
+    [gradient] = torch.autograd.grad(losses, [x], weight)
+    assert torch.cuda.max_memory_allocated() - before < 4 * rows * width * 2
+    chosen = torch.tensor([0, 1, 127, 128, rows // 2, rows - 129, rows - 1], device=gpu_only)
+    q, k = x.detach()[chosen].double(), y.double()
+    logits = q @ k.T / 0.05
+    expected = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
+    torch.testing.assert_close(losses[chosen].double(), expected, rtol=1e-5, atol=1e-5)
+    difference = logits.softmax(1)
+    difference[torch.arange(len(chosen)), chosen] -= 1
+    expected = weight[chosen, None] * (difference @ k) / 0.05
+    error = (gradient[chosen].double() - expected).abs().max()
+    assert error <= 2**-7 * expected.abs().max()

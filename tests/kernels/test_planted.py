@@ -1,0 +1,179 @@
+"""Tests of the tests: mistakes planted in the kernels themselves must not go unnoticed.
+
+A copy of the package is made under another name, one line of it changed, and a small check run.
+Most of these mistakes would pass on a lucky GPU, or with tensors of a lucky size.
+"""
+
+import importlib
+import itertools
+
+import pytest
+import torch
+from minissl_kernels.launch import interpreted
+
+from tests.kernels.child import ROOT
+from tests.kernels.compare import assert_as_accurate
+from tests.kernels.sanitizer import KernelBug
+
+pytestmark = pytest.mark.skipif(not interpreted(), reason="the sanitizer watches the interpreter")
+
+PACKAGE = ROOT / "kernels" / "minissl_kernels"
+numbers = itertools.count()
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A function that gives a module of a copy in which ``old`` has become ``new``."""
+
+    def change(file, old, new, module):
+        name = f"planted_{next(numbers)}"  # torch.library keeps what it has seen: never the same
+        for source in PACKAGE.rglob("*.py"):
+            text = source.read_text(encoding="utf-8")
+            if source == PACKAGE / file:
+                assert text.count(old) == 1, f"{file} no longer has one '{old}': plant another bug"
+                text = text.replace(old, new)
+            text = text.replace("minissl_kernels", name).replace('"minissl::', f'"{name}::')
+            copy = tmp_path / name / source.relative_to(PACKAGE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        return importlib.import_module(f"{name}.{module}")
+
+    return change
+
+
+def compare(function, peer, inputs):
+    """The result and every gradient, for a random cotangent, in a view with gaps between rows."""
+    torch.manual_seed(0)
+    results = {}
+    for key, f, dtype in (("ours", function, None), ("peer", peer, None), ("right", peer, "64")):
+        leaves = [x.detach().to(torch.float64 if dtype else x.dtype) for x in inputs]
+        leaves = [x.requires_grad_() for x in leaves]
+        room = torch.nn.functional.pad(leaves[0], (0, 3))  # rows with gaps between them
+        result = f(room[:, :-3], *leaves[1:])
+        generator = torch.Generator().manual_seed(1)
+        cotangent = torch.randn(result.shape, generator=generator).to(result.dtype)
+        results[key] = [result, *torch.autograd.grad(result, leaves, cotangent)]
+    for i, (ours, usual, right) in enumerate(zip(*(results[k] for k in ("ours", "peer", "right")))):
+        assert_as_accurate(ours, right.detach().numpy(), usual, factor=4, what=f"result {i}")
+
+
+def check_layer_norm(module):
+    """So many rows that each program of the backward takes several blocks of them."""
+    inputs = [torch.randn(530, 37) * 2 + 1, torch.randn(37), torch.randn(37)]
+    peer = lambda x, w, b: torch.nn.functional.layer_norm(x, (37,), w, b)  # noqa: E731
+    compare(module.layer_norm, peer, inputs)
+
+
+LAYER_NORM = {
+    "dropped mask": ("result.to(y.dtype.element_ty), mask=inside", "result.to(y.dtype.element_ty)"),
+    "wrong stride": ("value = tl.load(x + row[:, None] * x_stride + column[None, :], mask=inside, "
+                     "other=0.0)\n    value", "value = tl.load(x + row[:, None] * WIDTH "
+                     "+ column[None, :], mask=inside, other=0.0)\n    value"),
+    "race": ("share = shares + program * WIDTH + column", "share = shares + column"),
+    "missing other": ("* WIDTH + column[None, :], mask=inside, other=0.0)",
+                      "* WIDTH + column[None, :], mask=inside)"),
+    "missing term": (" - normalized * along[:, None]", ""),
+    "overwritten sum": ("dw += gradient * normalized", "dw = gradient * normalized"),
+    "padding counted": ("centred = tl.where(inside, value - average[:, None], 0.0)",
+                        "centred = value - average[:, None]"),
+}  # fmt: skip
+FOUND_BY = {
+    "wrong stride": (KernelBug, "loads from 'x' out of bounds"),
+    "dropped mask": (KernelBug, "stores different values to one address of 'y'"),
+    "race": (KernelBug, "stores to 'shares', which program"),
+    "missing other": (AssertionError, "NaN or infinity"),
+}
+INACCURATE = (AssertionError, r"result \d: error .*, allowed")
+
+
+@pytest.mark.parametrize("bug", LAYER_NORM)
+def test_layer_norm(planted, bug):
+    module = planted("layer_norm.py", *LAYER_NORM[bug], "layer_norm")
+    error, message = FOUND_BY.get(bug, INACCURATE)
+    with pytest.raises(error, match=message):
+        check_layer_norm(module)
+
+
+def check_cross_entropy(module):
+    """Logits that grow along the row, so that the running maximum rises from tile to tile."""
+    logits = torch.randn(3, 9001) + torch.linspace(0, 9, 9001)
+    logits[0, 0] += 12  # a confident row, whose target is the first of a tile
+    targets = torch.tensor([0, 9000, 4321])
+    function = lambda x: module.cross_entropy(x, targets, reduction="none")  # noqa: E731
+    peer = lambda x: torch.nn.functional.cross_entropy(x, targets, reduction="none")  # noqa: E731
+    compare(function, peer, [logits])
+
+
+CROSS_ENTROPY = {
+    "missing rescale": ("tiles.py", "total * tl.exp(largest - new) + ", "total + "),
+    "dropped mask": ("labels.py", "values.to(gradient.dtype.element_ty), mask=at < classes",
+                     "values.to(gradient.dtype.element_ty)"),
+    "wrong stride": ("labels.py", "row * logits_stride + at, mask=read",
+                     "row * classes + at, mask=read"),
+    "wrong other": ("labels.py", "logits + at, mask=at < classes, other=float(\"-inf\")",
+                    "logits + at, mask=at < classes, other=0.0"),
+    "race": ("labels.py", "statistics += row * 4\n    tl.store(statistics, top)",
+             "tl.store(statistics, top)"),
+    "target missed": ("labels.py", "(target >= start) & ", "(target > start) & "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", CROSS_ENTROPY)
+def test_cross_entropy(planted, bug):
+    file, old, new = CROSS_ENTROPY[bug]
+    module = planted(f"cross_entropy/{file}", old, new, "cross_entropy")
+    found = {
+        "dropped mask": (KernelBug, "stores to 'gradient' out of bounds"),
+        "race": (KernelBug, "stores to 'statistics', which program"),
+        "wrong stride": (KernelBug, "loads from 'logits' out of bounds"),
+    }
+    error, message = found.get(bug, INACCURATE)
+    with pytest.raises(error, match=message):
+        check_cross_entropy(module)
+
+
+def check_contrastive(module):
+    """More keys than a tile, each row's similarities larger towards the end."""
+    query, key = torch.randn(2, 300, 20)
+    key = key + query.mean(0) * torch.linspace(0, 9, 300)[:, None]
+    peer = lambda q, k: torch.nn.functional.cross_entropy(  # noqa: E731
+        q @ k.T / 0.7, torch.arange(300), reduction="none"
+    )
+    ours = lambda q, k: module.info_nce(q, k, temperature=0.7, reduction="none")  # noqa: E731
+    compare(ours, peer, [query, key])
+
+
+CONTRASTIVE = {
+    "missing rescale": ("total = total * shrink + tl.sum", "total = total + tl.sum"),
+    "dropped mask": ("gradient.to(out.dtype.element_ty), mask=mask",
+                     "gradient.to(out.dtype.element_ty)"),
+    "race": ("at = partial + tl.cast(split, tl.int64) * rows + row\n    pitch",
+             "at = partial + row\n    pitch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", CONTRASTIVE)
+def test_contrastive(planted, bug):
+    module = planted("contrastive/tiles.py", *CONTRASTIVE[bug], "contrastive")
+    found = {
+        "dropped mask": (KernelBug, "different values to one address of 'out'"),
+        "race": (KernelBug, "stores to 'partial', which program"),
+    }
+    error, message = found.get(bug, INACCURATE)
+    with pytest.raises(error, match=message):
+        check_contrastive(module)
+
+
+CHECKS = {
+    "layer_norm": check_layer_norm,
+    "cross_entropy": check_cross_entropy,
+    "contrastive": check_contrastive,
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_unchanged_copy_passes(planted, name):
+    """The checks above fail for the bug, not for the copying."""
+    module = planted("philox.py", "ROUNDS = 10", "ROUNDS = 11", name)  # what none of them uses
+    CHECKS[name](module)
