@@ -54,10 +54,20 @@ def joined(device: str) -> Iterator[str]:
     if on_gpu:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    # gloo for what lives on the processor (numbers to agree on, checkpoints), NCCL for GPUs.
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    store, rank, size = next(distributed.rendezvous("env://"))
+    # After a restart the store may still hold the addresses of processes that are gone.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    distributed.init_process_group(
+        # gloo for what lives on the processor (numbers to agree on, checkpoints), NCCL for GPUs.
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=distributed.PrefixStore(f"attempt {attempt}", store),
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
     try:
         yield device
+        together(distributed.barrier)  # nobody leaves while another may still be listening
     finally:
         distributed.destroy_process_group()
 

@@ -172,7 +172,13 @@ def test_python_m_minissl_runs():
 # ---- devices: "torch", torch memory on the CPU, stands in for a GPU ------------------------------
 
 
-def test_a_run_of_another_device_is_opened_on_any(book, tmp_path, capsys):
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """The interpreter would take minutes for what the compositions do in a second."""
+    monkeypatch.setattr("minissl.autograd.fused.gpu._interpreted", lambda: False)
+
+
+def test_a_run_of_another_device_is_opened_on_any(without_kernels, book, tmp_path, capsys):
     folder = tmp_path / "other"
     options = [*TINY_GPT, "--device", "torch", "--precision", "bfloat16"]
     assert call("pretrain", "gpt", book, "--run", folder, *options) == 0
@@ -187,7 +193,7 @@ def test_a_run_of_another_device_is_opened_on_any(book, tmp_path, capsys):
     assert texts[0] == texts[1]
 
 
-def test_simclr_and_probe_on_another_device(tmp_path, capsys):
+def test_simclr_and_probe_on_another_device(without_kernels, tmp_path, capsys):
     options = ["--steps", 3, "--batch-size", 16, "--device", "torch", "--quiet"]
     assert call("pretrain", "simclr", "--run", tmp_path / "run", *options) == 0
     assert call("probe", tmp_path / "run", "--labels", 1, "--draws", 1, "--device", "torch") == 0

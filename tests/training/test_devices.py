@@ -1,7 +1,6 @@
-"""``fit`` on another device: torch memory, with interpreted kernels, stands in for a GPU."""
+"""``fit`` on another device: a GPU, or in its place torch memory with interpreted kernels."""
 
 import math
-import os
 from functools import partial
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from minissl_kernels.launch import interpreted
 
 from minissl.autograd import Tensor
-from minissl.autograd.devices import move_batch
+from minissl.autograd.devices import move, move_batch
 from minissl.autograd.fused import gpu
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW, warmup_cosine
@@ -21,6 +20,9 @@ from minissl.training.checkpoint import find_checkpoint
 from minissl.training.precision import computing_in
 from minissl.training.run import DivergedError
 from tests.kernels import bfloat16
+
+pytestmark = pytest.mark.gpu
+THERE = "torch" if interpreted() else "cuda:0"
 
 if interpreted():
     bfloat16.install()
@@ -44,6 +46,13 @@ class Stopping(LanguageModeling):
     def loss(self, batch, generator):
         loss = super().loss(batch, generator)
         return loss * math.nan if self.batches == self.when and self.how == "nan" else loss
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """Where the kernels are not what is tested: interpreted, they take most of the time."""
+    if interpreted():
+        monkeypatch.setattr(gpu, "_interpreted", lambda: False)
 
 
 def language_model(device, how=None, dropout=0.0):
@@ -75,18 +84,20 @@ def assert_same_run(ours, theirs, rtol=1e-4):
 
 
 def test_the_kernels_take_part():
-    assert os.environ["TRITON_INTERPRET"] == "1"
-    assert gpu.runs_kernels(torch.zeros(2))
-    assert not gpu.runs_kernels(torch.zeros(2, dtype=torch.float64))
+    assert gpu.runs_kernels(move(np.zeros(2, np.float32), THERE))
+    assert not gpu.runs_kernels(move(np.zeros(2), THERE))
     assert not gpu.runs_kernels(np.zeros(2, np.float32))
 
 
-@pytest.mark.parametrize("optimizer", [AdamW, SGD])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_same_run_on_both_devices(accumulate, optimizer):
+def test_the_same_run_on_both_devices():
+    assert_same_run(*(train(language_model(device)) for device in ("cpu", THERE)))
+
+
+@pytest.mark.parametrize(("optimizer", "accumulate"), [(AdamW, 2), (SGD, 1)])
+def test_with_other_settings_too(without_kernels, accumulate, optimizer):
     runs = [
         train(language_model(device), accumulate=accumulate, optimizer=optimizer)
-        for device in ("cpu", "torch")
+        for device in ("cpu", THERE)
     ]
     assert_same_run(*runs)
 
@@ -104,11 +115,11 @@ def test_simclr_too():
         )
         return train(method, steps=4, evaluate_every=2)
 
-    assert_same_run(run("cpu"), run("torch"))
+    assert_same_run(run("cpu"), run(THERE))
 
 
-@pytest.mark.parametrize(("first", "second"), [("cpu", "torch"), ("torch", "cpu")])
-def test_a_run_begun_on_one_device_continues_on_the_other(tmp_path, first, second):
+@pytest.mark.parametrize(("first", "second"), [("cpu", THERE), (THERE, "cpu")])
+def test_a_run_begun_on_one_device_continues_on_the_other(without_kernels, tmp_path, first, second):
     with pytest.raises(Interrupted):
         train(language_model(first, Interrupted), tmp_path)
     assert find_checkpoint(tmp_path).step == 4
@@ -117,15 +128,15 @@ def test_a_run_begun_on_one_device_continues_on_the_other(tmp_path, first, secon
 
 def test_on_one_device_it_continues_bit_for_bit(tmp_path):
     with pytest.raises(Interrupted):
-        train(language_model("torch", Interrupted, dropout=0.2), tmp_path)
-    resumed, whole = (language_model("torch", dropout=0.2) for _ in range(2))
+        train(language_model(THERE, Interrupted, dropout=0.2), tmp_path)
+    resumed, whole = (language_model(THERE, dropout=0.2) for _ in range(2))
     train(resumed, tmp_path)
     train(whole)
     for name, array in whole.model.state_dict().items():
         assert array.tobytes() == resumed.model.state_dict()[name].tobytes(), name
 
 
-@pytest.mark.parametrize("device", ["cpu", "torch"])
+@pytest.mark.parametrize("device", ["cpu", THERE])
 def test_a_loss_that_is_not_finite_is_noticed_and_names_its_step(tmp_path, device):
     method = language_model(device, "nan")
     with pytest.raises(DivergedError, match="step 5: the loss is nan") as error:
@@ -136,7 +147,7 @@ def test_a_loss_that_is_not_finite_is_noticed_and_names_its_step(tmp_path, devic
 
 
 def test_no_update_is_made_when_the_loss_is_not_finite_though_the_gradients_are():
-    method = language_model("torch")
+    method = language_model(THERE)
     optimizer = AdamW(method.model.named_parameters(), lr=0.1)
     before = method.model.state_dict()
     for parameter in method.model.parameters():
@@ -158,7 +169,7 @@ def test_numbers_are_read_one_step_later_and_none_is_lost():
             read.append("begin")
             return super().loss(batch, generator)
 
-    method = language_model("torch")
+    method = language_model(THERE)
     method.__class__ = type("WatchedStopping", (Watched,), {})
     optimizer = AdamW(method.model.named_parameters(), lr=0.01)
     real = optimizer.step_if_finite
@@ -180,7 +191,7 @@ def test_numbers_are_read_one_step_later_and_none_is_lost():
 def test_batches_of_every_shape_move():
     array = np.arange(3)
     batch = {"a": array, "b": [array, (array, "text")], "c": None, "d": 3}
-    moved = move_batch(batch, "torch")
+    moved = move_batch(batch, THERE)
     assert isinstance(moved["a"], torch.Tensor)
     assert isinstance(moved["b"][1], tuple)
     assert isinstance(moved["b"][1][0], torch.Tensor)
@@ -194,7 +205,7 @@ def test_batches_of_every_shape_move():
 
 def test_bfloat16_follows_float32():
     """The losses agree within what bfloat16 allows; the masters and moments stay in float32."""
-    exact, method = train(language_model("cpu"), steps=12), language_model("torch")
+    exact, method = train(language_model("cpu"), steps=12), language_model(THERE)
     history = train(method, steps=12, precision="bfloat16")
     for name in ("loss", "held_out_loss"):
         assert np.allclose(exact.column(name)[1], history.column(name)[1], rtol=0.03)
@@ -231,9 +242,9 @@ def test_gradients_add_up_in_float32():
     assert torch.equal(model.weight.grad, torch.full((3,), 1 + 2**-10))
 
 
-def test_a_checkpoint_of_one_precision_continues_in_the_other(tmp_path):
+def test_a_checkpoint_of_one_precision_continues_in_the_other(without_kernels, tmp_path):
     with pytest.raises(Interrupted):
-        train(language_model("torch", Interrupted), tmp_path, precision="bfloat16")
+        train(language_model(THERE, Interrupted), tmp_path, precision="bfloat16")
     history = train(language_model("cpu"), tmp_path)
     assert history[-1]["step"] == 6
     assert history[-1]["held_out_loss"] == pytest.approx(
@@ -243,6 +254,6 @@ def test_a_checkpoint_of_one_precision_continues_in_the_other(tmp_path):
 
 def test_precisions_that_are_not_there():
     with pytest.raises(ValueError, match="precision must be one of"):
-        train(language_model("torch"), precision="float16")
+        train(language_model(THERE), precision="float16")
     with pytest.raises(ValueError, match="'bfloat16' needs a GPU"):
         train(language_model("cpu"), precision="bfloat16")
