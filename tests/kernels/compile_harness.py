@@ -40,6 +40,7 @@ GPUS = {
     "sm_90": GPUTarget("cuda", 90, 32),  # H100, H200
     "gfx942": GPUTarget("hip", "gfx942", 64),  # MI300X
 }
+TUNED_FOR = ("sm_80", "sm_90")  # elsewhere the kernels need only compile as they ship
 MULTIPROCESSORS = 132  # of an H200
 
 
@@ -118,6 +119,8 @@ def rows_of(module, target):
             rows.append(row if failed else kept_read(result, row))
 
     for label, call in module.launches():
+        if "candidate" in label and target not in TUNED_FOR:
+            continue
         try:
             with launches_compile(target, compiled):
                 call()

@@ -41,6 +41,9 @@ def launches():
         "seed": 3,
     }
     yield "attention bf16 width 64, all features", partial(call, 64, key_heads=1, **everything)
+    for width in (64, 128):
+        label = f"attention bf16 width {width} causal, dropout"
+        yield label, partial(call, width, causal=True, dropout=0.1, seed=3)
     for module, name, candidates in (
         (forward, "configuration", forward.CANDIDATES),
         (backward, "key_value_configuration", backward.KEY_VALUE_CANDIDATES),

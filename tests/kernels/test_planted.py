@@ -33,6 +33,7 @@ def planted(tmp_path, monkeypatch):
                 assert text.count(old) == 1, f"{file} no longer has one '{old}': plant another bug"
                 text = text.replace(old, new)
             text = text.replace("minissl_kernels", name).replace('"minissl::', f'"{name}::')
+            text = text.replace("torch.ops.minissl.", f"torch.ops.{name}.")
             copy = tmp_path / name / source.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(text, encoding="utf-8")
@@ -50,7 +51,7 @@ def compare(function, peer, inputs):
         leaves = [x.detach().to(torch.float64 if dtype else x.dtype) for x in inputs]
         leaves = [x.requires_grad_() for x in leaves]
         room = torch.nn.functional.pad(leaves[0], (0, 3))  # rows with gaps between them
-        result = f(room[:, :-3], *leaves[1:])
+        result = f(room[..., :-3], *leaves[1:])
         generator = torch.Generator().manual_seed(1)
         cotangent = torch.randn(result.shape, generator=generator).to(result.dtype)
         results[key] = [result, *torch.autograd.grad(result, leaves, cotangent)]
@@ -165,7 +166,48 @@ def test_contrastive(planted, bug):
         check_contrastive(module)
 
 
+def check_attention(module):
+    """Causal, more keys than queries, two query heads to a key head, several tiles of each."""
+    query, key, value = torch.randn(1, 4, 150, 16), *torch.randn(2, 1, 2, 200, 16)
+    key = key + query.mean((1, 2), keepdim=True) * torch.linspace(0, 9, 200)[:, None]
+    seen = torch.ones(150, 200).tril(50) > 0
+
+    def peer(q, k, v):
+        k, v = (x.repeat_interleave(2, 1) for x in (k, v))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+    compare(lambda q, k, v: module.attention(q, k, v, causal=True), peer, [query, key, value])
+
+
+ATTENTION = {
+    "missing rescale": ("forward.py", "total = total * rescale + ", "total = total + "),
+    "dropped mask": ("masks.py", "products = tl.where(visible(row, column, limit, terms), products,"
+                     ' float("-inf"))', "pass"),
+    "wrong alignment": ("masks.py", "column <= row + (terms.shift + terms.right)",
+                        "column <= row + terms.right"),
+    "wrong stride": ("forward.py", "value += batch * value_strides[0] + head // group",
+                     "value += batch * value_strides[0] + head"),
+    "race": ("backward.py", "first_column = (tl.program_id(0) % tiles) * BLOCK_KEY",
+             "first_column = 0"),
+    "missing scale": ("backward.py", "dk * scale", "dk"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", ATTENTION)
+def test_attention(planted, bug):
+    file, old, new = ATTENTION[bug]
+    module = planted(f"attention/{file}", old, new, "attention")
+    found = {
+        "wrong stride": (KernelBug, "loads from 'value' out of bounds"),
+        "race": (KernelBug, "stores to 'key_gradient', which program"),
+    }
+    error, message = found.get(bug, INACCURATE)
+    with pytest.raises(error, match=message):
+        check_attention(module)
+
+
 CHECKS = {
+    "attention": check_attention,
     "layer_norm": check_layer_norm,
     "cross_entropy": check_cross_entropy,
     "contrastive": check_contrastive,

@@ -291,12 +291,17 @@ def query_kernel(
 FLOAT32 = {128: Blocks(32, 32, 8, 1), 256: Blocks(16, 16, 4, 1)}
 
 
-def key_value_configuration(width: int, dtype: torch.dtype) -> Blocks:
-    """Tile sizes of the ∂K, ∂V kernel, which holds two accumulators (key block, width)."""
+def key_value_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -> Blocks:
+    """Tile sizes of the ∂K, ∂V kernel, which holds two accumulators (key block, width).
+
+    Dropout draws its random numbers in registers: less room for the rest.
+    """
     if dtype == torch.float32:
         return FLOAT32.get(width, Blocks(32, 32, 4, 1))
     if torch.version.hip:
         return Blocks(32, 64, 4, 1) if width <= 64 else Blocks(16, 32, 4, 1)
+    if dropout and width <= 128:
+        return Blocks(32, 128, 8, 2) if hopper() or width <= 64 else Blocks(32, 64, 8, 2)
     if width <= 64:
         return Blocks(64, 128, 8, 2)
     if width == 128:
@@ -304,12 +309,14 @@ def key_value_configuration(width: int, dtype: torch.dtype) -> Blocks:
     return Blocks(64, 32, 8, 1) if hopper() else Blocks(32, 64, 8, 1)
 
 
-def query_configuration(width: int, dtype: torch.dtype) -> Blocks:
+def query_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -> Blocks:
     """Tile sizes of the ∂Q kernel, which holds one accumulator (query block, width)."""
     if dtype == torch.float32:
         return FLOAT32.get(width, Blocks(32, 32, 4, 1))
     if torch.version.hip:
         return Blocks(64, 32, 4, 1) if width <= 64 else Blocks(32, 16, 4, 1)
+    if dropout and width <= 128:
+        return Blocks(128, 32, 8, 2)
     if width <= 64:
         return Blocks(128, 64, 8, 2)
     if width == 128:
@@ -357,7 +364,7 @@ def backward(
                 strides(out), strides(out_gradient), heads, query_time,
                 WIDTH=width, PADDED=padded(width), BLOCK=64, num_warps=4,
             )  # fmt: skip
-            blocks = query_configuration(padded(width), query.dtype)
+            blocks = query_configuration(padded(width), query.dtype, terms.seed is not None)
             query_kernel[(triton.cdiv(query_time, blocks.query) * batch * heads,)](
                 query, key, value, out_gradient, dq, bits, delta,
                 strides(query), strides(key), strides(value), strides(out_gradient), strides(dq),
@@ -365,7 +372,7 @@ def backward(
                 num_warps=blocks.warps, num_stages=blocks.stages,
             )  # fmt: skip
         if batch * key_heads * key_time:
-            blocks = key_value_configuration(padded(width), query.dtype)
+            blocks = key_value_configuration(padded(width), query.dtype, terms.seed is not None)
             key_value_kernel[(triton.cdiv(key_time, blocks.key) * batch * key_heads,)](
                 query, key, value, out_gradient, dk, dv, bits, delta,
                 strides(query), strides(key), strides(value), strides(out_gradient),
