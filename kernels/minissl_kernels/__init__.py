@@ -1,8 +1,18 @@
-"""Triton kernels for PyTorch tensors: attention, cross-entropy, layer norm, contrastive losses.
+"""Triton kernels for PyTorch tensors, each one function with its gradient.
+
+    from minissl_kernels.attention import attention
+    from minissl_kernels.cross_entropy import cross_entropy
+    from minissl_kernels.linear_cross_entropy import linear_cross_entropy
+    from minissl_kernels.layer_norm import layer_norm
+    from minissl_kernels.contrastive import clip_loss, info_nce, nt_xent, supcon_loss
+    from minissl_kernels.gelu import gelu
+    from minissl_kernels.dropout import dropout
+    from minissl_kernels.adamw import adamw, gradient_norm
 
 Each module reads from top to bottom: a NumPy float64 reference, the Triton kernels, the launcher
-that checks what it is given, and the ``torch.library`` operator that a PyTorch user calls. The
-package knows nothing of ``minissl``; it needs torch and triton: ``pip install minissl[kernels]``.
+that checks what it is given, and the ``torch.library`` operator that a PyTorch user calls; larger
+ones are folders in that order. The package knows nothing of ``minissl``; it needs torch and triton:
+``pip install minissl[kernels]``. Lecture 07.
 
 Without a GPU the kernels run slowly in Triton's interpreter: set ``TRITON_INTERPRET=1`` in the
 environment before Python starts.

@@ -115,9 +115,15 @@ class Table:
         self.programs = len(array_of)
         self.aligned = not (addresses % 16).any()
         self.addresses, self.sizes, self.array_of, self.start_of = (
-            torch.from_numpy(table).to(device, non_blocking=True)
+            _send(table, device)
             for table in (addresses, sizes, array_of.astype(np.int32), start_of)
         )
+
+
+def _send(table: np.ndarray, device: torch.device) -> Tensor:
+    """A small table on the GPU. From pinned memory, because any other copy waits for the GPU."""
+    tensor = torch.from_numpy(table)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -172,7 +178,7 @@ def adamw(
     if table.programs:
         with on_device(norm):
             _update_kernel[(table.programs,)](
-                table.addresses, table.sizes, torch.from_numpy(numbers).to(norm.device),
+                table.addresses, table.sizes, _send(numbers, norm.device),
                 table.array_of, table.start_of, norm, min(max_norm, LARGEST), *betas,
                 GRADIENT=_triton_dtype(gradients[0]), ALIGNED=table.aligned, BLOCK=BLOCK,
             )  # fmt: skip

@@ -82,8 +82,8 @@ def check_targets(name: str, targets: Tensor, classes: int, ignore_index: int) -
 
 
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
-    """Launch on the tensor's GPU, which need not be the current one; nothing to do on the CPU."""
-    if tensor.device.type == "cuda":
+    """Launch on the tensor's GPU, where that is not the current device; else nothing to do."""
+    if tensor.device.type == "cuda" and tensor.device.index != torch.cuda.current_device():
         return torch.cuda.device(tensor.device)
     return contextlib.nullcontext()
 

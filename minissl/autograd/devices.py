@@ -27,7 +27,7 @@ def resolve_device(name: str) -> str:
     Raises ValueError for a name that is none, RuntimeError for a device that is not there.
     """
     kind, _, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "torch") or (number and not number.isdigit()):
+    if name not in ("auto", "cpu", "cuda", "torch") and (kind != "cuda" or not number.isdecimal()):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got {name!r}")
     if name == "cpu":
         return name
@@ -103,3 +103,30 @@ def beside(data: Any, like: Array) -> Array:
     if str(like.dtype) == "torch.bfloat16" and moved.dtype.is_floating_point:
         return moved.to(like.dtype)  # NumPy has no bfloat16: this data could not come as such
     return moved
+
+
+class Later:
+    """A number that a GPU is still computing: its way here begins now, ``float()`` waits for it.
+
+    To ask for an array on a GPU waits for everything that the GPU was told before, also what came
+    after the array. This waits for the number only.
+    """
+
+    def __init__(self, array: Array):
+        import torch
+
+        with torch.cuda.device(array.device):
+            self._here = torch.empty((), dtype=torch.float64, pin_memory=True)
+            self._here.copy_(array.reshape(()), non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def __float__(self) -> float:
+        self._arrived.synchronize()
+        return float(self._here)
+
+
+def later(number: Any) -> Any:
+    """A number on a GPU as ``Later``; any other as it is."""
+    on_gpu = is_torch_array(number) and number.device.type == "cuda"
+    return Later(number) if on_gpu else number

@@ -119,4 +119,6 @@ def _number_like(value: Any, like: Array, operation: str) -> Array:
         dtype = {"b": xp.bool, "f": xp.float32}.get(values.dtype.kind, xp.int64)
     if isinstance(like, np.ndarray):
         return np.asarray(values.tolist(), dtype)  # an integer that does not fit raises
+    if values.ndim == 0:  # filled on the device: a copy from here would wait for the GPU
+        return xp.full((), values.item(), dtype=dtype, device=like.device)
     return xp.asarray(values.tolist(), dtype=dtype, device=like.device)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minissl.autograd.arrays import Array, namespace
+from minissl.autograd.devices import resolve_device
 from minissl.autograd.tensor import differentiable
 
 PATIENCE = timedelta(minutes=10)  # for a process that is alive but does not answer
@@ -52,7 +53,7 @@ def joined(device: str) -> Iterator[str]:
 
     on_gpu = device.startswith("cuda")
     if on_gpu:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
     store, rank, size = next(distributed.rendezvous("env://"))
     # After a restart the store may still hold the addresses of processes that are gone.
@@ -152,13 +153,15 @@ def gather_rows(x, /):
     xp = namespace(x)
     # Process r has the order r, r + 1, ..., so that row i stands at place i everywhere.
     turned = [(rank + i) % size for i in range(size)]
-    parts = [xp.zeros_like(x) for _ in range(size)]
-    own = xp.asarray(x, copy=True)
+    shape, where = tuple(x.shape), {"dtype": x.dtype, "device": x.device}
+    own, *parts = (xp.empty(shape, **where) for _ in range(1 + size))
+    own[...] = x  # in C order, whatever the order of x
     together(distributed.all_gather, [shared_memory(p) for p in parts], shared_memory(own))
 
     def vjp(g):
-        pieces = g.reshape((size, *x.shape))
-        straight = xp.stack([pieces[turned.index(r)] for r in range(size)])
+        straight = xp.empty((size, *shape), **where)
+        for place, r in enumerate(turned):
+            straight[r] = g.reshape(straight.shape)[place]
         together(distributed.all_reduce, shared_memory(straight))
         return straight[rank]
 

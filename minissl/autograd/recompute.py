@@ -39,7 +39,9 @@ def recompute(
     def vjp(g: Any) -> tuple[Any, ...]:
         leaves = [Tensor(x.array, requires_grad=x.requires_grad) for x in inputs]
         with recording():
-            function(*leaves, generator=rewound).backward(g)
+            again = function(*leaves, generator=rewound)
+            if again.requires_grad:  # else all of it is frozen, and nothing here asks for g
+                again.backward(g)
         return tuple(
             namespace(leaf.array).zeros_like(leaf.array) if leaf.grad is None else leaf.grad
             for leaf in leaves

@@ -7,12 +7,14 @@ from minissl.nn.layers import MLP, Dropout, Embedding, LayerNorm, Linear
 from minissl.nn.module import Module, Parameter
 from minissl.nn.positions import LearnedPositions, SinusoidalPositions
 from minissl.nn.recurrent import LSTM
+from minissl.nn.resnet import BasicBlock, ResNet
 from minissl.nn.transformer import Block, EncoderDecoder, Transformer, TransformerConfig
 
 __all__ = [
     "LSTM",
     "MLP",
     "AvgPool2d",
+    "BasicBlock",
     "BatchNorm",
     "Block",
     "Conv2d",
@@ -28,6 +30,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "Parameter",
+    "ResNet",
     "SinusoidalPositions",
     "Transformer",
     "TransformerConfig",

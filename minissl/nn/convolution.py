@@ -7,6 +7,7 @@ import numpy as np
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import beside
+from minissl.autograd.fused import gpu
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.tensor import Tensor
 from minissl.nn import init
@@ -55,14 +56,17 @@ class BatchNorm(Module):
     towards them: new = (1 - momentum) old + momentum batch. In evaluation mode the buffers are
     used, and an example's output no longer depends on its neighbours: a frozen encoder must be in
     evaluation mode when it is probed. As in torch, the batch is scaled by the biased variance (/ n)
-    and the buffer collects the unbiased one (/ (n - 1)). (Ioffe and Szegedy 2015.)
+    and the buffer collects the unbiased one (/ (n - 1)). ``relu``: followed by relu, which costs
+    less than a relu of its own. (Ioffe and Szegedy 2015.)
 
     Raises ValueError in training mode when a channel has a single value, whose variance says
     nothing.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
-        self.eps, self.momentum = eps, momentum
+    def __init__(
+        self, channels: int, eps: float = 1e-5, momentum: float = 0.1, *, relu: bool = False
+    ):
+        self.eps, self.momentum, self.relu = eps, momentum, relu
         self.weight = Parameter(np.ones(channels, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.running_mean = Tensor(np.zeros(channels, np.float32))
@@ -70,20 +74,33 @@ class BatchNorm(Module):
 
     def forward(self, x: Any) -> Tensor:
         x = beside(x, self.weight.array)
-        if not self.training:
-            mean, variance = (
-                buffer.astype(self.weight.dtype)
-                for buffer in (self.running_mean, self.running_variance)
-            )
-            scale = self.weight / ops.sqrt(variance + self.eps)
-            return x * scale + (self.bias - mean * scale)
-        axes = tuple(range(len(x.shape) - 1))
         count = int(np.prod(x.shape[:-1]))
-        if count < 2:
+        if self.training and count < 2:
             raise ValueError(
                 f"BatchNorm in training mode needs two values or more in each channel, got the "
                 f"shape {tuple(x.shape)}: use a larger batch, or model.eval()"
             )
+        if not isinstance(self.weight.array, np.ndarray):
+            return gpu.batch_norm(
+                x,
+                self.weight,
+                self.bias,
+                mean=self.running_mean.array,
+                variance=self.running_variance.array,
+                training=self.training,
+                momentum=self.momentum,
+                eps=self.eps,
+                relu=self.relu,
+            )
+        y = self._by_the_batch(x, count) if self.training else self._by_the_buffers(x)
+        return ops.relu(y) if self.relu else y
+
+    def _by_the_buffers(self, x: Any) -> Tensor:
+        scale = self.weight / ops.sqrt(self.running_variance + self.eps)
+        return x * scale + (self.bias - self.running_mean * scale)
+
+    def _by_the_batch(self, x: Any, count: int) -> Tensor:
+        axes = tuple(range(len(x.shape) - 1))
         mean = ops.mean(x, axis=axes)
         centered = x - mean
         variance = ops.mean(centered * centered, axis=axes)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.arrays import Array
-from minissl.autograd.devices import move_batch
+from minissl.autograd.devices import later, move_batch
 from minissl.autograd.processes import agree, mean_of_all, world
 from minissl.autograd.threads import engine_threads
 from minissl.nn.evaluating import evaluating
@@ -21,7 +21,7 @@ from minissl.optim.optimizer import Optimizer
 from minissl.training.distributed import GradientMean
 from minissl.training.log import History, Record
 from minissl.training.method import Evaluated, Method
-from minissl.training.precision import check_precision, computing_in
+from minissl.training.precision import check_precision, computing_in, in_float32
 from minissl.training.progress import Progress, postponed_interrupt
 from minissl.training.run import DivergedError, Run, not_finite
 
@@ -92,6 +92,9 @@ def fit(
     model, device = method.model, method.model.device
     check_precision(precision, model)
     waiting: list[Record] = []  # steps whose loss and norm have not been looked at
+    place: Record = {"device": device, "precision": precision}
+    if (device, precision) == ("cpu", "float32"):
+        place = {}
     keep_freed_memory()
     model.train()
 
@@ -113,10 +116,8 @@ def fit(
             loss = _backpropagate(method, optimizer, accumulate, seed, step, precision)
             norm = optimizer.step_if_finite(loss, math.inf if clip is None else clip)
             done = step + 1
-            record: Record = {"step": done, "loss": loss, "lr": float(optimizer.lr)}
-            record |= {"grad_norm": norm, "seconds": book.seconds()}
-            if (device, precision) != ("cpu", "float32") and step == book.step:
-                record |= {"device": device, "precision": precision}
+            record: Record = {"step": done, "loss": later(loss), "lr": float(optimizer.lr)}
+            record |= {"grad_norm": later(norm), "seconds": book.seconds()}
             waiting.append(record)
 
             last, stop = done == steps, agree(interrupted())
@@ -132,7 +133,8 @@ def fit(
                 settled[-1] |= _evaluate(method, precision)
             for record in settled:
                 if _due(record["step"], steps, log_every, evaluate_every):
-                    book.log(record)
+                    book.log(record | place)
+                    place = {}  # it was said once
                 line.show(record["step"], record["loss"], record["lr"])
             if save:
                 book.save(done)
@@ -160,7 +162,7 @@ def _backpropagate(
         with computing_in(precision, method.model):
             part = method.loss(batch, generator) / accumulate
             part.backward(ready=mean.ready if mean and complete else None)
-        loss = loss + (part.item() if device == "cpu" else part.array)
+        loss = loss + (part.item() if device == "cpu" else in_float32(part.array))
     if mean:
         mean.finish()
     return mean_of_all(loss)

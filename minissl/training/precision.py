@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minissl.autograd.arrays import dtype_name, namespace
+from minissl.autograd.arrays import Array, dtype_name, namespace
 from minissl.nn.module import Module
 
 PRECISIONS = ("float32", "bfloat16")
@@ -28,6 +28,12 @@ def check_precision(precision: str, model: Module) -> None:
             "precision 'bfloat16' needs a GPU (NumPy has no such numbers): "
             "model.to('cuda') first, or use 'float32'"
         )
+
+
+def in_float32(loss: Array) -> Array:
+    """A loss for the log: a mean over batches or processes needs more than bfloat16's digits."""
+    xp = namespace(loss)
+    return xp.astype(loss, xp.float32) if dtype_name(loss) == "bfloat16" else loss
 
 
 @contextmanager

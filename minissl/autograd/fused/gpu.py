@@ -74,7 +74,7 @@ def attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     if key_lengths is not None:
         key_lengths = torch.as_tensor(key_lengths, device=query.device)
     if dropout:
-        seed = torch.tensor([seed], dtype=torch.int64, device=query.device)
+        seed = torch.full((1,), seed, dtype=torch.int64, device=query.device)
     masks = (None, key_lengths, None, seed if dropout else None, None, 0 if causal else None)
     output, lse = op(query, key, value, *masks, dropout, scale)
 
@@ -160,6 +160,35 @@ def conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
     return y.permute(0, 2, 3, 1), vjp
 
 
+@differentiable
+def batch_norm(x, weight, bias, /, mean, variance, training, momentum, eps, relu):
+    """The library's batch norm; in training it moves the running ``mean`` and ``variance``.
+
+    A channels-last array is a matrix with a row per place, which it is fast on. The parameters are
+    handed over in the dtype of the running statistics: float32, also beside bfloat16.
+    """
+    import torch
+
+    if not training:  # a later step of training, which moves them, must not change this gradient
+        mean, variance = mean.clone(), variance.clone()
+    rows = x.reshape(-1, x.shape[-1])
+    scale, shift = weight.to(mean.dtype), bias.to(mean.dtype)
+    y, *saved = torch.ops.aten.native_batch_norm(
+        rows, scale, shift, mean, variance, training, momentum, eps
+    )
+    y = y.relu_() if relu else y
+
+    def vjp(g):
+        g = g.reshape(rows.shape)
+        g = torch.ops.aten.threshold_backward(g, y, 0) if relu else g
+        dx, dw, db = torch.ops.aten.native_batch_norm_backward(
+            g, rows, scale, mean, variance, *saved, training, eps, [True] * 3
+        )
+        return dx.reshape(x.shape), dw, db
+
+    return y.reshape(x.shape), vjp
+
+
 def adamw(
     arrays: Sequence[tuple[Array, Array, Array, Array]],
     loss: Array | float,
@@ -180,7 +209,7 @@ def adamw(
         columns[0],
         gradients,
         *columns[1:],
-        norm=norm + 0 * loss,
+        norm=(norm + 0 * loss).float(),
         max_norm=max_norm,
         **settings,
     )
