@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minissl.cli.where import add_device
+
 
 def add(commands: Any) -> None:
     """Describe the command."""
@@ -22,6 +24,7 @@ def add(commands: Any) -> None:
         "--out", type=Path, default=Path("runs/demo"), help="(default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: %(default)s)")
+    add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the training, to see that it works"
@@ -32,9 +35,15 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the demo."""
+    from minissl.autograd.devices import resolve_device
     from minissl.demo.demo import run_demo, run_part
 
-    options = {"seed": arguments.seed, "progress": not arguments.quiet, "quick": arguments.quick}
+    options = {
+        "seed": arguments.seed,
+        "device": resolve_device(arguments.device),
+        "progress": not arguments.quiet,
+        "quick": arguments.quick,
+    }
     if arguments.part:  # one of the two processes that run_demo starts
         run_part(arguments.part, arguments.out, **options)
     else:

@@ -29,7 +29,7 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_
 
 
 def run_demo(
-    folder: Path, *, seed: int = 0, progress: bool = True, quick: bool = False
+    folder: Path, *, seed: int = 0, device: str = "cpu", progress: bool = True, quick: bool = False
 ) -> dict[str, Any]:
     """Run the demo in a folder; returns what ``results.json`` holds.
 
@@ -43,14 +43,15 @@ def run_demo(
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    options = ["--out", str(folder), "--seed", str(seed)]
+    options = ["--out", str(folder), "--seed", str(seed), "--device", device]
     options += ["--quick"] * quick + ["--quiet"] * (not progress)
     _run_together([[*options, "--part", part] for part in PARTS])
     text, images = (json.loads((work / f"{part}.json").read_bytes()) for part in PARTS)
     results = {
         "seed": seed,
         "quick": quick,
-        "machine": machine(),
+        "machine": machine(device),
+        "device": device,
         "seconds": round(time.perf_counter() - started, 1),
         "language": text["results"],
         "images": images["results"],
@@ -59,8 +60,8 @@ def run_demo(
     page.text(
         "Labels are expensive and data is not. Self-supervised learning makes its own task from "
         "unlabelled data, filling in what was hidden, and what it learns on the way is useful for "
-        f"tasks that have few labels or none. This page was computed on {machine()}, from data "
-        "that was already there."
+        "tasks that have few labels or none. This page was computed on "
+        f"{machine(device)}, from data that was already there."
     )
     for part in (_tables(results), text["html"], images["html"]):
         page.raw(part)
@@ -71,14 +72,18 @@ def run_demo(
     return results
 
 
-def run_part(part: str, folder: Path, *, seed: int, progress: bool, quick: bool) -> None:
+def run_part(
+    part: str, folder: Path, *, seed: int, device: str, progress: bool, quick: bool
+) -> None:
     """One half: train, and leave its numbers and its piece of the page for ``run_demo``."""
     page, work = Page(""), folder / "work"
     share = 10 if quick else 1
     if part == "text":
         gpt = GPTSettings()
         gpt = replace(gpt, steps=gpt.steps // share)
-        results = language_demo(page, work / "gpt", gpt, seed=seed, progress=progress)
+        results = language_demo(
+            page, work / "gpt", gpt, seed=seed, device=device, progress=progress
+        )
     else:
         simclr = SimCLRSettings()
         simclr = replace(simclr, steps=simclr.steps // share)
@@ -87,6 +92,7 @@ def run_part(part: str, folder: Path, *, seed: int, progress: bool, quick: bool)
             work,
             simclr,
             seed=seed,
+            device=device,
             progress=progress,
             supervised_steps=SUPERVISED_STEPS // share,
         )
@@ -185,13 +191,18 @@ def _how_it_was_made(page: Page, results: dict[str, Any]) -> None:
     )
 
 
-def machine() -> str:
+def machine(device: str) -> str:
     """Hardware and versions, for the page."""
     import numpy
 
+    gpu = "no GPU"
+    if device.startswith("cuda"):
+        import torch
+
+        gpu = f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
     return (
         f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}, "
-        f"NumPy {numpy.__version__}, no GPU"
+        f"NumPy {numpy.__version__}, {gpu}"
     )
 
 

@@ -32,6 +32,7 @@ def image_demo(
     settings: SimCLRSettings,
     *,
     seed: int,
+    device: str,
     progress: bool,
     supervised_steps: int,
 ) -> dict[str, Any]:
@@ -40,12 +41,22 @@ def image_demo(
     digits = load_digits()
     images = digits.train_images
     method, history = pretrain_simclr(
-        images, folder / "simclr", settings, seed=seed, progress=progress and "SimCLR"
+        images,
+        folder / "simclr",
+        settings,
+        seed=seed,
+        device=device,
+        progress=progress and "SimCLR",
     )
     alone = replace(settings, loss="positives_only", steps=max(1, settings.steps // 4))
     without = "SimCLR without negatives"
     collapsed, collapse_history = pretrain_simclr(
-        images, folder / "positives_only", alone, seed=seed, progress=progress and without
+        images,
+        folder / "positives_only",
+        alone,
+        seed=seed,
+        device=device,
+        progress=progress and without,
     )
     untrained = SimCLR(build_simclr(settings, seed=seed), images, augmentation(settings))
     features = {
@@ -54,9 +65,10 @@ def image_demo(
         "SimCLR, no labels": method.represent,
         without: collapsed.represent,
     }
+    untrained.model.to(device)
     curves = {name: _probe(digits, represent, seed) for name, represent in features.items()}
     curves["supervised from scratch"] = from_scratch(
-        digits, settings, supervised_steps, seed, progress
+        digits, settings, supervised_steps, seed, device, progress
     )
     results = {
         "images": len(images),
@@ -94,7 +106,12 @@ def _probe(digits: LabelledSplit, represent: Any, seed: int) -> np.ndarray:
 
 
 def from_scratch(
-    digits: LabelledSplit, settings: SimCLRSettings, steps: int, seed: int, progress: bool
+    digits: LabelledSplit,
+    settings: SimCLRSettings,
+    steps: int,
+    seed: int,
+    device: str,
+    progress: bool,
 ) -> np.ndarray:
     """The same encoder trained on the labelled examples alone, with the same augmentations."""
     accuracy = np.empty((SUPERVISED_DRAWS, len(LABELS)))
@@ -104,6 +121,7 @@ def from_scratch(
         chosen = draw_few_labels(digits.train_labels, count, generator)
         encoder = build_simclr(settings, seed=seed + draw).encoder
         model = Classifier(encoder, 10, features=settings.features, generator=generator)
+        model.to(device)
         method = Supervised(
             model, digits.train_images[chosen], digits.train_labels[chosen], augmentation(settings)
         )

@@ -29,14 +29,14 @@ SENTENCE = "The value of the expression is returned, or None if the file is not 
 
 
 def language_demo(
-    page: Page, folder: Path, settings: GPTSettings, *, seed: int, progress: bool
+    page: Page, folder: Path, settings: GPTSettings, *, seed: int, device: str, progress: bool
 ) -> dict[str, Any]:
     """Pretrain, measure, and write this half of the page. Returns the numbers of the report."""
     started = time.perf_counter()
     documents = python_english()
     data = prepare_gpt(documents, folder, settings, progress=progress)
     label = progress and "GPT"
-    model, history = pretrain_gpt(data, folder, settings, seed=seed, progress=label)
+    model, history = pretrain_gpt(data, folder, settings, seed=seed, device=device, progress=label)
     results = {
         "documents": len(documents),
         "bytes": len(data.text) + len(data.held_out_text),

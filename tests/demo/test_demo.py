@@ -47,7 +47,7 @@ def tiny(monkeypatch):
     def here(calls):
         for options in calls:
             folder, part = options[options.index("--out") + 1], options[-1]
-            demo.run_part(part, Path(folder), seed=0, progress=False, quick=False)
+            demo.run_part(part, Path(folder), seed=0, device="cpu", progress=False, quick=False)
 
     monkeypatch.setattr(demo, "_run_together", here)
 
