@@ -1,5 +1,7 @@
 """Arrays on another device: torch memory on the CPU stands in for a GPU's."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,30 @@ def test_names_of_devices():
     for name in ("gpu", "cuda:x", "", "cpu:first"):
         with pytest.raises(ValueError, match="device must be"):
             resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["cpu:0", "torch:1", "auto:0", "cuda:", "cuda:-1", "cuda:²"])
+def test_only_gpus_have_numbers(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="device must be"):
+        resolve_device(name)
+
+
+def test_two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = [resolve_device(name) for name in ("auto", "cuda", "cuda:0", "cuda:1", "cpu")]
+    assert found == ["cuda:0", "cuda:0", "cuda:0", "cuda:1", "cpu"]
+    with pytest.raises(RuntimeError, match=r"'cuda:2' is not there: torch .* sees 2 GPUs"):
+        resolve_device("cuda:2")
+
+
+def test_without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(RuntimeError, match="'cuda' needs torch, which is not installed"):
+        resolve_device("cuda")
 
 
 @no_gpu

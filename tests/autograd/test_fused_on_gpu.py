@@ -168,6 +168,15 @@ def test_info_nce(device, dtype, reduction):
     check(loss, arrays, device, dtype, factor=4.0)
 
 
+def test_a_temperature_that_is_a_number_is_not_rounded(device):
+    """0.07 in bfloat16 would be 0.0698, and the logits a third of a percent too large."""
+    rows = np.eye(4, 16, dtype=np.float32) * 2  # exact in bfloat16
+    views = Tensor(move(rows, device).to(torch.bfloat16))
+    partners = np.array([1, 2, 3, 0])
+    loss = fused.info_nce(views, views, partners, temperature=0.07)
+    assert loss.item() == pytest.approx(4 / 0.07 + np.log1p(3 * np.exp(-4 / 0.07)), rel=1e-6)
+
+
 def test_info_nce_of_views_with_themselves(device):
     views = Tensor(move(draw(6, 16), device), requires_grad=True)
     partners = np.array([3, 4, 5, 0, 1, 2])

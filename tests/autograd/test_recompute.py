@@ -83,3 +83,13 @@ def test_the_second_backward_is_an_error_here_too():
     y.backward()
     with pytest.raises(RuntimeError, match="'recompute' a second time"):
         y.backward()
+
+
+def test_a_frozen_part_hands_nothing_on_and_the_rest_learns():
+    model = transformer(True)
+    for block in model.blocks[:2]:
+        block.freeze()
+    x = Tensor(np.ones((1, 3, 16), np.float32))
+    model(x, generator=np.random.default_rng(0)).sum().backward()
+    assert all(p.grad is None for block in model.blocks[:2] for p in block.parameters())
+    assert all(p.grad is not None for p in model.blocks[2].parameters())

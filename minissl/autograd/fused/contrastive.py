@@ -42,34 +42,19 @@ def info_nce(
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     array = query.array if isinstance(query, Tensor) else query
+    settings: dict[str, Any] = {"exclude_self": exclude_self, "reduction": reduction}
     if gpu.runs_kernels(array):
-        if targets is not None:
-            targets = beside(as_array(targets), array)
-        return gpu.info_nce(
-            query,
-            key,
-            temperature,
-            targets=targets,
-            exclude_self=exclude_self,
-            reduction=reduction,
-            dtype="float32",
-        )
+        settings |= {"targets": None if targets is None else beside(as_array(targets), array)}
+        if isinstance(temperature, Tensor):
+            return gpu.info_nce_learned(query, key, temperature, dtype="float32", **settings)
+        return gpu.info_nce(query, key, temperature=temperature, dtype="float32", **settings)
     if float(temperature) <= 0:
         raise ValueError(f"info_nce: the temperature must be positive, got {float(temperature)}")
     if not isinstance(array, np.ndarray):
-        return composed.info_nce(
-            query,
-            key,
-            targets,
-            temperature=temperature,
-            exclude_self=exclude_self,
-            reduction=reduction,
-        )
+        return composed.info_nce(query, key, targets, temperature=temperature, **settings)
     targets = np.arange(query.shape[0]) if targets is None else as_array(targets)
     _check_targets(targets, query.shape[0], key.shape[0], exclude_self)
-    return _info_nce(
-        query, key, temperature, targets=targets, exclude_self=exclude_self, reduction=reduction
-    )
+    return _info_nce(query, key, temperature, targets=targets, **settings)
 
 
 def _check_targets(targets, rows, columns, exclude_self):

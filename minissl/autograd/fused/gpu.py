@@ -108,23 +108,38 @@ def cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, 
 
 
 @differentiable
-def info_nce(query, key, temperature, /, targets, exclude_self, reduction, dtype):
-    """The similarities exist one tile at a time; the loss is float32 (``dtype``).
+def info_nce(query, key, /, temperature, targets, exclude_self, reduction, dtype):
+    """The similarities exist one tile at a time; the loss is float32 (``dtype``)."""
+    import torch
 
-    The kernel's gradient takes several launches, which its own operator for torch arranges: so here
-    torch's autograd is on, for this one operation.
-    """
+    tau = torch.full((), temperature, dtype=torch.float32, device=query.device)
+    loss, vjp = _info_nce(query, key, tau, targets, exclude_self, reduction)
+    return loss, lambda g: vjp(g)[:2]
+
+
+@differentiable
+def info_nce_learned(query, key, temperature, /, targets, exclude_self, reduction, dtype):
+    """The same where the temperature is a Tensor, which gets a gradient."""
+    return _info_nce(query, key, temperature.float(), targets, exclude_self, reduction)
+
+
+def _info_nce(query, key, tau, targets, exclude_self, reduction):
+    """The kernel's gradient takes several launches, which its own operator for torch arranges: so
+    here torch's autograd is on, for this one operation."""
     import torch
     from minissl_kernels.contrastive import info_nce as kernel
 
     with torch.enable_grad():
-        tau = temperature.float()
         inputs = [array.detach().requires_grad_() for array in (query, key, tau)]
         loss = kernel(
-            inputs[0], inputs[1], targets, temperature=inputs[2].reshape(()),
-            exclude_self=exclude_self, reduction=reduction,
-        )  # fmt: skip
-    return loss.detach(), (lambda g: torch.autograd.grad(loss, inputs, g))
+            inputs[0],
+            inputs[1],
+            targets,
+            temperature=inputs[2].reshape(()),
+            exclude_self=exclude_self,
+            reduction=reduction,
+        )
+    return loss.detach(), lambda g: torch.autograd.grad(loss, inputs, g)
 
 
 def _operators(name: str) -> tuple[Any, Any]:
