@@ -1,5 +1,7 @@
 """The checks that every launcher shares: what is refused, and what the message says to do."""
 
+from unittest import mock
+
 import pytest
 import torch
 from minissl_kernels import launch
@@ -154,17 +156,15 @@ def test_targets_on_a_gpu_are_checked_without_waiting(gpu_only):
 
 
 def test_the_current_device_is_set(monkeypatch):
-    """A tensor on the second GPU is launched there; on the CPU there is nothing to do."""
+    """A tensor on another GPU is launched there; on this one, or the CPU, nothing is done."""
     with launch.on_device(torch.zeros(1)):
         pass
     entered = []
     monkeypatch.setattr(torch.cuda, "device", entered.append)
-
-    class Elsewhere:
-        device = torch.device("cuda", 1)
-
-    launch.on_device(Elsewhere())
-    assert entered == [torch.device("cuda", 1)]
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    for number in (1, 2):
+        launch.on_device(mock.Mock(device=torch.device("cuda", number)))
+    assert entered == [torch.device("cuda", 2)]
 
 
 def test_multiprocessors(device):
