@@ -80,14 +80,18 @@ def _to_numpy(array: Array) -> np.ndarray:
     return (array.float() if array.dtype == torch.bfloat16 else array).cpu().numpy()
 
 
-def move_batch(batch: Any, device: str) -> Any:
-    """A batch, or every NumPy array in a tuple, list or dict of them, on another device."""
+def move_batch(batch: Any, device: str, precision: str = "float32") -> Any:
+    """A batch, or every NumPy array in a tuple, list or dict of them, on another device.
+
+    float32 arrays in the ``precision`` that the parameters will have.
+    """
     if isinstance(batch, np.ndarray):
-        return move(batch, device)
+        moved = move(batch, device)
+        return moved.bfloat16() if precision == "bfloat16" and batch.dtype == "f4" else moved
     if type(batch) in (tuple, list):
-        return type(batch)(move_batch(part, device) for part in batch)
+        return type(batch)(move_batch(part, device, precision) for part in batch)
     if type(batch) is dict:
-        return {name: move_batch(part, device) for name, part in batch.items()}
+        return {name: move_batch(part, device, precision) for name, part in batch.items()}
     return batch
 
 

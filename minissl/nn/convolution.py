@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_torch_array
 
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import dtype_name, namespace
+from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
@@ -44,8 +43,6 @@ class Conv2d(Module):
             self.bias = Parameter(init.uniform_fan_in(shape[:1], fan_in, generator))
 
     def forward(self, x: Any) -> Tensor:
-        if is_torch_array(x) and dtype_name(self.weight.array) == "bfloat16":
-            x = x.to(self.weight.dtype)  # images that fit has moved: see ``beside``
         return conv2d(
             x, self.weight, self.bias, stride=self.stride, padding=self.padding, relu=self.relu
         )

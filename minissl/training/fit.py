@@ -156,7 +156,7 @@ def _backpropagate(
     loss: Array | float = 0.0
     for micro_step in range(accumulate):
         generator = np.random.default_rng([seed, step, micro_step * here.size + here.rank])
-        batch = move_batch(method.batch(generator), device)
+        batch = move_batch(method.batch(generator), device, precision)
         # The last gradients of a step are complete, and may be sent while others are computed.
         complete = mean and micro_step == accumulate - 1 and precision == "float32"
         with computing_in(precision, method.model):

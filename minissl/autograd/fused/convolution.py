@@ -38,11 +38,13 @@ def conv2d(
     _check(x, weight, bias, stride, padding)
     array = _array(weight)
     x = beside(x, array)
-    if bias is None:
-        bias = namespace(array).zeros_like(array[:, 0, 0, 0])
-    compute = _conv2d if isinstance(array, np.ndarray) else gpu.conv2d
-    x_needed = isinstance(x, Tensor) and x.requires_grad
-    return compute(x, weight, bias, stride=stride, padding=padding, relu=relu, x_needed=x_needed)
+    settings = {"stride": stride, "padding": padding, "relu": relu}
+    settings["x_needed"] = isinstance(x, Tensor) and x.requires_grad
+    biased = bias is not None
+    bias = bias if biased else namespace(array).zeros_like(array[:, 0, 0, 0])
+    if isinstance(array, np.ndarray):
+        return _conv2d(x, weight, bias, **settings)
+    return gpu.conv2d(x, weight, bias, biased=biased, **settings)
 
 
 def conv2d_composed(

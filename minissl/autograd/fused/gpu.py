@@ -151,7 +151,7 @@ def _operators(name: str) -> tuple[Any, Any]:
 
 
 @differentiable
-def conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
+def conv2d(x, weight, bias, /, stride, padding, relu, x_needed, biased):
     """The library's convolution (cuDNN on a GPU): kernels of our own would teach nothing here.
 
     Channels-last arrays are what it is fastest on; it calls them (batch, channels, ...) with other
@@ -161,14 +161,14 @@ def conv2d(x, weight, bias, /, stride, padding, relu, x_needed):
 
     images, filters = x.permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2)
     places = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
-    y = torch.ops.aten.convolution(images, filters, bias, *places)
+    y = torch.ops.aten.convolution(images, filters, bias if biased else None, *places)
     y = y.relu_() if relu else y
 
     def vjp(g):
         g = g.permute(0, 3, 1, 2)
         g = g * (y > 0) if relu else g
         dx, dw, db = torch.ops.aten.convolution_backward(
-            g, images, filters, [weight.shape[0]], *places, [x_needed, True, True]
+            g, images, filters, [weight.shape[0]], *places, [x_needed, True, biased]
         )
         return dx if dx is None else dx.permute(0, 2, 3, 1), dw.permute(0, 2, 3, 1), db
 

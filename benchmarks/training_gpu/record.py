@@ -1,0 +1,66 @@
+"""The tables of training as Markdown and JSON, on disk after every contender."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import common
+from benchmarks.kernels.record import Record
+
+
+class TrainingRecord(Record):
+    """One file for a GPU; a table that is measured again replaces the old one, with its date.
+
+    A row is ``{"case": ..., "cells": {head: value}, ...}``: the cells are printed; what else it
+    holds (``"verdicts"``, below the table, apart) only goes into the JSON file.
+    """
+
+    def __init__(self, command: str, run: str, folder: Path | None) -> None:
+        super().__init__(command, run, None)
+        gpu = self.state["gpu"]
+        stem = "training_" + re.sub(r"[^a-z0-9]+", "_", gpu.lower()).strip("_")
+        self.path = None if folder is None else folder / f"{stem}.json"
+        if self.path is not None and self.path.exists():
+            self.state = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def put(self, name: str, title: str, notes: Sequence[str], rows: list[dict[str, Any]]) -> None:
+        """These are now the rows of the table."""
+        self.state["tables"][name] = {
+            "run": self.run, "title": title, "command": self.command, "notes": list(notes),
+            "environment": self.environment, "rows": rows,
+        }  # fmt: skip
+        self.save()
+
+    def text(self, name: str | None = None) -> str:
+        """All tables, or one, each with what it was measured on."""
+        parts = [] if name else [f"# Training on {self.state['gpu']}"]
+        for key, table in self.state["tables"].items():
+            if name in (None, key):
+                verdicts = [f"{what}: {v}" for row in table["rows"]
+                            for what, v in row.get("verdicts", {}).items()]  # fmt: skip
+                lines = [f"## {table['title']}", ""]
+                lines += [common.markdown_table([row["cells"] for row in table["rows"]]), ""]
+                lines += [f"- {text}" for text in (*verdicts, *table["notes"], *conditions(table))]
+                parts.append("\n".join(lines))
+        return "\n\n".join(parts) + "\n"
+
+
+def conditions(table: dict[str, Any]) -> list[str]:
+    """The hardware, driver, versions and the command."""
+    described = table["environment"]
+    gpu = described.get("gpu")
+    where = (
+        f"{gpu['name']} ({gpu['multiprocessors']} multiprocessors, {gpu['memory_gigabytes']} GB), "
+        f"driver {gpu['driver']}, {gpu['runtime']}, "
+        if gpu
+        else ""
+    )
+    installed = described["packages"].items()
+    versions = ", ".join(f"{name} {number}" for name, number in installed if number != "absent")
+    return [
+        f"{where}{described['processor']}, Python {described['python']}, {versions}; "
+        f"{described['date'][:10]}",
+        f"`{table['command']}`",
+    ]
