@@ -28,7 +28,7 @@ format: $(VENV)/.dev  ## ruff's formatter
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
-	for name in gpt_step simclr_step sampling tokenizer; do OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in gpt_step simclr_step sampling tokenizer processes; do OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 bench-gpu: $(VENV)/.test  ## on a GPU: every kernel and whole training steps beside their peers; ten minutes each
 	$(BIN)/python -m benchmarks.kernels

@@ -66,6 +66,8 @@ class AdamW(Optimizer):
         if not all(gpu.runs_kernels(p.array) for p in self.parameters.values()):
             return super().step_if_finite(loss, max_norm)
         moving = self._about_to_step()
+        if not moving:
+            return 0.0
         return gpu.adamw(
             [(p.array, p.grad, *(self.state[slot][n] for slot in self.slots))
              for n, p in moving.items()],

@@ -118,6 +118,24 @@ def test_attention_dropout_is_drawn_from_the_seed(device):
     assert abs(kept.mean() - 0.7) < 0.05
 
 
+def test_the_backward_pass_drops_the_same_weights(device):
+    eye = np.broadcast_to(np.eye(8, dtype=np.float32), (1, 2, 8, 8)).copy()
+    arrays = [move(a, device) for a in (draw(1, 2, 9, 8), draw(1, 2, 8, 8, seed=1), eye)]
+    tensors = [Tensor(array, requires_grad=True) for array in arrays]
+    g = draw(1, 2, 9, 8, seed=2)
+    output = fused.attention(*tensors, dropout=0.4, seed=7)
+    output.backward(move(g, device))
+    weights = move(output.array, "cpu")  # the value is the identity
+    assert 0.4 < (weights != 0).mean() < 0.8
+    assert np.allclose(move(tensors[2].grad, "cpu"), weights.mT @ g, rtol=1e-4, atol=1e-6)
+    # The scores' gradient is P (M ∘ dP − Σ P M dP), with the mask and its scale in M.
+    whole = move(fused.attention(*map(Tensor, arrays)).array, "cpu")
+    inner = weights * g
+    scores = inner - whole * inner.sum(axis=-1, keepdims=True)
+    key_gradient = scores.mT @ move(arrays[0], "cpu") / np.sqrt(8)
+    assert np.allclose(move(tensors[1].grad, "cpu"), key_gradient, rtol=1e-3, atol=1e-5)
+
+
 def test_a_value_of_another_width_is_composed(device):
     arrays = [draw(1, 1, 4, 8), draw(1, 1, 4, 8, seed=1), draw(1, 1, 4, 5, seed=2)]
     check(lambda f, *t: f.attention(*t), arrays, device)
@@ -156,6 +174,22 @@ def test_cross_entropy(device, dtype, reduction, overwrite, smoothing):
     check(loss, [draw(3, 2, 5)], device, dtype)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_logits_are_overwritten_only_when_they_may_be(device, overwrite, transposed):
+    start = move(draw(5, 6) if transposed else draw(6, 5), device)
+    start = start.T if transposed else start
+    logits = Tensor(start.clone(), requires_grad=True)
+    before = move(logits.array, "cpu").copy()
+    targets = np.array([0, 4, -100, 2, 1, 3][: len(before)])
+    fused.cross_entropy(logits, targets, overwrite_logits=overwrite).backward()
+    twin = Tensor(before.astype(np.float64), requires_grad=True)
+    fused.cross_entropy(twin, targets).backward()
+    assert np.allclose(move(logits.grad, "cpu"), twin.grad, rtol=1e-5, atol=1e-7)
+    if not overwrite:
+        assert np.array_equal(move(logits.array, "cpu"), before)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_info_nce(device, dtype, reduction):
@@ -175,6 +209,14 @@ def test_a_temperature_that_is_a_number_is_not_rounded(device):
     partners = np.array([1, 2, 3, 0])
     loss = fused.info_nce(views, views, partners, temperature=0.07)
     assert loss.item() == pytest.approx(4 / 0.07 + np.log1p(3 * np.exp(-4 / 0.07)), rel=1e-6)
+
+
+def test_a_temperature_keeps_all_its_digits(device):
+    def loss(f, query, key, temperature):
+        targets = np.array([1, 0]) if f is fused else move(np.array([1, 0]), device_of(query))
+        return f.info_nce(query, key, targets, temperature=temperature)
+
+    check(loss, [draw(2, 16), draw(3, 16, seed=1), np.array(0.7, np.float32)], device, factor=4.0)
 
 
 def test_info_nce_of_views_with_themselves(device):

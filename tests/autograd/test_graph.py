@@ -476,3 +476,58 @@ def test_a_leaf_alone_is_ready_too():
     x.backward(ready=seen.append)
     assert seen[0] is x
     assert x.grad == 1
+
+
+def test_a_leaf_before_a_node_gets_an_array_of_its_own_too():
+    """Here the leaf is served first, and the node has yet to be sent the same array."""
+    a, b, x = leaf(3), leaf(3, seed=1), leaf(3, seed=2)
+
+    def spoil(parameter):
+        seen.append(parameter.grad.copy())
+        parameter.grad[...] = 100.0
+
+    seen = []
+    ((a + (b + x * 3.0)) * 2.0).backward(np.ones(3), ready=spoil)
+    assert [g.tolist() for g in seen] == [[2, 2, 2], [2, 2, 2], [6, 6, 6]]
+
+
+def test_a_rule_may_hand_out_one_array_twice():
+    kept = np.ones(3)
+
+    @differentiable
+    def twins(a, b, /):
+        return a + b, (lambda g: kept, lambda g: kept)
+
+    @differentiable
+    def pair(a, b, /):
+        return a + b, lambda g: (both := 2 * g, both)
+
+    for operation in (twins, pair):
+        a, b = leaf(3), leaf(3, seed=1)
+        operation(a, b).backward(np.ones(3))
+        assert a.grad.tolist() == b.grad.tolist()
+        assert not np.shares_memory(a.grad, b.grad)
+
+
+def test_one_array_for_a_node_and_then_a_leaf():
+    @differentiable
+    def pair(a, b, /):
+        return a + b, lambda g: (both := 2 * g, both)
+
+    x, b = leaf(3), leaf(3, seed=1)
+
+    def spoil(parameter):
+        seen.append(parameter.grad.copy())
+        parameter.grad[...] = 100.0
+
+    seen = []
+    pair(x * 3.0, b).backward(np.ones(3), ready=spoil)
+    assert [g.tolist() for g in seen] == [[2, 2, 2], [6, 6, 6]]
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_no_gradient_repeats_one_place_in_memory(library):
+    x = Tensor(library(np.full((2, 2), 3.0)), requires_grad=True)
+    x.mean().backward()
+    x.grad[0, 0] = 5.0
+    assert x.grad.tolist() == [[5, 0.25], [0.25, 0.25]]

@@ -93,3 +93,26 @@ def test_a_frozen_part_hands_nothing_on_and_the_rest_learns():
     model(x, generator=np.random.default_rng(0)).sum().backward()
     assert all(p.grad is None for block in model.blocks[:2] for p in block.parameters())
     assert all(p.grad is not None for p in model.blocks[2].parameters())
+
+
+def test_integers_are_inputs_too():
+    weight = Tensor(np.float32([[1, 2], [3, 4]]), requires_grad=True)
+    rows = Tensor(np.array([1, 1]))
+    recompute(lambda w, i, generator: ops.take(w, i.array), weight, rows).sum().backward()
+    assert np.array_equal(weight.grad, [[0, 0], [2, 2]])
+
+
+def test_the_forward_pass_keeps_no_more_than_it_must_at_any_moment():
+    x = Tensor(np.zeros(100_000, np.float32), requires_grad=True)
+
+    def chain(a, generator):
+        for _ in range(20):
+            a = ops.exp(a) * 0.1
+        return a
+
+    recompute(chain, x)  # once, for what is imported or built on first use
+    tracemalloc.start()
+    recompute(chain, x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * x.array.nbytes

@@ -33,6 +33,7 @@ def launches():
     yield "attention bf16 width 256 causal", partial(call, 256, causal=True)
     yield "attention fp16 width 96 causal", partial(call, 96, FP16, causal=True)
     yield "attention fp32 width 64", partial(call, 64, FP32)
+    yield "attention fp32 width 128 causal", partial(call, 128, FP32, causal=True)
     everything = {
         "window": (256, 0),
         "key_lengths": torch.full((1,), TIME),

@@ -47,6 +47,7 @@ CANDIDATE = "a candidate, not what ships: it is measured before it is chosen"
 ODD = "rows of an odd length do not start at multiples of 16 bytes"
 DRAWS = "ten rounds of Philox for every weight, beside two accumulators"
 WIDE = "two accumulators of width 256 leave room for tiles of 32 rows, wgmma takes 64"
+THREE = "float32 takes three TF32 products each, and their operands are registers"
 ALLOWED = [
     Allowed("spills", "*", "*", "*", "gfx942", NVIDIA),
     Allowed("loads", "*", "*", "*", "gfx942", NVIDIA),
@@ -61,6 +62,7 @@ ALLOWED = [
     Allowed("spills", "attention", "*dropout", "forward_kernel", "sm_80", DRAWS, most=4),
     Allowed("spills", "attention", "*fp32*", "forward_kernel", "sm_80", "two values", most=2),
     Allowed("spills", "attention", "*fp32*", "row_sums_kernel", "sm_90", "two values", most=2),
+    Allowed("spills", "attention", "*fp32 width 128*", "*_kernel", "sm_*", THREE, most=10),
     Allowed("matrix", "attention", "*width 256*", "key_value_kernel", "sm_90", WIDE),
 ]
 

@@ -7,18 +7,30 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from minissl.autograd import Tensor
+from minissl.autograd import operations as ops
 from minissl.autograd.devices import move
-from minissl.autograd.processes import agree, gather_rows, joined, mean_of_all, world
+from minissl.autograd.processes import (
+    agree,
+    broadcast_bytes,
+    gather_rows,
+    joined,
+    mean_of_all,
+    world,
+)
 from minissl.losses.contrastive import info_nce, nt_xent, simclr_cs229
-from minissl.optim import AdamW
-from minissl.training import fit
+from minissl.optim import SGD, AdamW
+from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
+from minissl.training import DivergedError, distributed, fit
 from tests.training.tiny import TinyMethod
+
+fit_module = sys.modules["minissl.training.fit"]  # the package's name "fit" is the function
 
 LOSSES = {
     "nt_xent": partial(nt_xent, temperature=0.3),
@@ -87,7 +99,6 @@ def counting(folder, device):
     """The bytes that one step of SimCLR hands to the network, by operation."""
     from minissl.autograd import processes
     from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
-    from minissl.training import distributed
 
     counted = {}
 
@@ -109,10 +120,200 @@ def counting(folder, device):
     return {**counted, "parameters": model.num_parameters(), "arrays": len(model.parameters())}
 
 
+# ---- corners: each is a run of ``BATCHES`` batches per step, in one process or in several --------
+
+BATCHES = 4
+
+
+def run_of(method, optimizer, **settings):
+    """Loss at each step, and the weights at the end."""
+    history = fit(
+        method, optimizer, accumulate=BATCHES // world().size, progress=False,
+        **{"steps": 3, **settings},
+    )  # fmt: skip
+    weights = {n: np.float64(a) for n, a in method.model.state_dict().items() if n != "seen"}
+    return {"losses": history.losses(), **weights}, history
+
+
+@contextmanager
+def buckets_of(size):
+    usual, distributed.BUCKET_BYTES = distributed.BUCKET_BYTES, size
+    yield
+    distributed.BUCKET_BYTES = usual
+
+
+def in_small_buckets(folder, device):
+    """SGD, several batches per process, evaluation, and a bucket for every parameter or two."""
+    method = TinyMethod(seed=world().rank)  # all begin with the weights of process 0
+    optimizer = SGD(method.model.named_parameters(), lr=0.1, momentum=0.9)
+    with buckets_of(8):
+        found, history = run_of(method, optimizer, evaluate_every=2)
+    return {**found, "held out": history.column("held_out_loss")[1]}
+
+
+def of_some_parameters(folder, device):
+    """One parameter is frozen, another is not the optimizer's."""
+    method = TinyMethod()
+    method.model.bias.requires_grad = False
+    named = [(n, p) for n, p in method.model.named_parameters() if n != "second"]
+    return run_of(method, AdamW(named, lr=0.1))[0]
+
+
+def in_two_dtypes(folder, device):
+    """A parameter in float64 between others in float32."""
+    method = TinyMethod()
+    method.model.second.array = method.model.second.array.astype(np.float64)
+    # The model is in one dtype, up to its loss: the parameter joins by a term of its own.
+    model, data = method.model, method.data
+
+    def loss(batch, generator):
+        hidden = ops.linear(batch[:, :6], model.first)
+        weight = float(batch[:, 0].mean())
+        wide = ops.astype((model.second * model.second).sum() * weight, dtype=np.float32)
+        return (hidden * hidden).mean() + wide + (model.bias * weight).sum()
+
+    method.loss = loss
+    assert data.dtype == np.float32
+    found = run_of(method, SGD(model.named_parameters(), lr=0.1), clip=1e3)[0]
+    assert model.second.array.dtype == np.float64
+    return found
+
+
+def in_bfloat16(folder, device):
+    """A GPT whose blocks are computed twice, in torch memory."""
+    method, optimizer = language_modeling("torch", dropout=0.1, recompute=True)
+    with buckets_of(8):  # the last one is outside of the blocks: it could leave too early
+        return run_of(method, optimizer, precision="bfloat16", clip=0.1)[0]
+
+
+def language_modeling(device, **choices):
+    """A small GPT's method and optimizer; the weights of process 0 are to win."""
+    config = GPTConfig(
+        vocab_size=17, context_length=8, num_layers=2, width=8, num_heads=2, **choices
+    )
+    model = GPT(config, generator=np.random.default_rng(world().rank)).to(device)
+    stream = np.random.default_rng(0).integers(17, size=200)
+    method = LanguageModeling(model, stream, batch_size=2)
+    return method, AdamW(model.named_parameters(), lr=0.01)
+
+
+def during_the_backward_pass(folder, device):
+    """All buckets have left when the backward pass ends."""
+    left = []
+
+    class Watched(distributed.GradientMean):
+        def finish(self):
+            left.append(len(self.buckets) - len(self.sent))
+            super().finish()
+
+    fit_module.GradientMean = Watched
+    with buckets_of(8):
+        found = run_of(*language_modeling("cpu", dropout=0.1))[0]
+    fit_module.GradientMean = distributed.GradientMean
+    assert left == [0, 0, 0][: 3 * (world().size > 1)]
+    return found
+
+
+def continued(folder, device):
+    """What one process began in FOLDER/begun, these continue."""
+    method = TinyMethod()
+    optimizer = AdamW(method.model.named_parameters(), lr=0.1)
+    found, history = run_of(method, optimizer, run=folder / "begun", steps=5, checkpoint_every=2)
+    assert [record["step"] for record in history] == [1, 2, 3, 4, 5]  # in every process
+    return found
+
+
+def begin(folder):
+    """The first steps of ``continued``, up to an interruption."""
+    method = TinyMethod()
+
+    def batch(generator, usual=method.batch):
+        method.calls = getattr(method, "calls", 0) + 1
+        if method.calls > 3 * BATCHES:
+            raise InterruptedError
+        return usual(generator)
+
+    method.batch = batch
+    optimizer = AdamW(method.model.named_parameters(), lr=0.1)
+    with suppress(InterruptedError):
+        run_of(method, optimizer, run=folder / "begun", steps=5, checkpoint_every=2)
+
+
+def that_diverge(folder, device):
+    """A loss that is NaN in one process is noticed by all, in the same step."""
+    method = TinyMethod()
+
+    def loss(batch, generator, usual=method.loss):
+        method.calls = getattr(method, "calls", 0) + 1
+        bad = method.calls > 2 * BATCHES // world().size and world().rank == world().size - 1
+        return usual(batch, generator) * (np.nan if bad else 1.0)
+
+    method.loss = loss
+    try:
+        run_of(method, SGD(method.model.named_parameters(), lr=0.1))
+    except DivergedError as error:
+        return {"step": error.step}
+
+
+def means(folder, device):
+    """The mean is a new number; the bytes are those of process 0."""
+    rank, size = world()
+    own = move(np.array(rank, np.float32), "torch")
+    mean = mean_of_all(own)
+    assert (float(own), float(mean)) == (rank, (size - 1) / 2)
+    assert mean_of_all(float(rank)) == (size - 1) / 2
+    assert broadcast_bytes(b"from %d" % rank + b"!" * rank) == b"from 0"
+    assert agree(rank == size - 1)
+    assert not agree(False)
+    return {}
+
+
+def gathered(folder, device):
+    """Rows that are not in C order, and what each process's gradient for them adds up to."""
+    rank, size = world()
+    x = Tensor(np.arange(6, dtype=np.float32).reshape(3, 2).T + 10 * rank, requires_grad=True)
+    y = gather_rows(x)
+    blocks = y.numpy().reshape(size, 2, 3)
+    for place, block in enumerate(blocks):
+        assert np.array_equal(block, x.numpy() + 10 * ((rank + place) % size - rank))
+    weights = np.repeat(np.roll(10.0 ** np.arange(size), -rank), 2).astype(np.float32) * (1 + rank)
+    (y * weights[:, None]).backward(np.ones_like(y.numpy()))
+    assert np.array_equal(x.grad, np.full((2, 3), 10.0**rank * size * (size + 1) / 2))
+    return {}
+
+
+CORNERS = (
+    in_small_buckets, during_the_backward_pass, of_some_parameters, in_two_dtypes, in_bfloat16,
+    continued, that_diverge, means, gathered,
+)  # fmt: skip
+
+
+def corners(folder, device):
+    return {
+        f"{corner.__name__}: {name}": np.asarray(value)
+        for corner in CORNERS
+        for name, value in corner(folder, device).items()
+    }
+
+
+def failing(folder, device):
+    """Process 1 cannot read its data."""
+    method = TinyMethod()
+
+    def batch(generator, usual=method.batch):
+        method.calls = getattr(method, "calls", 0) + 1
+        if world().rank == 1 and method.calls == 3:
+            raise OSError("no such image")
+        return usual(generator)
+
+    method.batch = batch
+    run_of(method, SGD(method.model.named_parameters(), lr=0.1), steps=50)
+
+
 def stopping(folder, device):
     """One process is interrupted: all stop after the same step."""
     steps = 0
-    while not agree(world().rank == 1 and steps == 3):
+    while steps < 100 and not agree(world().rank == 1 and steps == 3):
         steps += 1
     return {"steps": steps}
 

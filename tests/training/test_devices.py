@@ -9,7 +9,7 @@ import torch
 from minissl_kernels.launch import interpreted
 
 from minissl.autograd import Tensor
-from minissl.autograd.devices import move, move_batch
+from minissl.autograd.devices import device_of, move, move_batch
 from minissl.autograd.fused import gpu
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW, warmup_cosine
@@ -68,10 +68,10 @@ def language_model(device, how=None, dropout=0.0):
     return method
 
 
-def train(method, run=None, optimizer=AdamW, **settings):
+def train(method, run=None, optimizer=AdamW, peak=0.02, **settings):
     settings = {"steps": 6, "clip": 0.5, "evaluate_every": 3, "checkpoint_every": 2} | settings
-    optimizer = optimizer(method.model.named_parameters(), lr=0.02)
-    schedule = partial(warmup_cosine, peak=0.02, warmup_steps=2, total_steps=settings["steps"])
+    optimizer = optimizer(method.model.named_parameters(), lr=peak)
+    schedule = partial(warmup_cosine, peak=peak, warmup_steps=2, total_steps=settings["steps"])
     return fit(method, optimizer, schedule=schedule, run=run, progress=False, **settings)
 
 
@@ -146,6 +146,48 @@ def test_a_loss_that_is_not_finite_is_noticed_and_names_its_step(tmp_path, devic
     assert all(np.isfinite(array).all() for array in method.model.state_dict().values())
 
 
+@pytest.mark.parametrize(("device", "later"), [("cpu", 0), (THERE, 1)])
+def test_training_stops_at_once_or_one_step_later(without_kernels, device, later):
+    method = language_model(device, "nan")
+    with pytest.raises(DivergedError, match="step 5: the loss is nan"):
+        train(method, evaluate_every=None)
+    assert method.batches == 5 + later
+
+
+def moving(optimizer, values):
+    """Three steps, in the first of which the last parameter has no gradient; all there is then."""
+    for step in range(3):
+        for (name, parameter), value in zip(optimizer.parameters.items(), values):
+            parameter.grad = move(value * (1 + step), device_of(parameter))
+            if name == "late" and step == 0:
+                parameter.grad = None
+        norm = optimizer.step_if_finite(1.0, max_norm=2.5)
+    arrays = [p.array for p in optimizer.parameters.values()]
+    return [float(norm), *(move(array, "cpu") for array in arrays)], optimizer.state_dict()
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["kernel", "one in float64"])
+def test_the_optimizer_does_the_same_on_both_devices(wide):
+    generator = np.random.default_rng(0)
+    shapes = {"weight": (3, 4), "bias": (4,), "late": (2, 2)}
+    arrays = [generator.standard_normal((2, *shape)) for shape in shapes.values()]
+    dtypes = [np.float64 if wide and n == "bias" else np.float32 for n in shapes]
+    starts, values = zip(*([*a.astype(d)] for a, d in zip(arrays, dtypes)))
+
+    def run(device):
+        named = [(n, Parameter(move(np.array(a), device))) for n, a in zip(shapes, starts)]
+        settings = {"lr": 0.05, "betas": (0.7, 0.8), "eps": 0.1, "weight_decay": 0.9}
+        return moving(AdamW(named, **settings), values)
+
+    (ours, our_state), (theirs, their_state) = run(THERE), run("cpu")
+    for a, b in zip(ours, theirs):
+        assert np.allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert our_state.keys() == their_state.keys()
+    assert our_state["step/late"] == 2
+    for name, array in our_state.items():
+        assert np.allclose(array, their_state[name], rtol=1e-5, atol=1e-6), name
+
+
 def test_no_update_is_made_when_the_loss_is_not_finite_though_the_gradients_are():
     method = language_model(THERE)
     optimizer = AdamW(method.model.named_parameters(), lr=0.1)
@@ -188,6 +230,30 @@ def test_numbers_are_read_one_step_later_and_none_is_lost():
     assert [record["step"] for record in history] == [1, 2, 3]
 
 
+def test_the_first_record_of_the_log_names_device_and_precision(without_kernels):
+    method = language_model(THERE)
+    optimizer = AdamW(method.model.named_parameters())
+    history = fit(method, optimizer, steps=5, log_every=2, precision="bfloat16", progress=False)
+    assert [record["step"] for record in history] == [2, 4, 5]
+    assert (history[0]["device"], history[0]["precision"]) == (THERE, "bfloat16")
+    assert all("device" not in record for record in history[1:])
+
+
+def test_the_mean_loss_of_bfloat16_batches_has_more_digits(without_kernels):
+    class Counting(LanguageModeling):
+        """Losses that bfloat16 can tell apart, and whose mean it cannot."""
+
+        def loss(self, batch, generator):
+            self.calls = getattr(self, "calls", -1) + 1
+            return super().loss(batch, generator) * 0.0 + (1 + self.calls / 128)
+
+    method = language_model(THERE)
+    method.__class__ = type("CountingStopping", (Counting,), {})
+    optimizer = AdamW(method.model.named_parameters(), lr=0.0)
+    history = fit(method, optimizer, steps=1, accumulate=4, precision="bfloat16", progress=False)
+    assert history[0]["loss"] == 1 + 1.5 / 128
+
+
 def test_batches_of_every_shape_move():
     array = np.arange(3)
     batch = {"a": array, "b": [array, (array, "text")], "c": None, "d": 3}
@@ -213,6 +279,24 @@ def test_bfloat16_follows_float32():
     assert all(p.array.dtype == torch.float32 for p in method.model.parameters())
     losses = [record["loss"] for record in history[1:]]
     assert losses != [record["loss"] for record in exact[1:]]
+
+
+def test_bfloat16_follows_float32_for_long(without_kernels):
+    """Hundreds of steps: both learn the same from the same batches."""
+    runs = [
+        train(language_model(THERE), steps=200, evaluate_every=50, peak=5e-3, precision=precision)
+        for precision in ("float32", "bfloat16")
+    ]
+    first, last = (history.column("held_out_loss")[1] for history in runs)
+    assert np.allclose(first, last, rtol=0.02)
+    means = [np.mean(history.losses()[-50:]) for history in runs]
+    assert means[1] == pytest.approx(means[0], rel=0.01)
+    assert last[-1] < last[0] - 0.1  # it does learn
+
+
+def test_no_gradient_is_no_step():
+    optimizer = AdamW(language_model(THERE).model.named_parameters())
+    assert float(optimizer.step_if_finite(1.0)) == 0
 
 
 def test_small_updates_are_not_lost():

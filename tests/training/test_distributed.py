@@ -4,13 +4,19 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from minissl.autograd import Tensor
+from minissl.autograd.fused import gpu
 from minissl.autograd.processes import World, agree, gather_rows, joined, mean_of_all, world
+from minissl.nn.module import Parameter
+from minissl.training import distributed
+from minissl.training.distributed import GradientMean
 from tests.training import in_processes
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +102,128 @@ def test_without_a_restart_the_error_says_what_happened(tmp_path):
         assert float(seconds) < 60
         assert "another process of this run is gone" in message
         assert "the same torchrun command continues from the last checkpoint" in message
+
+
+def test_corners_are_the_same_in_one_process_and_in_several(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "_interpreted", lambda: False)  # as below: kernels are not the point
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        in_processes.begin(folder)
+    alone = in_processes.corners(folders[0], "cpu")
+    found = start("corners", folders[1], 2, TRITON_INTERPRET="0")
+    assert found.keys() == alone.keys()
+    assert alone["that_diverge: step"] == 3
+    for name in alone:
+        assert np.allclose(found[name], alone[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_an_error_in_one_process_ends_the_run_and_is_told(tmp_path):
+    began = time.time()
+    with pytest.raises(subprocess.SubprocessError, match="OSError: no such image"):
+        start("failing", tmp_path, 2)
+    assert time.time() - began < 60
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """What a process sends, while another one has the same gradients."""
+    sent = []
+
+    class Work:
+        def wait(self):
+            pass
+
+    def all_reduce(flat, async_op):
+        sent.append(flat.numpy().copy())
+        flat *= 2
+        return Work()
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    return sent
+
+
+def parameters(*sizes):
+    return [Parameter(np.zeros(size, np.float32)) for size in sizes]
+
+
+def test_a_bucket_is_sent_when_it_is_full_and_those_before_it_are_gone(sent, monkeypatch):
+    monkeypatch.setattr(distributed, "BUCKET_BYTES", 12)
+    a, b, c, d = parameters(1, 2, 2, 3)
+    mean = GradientMean([a, b, c, d], World(0, 2))
+    assert [[p.size for p in bucket] for bucket in mean.buckets] == [[3, 2], [2, 1]]
+
+    def ready(parameter, value):
+        parameter.grad = np.full(parameter.shape, value, np.float32)
+        mean.ready(parameter)
+        return len(sent)
+
+    assert [ready(a, 1), ready(b, 2), ready(d, 4), ready(c, 3)] == [0, 0, 0, 2]
+    assert [flat.tolist() for flat in sent] == [[4, 4, 4, 3, 3, 1, 1], [2, 2, 1, 1, 1]]
+    mean.finish()
+    assert [p.grad.tolist() for p in (a, b, c, d)] == [[1], [2, 2], [3, 3], [4, 4, 4]]
+    assert len(sent) == 2
+
+
+def test_a_full_bucket_waits_for_no_other(sent, monkeypatch):
+    monkeypatch.setattr(distributed, "BUCKET_BYTES", 1)
+    order = parameters(1, 2, 3)
+    mean = GradientMean(order, World(0, 2))
+    for number, parameter in enumerate(reversed(order)):
+        assert len(sent) == number
+        parameter.grad = np.ones(parameter.shape, np.float32)
+        mean.ready(parameter)
+    assert [flat.size for flat in sent] == [4, 3, 2]
+
+
+def test_a_bucket_has_one_dtype(sent):
+    a, b, c = parameters(1, 1, 1)
+    b.array = b.array.astype(np.float64)
+    mean = GradientMean([a, b, c], World(0, 2))
+    for parameter in (a, b, c):
+        parameter.grad = np.ones_like(parameter.array)
+    mean.finish()
+    assert [flat.dtype for flat in sent] == [np.float32, np.float64, np.float32]
+    assert all(p.grad.dtype == p.array.dtype for p in (a, b, c))
+
+
+def test_what_was_never_ready_is_sent_at_the_end(sent):
+    a, b = parameters(1, (2, 2))
+    mean = GradientMean([a, b], World(0, 2))
+    a.grad = np.float32([5])
+    mean.ready(a)
+    assert not sent
+    mean.finish()
+    assert sent[0].tolist() == [0, 0, 0, 0, 5, 0, 1]
+    assert (a.grad.tolist(), b.grad) == ([5], None)
+
+
+def test_a_gradient_of_others_only_is_taken(monkeypatch):
+    def all_reduce(flat, async_op):
+        flat += torch.tensor([0.0, 0, 8, 0, 1])  # b, a, who has them
+        return types.SimpleNamespace(wait=lambda: None)
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    a, b = parameters(2, 1)
+    mean = GradientMean([a, b], World(0, 2))
+    mean.finish()
+    assert (a.grad.tolist(), b.grad) == ([0, 4], None)
+
+
+def test_a_gradient_that_changes_after_it_was_sent_is_an_error(sent):
+    (a,) = parameters(2)
+    mean = GradientMean([a], World(0, 2))
+    a.grad = np.float32([1, 2])
+    mean.ready(a)
+    a.grad = a.grad + 1
+    with pytest.raises(RuntimeError, match="inside and outside of recompute"):
+        mean.finish()
+
+
+def test_a_gpu_that_this_machine_does_not_have_is_named(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "100")
+    monkeypatch.setenv("LOCAL_RANK", "99")
+    with pytest.raises(RuntimeError, match="'cuda:99' is not there"), joined("cuda:0"):
+        pass
 
 
 def test_what_travels_is_what_the_instructors_page_says(tmp_path):

@@ -288,7 +288,9 @@ def query_kernel(
 
 # Each of the three TF32 products of a float32 product holds its own half of the operands in
 # registers, so tiles are small; above width 64 some registers still go to memory.
-FLOAT32 = {128: Blocks(32, 32, 8, 1), 256: Blocks(16, 16, 4, 1)}
+# float32 takes three TF32 products each: small tiles, or the operands do not fit the registers.
+FLOAT32_KEY_VALUE = {128: Blocks(32, 16, 4, 1), 256: Blocks(16, 16, 4, 1)}
+FLOAT32_QUERY = {128: Blocks(16, 32, 4, 1), 256: Blocks(16, 16, 4, 1)}
 
 
 def key_value_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -> Blocks:
@@ -297,7 +299,7 @@ def key_value_configuration(width: int, dtype: torch.dtype, dropout: bool = Fals
     Dropout draws its random numbers in registers: less room for the rest.
     """
     if dtype == torch.float32:
-        return FLOAT32.get(width, Blocks(32, 32, 4, 1))
+        return FLOAT32_KEY_VALUE.get(width, Blocks(32, 32, 4, 1))
     if torch.version.hip:
         return Blocks(32, 64, 4, 1) if width <= 64 else Blocks(16, 32, 4, 1)
     if dropout and width <= 128:
@@ -312,7 +314,7 @@ def key_value_configuration(width: int, dtype: torch.dtype, dropout: bool = Fals
 def query_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -> Blocks:
     """Tile sizes of the ∂Q kernel, which holds one accumulator (query block, width)."""
     if dtype == torch.float32:
-        return FLOAT32.get(width, Blocks(32, 32, 4, 1))
+        return FLOAT32_QUERY.get(width, Blocks(32, 32, 4, 1))
     if torch.version.hip:
         return Blocks(64, 32, 4, 1) if width <= 64 else Blocks(32, 16, 4, 1)
     if dropout and width <= 128:
