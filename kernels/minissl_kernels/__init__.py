@@ -1,4 +1,4 @@
-"""Triton kernels for PyTorch tensors, each one function with its gradient.
+"""Triton kernels for PyTorch tensors: functions with their gradients, and AdamW's update.
 
     from minissl_kernels.attention import attention
     from minissl_kernels.cross_entropy import cross_entropy

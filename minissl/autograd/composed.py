@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import Array, namespace
+from minissl.autograd.arrays import Array, dtype_name, is_array, namespace
 from minissl.autograd.tensor import Tensor
 
 
@@ -68,23 +68,36 @@ def allowed_keys(shape: tuple[int, ...], causal: bool, key_lengths: Any) -> np.n
         last = np.arange(query_time)[:, None] + (key_time - query_time)
         allowed = np.arange(key_time)[None, :] <= last  # (query, key)
     if key_lengths is not None:
+        check_key_lengths(key_lengths, shape[0])
         lengths = np.asarray(key_lengths)
-        if lengths.shape != shape[:1] or lengths.dtype.kind not in "iu":
-            raise ValueError(
-                f"attention: key_lengths must be {shape[0]} integers, one per example, "
-                f"got shape {lengths.shape} of {lengths.dtype}"
-            )
         inside = np.arange(key_time) < lengths[:, None, None, None]  # (batch, 1, 1, key)
         allowed = inside if allowed is None else allowed & inside
     return allowed
 
 
-def dropout_mask(shape: tuple[int, ...], probability: float, seed: int | None) -> np.ndarray:
-    """True where a value is kept: the same seed gives the same mask, in forward and backward."""
+def check_key_lengths(key_lengths: Any, batch: int) -> None:
+    """Raise ValueError unless there is one integer for each example; torch arrays stay there."""
+    lengths = key_lengths if is_array(key_lengths) else np.asarray(key_lengths)
+    if tuple(lengths.shape) != (batch,) or not namespace(lengths).isdtype(
+        lengths.dtype, "integral"
+    ):
+        raise ValueError(
+            f"attention: key_lengths must be {batch} integers, one per example, "
+            f"got shape {tuple(lengths.shape)} of {dtype_name(lengths)}"
+        )
+
+
+def check_dropout(probability: float, seed: int | None) -> None:
+    """Raise ValueError for a probability that is none, and where there is no seed to draw from."""
     if not 0 <= probability < 1:
         raise ValueError(f"dropout must be in [0, 1), got {probability}")
-    if seed is None:
+    if probability and seed is None:
         raise ValueError("dropout needs a seed: pass seed=int(generator.integers(2**63))")
+
+
+def dropout_mask(shape: tuple[int, ...], probability: float, seed: int | None) -> np.ndarray:
+    """True where a value is kept: the same seed gives the same mask, in forward and backward."""
+    check_dropout(probability, seed)
     generator = np.random.Generator(np.random.Philox(seed))
     return generator.random(shape, dtype=np.float32) >= probability
 

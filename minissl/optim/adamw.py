@@ -62,7 +62,10 @@ class AdamW(Optimizer):
         )
 
     def step_if_finite(self, loss: Array | float, max_norm: float = math.inf) -> Array | float:
-        """As in Optimizer; on a GPU one kernel updates all parameters, and nobody waits for it."""
+        """As in Optimizer; on a GPU one kernel updates all parameters, and nobody waits for it.
+
+        So nobody knows either whether it was made: an update that was not counts as a step there.
+        """
         if not all(gpu.runs_kernels(p.array) for p in self.parameters.values()):
             return super().step_if_finite(loss, max_norm)
         moving = self._about_to_step()

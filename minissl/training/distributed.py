@@ -19,6 +19,7 @@ import numpy as np
 import safetensors.numpy as safetensors
 
 from minissl.autograd.arrays import namespace
+from minissl.autograd.devices import device_of, move
 from minissl.autograd.processes import World, broadcast_bytes, shared_memory, together, world
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Parameter
@@ -30,7 +31,7 @@ BUCKET_BYTES = 1 << 22  # large enough to use the connection well, small enough 
 
 
 class GradientMean:
-    """The mean of all processes' gradients, bucket by bucket.
+    """The mean of all processes' gradients, bucket by bucket; frozen parameters take no part.
 
     ``ready(parameter)`` says that a gradient is complete; ``finish()`` sends what is left, waits,
     and puts the means into ``grad``. A parameter that has no gradient anywhere keeps None; one that
@@ -39,7 +40,7 @@ class GradientMean:
 
     def __init__(self, parameters: Sequence[Parameter], world: World):
         self.world = world
-        self.buckets = _buckets(parameters)
+        self.buckets = _buckets([p for p in parameters if p.requires_grad])
         self.waiting = [{id(p) for p in bucket} for bucket in self.buckets]
         self.sent: list[tuple[Any, Any, list[Any]]] = []  # work under way, its array, gradients
 
@@ -77,7 +78,8 @@ class GradientMean:
         array, xp = bucket[0].array, namespace(bucket[0].array)
         own = {"dtype": array.dtype, "device": array.device}
         parts = [xp.zeros(p.size, **own) if p.grad is None else p.grad.reshape(-1) for p in bucket]
-        counts = xp.asarray([float(p.grad is not None) for p in bucket], **own)
+        present = np.array([p.grad is not None for p in bucket], np.float32)
+        counts = xp.astype(move(present, device_of(array)), array.dtype)
         flat = xp.concat([*parts, counts])
         work = together(distributed.all_reduce, shared_memory(flat), async_op=True)
         self.sent.append((work, flat, [p.grad for p in bucket]))

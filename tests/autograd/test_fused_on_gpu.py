@@ -236,3 +236,37 @@ def test_indices_out_of_range_are_named(device):
         pytest.skip("on a GPU the program stops at its next synchronisation")
     with pytest.raises(IndexError, match="target 5 is not in 0 to 4"):
         fused.cross_entropy(Tensor(move(draw(1, 5), device)), np.array([5]))
+
+
+WRONG_ATTENTION = {
+    "lengths of another batch": ({"key_lengths": [3, 2, 1]}, r"2 integers, .* got shape \(3,\)"),
+    "lengths on the device": ({"key_lengths": "there"}, r"2 integers, .* got shape \(1,\)"),
+    "lengths that are no integers": ({"key_lengths": [1.0, 2.0]}, "integers, .* of float64"),
+    "no seed": ({"dropout": 0.5}, "dropout needs a seed"),
+    "no probability": ({"dropout": 1.5, "seed": 1}, r"in \[0, 1\), got 1.5"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ATTENTION)
+def test_what_attention_refuses(device, name):
+    options, words = WRONG_ATTENTION[name]
+    if options.get("key_lengths") == "there":
+        options = {"key_lengths": move(np.array([3]), device)}
+    query = Tensor(move(draw(2, 2, 5, 8), device))
+    with pytest.raises(ValueError, match=words):
+        fused.attention(query, query, query, **options)
+
+
+@pytest.mark.parametrize("scale", [-0.5, 0.0])
+def test_a_scale_that_is_not_positive_is_composed(device, scale):
+    arrays = [draw(1, 2, 5, 8), draw(1, 2, 7, 8, seed=1), draw(1, 2, 7, 8, seed=2)]
+    check(lambda f, *t: f.attention(*t, scale=scale), arrays, device)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
+def test_what_info_nce_refuses(device, temperature):
+    rows = Tensor(move(draw(3, 8), device))
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        fused.info_nce(rows, rows, temperature=temperature)
+    with pytest.raises(ValueError, match="targets"):
+        fused.info_nce(rows, rows, np.array([0, 1]), temperature=1.0)

@@ -247,3 +247,11 @@ def test_one_process_is_a_world_of_its_own():
     gather_rows(x).backward(np.float32([[3, 4]]))
     assert np.array_equal(x.grad, [[3, 4]])
     assert (agree(True), agree(False), mean_of_all(2.5)) == (True, False, 2.5)
+
+
+def test_frozen_parameters_do_not_travel():
+    """A frozen encoder under a probe, or below an adapter, is most of the model."""
+    first, frozen, last = (Parameter(np.zeros(3, np.float32)) for _ in range(3))
+    frozen.requires_grad = False
+    mean = GradientMean([first, frozen, last], World(0, 2))
+    assert [[id(p) for p in bucket] for bucket in mean.buckets] == [[id(last), id(first)]]

@@ -8,7 +8,12 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd.arrays import require_floating
-from minissl.autograd.composed import allowed_keys, dropout_mask
+from minissl.autograd.composed import (
+    allowed_keys,
+    check_dropout,
+    check_key_lengths,
+    dropout_mask,
+)
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.tensor import Tensor, differentiable
@@ -42,10 +47,14 @@ def attention(
     """
     require_floating("attention", query, key, value)
     _check(query, key, value)
+    check_dropout(dropout, seed)
+    if key_lengths is not None:
+        check_key_lengths(key_lengths, query.shape[0])
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     array = query.array if isinstance(query, Tensor) else query
     if isinstance(array, np.ndarray):
         compute: Any = _attention
-    elif gpu.runs_kernels(array) and query.shape[-1] == value.shape[-1] <= gpu.WIDEST_HEAD:
+    elif gpu.attends(query, value, scale):
         compute = gpu.attention
     else:
         compute = composed.attention
@@ -57,7 +66,7 @@ def attention(
         key_lengths=key_lengths,
         dropout=dropout,
         seed=seed,
-        scale=1 / math.sqrt(query.shape[-1]) if scale is None else scale,
+        scale=scale,
     )
 
 

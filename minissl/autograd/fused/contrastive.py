@@ -42,14 +42,16 @@ def info_nce(
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     array = query.array if isinstance(query, Tensor) else query
+    on_kernels = gpu.runs_kernels(array)
+    # A Tensor's value is not asked for where a kernel looks at it: that would wait for the GPU.
+    if not (on_kernels and isinstance(temperature, Tensor)) and not float(temperature) > 0:
+        raise ValueError(f"info_nce: the temperature must be positive, got {float(temperature)}")
     settings: dict[str, Any] = {"exclude_self": exclude_self, "reduction": reduction}
-    if gpu.runs_kernels(array):
+    if on_kernels:
         settings |= {"targets": None if targets is None else beside(as_array(targets), array)}
         if isinstance(temperature, Tensor):
             return gpu.info_nce_learned(query, key, temperature, dtype="float32", **settings)
         return gpu.info_nce(query, key, temperature=temperature, dtype="float32", **settings)
-    if float(temperature) <= 0:
-        raise ValueError(f"info_nce: the temperature must be positive, got {float(temperature)}")
     if not isinstance(array, np.ndarray):
         return composed.info_nce(query, key, targets, temperature=temperature, **settings)
     targets = np.arange(query.shape[0]) if targets is None else as_array(targets)

@@ -29,6 +29,12 @@ def runs_kernels(array: Any) -> bool:
     return array.device.type in where_they_run and _installed()
 
 
+def attends(query: Any, value: Any, scale: float) -> bool:
+    """Whether the attention kernel does this: heads of one width up to 256, a positive scale."""
+    array = getattr(query, "array", query)
+    return runs_kernels(array) and query.shape[-1] == value.shape[-1] <= WIDEST_HEAD and scale > 0
+
+
 @functools.cache
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
