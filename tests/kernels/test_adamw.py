@@ -10,7 +10,7 @@ from minissl_kernels.adamw import BLOCK, adamw, gradient_norm, reference
 
 from tests.kernels.compare import assert_as_accurate, float64
 
-SHAPES = [(5,), (BLOCK + 3,), (2, BLOCK // 2), (1,), (0,), (7, 9)]
+SHAPES = [(5,), (BLOCK + 3,), (2, BLOCK // 2), (1,), (0,), (BLOCK - 1,)]
 SETTINGS = {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-6}
 
 
@@ -129,6 +129,13 @@ def test_the_table_cuts_large_arrays():
     assert table.programs == 5
     assert table.array_of.tolist() == [0, 1, 3, 3, 3]
     assert table.start_of.tolist() == [0, 0, 0, BLOCK, 2 * BLOCK]
+
+
+def test_the_table_knows_whether_16_bytes_may_move_at_once():
+    room = torch.zeros(64)
+    start = -room.data_ptr() // 4 % 4  # the first element at a multiple of 16 bytes
+    assert module.Table([[room[start : start + 8]], [room[start + 4 : start + 5]]]).aligned
+    assert not module.Table([[room[start : start + 8]], [room[start + 1 : start + 5]]]).aligned
 
 
 def test_wrong_things(device):

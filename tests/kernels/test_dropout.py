@@ -25,6 +25,13 @@ def test_values_and_gradients(device, shape, dtype):
         assert torch.equal(ours != 0, mask)
 
 
+def test_every_block_draws_its_own_numbers(device, unsanitised):
+    """More than 2^16 numbers: each half of the position takes part."""
+    n = 66 * BLOCK
+    mask = dropout(torch.ones(n, device=device), 0.5, 9).cpu().numpy() != 0
+    assert np.array_equal(mask, keep_mask(n, 0.5, 9))
+
+
 def test_the_mask_is_random():
     mask = keep_mask(100_000, 0.2, 7)
     assert abs(mask.mean() - 0.8) < 0.005
