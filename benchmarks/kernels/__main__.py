@@ -7,12 +7,18 @@ import argparse
 import importlib
 import os
 import shlex
-import subprocess
 import sys
 import time
-from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
+
+from benchmarks.gpu_session import (
+    GPU_FAILED,
+    make_parser,
+    measure_in_processes,
+    missing,
+    parse,
+    say,
+)
 
 # The share of the time that each table may take; attention, last, also gets what others leave.
 TABLES = {
@@ -22,7 +28,7 @@ TABLES = {
     "contrastive": 2.0,
     "attention": 4.5,
 }
-GPU_FAILED = 3  # exit status of a table's process after an illegal access: the rest in a new one
+MODULE = "benchmarks.kernels"
 
 EPILOG = """\
 A session on a GPU machine, from a fresh checkout:
@@ -43,43 +49,13 @@ Without a GPU, --dry-run walks through every benchmark at tiny sizes in Triton's
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(TABLES)}")
-    parser.add_argument("--minutes", type=float, default=9, help="for all tables (default 9)")
+    parser = make_parser(MODULE, [*TABLES], __doc__, EPILOG)
     parser.add_argument("--tune", action="store_true", help="measure each kernel's CANDIDATES")
     parser.add_argument("--tutorial", type=Path, metavar="PATH", help="Triton's 06-fused-attention")
-    parser.add_argument("--dry-run", action="store_true", help="tiny, on the CPU, nothing written")
-    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # in a table's own process
-    parser.add_argument("--run", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    unknown = sorted({*given.names} - {*TABLES})
-    if unknown:
-        parser.error(f"no table named {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    given = parse(parser, [*TABLES])
     if given.tutorial is not None and not given.tutorial.is_file():
         parser.error(f"--tutorial: there is no file {given.tutorial}")
     return given
-
-
-def missing() -> str:
-    """What a measurement needs and this machine lacks; "" when it has all."""
-    for package in ("torch", "triton"):
-        if find_spec(package) is None:
-            return f'{package} is not installed: pip install -e ".[kernels]"'
-    import torch
-
-    if not torch.cuda.is_available():
-        return (
-            f"torch {torch.__version__} sees no GPU: a machine with one is needed, and a torch "
-            "built for it; --dry-run only walks through the code"
-        )
-    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
-        return "TRITON_INTERPRET is set, so nothing would run on the GPU: unset it"
-    return ""
 
 
 # ---- one table, in a process of its own ---------------------------------------------------------
@@ -144,34 +120,12 @@ def command(name: str, tutorial: Path | None) -> str:
     return shlex.join(["python", "-m", "benchmarks.kernels", name, *words])
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 # ---- all tables ---------------------------------------------------------------------------------
 
 
 def measure_all(names: list[str], given: argparse.Namespace) -> int:
-    """A process for each table, so that an error of one kernel on the GPU spoils no other's."""
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    end = time.time() + 60 * given.minutes
     options = [word for word in sys.argv[1:] if word not in TABLES]
-    status = 0
-    for position, name in enumerate(names):
-        shares = [TABLES[rest] for rest in names[position:]]
-        until = time.time() + (end - time.time()) * shares[0] / sum(shares)
-        child = [sys.executable, "-m", "benchmarks.kernels", name, *options]
-        child += ["--until", str(until), "--run", run]
-        for _ in range(3):
-            try:
-                code = subprocess.run(child, timeout=max(end - time.time(), 1)).returncode
-            except subprocess.TimeoutExpired:
-                say(f"{name}: stopped, the time was over")
-                code = 1
-            if code != GPU_FAILED:
-                break
-        status = status or code
-    return status
+    return measure_in_processes(MODULE, TABLES, names, given.minutes, options)
 
 
 def main() -> int:

@@ -8,16 +8,16 @@ import argparse
 import importlib
 import os
 import shlex
-import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.kernels.__main__ import missing, say
+from benchmarks.gpu_session import make_parser, measure_in_processes, missing, parse, say
 
 # The share of the time that each table may take; the last also gets what others leave.
 TABLES = {"gpt2": 3.5, "overhead": 1.0, "simclr": 2.0, "shakespeare": 3.5}
+
+MODULE = "benchmarks.training_gpu"
 
 EPILOG = """\
 A session on a GPU machine, from a fresh checkout:
@@ -39,22 +39,9 @@ Without a GPU, --dry-run walks through every benchmark at tiny sizes on the CPU.
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training_gpu",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(TABLES)}")
-    parser.add_argument("--minutes", type=float, default=9, help="for all tables (default 9)")
+    parser = make_parser(MODULE, [*TABLES], __doc__, EPILOG)
     parser.add_argument("--shakespeare", type=Path, metavar="PATH", help="the text, by characters")
-    parser.add_argument("--dry-run", action="store_true", help="tiny, on the CPU, nothing written")
-    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # in a table's own process
-    parser.add_argument("--run", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    unknown = sorted({*given.names} - {*TABLES})
-    if unknown:
-        parser.error(f"no table named {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    given = parse(parser, [*TABLES])
     if given.shakespeare is not None and not given.shakespeare.is_file():
         parser.error(f"--shakespeare: there is no file {given.shakespeare}")
     return given
@@ -108,24 +95,10 @@ def command(name: str, given: argparse.Namespace) -> str:
 
 
 def measure_all(names: list[str], given: argparse.Namespace) -> int:
-    """A process for each table: memory is counted from nothing, and a failure spoils no other."""
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    end = time.time() + 60 * given.minutes
-    status = 0
-    for position, name in enumerate(names):
-        shares = [TABLES[rest] for rest in names[position:]]
-        until = time.time() + (end - time.time()) * shares[0] / sum(shares)
-        child = [sys.executable, "-m", "benchmarks.training_gpu", name, "--run", run]
-        child += ["--until", str(until), "--minutes", str(given.minutes)]
-        if given.shakespeare:
-            child += ["--shakespeare", str(given.shakespeare)]
-        try:
-            code = subprocess.run(child, timeout=max(end - time.time(), 1)).returncode
-        except subprocess.TimeoutExpired:
-            say(f"{name}: stopped, the time was over")
-            code = 1
-        status = status or code
-    return status
+    options = ["--minutes", str(given.minutes)]
+    if given.shakespeare:
+        options += ["--shakespeare", str(given.shakespeare)]
+    return measure_in_processes(MODULE, TABLES, names, given.minutes, options)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks import gpu_session
 from benchmarks.kernels import __main__ as program
 from benchmarks.kernels import measure, record
 from benchmarks.kernels.measure import OURS, Case, GPUFailed, Machine, against, at_least
@@ -171,41 +172,6 @@ def test_contenders_take_turns_and_a_call_is_a_part_of_a_run():
     assert measure.measure(Machine(dry=True), slow)["rates"][OURS] > 10 * row["rates"][OURS]
 
 
-class Event:
-    """In place of a CUDA event: the number of its record."""
-
-    recorded = 0
-
-    def __init__(self, enable_timing):
-        assert enable_timing
-
-    def record(self):
-        Event.recorded += 1
-        self.number = Event.recorded
-
-    def elapsed_time(self, later):
-        return 7.0 * (later.number - self.number)
-
-
-@pytest.fixture
-def imagined_gpu(monkeypatch):
-    """What the benchmark asks of torch.cuda, answered without a GPU; tensors stay on the CPU."""
-    properties = SimpleNamespace(
-        name="NVIDIA H200", total_memory=150_000_000_000, multi_processor_count=132
-    )
-    answers = {
-        "Event": Event, "synchronize": lambda: None, "empty_cache": lambda: None,
-        "memory_allocated": lambda: 5_000_000_000, "reset_peak_memory_stats": lambda: None,
-        "max_memory_allocated": lambda: 8_500_000_000, "is_available": lambda: True,
-        "get_device_properties": lambda _: properties,
-    }  # fmt: skip
-    for name, answer in answers.items():
-        monkeypatch.setattr(torch.cuda, name, answer)
-    machine = Machine(dry=True)
-    machine.dry, machine._flushed = False, torch.zeros(4, dtype=torch.int8)
-    return machine
-
-
 def test_events_are_read_after_all_runs_and_memory_is_above_the_inputs(imagined_gpu):
     row = measure.measure(
         imagined_gpu, case({OURS: lambda: lambda: None, "torch": lambda: lambda: None}, memory=True)
@@ -230,7 +196,7 @@ def test_each_table_has_its_process_and_after_a_failure_of_the_gpu_a_new_one(mon
         calls.append((command, timeout))
         return SimpleNamespace(returncode=program.GPU_FAILED if len(calls) == 1 else 0)
 
-    monkeypatch.setattr(program.subprocess, "run", run)
+    monkeypatch.setattr(gpu_session.subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["benchmarks.kernels", "layer_norm", "attention", "--tune"])
     given = program.arguments()
     assert program.measure_all(given.names, given) == 0

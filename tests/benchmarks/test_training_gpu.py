@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import gpu_session
 from benchmarks.kernels.measure import OURS, GPUFailed, Machine
 from benchmarks.training_gpu import __main__ as program
 from benchmarks.training_gpu import gpt2, overhead, race, record, shakespeare, simclr, twins
@@ -65,41 +66,6 @@ def test_help_and_bad_arguments(monkeypatch, capsys):
 
 
 # ---- the clock ----------------------------------------------------------------------------------
-
-
-class Event:
-    """In place of a CUDA event: the number of its record."""
-
-    recorded = 0
-
-    def __init__(self, enable_timing):
-        assert enable_timing
-
-    def record(self):
-        Event.recorded += 1
-        self.number = Event.recorded
-
-    def elapsed_time(self, later):
-        return 7.0 * (later.number - self.number)
-
-
-@pytest.fixture
-def imagined_gpu(monkeypatch):
-    """What the benchmark asks of torch.cuda, answered without a GPU; tensors stay on the CPU."""
-    properties = SimpleNamespace(
-        name="NVIDIA H200", total_memory=150_000_000_000, multi_processor_count=132
-    )
-    answers = {
-        "Event": Event, "synchronize": lambda: None, "empty_cache": lambda: None,
-        "memory_allocated": lambda: 5_000_000_000, "reset_peak_memory_stats": lambda: None,
-        "max_memory_allocated": lambda: 8_500_000_000, "is_available": lambda: True,
-        "get_device_properties": lambda _: properties,
-    }  # fmt: skip
-    for name, answer in answers.items():
-        monkeypatch.setattr(torch.cuda, name, answer)
-    machine = Machine(dry=True)
-    machine.dry = False
-    return machine
 
 
 def trains(calls, name, per_step=1):
@@ -300,7 +266,7 @@ def test_each_table_has_its_process_and_its_share_of_the_time(monkeypatch):
         calls.append((command, timeout))
         return SimpleNamespace(returncode=len(calls) - 1)
 
-    monkeypatch.setattr(program.subprocess, "run", run)
+    monkeypatch.setattr(gpu_session.subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["training_gpu", "gpt2", "simclr", "--minutes", "5"])
     given = program.arguments()
     assert program.measure_all(given.names, given) == 1
