@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
-from minissl.demo import figures
+from minissl import figures
 from minissl.demo.page import Page
 from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.settings import SimCLRSettings

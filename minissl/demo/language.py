@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minissl.demo import figures
+from minissl import figures
 from minissl.demo.page import Page
 from minissl.pretrain.generate import generate
 from minissl.pretrain.gpt import GPT

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minissl.demo import demo, figures, images, language
+from minissl import figures
+from minissl.demo import demo, images, language
 from minissl.demo.page import Page
 from minissl.pretrain.settings import GPTSettings, SimCLRSettings
 from minissl.text.documents import Document

@@ -1,4 +1,4 @@
-"""The demo's figures: each takes plain numbers and returns a matplotlib figure."""
+"""The figures of the demo, the claims and the lectures: plain numbers in, a matplotlib figure out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
