@@ -2,17 +2,16 @@
 
 import gc
 import json
-import os
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from minissl.conditions import environment as environment
+from minissl.conditions import markdown_table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,27 +35,6 @@ def compare(
             if round_number >= warmup:
                 seconds[name].append(elapsed)
     return {name: median(times) for name, times in seconds.items()}
-
-
-def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """The machine, Python, and the versions of the packages that were measured."""
-    versions = {}
-    for package in ("numpy", *packages):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "absent"
-    threads = {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_THREADS")}
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "packages": versions,
-        "thread_variables": threads,
-    }
 
 
 def report(
@@ -96,26 +74,3 @@ def write(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
-
-
-def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows as Markdown; all have the same keys, the heads of the columns."""
-    cells = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"

@@ -1,4 +1,4 @@
-"""The figures of the demo, the claims and the lectures: plain numbers in, a matplotlib figure out."""
+"""Figures of the demo, the claims, the lectures: plain numbers in, a matplotlib figure out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
 from minissl import figures
+from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
 from minissl.demo.page import Page
 from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.settings import SimCLRSettings

@@ -1,0 +1,110 @@
+"""What a claim is: a sentence of a lecture, an experiment, and what must come out of it.
+
+The expectation is written before the experiment runs, as an inequality with a margin. It is
+*reproduced* when the mean difference over the seeds reaches the margin and the sign is right with
+every single seed; otherwise the verdict says "not at this scale", and what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Table = dict[str, dict[str, float]]  # row -> column -> value
+Curves = dict[str, tuple[Sequence[float], Sequence[float]]]  # name -> (x, y)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What one run of an experiment is given.
+
+    ``settings``: those of the chosen scale. ``device``: where the models are. ``note(text)``: says
+    what is being done now (it stands beside the progress bar).
+    """
+
+    seed: int
+    settings: Mapping[str, Any]
+    device: str = "cpu"
+    note: Callable[[str], None] = lambda text: None
+
+
+@dataclass
+class Measured:
+    """What one seed gave: a table of numbers, and curves for the figure."""
+
+    table: Table
+    curves: Curves = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table."""
+
+    row: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.column} of {self.row}"
+
+    def of(self, table: Table) -> float:
+        """Its value. Raises KeyError, with what there is, when the table has no such cell."""
+        if self.row not in table or self.column not in table[self.row]:
+            rows = {row: list(columns) for row, columns in table.items()}
+            raise KeyError(f"the table has no {self.column!r} of {self.row!r}; it has {rows}")
+        return table[self.row][self.column]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """``larger`` − ``smaller`` ≥ ``margin``; each a cell of the table or a number."""
+
+    larger: Cell | float
+    smaller: Cell | float
+    margin: float
+    because: str = ""  # the lecture's reason, in a few words
+
+    def __str__(self) -> str:
+        if isinstance(self.smaller, Cell):
+            text = f"{_name(self.larger)} exceeds {self.smaller} by at least {self.margin:g}"
+        else:
+            text = f"{_name(self.larger)} is at least {self.smaller + self.margin:g}"
+        if isinstance(self.smaller, Cell) and not isinstance(self.larger, Cell):
+            text = f"{self.smaller} is at most {self.larger - self.margin:g}"
+        return text + (f" ({self.because})" if self.because else "")
+
+    def differences(self, tables: Sequence[Table]) -> list[float]:
+        """larger − smaller, for each seed."""
+        return [_value(self.larger, table) - _value(self.smaller, table) for table in tables]
+
+
+def _name(side: Cell | float) -> str:
+    return str(side) if isinstance(side, Cell) else f"{side:g}"
+
+
+def _value(side: Cell | float, table: Table) -> float:
+    return side.of(table) if isinstance(side, Cell) else float(side)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a lecture.
+
+    ``statement``: the claim in one sentence. ``lecture``: "12, section 4". ``measure``: one run of
+    the experiment, baselines included. ``expectations``: written before it is run. ``figure``:
+    takes what each seed measured, and the settings, and returns a matplotlib figure.
+    ``scales``: settings by name; ``"small"`` takes minutes on two cores, ``"full"`` is the larger
+    run for a GPU, ``"quick"`` seconds (for tests; its verdict means nothing). ``formats``: how a
+    column is printed, ``".2f"`` if it is not named. ``about``: what a reader must know to judge.
+    """
+
+    name: str
+    title: str
+    statement: str
+    lecture: str
+    measure: Callable[[Setup], Measured]
+    expectations: Sequence[Expectation]
+    figure: Callable[[Sequence[Measured], Mapping[str, Any]], Any]
+    scales: Mapping[str, Mapping[str, Any]]
+    formats: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""

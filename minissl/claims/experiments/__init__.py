@@ -1,0 +1,1 @@
+"""One experiment per file; its name, with dashes, is the claim's."""

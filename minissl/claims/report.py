@@ -1,0 +1,190 @@
+"""Runs a claim with several seeds, judges it, and writes the table, the figure and the JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table
+from minissl.conditions import environment, markdown_table
+from minissl.training.durable import replace_durably
+
+
+def run_claim(
+    claim: Claim,
+    folder: Path,
+    *,
+    scale: str = "small",
+    seeds: Sequence[int] = (0, 1, 2),
+    device: str = "cpu",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Run it, and write ``NAME.json`` and ``NAME.svg`` to the folder. Returns what the JSON says.
+
+    Raises ValueError for a scale that the claim does not have or without a seed; nothing written
+    before is touched unless the whole run succeeds.
+    """
+    from tqdm import tqdm
+
+    if scale not in claim.scales:
+        raise ValueError(f"scale must be one of {', '.join(claim.scales)}, got {scale!r}")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"expected one or more different seeds, got {list(seeds)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = claim.scales[scale]
+    conditions = environment(["scipy", "scikit-learn", "torch"])
+    started, cpu = time.perf_counter(), time.process_time()
+    measured = []
+    with tqdm(seeds, desc=claim.name, unit="seed", disable=not progress) as bar:
+        for seed in bar:
+            setup = Setup(seed, settings, device, lambda text: bar.set_postfix_str(text))
+            measured.append(claim.measure(setup))
+    result = {
+        "name": claim.name,
+        "title": claim.title,
+        "statement": claim.statement,
+        "lecture": claim.lecture,
+        "about": claim.about,
+        "command": command(claim.name, scale, seeds, device),
+        "scale": scale,
+        "settings": dict(settings),
+        "seeds": list(seeds),
+        "device": device,
+        "table": summary([run.table for run in measured]),
+        "formats": dict(claim.formats),
+        "expectations": [
+            judge(expectation, [run.table for run in measured])
+            for expectation in claim.expectations
+        ],
+        "curves": [
+            {name: [list(x), list(y)] for name, (x, y) in m.curves.items()} for m in measured
+        ],
+        "seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "conditions": conditions,
+    }
+    figure = BytesIO()
+    _figure(claim, measured, settings).savefig(figure, format="svg", metadata={"Date": None})
+    replace_durably(folder / f"{claim.name}.svg", figure.getvalue())
+    text = json.dumps(result, indent=1, ensure_ascii=False, default=float) + "\n"
+    replace_durably(folder / f"{claim.name}.json", text.encode())
+    return json.loads(text)
+
+
+def _figure(claim: Claim, measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
+    """The claim's figure; the same numbers give the same file."""
+    from matplotlib import rcParams
+
+    rcParams["svg.hashsalt"] = claim.name
+    return claim.figure(measured, settings)
+
+
+def command(name: str, scale: str, seeds: Sequence[int], device: str) -> str:
+    """The command that does it again."""
+    text = f"python -m minissl claim {name}"
+    if scale != "small":
+        text += f" --scale {scale}"
+    if list(seeds) != [0, 1, 2]:
+        text += " --seeds " + " ".join(map(str, seeds))
+    return text if device == "cpu" else f"{text} --device {device}"
+
+
+def summary(tables: Sequence[Table]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Mean, smallest and largest over the seeds, and all values, for every cell.
+
+    Raises ValueError when the seeds have different cells.
+    """
+    shape = {(row, column) for row, columns in tables[0].items() for column in columns}
+    for table in tables[1:]:
+        other = {(row, column) for row, columns in table.items() for column in columns}
+        if other != shape:
+            raise ValueError(f"the seeds measured different things: {sorted(shape ^ other)}")
+    return {
+        row: {
+            column: _spread([float(table[row][column]) for table in tables]) for column in columns
+        }
+        for row, columns in tables[0].items()
+    }
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    return {
+        "mean": sum(values) / len(values),
+        "low": min(values),
+        "high": max(values),
+        "values": values,
+    }
+
+
+def judge(expectation: Expectation, tables: Sequence[Table]) -> dict[str, Any]:
+    """Whether it came out: the mean reaches the margin, and no seed has the wrong sign."""
+    seen = expectation.differences(tables)
+    right = sum(difference > 0 or difference >= expectation.margin for difference in seen)
+    mean = sum(seen) / len(seen)
+    return {
+        "text": str(expectation),
+        "margin": expectation.margin,
+        "differences": seen,
+        "mean": mean,
+        "held": right,
+        "reproduced": mean >= expectation.margin and right == len(seen),
+    }
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """One line: reproduced, in part, or not."""
+    held = sum(expectation["reproduced"] for expectation in result["expectations"])
+    count = len(result["expectations"])
+    if result["scale"] == "quick":
+        return f"a quick run proves nothing ({held} of {count} expectations hold)"
+    if held == count:
+        return "reproduced"
+    return f"not reproduced at this scale ({held} of {count} expectations hold)"
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """The claim, its table, its expectations and verdict, and how it was run, as Markdown."""
+    lines = [f"**Claim.** {result['statement']}", "", _table(result), ""]
+    for expectation in result["expectations"]:
+        mark = "held" if expectation["reproduced"] else "**did not hold**"
+        lines.append(
+            f"- Expected: {expectation['text']}. Seen: {expectation['mean']:.3g} on average, "
+            f"the right sign with {expectation['held']} of {len(result['seeds'])} seeds: {mark}."
+        )
+    conditions = result["conditions"]
+    versions = ", ".join(
+        f"{name} {number}" for name, number in conditions["packages"].items() if number != "absent"
+    )
+    lines += ["", f"**Verdict: {verdict(result)}.** {result['about']}".rstrip(), ""]
+    lines.append(
+        f"`{result['command']}` ({_duration(result['seconds'])}, {result['device']}; "
+        f"{conditions['processor']}, {conditions['cores']} cores, Python {conditions['python']}, "
+        f"{versions}; {conditions['date'][:10]})"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    """Rows by columns; each cell the mean, with the range over the seeds where it has one."""
+    columns = list(dict.fromkeys(c for cells in result["table"].values() for c in cells))
+    rows = []
+    for row, cells in result["table"].items():
+        line: dict[str, object] = {" ": row}
+        for column in columns:
+            style = result["formats"].get(column, ".2f")
+            line[column] = _cell(cells[column], style) if column in cells else ""
+        rows.append(line)
+    return markdown_table(rows)
+
+
+def _cell(cell: Mapping[str, Any], style: str) -> str:
+    mean, low, high = (format(cell[key], style) for key in ("mean", "low", "high"))
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

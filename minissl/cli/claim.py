@@ -1,0 +1,66 @@
+"""``minissl claim``: a claim of the lectures, run as an experiment."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minissl.cli.where import add_device
+
+
+def add(commands: Any) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "claim",
+        help="run the experiment behind a claim of the lectures",
+        description="Runs the experiment behind a claim with several seeds, prints the table and "
+        "whether the expectation held, and writes NAME.json and NAME.svg.",
+        epilog="""examples:
+  minissl claim --list
+  minissl claim collapse
+  minissl claim few-labels --scale full --device cuda --seeds 0 1 2 3 4""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", help="which one; see --list")
+    parser.add_argument("--list", action="store_true", help="all claims, and what they say")
+    parser.add_argument(
+        "--scale",
+        default="small",
+        help="small: minutes on two cores; full: larger, for a GPU; quick: seconds, to see that it "
+        "runs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/claims"), help="(default: %(default)s)"
+    )
+    add_device(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(function=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """List the claims, or run one."""
+    from minissl.autograd.devices import resolve_device
+    from minissl.claims import claim_names, load_claim
+    from minissl.claims.report import run_claim, to_markdown
+
+    if arguments.list:
+        for name in claim_names():
+            claim = load_claim(name)
+            print(f"{name}  (lecture {claim.lecture})\n    {claim.statement}")
+        return
+    if arguments.name is None:
+        raise ValueError(f"which claim? Choose one of: {', '.join(claim_names())}")
+    result = run_claim(
+        load_claim(arguments.name),
+        arguments.out,
+        scale=arguments.scale,
+        seeds=arguments.seeds,
+        device=resolve_device(arguments.device),
+        progress=not arguments.quiet,
+    )
+    print(to_markdown(result))
+    print(f"written: {arguments.out / arguments.name}.json and .svg")
