@@ -1,0 +1,202 @@
+"""A homework task: a function of the library to write, and the checks it must pass.
+
+A check is a function ``(subject, draw)``: ``subject`` is the function under test (the student's, or
+the library's own when our tests run), ``draw`` gives cases, the smallest first. It compares with an
+oracle that is never the code under test (float64 NumPy, a closed form, finite differences) by
+``expect``, and the first case that fails is what the student sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.autograd.tensor import Tensor
+
+Case = TypeVar("Case")
+
+
+class Wrong(AssertionError):
+    """A case that shows a mistake. ``symptom``: one sentence; the rest is printed below it."""
+
+    def __init__(self, symptom: str, given: Mapping[str, Any], got: Any, expected: Any):
+        super().__init__(symptom)
+        self.symptom, self.given, self.got, self.expected = symptom, given, got, expected
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Cases for a check: fixed ones and, after them, random ones.
+
+    ``generator``: seeded by ``--seed``; ``extra``: how many random cases (``--extra-shapes``).
+    """
+
+    generator: np.random.Generator
+    extra: int = 3
+
+    def normal(self, *shape: int, dtype: Any = np.float64) -> NDArray:
+        """Independent standard normal numbers."""
+        return self.generator.standard_normal(shape).astype(dtype)
+
+    def cases(self, *fixed: Case, more: Callable[[np.random.Generator], Case]) -> Iterator[Case]:
+        """The fixed cases, smallest first, then ``extra`` that ``more`` draws."""
+        yield from fixed
+        for _ in range(self.extra):
+            yield more(self.generator)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One aspect of a task. ``about``: the sentence a student reads, the check's docstring."""
+
+    name: str
+    points: int
+    run: Callable[[Any, Draw], None]
+
+    @property
+    def about(self) -> str:
+        return (self.run.__doc__ or "").strip().split("\n")[0]
+
+
+@dataclass
+class Task:
+    """One function to write.
+
+    ``number``: "1.3". ``target``: "module:function", or "module:Class.method" (the student writes a
+    subclass with that method, and checks are given the subclass). ``lecture``: where to read.
+    ``seconds``: the time limit of all its checks together. ``requires``: packages beyond the core.
+    """
+
+    number: str
+    target: str
+    title: str
+    lecture: str
+    seconds: float = 30
+    requires: tuple[str, ...] = ()
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def module(self) -> str:
+        return self.target.split(":")[0]
+
+    @property
+    def name(self) -> str:
+        """What a student's file must define: the function, or the class of the method."""
+        return self.target.split(":")[1].split(".")[0]
+
+    @property
+    def points(self) -> int:
+        return sum(check.points for check in self.checks)
+
+    def check(self, points: int) -> Callable[[Callable[[Any, Draw], None]], Any]:
+        """Decorator: the function is a check of this task, worth so many points."""
+
+        def add(run: Callable[[Any, Draw], None]) -> Callable[[Any, Draw], None]:
+            self.checks.append(Check(run.__name__, points, run))
+            return run
+
+        return add
+
+    def answer(self) -> Any:
+        """The library's function or class: the answer key."""
+        return getattr(import_module(self.module), self.name)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A homework: ``number`` 1, its title, and its tasks in the order they are solved."""
+
+    number: int
+    title: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def points(self) -> int:
+        return sum(task.points for task in self.tasks)
+
+
+def call(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+    """Call it, and see that it leaves its arrays alone; a crash becomes a case.
+
+    Raises Wrong when it raises (NotImplementedError passes through) or changes an argument.
+    """
+    given = {**{f"argument {i + 1}": a for i, a in enumerate(arguments)}, **options}
+    before = {name: _copy(value) for name, value in given.items()}
+    try:
+        result = function(*arguments, **options)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        message = f"it raised {type(error).__name__}: {error}"
+        raise Wrong(message, before, type(error).__name__, "a result") from error
+    for name, value in given.items():
+        if isinstance(value, np.ndarray) and not np.array_equal(
+            value, before[name], equal_nan=value.dtype.kind == "f"
+        ):
+            raise Wrong(f"it changed its input ({name})", before, value, before[name])
+    return result
+
+
+def expect(
+    got: Any,
+    expected: Any,
+    *,
+    given: Mapping[str, Any],
+    symptoms: Mapping[str, Any] | None = None,
+    otherwise: str = "the values are wrong",
+    tolerance: float = 1e-9,
+) -> None:
+    """Raise Wrong unless ``got`` is ``expected`` in shape, dtype and, nearly, in value.
+
+    Tensors are compared as arrays. ``given``: the case, by name. ``symptoms``: sentence -> the value
+    that a well-known mistake gives; the sentence is shown when the answer is just that value.
+    ``otherwise``: the sentence for any other value. ``tolerance``: relative to the largest expected
+    element; not used for integers, strings and other things that must be equal.
+    """
+    got, expected = _array(got), _array(expected)
+    for sentence, value in (symptoms or {}).items():
+        if _same(got, _array(value), tolerance) and not _same(got, expected, tolerance):
+            raise Wrong(sentence, given, got, expected)
+    if isinstance(expected, np.ndarray):
+        if not isinstance(got, np.ndarray | np.generic | float | int):
+            sentence = f"expected numbers of shape {expected.shape}, got {type(got).__name__}"
+            raise Wrong(sentence, given, got, expected)
+        got = np.asarray(got)
+        if got.shape != expected.shape:
+            sentence = f"the shape is {got.shape}, expected {expected.shape}"
+            raise Wrong(sentence, given, got, expected)
+        if got.dtype != expected.dtype:
+            sentence = f"the dtype is {got.dtype}, expected {expected.dtype}"
+            raise Wrong(sentence, given, got, expected)
+        if not np.isfinite(got).all() and np.isfinite(expected).all():
+            raise Wrong("there are NaNs or infinities in the answer", given, got, expected)
+    if not _same(got, expected, tolerance):
+        raise Wrong(otherwise, given, got, expected)
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.numpy()
+    return np.asarray(value) if isinstance(value, float | np.generic) else value
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _same(got: Any, expected: Any, tolerance: float) -> bool:
+    """Equal; floating arrays up to the tolerance times the largest expected element."""
+    if not isinstance(expected, np.ndarray):
+        return bool(type(got) is type(expected) and got == expected)
+    if not isinstance(got, np.ndarray | float | int) or np.shape(got) != expected.shape:
+        return False
+    if expected.dtype.kind != "f":
+        return np.array_equal(got, expected)
+    finite = np.abs(expected[np.isfinite(expected)])
+    allowed = tolerance * max(float(finite.max(initial=0.0)), 1e-300)
+    return np.allclose(got, expected, rtol=0, atol=allowed, equal_nan=True)
