@@ -153,8 +153,8 @@ def expect(
 ) -> None:
     """Raise Wrong unless ``got`` is ``expected`` in shape, dtype and, nearly, in value.
 
-    Tensors are compared as arrays. ``given``: the case, by name. ``symptoms``: sentence -> the value
-    that a well-known mistake gives; the sentence is shown when the answer is just that value.
+    Tensors are compared as arrays. ``given``: the case, by name. ``symptoms``: sentence -> what a
+    well-known mistake gives; the sentence is shown when the answer is just that.
     ``otherwise``: the sentence for any other value. ``tolerance``: relative to the largest expected
     element; not used for integers, strings and other things that must be equal.
     """
