@@ -1,8 +1,7 @@
 """Wrong answers of the kind students give, to prove that the checks catch them.
 
-
-One file per homework. Each is a function (or class) in place of the library's. The tests run the checks against every one
-of them, and the checks must take points and name the symptom.
+One file per homework. Each wrong answer is a function (or class) in place of the library's. The
+tests run the checks against every one; the checks must take points and name the symptom.
 """
 
 from collections.abc import Callable
