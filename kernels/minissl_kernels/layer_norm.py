@@ -52,11 +52,18 @@ def reference(x, weight, bias, cotangent, eps=1e-5):
 
 
 @triton.jit
-def _forward_kernel(
+def layer_norm_kernel(
     x, weight, bias, y, statistics, rows, x_stride, eps,
     WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A program normalizes ROWS whole rows."""
+    """A program normalizes ROWS whole rows: y = (x − mean) r weight + bias, r = 1/√(variance + eps).
+
+    x: pointer to (rows, WIDTH), rows ``x_stride`` elements apart; weight and bias: to (WIDTH,), bias
+    may be None. y: to (rows, WIDTH) without gaps, in its own dtype. statistics: to (2, rows)
+    float32, the means and then the r, for the backward pass. The arithmetic is in float32. BLOCK is
+    WIDTH rounded up to a power of two: the columns beyond WIDTH must count neither in the mean nor
+    in the variance, and nothing may be written there or below the last row. Lecture 07.
+    """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)
     inside = (row < rows)[:, None] & (column < WIDTH)[None, :]
@@ -209,7 +216,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tupl
             layer_norm_wide.forward(x, weight, bias, y, statistics, eps)
         else:
             c = configuration(width)
-            _forward_kernel[(_ceil_div(rows, c.forward_rows),)](
+            layer_norm_kernel[(_ceil_div(rows, c.forward_rows),)](
                 x, weight, bias, y, statistics, rows, x.stride(0), eps,
                 width, c.forward_rows, c.block, num_warps=c.forward_warps,
             )  # fmt: skip

@@ -38,6 +38,22 @@ LOWEST: tl.constexpr = tl.constexpr(-1e38)
 
 
 @triton.jit
+def online_softmax(scores, bits, maximum, total):
+    """Take a tile of scores into each row's running maximum and sum of exponentials.
+
+    scores: (rows, keys), to be multiplied by ``bits`` = scale · log2 e, so that e^(scale · s) is
+    2^(bits · s). maximum: (rows,), the largest bits · s so far. total: (rows,), Σ 2^(bits · s −
+    maximum) so far. Returns the tile's weights 2^(bits · s − new maximum), (rows, keys); the factor
+    (rows,) that takes every sum made under the old maximum to the new one; the new maximum; and the
+    new total.
+    """
+    new_maximum = tl.maximum(maximum, tl.max(scores, 1) * bits)
+    weights = tl.exp2(scores * bits - new_maximum[:, None])
+    rescale = tl.exp2(maximum - new_maximum)
+    return weights, rescale, new_maximum, total * rescale + tl.sum(weights, 1)
+
+
+@triton.jit
 def attend(
     accumulator,
     maximum,
@@ -77,10 +93,7 @@ def attend(
         scores = finish_scores(
             scores, row, column, query_time, limit, bias_at, slope, 1 / scale, terms, EDGE
         )
-        new_maximum = tl.maximum(maximum, tl.max(scores, 1) * bits)
-        weights = tl.exp2(scores * bits - new_maximum[:, None])
-        rescale = tl.exp2(maximum - new_maximum)
-        total = total * rescale + tl.sum(weights, 1)
+        weights, rescale, maximum, total = online_softmax(scores, bits, maximum, total)
         if terms.seed is not None:  # after the sum: dropout does not touch the normalisation
             weights = tl.where(kept(row, column, plane, terms), weights, 0.0)
         value_tile = load_rows(value, start, value_stride, limit, WIDTH, PADDED, BLOCK_KEY, EDGE)
@@ -90,7 +103,6 @@ def attend(
             accumulator * rescale[:, None],
             input_precision=PRECISION,
         )
-        maximum = new_maximum
     return accumulator, maximum, total
 
 

@@ -36,7 +36,13 @@ def forward(
 def backward(
     upstream: Any, difference: np.ndarray, query: Any, key: Any, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Gradients of query, key and temperature from the losses' gradients (rows,)."""
+    """∂/∂query (rows, width), ∂/∂key (columns, width) and ∂/∂temperature (a number), in float64.
+
+    Row i's loss is −Σⱼ T ln softmax(Q Kᵀ / τ). ``upstream`` (rows,): the gradients w that arrive at
+    the losses. ``difference`` (rows, columns): P − T, the softmax minus the wanted distribution.
+    Then G = w (P − T) is the gradient of the logits Q Kᵀ / τ, and the chain rule does the rest; the
+    temperature's is a sum over all logits that Q ∂/∂Q already holds. Lecture 12.
+    """
     query, key = np.asarray(query, np.float64), np.asarray(key, np.float64)
     logit_gradient = np.asarray(upstream, np.float64)[:, None] * difference
     query_gradient = logit_gradient @ key / temperature

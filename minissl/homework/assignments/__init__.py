@@ -1,5 +1,6 @@
 """One file per assignment, each with an ``ASSIGNMENT``: its tasks and their checks."""
 
+import re
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -8,7 +9,8 @@ from minissl.homework.task import Assignment
 
 def assignment_numbers() -> list[int]:
     """The numbers of all assignments, sorted."""
-    return sorted(int(module.name.removeprefix("hw")) for module in iter_modules(__path__))
+    names = (re.fullmatch(r"hw(\d+)", module.name) for module in iter_modules(__path__))
+    return sorted(int(name[1]) for name in names if name)
 
 
 def load_assignment(number: int) -> Assignment:
