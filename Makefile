@@ -10,7 +10,7 @@ INSTALL := $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,
 # One BLAS thread for each test worker: two workers with two threads each wait for one another.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test lint format bench bench-gpu kernel-table clean
+.PHONY: help demo test lint format bench bench-gpu kernel-table site notebooks figures clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,15 @@ demo: $(VENV)/.demo  ## pretrain a GPT and SimCLR on data that is already here; 
 
 test: $(VENV)/.test  ## all tests, with the oracle libraries, on every core
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist worksteal
+
+site: $(VENV)/.docs  ## the course as a website in build/site; DRAFT=1 is quick and forgives warnings
+	$(ONE_THREAD) $(BIN)/python -m docs.site $(if $(DRAFT),--draft)
+
+notebooks: $(VENV)/.docs  ## write the .ipynb beside each notebooks/*.py
+	$(BIN)/python -m docs.site.notebooks
+
+figures: $(VENV)/.docs  ## draw the figures of the lectures again
+	$(BIN)/python lectures/figures
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -37,8 +46,8 @@ bench-gpu: $(VENV)/.test  ## on a GPU: every kernel and whole training steps bes
 kernel-table: $(VENV)/.test  ## compile every kernel for A100, H100, MI300X; rewrites tests/kernels/compiled.md
 	$(BIN)/python -m tests.kernels.compile_harness --table tests/kernels/compiled.md
 
-clean:  ## forget the environment and the runs
-	rm -rf $(VENV) runs
+clean:  ## forget the environment, the runs and the site
+	rm -rf $(VENV) runs build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,7 +55,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "could not make a virtual environment: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.demo $(VENV)/.docs $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing what '$*' needs into $(VENV) ..."
 	@$(INSTALL) -c constraints.txt -e ".[$*]"
 	@touch $@

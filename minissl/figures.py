@@ -13,12 +13,14 @@ COLORS = {
 }
 
 
-def new_figure(columns: int = 1, width: float = 7.2, height: float = 3.6) -> tuple[Any, Any]:
-    """A figure and its axes, without matplotlib's global state."""
+def new_figure(
+    columns: int = 1, width: float = 7.2, height: float = 3.6, rows: int = 1
+) -> tuple[Any, Any]:
+    """A figure (inches) and its axes, row after row, without matplotlib's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -63,9 +65,11 @@ def bits_per_byte(values: Mapping[str, float], best: str) -> Any:
     return figure
 
 
-def accuracy_against_labels(labels: Sequence[int], curves: Mapping[str, Any]) -> Any:
+def accuracy_against_labels(
+    labels: Sequence[int], curves: Mapping[str, Any], width: float = 7.2
+) -> Any:
     """Test accuracy against labels per class; each curve (draws, len(labels)), with its spread."""
-    figure, (axis,) = new_figure(height=4)
+    figure, (axis,) = new_figure(width=width, height=4)
     for name, draws in curves.items():
         accuracy = 100 * np.asarray(draws)
         mean, spread = accuracy.mean(axis=0), accuracy.std(axis=0)

@@ -40,7 +40,17 @@ def attention(
     seed: int | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """softmax(Q Kᵀ · scale + mask) V; see ``fused.attention`` for shapes and conventions."""
+    """softmax(Q Kᵀ · scale) V: every query takes a weighted mean of the values.
+
+    Shapes: query (batch, heads, query_time, head_dim), key (batch, heads, key_time, head_dim),
+    value (batch, heads, key_time, value_dim) -> (batch, heads, query_time, value_dim).
+
+    ``scale``: 1/√head_dim unless given. ``causal``, ``key_lengths``: which keys a query may see,
+    see ``allowed_keys``; a key that is not allowed has weight 0, and a query that may see none
+    gives zeros, and sends no gradient. ``dropout``: this share of the weights becomes 0, where
+    ``dropout_mask(scores.shape, dropout, seed)`` is False, and the others grow by
+    1 / (1 − dropout). Vaswani et al. (2017). Lecture 06.
+    """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = ops.matmul(query, ops.matrix_transpose(key)) * scale  # (batch, heads, query, key)
     array, xp = scores.array, namespace(scores.array)
@@ -60,7 +70,10 @@ def attention(
 def allowed_keys(shape: tuple[int, ...], causal: bool, key_lengths: Any) -> np.ndarray | None:
     """Which key each query may see, broadcastable to (batch, heads, query, key); None for all.
 
-    Causal: query i sees key j ≤ i + (key_time − query_time), so the last query sees the last key.
+    ``shape``: (batch, heads, query_time, key_time). Causal: query i sees key j only if
+    j ≤ i + (key_time − query_time), so the last query sees the last key. ``key_lengths``: (batch,)
+    integers, how many keys of each example are not padding: only those may be seen. Returns True
+    where a key may be seen. Raises ValueError for other key_lengths (``check_key_lengths``).
     """
     query_time, key_time = shape[-2:]
     allowed = None
@@ -110,7 +123,14 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
-    """−log softmax(logits)[target], averaged over the targets that are not ignored."""
+    """−log softmax(logits)[target], in nats, however large the logits are.
+
+    Shapes: logits (..., classes) floating, targets (...) integers in [0, classes) or
+    ``ignore_index``. ``label_smoothing`` s: the target distribution is (1 − s) on the target plus
+    s / classes everywhere (Szegedy et al., 2016). ``reduction``: ``"none"`` gives (...), 0 where
+    the target is ignored; ``"sum"`` and ``"mean"`` a number; the mean is over the targets that are
+    not ignored, and 0 when all are. Lectures 05 and 12.
+    """
     targets = targets.array if isinstance(targets, Tensor) else targets
     xp = namespace(targets)
     kept = targets != ignore_index

@@ -105,7 +105,8 @@ def _parents_first(root: Node | Tensor) -> list[Node]:
     """Every node of the graph, each before all the nodes that used it; without recursion.
 
     A node may be visited on the way back only when all its uses have sent their gradient, so the
-    walk takes this list from its end, a depth-first post-order.
+    walk takes this list from its end, a depth-first post-order. Leaves are no nodes: a root that is
+    a leaf gives an empty list.
     """
     order: list[Node] = []
     seen: set[int] = set()

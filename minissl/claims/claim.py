@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Table = dict[str, dict[str, float]]  # row -> column -> value
-Curves = dict[str, tuple[Sequence[float], Sequence[float]]]  # name -> (x, y)
+Curves = dict[str, tuple[Any, Any]]  # name -> (x, y), lists or arrays of numbers
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,41 @@ class Expectation:
     because: str = ""  # the lecture's reason, in a few words
 
     def __str__(self) -> str:
-        if isinstance(self.smaller, Cell):
-            text = f"{_name(self.larger)} exceeds {self.smaller} by at least {self.margin:g}"
-        else:
-            text = f"{_name(self.larger)} is at least {self.smaller + self.margin:g}"
-        if isinstance(self.smaller, Cell) and not isinstance(self.larger, Cell):
-            text = f"{self.smaller} is at most {self.larger - self.margin:g}"
+        text = self._inequality()
         return text + (f" ({self.because})" if self.because else "")
+
+    def _inequality(self) -> str:
+        larger, smaller, margin = self.larger, self.smaller, f"{self.margin:g}"
+        if isinstance(larger, Cell) and isinstance(smaller, Cell):
+            if larger.column == smaller.column:
+                return f"{larger.column}: {larger.row} exceeds {smaller.row} by at least {margin}"
+            if larger.row == smaller.row:
+                columns = f"{larger.column} exceeds {smaller.column}"
+                return f"{larger.row}: {columns} by at least {margin}"
+            return f"{larger} exceeds {smaller} by at least {margin}"
+        if isinstance(smaller, Cell):
+            return f"{smaller} is at most {float(larger) - self.margin:g}"  # type: ignore[arg-type]
+        return f"{larger} is at least {smaller + self.margin:g}"
 
     def differences(self, tables: Sequence[Table]) -> list[float]:
         """larger − smaller, for each seed."""
         return [_value(self.larger, table) - _value(self.smaller, table) for table in tables]
 
-
-def _name(side: Cell | float) -> str:
-    return str(side) if isinstance(side, Cell) else f"{side:g}"
+    def seen(self, tables: Sequence[Table]) -> list[float]:
+        """What to show of each seed: the difference, or the one cell that a number bounds."""
+        if isinstance(self.larger, Cell) and isinstance(self.smaller, Cell):
+            return self.differences(tables)
+        cell = self.larger if isinstance(self.larger, Cell) else self.smaller
+        return [_value(cell, table) for table in tables]
 
 
 def _value(side: Cell | float, table: Table) -> float:
-    return side.of(table) if isinstance(side, Cell) else float(side)
+    return float(side.of(table) if isinstance(side, Cell) else side)
+
+
+def ahead(larger: str, smaller: str, column: str, margin: float, because: str = "") -> Expectation:
+    """Within a column, the row ``larger`` exceeds the row ``smaller`` by the margin."""
+    return Expectation(Cell(larger, column), Cell(smaller, column), margin, because)
 
 
 @dataclass(frozen=True)
@@ -95,7 +111,8 @@ class Claim:
     takes what each seed measured, and the settings, and returns a matplotlib figure.
     ``scales``: settings by name; ``"small"`` takes minutes on two cores, ``"full"`` is the larger
     run for a GPU, ``"quick"`` seconds (for tests; its verdict means nothing). ``formats``: how a
-    column is printed, ``".2f"`` if it is not named. ``about``: what a reader must know to judge.
+    column is printed, ``".2f"`` if it is not named. ``rows``: what the rows are, for the corner of
+    the table. ``about``: what a reader must know to judge.
     """
 
     name: str
@@ -107,4 +124,5 @@ class Claim:
     figure: Callable[[Sequence[Measured], Mapping[str, Any]], Any]
     scales: Mapping[str, Mapping[str, Any]]
     formats: Mapping[str, str] = field(default_factory=dict)
+    rows: str = ""
     about: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -37,40 +38,78 @@ def run_claim(
     folder.mkdir(parents=True, exist_ok=True)
     settings = claim.scales[scale]
     conditions = environment(["scipy", "scikit-learn", "torch"])
+    if device.startswith("cuda"):
+        import torch
+
+        conditions["gpu"] = torch.cuda.get_device_name(device)
     started, cpu = time.perf_counter(), time.process_time()
     measured = []
     with tqdm(seeds, desc=claim.name, unit="seed", disable=not progress) as bar:
         for seed in bar:
             setup = Setup(seed, settings, device, lambda text: bar.set_postfix_str(text))
             measured.append(claim.measure(setup))
+    how = {
+        "command": command(claim.name, scale, seeds, device),
+        "scale": scale,
+        "settings": dict(settings),
+        "seeds": list(seeds),
+        "device": device,
+        "seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "conditions": conditions,
+    }
+    return _write(claim, folder, measured, how)
+
+
+def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
+    """Write both files again from the numbers kept there, in the claim's present words and figure.
+
+    Nothing is run; how it was run stays as it is. Raises FileNotFoundError when nothing was kept.
+    """
+    path = folder / f"{claim.name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: run the claim first, with the same --out")
+    kept = json.loads(path.read_bytes())
+    measured = [
+        Measured(
+            {
+                row: {column: cell["values"][number] for column, cell in cells.items()}
+                for row, cells in kept["table"].items()
+            },
+            curves,
+        )
+        for number, curves in enumerate(kept["curves"])
+    ]
+    return _write(claim, folder, measured, {key: kept[key] for key in HOW})
+
+
+HOW = ("command", "scale", "settings", "seeds", "device", "seconds", "cpu_seconds", "conditions")
+
+
+def _write(
+    claim: Claim, folder: Path, measured: Sequence[Measured], how: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Judge what was measured, write ``NAME.json`` and ``NAME.svg``; returns what the JSON says."""
+    tables = [run.table for run in measured]
     result = {
         "name": claim.name,
         "title": claim.title,
         "statement": claim.statement,
         "lecture": claim.lecture,
         "about": claim.about,
-        "command": command(claim.name, scale, seeds, device),
-        "scale": scale,
-        "settings": dict(settings),
-        "seeds": list(seeds),
-        "device": device,
-        "table": summary([run.table for run in measured]),
+        "rows": claim.rows,
         "formats": dict(claim.formats),
-        "expectations": [
-            judge(expectation, [run.table for run in measured])
-            for expectation in claim.expectations
-        ],
+        "table": summary(tables),
+        "expectations": [judge(expectation, tables) for expectation in claim.expectations],
         "curves": [
-            {name: [list(x), list(y)] for name, (x, y) in m.curves.items()} for m in measured
+            {name: [list(x), list(y)] for name, (x, y) in run.curves.items()} for run in measured
         ],
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-        "conditions": conditions,
+        **how,
     }
+    text = json.dumps(result, indent=1, ensure_ascii=False, default=float, allow_nan=False) + "\n"
     figure = BytesIO()
-    _figure(claim, measured, settings).savefig(figure, format="svg", metadata={"Date": None})
+    _figure(claim, measured, how["settings"]).savefig(figure, format="svg", metadata={"Date": None})
     replace_durably(folder / f"{claim.name}.svg", figure.getvalue())
-    text = json.dumps(result, indent=1, ensure_ascii=False, default=float) + "\n"
     replace_durably(folder / f"{claim.name}.json", text.encode())
     return json.loads(text)
 
@@ -96,13 +135,17 @@ def command(name: str, scale: str, seeds: Sequence[int], device: str) -> str:
 def summary(tables: Sequence[Table]) -> dict[str, dict[str, dict[str, Any]]]:
     """Mean, smallest and largest over the seeds, and all values, for every cell.
 
-    Raises ValueError when the seeds have different cells.
+    Raises ValueError when the seeds have different cells, or one is not a finite number.
     """
     shape = {(row, column) for row, columns in tables[0].items() for column in columns}
     for table in tables[1:]:
         other = {(row, column) for row, columns in table.items() for column in columns}
         if other != shape:
             raise ValueError(f"the seeds measured different things: {sorted(shape ^ other)}")
+    for row, column in sorted(shape):
+        values = [table[row][column] for table in tables]
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"{column} of {row} is {values}: expected finite numbers")
     return {
         row: {
             column: _spread([float(table[row][column]) for table in tables]) for column in columns
@@ -122,16 +165,17 @@ def _spread(values: list[float]) -> dict[str, Any]:
 
 def judge(expectation: Expectation, tables: Sequence[Table]) -> dict[str, Any]:
     """Whether it came out: the mean reaches the margin, and no seed has the wrong sign."""
-    seen = expectation.differences(tables)
-    right = sum(difference > 0 or difference >= expectation.margin for difference in seen)
-    mean = sum(seen) / len(seen)
+    differences, seen = expectation.differences(tables), expectation.seen(tables)
+    right = sum(difference > 0 or difference >= expectation.margin for difference in differences)
+    mean = sum(differences) / len(differences)
     return {
         "text": str(expectation),
         "margin": expectation.margin,
-        "differences": seen,
+        "differences": differences,
         "mean": mean,
+        "seen": sum(seen) / len(seen),
         "held": right,
-        "reproduced": mean >= expectation.margin and right == len(seen),
+        "reproduced": mean >= expectation.margin and right == len(differences),
     }
 
 
@@ -143,17 +187,19 @@ def verdict(result: Mapping[str, Any]) -> str:
         return f"a quick run proves nothing ({held} of {count} expectations hold)"
     if held == count:
         return "reproduced"
-    return f"not reproduced at this scale ({held} of {count} expectations hold)"
+    part = "reproduced in part" if held else "not reproduced"
+    return f"{part} at this scale ({held} of {count} expectations hold)"
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The claim, its table, its expectations and verdict, and how it was run, as Markdown."""
     lines = [f"**Claim.** {result['statement']}", "", _table(result), ""]
     for expectation in result["expectations"]:
+        expectation = {"seen": expectation["mean"], **expectation}
         mark = "held" if expectation["reproduced"] else "**did not hold**"
         lines.append(
-            f"- Expected: {expectation['text']}. Seen: {expectation['mean']:.3g} on average, "
-            f"the right sign with {expectation['held']} of {len(result['seeds'])} seeds: {mark}."
+            f"- Expected: {expectation['text']}. Seen: {expectation['seen']:.3g} on average, "
+            f"on the right side with {expectation['held']} of {len(result['seeds'])} seeds: {mark}."
         )
     conditions = result["conditions"]
     versions = ", ".join(
@@ -161,8 +207,9 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     )
     lines += ["", f"**Verdict: {verdict(result)}.** {result['about']}".rstrip(), ""]
     lines.append(
-        f"`{result['command']}` ({_duration(result['seconds'])}, {result['device']}; "
-        f"{conditions['processor']}, {conditions['cores']} cores, Python {conditions['python']}, "
+        f"`{result['command']}` ({_cost(result)}, {result['device']}; "
+        f"{conditions.get('gpu', conditions['processor'])}, {conditions['cores']} cores, "
+        f"Python {conditions['python']}, "
         f"{versions}; {conditions['date'][:10]})"
     )
     return "\n".join(lines) + "\n"
@@ -170,10 +217,11 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 def _table(result: Mapping[str, Any]) -> str:
     """Rows by columns; each cell the mean, with the range over the seeds where it has one."""
-    columns = list(dict.fromkeys(c for cells in result["table"].values() for c in cells))
+    fullest_first = sorted(result["table"].values(), key=len, reverse=True)
+    columns = list(dict.fromkeys(column for cells in fullest_first for column in cells))
     rows = []
     for row, cells in result["table"].items():
-        line: dict[str, object] = {" ": row}
+        line: dict[str, object] = {result["rows"] or " ": row}
         for column in columns:
             style = result["formats"].get(column, ".2f")
             line[column] = _cell(cells[column], style) if column in cells else ""
@@ -184,6 +232,17 @@ def _table(result: Mapping[str, Any]) -> str:
 def _cell(cell: Mapping[str, Any], style: str) -> str:
     mean, low, high = (format(cell[key], style) for key in ("mean", "low", "high"))
     return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    """What it costs to run again: when other programs had the processor too, the time used of it.
+
+    On a GPU the time on the clock, because the processor waits.
+    """
+    wall, used = result["seconds"], result["cpu_seconds"]
+    if result["device"] == "cpu" and wall > 1.25 * used:
+        return f"{_duration(used)} of processor time; the machine was shared"
+    return _duration(wall)
 
 
 def _duration(seconds: float) -> str:

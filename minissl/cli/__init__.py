@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from minissl.cli import claim, demo, pretrain, probe, sample, tokenizer
+from minissl.cli import claim, demo, homework, pretrain, probe, sample, tokenizer
 from minissl.cli.where import out_of_memory_advice
 
 EXAMPLES = """\
@@ -21,6 +21,7 @@ examples:
   minissl pretrain simclr photos/ --run runs/img  SimCLR on a folder of images
   minissl probe runs/img labelled/                what a few labels are worth afterwards
   minissl claim --list                            what the lectures claim; run any of it
+  minissl homework start 1                        functions to write yourself, and their checks
 """
 
 
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, tokenizer, pretrain, sample, probe, claim):
+    for command in (demo, tokenizer, pretrain, sample, probe, claim, homework):
         command.add(commands)
     return parser
 

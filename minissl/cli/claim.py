@@ -36,6 +36,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/claims"), help="(default: %(default)s)"
     )
+    parser.add_argument(
+        "--redraw",
+        action="store_true",
+        help="run nothing: judge and draw the numbers kept in --out once more",
+    )
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(function=run)
@@ -45,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     """List the claims, or run one."""
     from minissl.autograd.devices import resolve_device
     from minissl.claims import claim_names, load_claim
-    from minissl.claims.report import run_claim, to_markdown
+    from minissl.claims.report import redraw_claim, run_claim, to_markdown
 
     if arguments.list:
         for name in claim_names():
@@ -54,13 +59,17 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.name is None:
         raise ValueError(f"which claim? Choose one of: {', '.join(claim_names())}")
-    result = run_claim(
-        load_claim(arguments.name),
-        arguments.out,
-        scale=arguments.scale,
-        seeds=arguments.seeds,
-        device=resolve_device(arguments.device),
-        progress=not arguments.quiet,
-    )
+    claim = load_claim(arguments.name)
+    if arguments.redraw:
+        result = redraw_claim(claim, arguments.out)
+    else:
+        result = run_claim(
+            claim,
+            arguments.out,
+            scale=arguments.scale,
+            seeds=arguments.seeds,
+            device=resolve_device(arguments.device),
+            progress=not arguments.quiet,
+        )
     print(to_markdown(result))
     print(f"written: {arguments.out / arguments.name}.json and .svg")

@@ -12,18 +12,16 @@ import numpy as np
 from minissl import figures
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
 from minissl.demo.page import Page
-from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.settings import SimCLRSettings
 from minissl.pretrain.simclr import SimCLR
 from minissl.pretrain.simclr_run import augmentation, build_simclr, pretrain_simclr
-from minissl.pretrain.supervised import Classifier, Supervised
-from minissl.training import History, fit
+from minissl.pretrain.supervised import Classifier, Supervised, train_supervised
+from minissl.training import History
 from minissl.vision.images import LabelledSplit, load_digits
 
 LABELS = (1, 2, 5, 10, 20, 50)
 DRAWS = 10  # of labelled examples, for probes
 SUPERVISED_DRAWS = 3  # of these, for networks trained from scratch, which take longer
-SUPERVISED_RATE = 8e-3  # the best of those tried for this baseline, which likes it higher
 
 
 def image_demo(
@@ -125,16 +123,7 @@ def from_scratch(
         method = Supervised(
             model, digits.train_images[chosen], digits.train_labels[chosen], augmentation(settings)
         )
-        fit(
-            method,
-            AdamW(model.named_parameters(), weight_decay=settings.weight_decay),
-            steps=steps,
-            schedule=lambda step: warmup_cosine(
-                step, peak=SUPERVISED_RATE, warmup_steps=steps // 20, total_steps=steps
-            ),
-            seed=seed + draw,
-            progress=False,
-        )
+        train_supervised(method, steps=steps, weight_decay=settings.weight_decay, seed=seed + draw)
         accuracy[draw, column] = method.accuracy(digits.test_images, digits.test_labels)
     return accuracy
 

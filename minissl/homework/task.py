@@ -8,6 +8,7 @@ oracle that is never the code under test (float64 NumPy, a closed form, finite d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -70,6 +71,8 @@ class Task:
     ``number``: "1.3". ``target``: "module:function", or "module:Class.method" (the student writes a
     subclass with that method, and checks are given the subclass). ``lecture``: where to read.
     ``seconds``: the time limit of all its checks together. ``requires``: packages beyond the core.
+    ``hides``: what the library's body uses and the starter does not import, because it would give
+    the answer away or is not needed.
     """
 
     number: str
@@ -78,6 +81,7 @@ class Task:
     lecture: str
     seconds: float = 30
     requires: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -88,6 +92,21 @@ class Task:
     def name(self) -> str:
         """What a student's file must define: the function, or the class of the method."""
         return self.target.split(":")[1].split(".")[0]
+
+    @property
+    def label(self) -> str:
+        """The function, or the method with its class: "Tokenizer.encode"."""
+        return self.target.split(":")[1]
+
+    @property
+    def method(self) -> str | None:
+        """The method's name, None for a function."""
+        return self.label.partition(".")[2] or None
+
+    @property
+    def unwritten(self) -> str:
+        """What a body says that is still to be written."""
+        return f"hw{self.number} {self.label}: {self.lecture}"
 
     @property
     def points(self) -> int:
@@ -120,26 +139,53 @@ class Assignment:
         return sum(task.points for task in self.tasks)
 
 
+def unwritten(error: BaseException | None) -> str | None:
+    """What the starter's body says, if that is behind this error (Triton wraps what is raised)."""
+    while error is not None:
+        if isinstance(error, NotImplementedError) and re.match(r"hw\d+\.\d+ ", str(error)):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def call(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
     """Call it, and see that it leaves its arrays alone; a crash becomes a case.
 
-    Raises Wrong when it raises (NotImplementedError passes through) or changes an argument.
+    Raises Wrong when it raises (that it is not written passes through) or changes an argument.
     """
     given = {**{f"argument {i + 1}": a for i, a in enumerate(arguments)}, **options}
     before = {name: _copy(value) for name, value in given.items()}
     try:
         result = function(*arguments, **options)
-    except NotImplementedError:
-        raise
     except Exception as error:
+        if unwritten(error) or isinstance(error, Wrong):
+            raise
         message = f"it raised {type(error).__name__}: {error}"
         raise Wrong(message, before, type(error).__name__, "a result") from error
     for name, value in given.items():
-        if isinstance(value, np.ndarray) and not np.array_equal(
-            value, before[name], equal_nan=value.dtype.kind == "f"
+        now, then = _array(value), _array(before[name])
+        if isinstance(now, np.ndarray) and not np.array_equal(
+            now, then, equal_nan=now.dtype.kind == "f"
         ):
-            raise Wrong(f"it changed its input ({name})", before, value, before[name])
+            raise Wrong(f"it changed its input ({name})", before, now, then)
     return result
+
+
+def expect_error(
+    kind: type[Exception], function: Callable[..., Any], /, *arguments: Any, **options: Any
+) -> None:
+    """Raise Wrong unless the call raises an exception of this kind."""
+    given = {**{f"argument {i + 1}": a for i, a in enumerate(arguments)}, **options}
+    try:
+        result = function(*arguments, **options)
+    except Exception as error:
+        if unwritten(error):
+            raise
+        if isinstance(error, kind):
+            return
+        message = f"it raised {type(error).__name__}: {error}"
+        raise Wrong(message, given, type(error).__name__, kind.__name__) from error
+    raise Wrong(f"it should raise a {kind.__name__} here", given, result, kind.__name__)
 
 
 def expect(
@@ -175,6 +221,9 @@ def expect(
             raise Wrong(sentence, given, got, expected)
         if not np.isfinite(got).all() and np.isfinite(expected).all():
             raise Wrong("there are NaNs or infinities in the answer", given, got, expected)
+    elif type(got) is not type(expected):
+        sentence = f"expected {type(expected).__name__}, got {type(got).__name__}"
+        raise Wrong(sentence, given, got, expected)
     if not _same(got, expected, tolerance):
         raise Wrong(otherwise, given, got, expected)
 
@@ -186,6 +235,8 @@ def _array(value: Any) -> Any:
 
 
 def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return Tensor(value.numpy().copy())
     return value.copy() if isinstance(value, np.ndarray) else value
 
 

@@ -120,6 +120,18 @@ class Block(Module):
         cache: KeyValueCache | None = None,
         generator: np.random.Generator | None = None,
     ) -> Tensor:
+        """Two branches, each added to x: attention, then the MLP; see the config's ``norm_first``.
+
+        x + f(norm(x)) with ``norm_first``, else norm(x + f(x)); in training the output of each
+        branch passes ``dropout`` before it is added. The parts are ``attention_norm`` and
+        ``attention``, ``mlp_norm`` and ``mlp``; between them, if ``cross_attention`` is not None,
+        ``cross_attention_norm`` and ``cross_attention``, whose keys and values are the memory.
+
+        ``causal``, ``key_lengths``, ``cache``: of the self-attention, see MultiHeadAttention;
+        ``memory_lengths``: the key_lengths of the memory. ``generator``: the randomness of all
+        dropout, the attentions' included.
+        """
+
         def add(x: Tensor, branch: Callable[[Tensor], Tensor], norm: LayerNorm) -> Tensor:
             if self.norm_first:
                 return x + self.dropout(branch(norm(x)), generator)

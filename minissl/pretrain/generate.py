@@ -33,7 +33,8 @@ def generate(
 
     When the text is longer than the model's context, each token is predicted from the last
     context_length tokens alone. All of them move by one position then, so the cache is of no use
-    any more, and a token costs a whole window.
+    any more, and a token costs a whole window. Nothing is dropped out, and afterwards the model is
+    in the mode it was in.
 
     Raises ValueError for an empty prompt (begin with the separator), and for sampling without a
     generator.
@@ -86,9 +87,10 @@ def next_token_probabilities(
     """The distribution that sampling draws from: (vocab_size,) -> (vocab_size,), float64.
 
     softmax(logits / temperature): below 1 the likely become likelier. Then ``top_k`` keeps the k
-    likeliest tokens (Fan et al., 2018), and ``top_p`` the smallest set of likeliest tokens whose
-    probabilities reach p (Holtzman et al., 2020); the rest is 0 and what is kept adds up to 1.
-    Ties go to the smaller token. Raises ValueError for a temperature ≤ 0, k < 1, p outside (0, 1].
+    likeliest tokens (Fan et al., 2018), which are made to add up to 1, and of these ``top_p`` the
+    smallest set of likeliest tokens whose probabilities reach p (Holtzman et al., 2020); the rest
+    is 0 and what is kept adds up to 1. Ties go to the smaller token. Raises ValueError for a
+    temperature ≤ 0, k < 1, p outside (0, 1].
     """
     if not temperature > 0:
         raise ValueError(

@@ -61,6 +61,13 @@ def prepare_gpt(
         texts, settings.vocab_size, special_tokens=[SEPARATOR], progress=progress
     )
     save_tokenizer(tokenizer, folder / "tokenizer.json")
+    return encode_documents(train, held_out, tokenizer)
+
+
+def encode_documents(
+    train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer
+) -> GPTData:
+    """Both parts as streams of tokens; the tokenizer must have the special token SEPARATOR."""
 
     def stream(part: Sequence[Document]) -> np.ndarray:
         tokens = (tokenizer.encode(document.text, allow_special="none") for document in part)
@@ -83,15 +90,7 @@ def pretrain_gpt(
     progress: bool | str = True,
 ) -> tuple[GPT, History]:
     """Pretrain in the folder, or continue what was begun there with the same settings."""
-    config = GPTConfig(
-        vocab_size=data.tokenizer.vocab_size,
-        context_length=settings.context_length,
-        num_layers=settings.num_layers,
-        width=settings.width,
-        num_heads=settings.num_heads,
-        dropout=settings.dropout,
-        init_std=settings.init_std,
-    )
+    config = gpt_config(settings, data.tokenizer.vocab_size)
     model = GPT(config, generator=np.random.default_rng(seed))
     model.to(device)
     method = LanguageModeling(
@@ -102,7 +101,40 @@ def pretrain_gpt(
         held_out=data.held_out_stream,
         held_out_bytes=len(data.held_out_text),
     )
-    history = fit(
+    history = train_gpt(
+        method, settings, folder=folder, seed=seed, precision=precision, progress=progress
+    )
+    return model, history
+
+
+def gpt_config(settings: GPTSettings, vocab_size: int) -> GPTConfig:
+    """The sizes of the model that the settings describe."""
+    return GPTConfig(
+        vocab_size=vocab_size,
+        context_length=settings.context_length,
+        num_layers=settings.num_layers,
+        width=settings.width,
+        num_heads=settings.num_heads,
+        dropout=settings.dropout,
+        init_std=settings.init_std,
+    )
+
+
+def train_gpt(
+    method: LanguageModeling,
+    settings: GPTSettings,
+    *,
+    folder: Path | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    progress: bool | str = True,
+) -> History:
+    """Run ``fit`` with the optimizer and the schedule of the settings; no folder: nothing is kept.
+
+    The held-out loss is measured now and then if the method has held-out text.
+    """
+    model = method.model
+    return fit(
         method,
         AdamW(model.named_parameters(), betas=(0.9, 0.95), weight_decay=settings.weight_decay),
         steps=settings.steps,
@@ -116,12 +148,17 @@ def pretrain_gpt(
         clip=1.0,
         seed=seed,
         precision=precision,
-        evaluate_every=max(1, settings.steps // settings.evaluations),
+        evaluate_every=(
+            max(1, settings.steps // settings.evaluations) if method.held_out is not None else None
+        ),
         run=folder,
-        config={"method": "gpt", "batch_size": settings.batch_size, "model": asdict(config)},
+        config={
+            "method": "gpt",
+            "batch_size": method.batch_size,
+            "model": asdict(model.config),
+        },
         progress=progress,
     )
-    return model, history
 
 
 def open_gpt(folder: str | Path) -> OpenedGPT:

@@ -82,7 +82,9 @@ class SimCLRModel(Module):
         generator: np.random.Generator,
     ):
         self.encoder = encoder
-        self.head = MLP(features, features, embedding, activation="relu", generator=generator)
+        self.head: Module = MLP(
+            features, features, embedding, activation="relu", generator=generator
+        )
 
     def forward(self, images: Any) -> Tensor:
         return self.head(self.encoder(images))

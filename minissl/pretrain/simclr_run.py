@@ -77,9 +77,25 @@ def pretrain_simclr(
         loss=settings.loss,
         temperature=settings.temperature,
     )
-    history = fit(
+    history = train_simclr(
+        method, folder, settings, seed=seed, precision=precision, progress=progress
+    )
+    return method, history
+
+
+def train_simclr(
+    method: SimCLR,
+    folder: Path | None,
+    settings: SimCLRSettings,
+    *,
+    seed: int = 0,
+    precision: str = "float32",
+    progress: bool | str = True,
+) -> History:
+    """Train a method that is already built, as the settings say: steps, learning rate, decay."""
+    return fit(
         method,
-        AdamW(model.named_parameters(), weight_decay=settings.weight_decay),
+        AdamW(method.model.named_parameters(), weight_decay=settings.weight_decay),
         steps=settings.steps,
         schedule=lambda step: warmup_cosine(
             step,
@@ -91,10 +107,9 @@ def pretrain_simclr(
         precision=precision,
         evaluate_every=max(1, settings.steps // settings.evaluations),
         run=folder,
-        config={"method": "simclr", "images": len(images), "settings": asdict(settings)},
+        config={"method": "simclr", "images": len(method.images), "settings": asdict(settings)},
         progress=progress,
     )
-    return method, history
 
 
 def open_simclr(folder: str | Path) -> OpenedSimCLR:

@@ -11,6 +11,8 @@ from minissl.autograd.tensor import Tensor
 from minissl.nn.evaluating import evaluating
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module
+from minissl.optim import AdamW, warmup_cosine
+from minissl.training import fit
 from minissl.vision.augment import Augmentation
 from minissl.vision.images import check_images
 
@@ -81,3 +83,29 @@ class Supervised:
         with evaluating(self.model):
             predictions = self.model(images).numpy().argmax(axis=1)
         return float(np.mean(predictions == np.asarray(labels)))
+
+
+def train_supervised(
+    method: Supervised,
+    *,
+    steps: int,
+    learning_rate: float = 8e-3,
+    weight_decay: float = 1e-4,
+    seed: int = 0,
+) -> Supervised:
+    """Train with AdamW, a warm-up of a twentieth and a cosine; returns the method.
+
+    ``learning_rate`` at its highest; the default was the best of those tried for digits, where
+    this baseline likes it higher than SimCLR does.
+    """
+    fit(
+        method,
+        AdamW(method.model.named_parameters(), weight_decay=weight_decay),
+        steps=steps,
+        schedule=lambda step: warmup_cosine(
+            step, peak=learning_rate, warmup_steps=steps // 20, total_steps=steps
+        ),
+        seed=seed,
+        progress=False,
+    )
+    return method

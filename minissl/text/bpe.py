@@ -56,7 +56,15 @@ def merge(word: Word, pair: Pair) -> Word:
 
 
 def learn_merges_naive(counts: Mapping[bytes, int]) -> Iterator[Pair]:
-    """Yield the merges in order, counting all pairs anew for each: see ``learn_merges``."""
+    """Yield the merges in order, until every word is one token: the lecture's loop, as it reads.
+
+    ``counts`` says how often each word occurs (positive integers). Each merge joins the pair with
+    the largest count; of equal counts the lexicographically greatest pair, compared as a tuple of
+    two byte strings (its first token, then its second). All pairs are counted anew for each merge.
+
+    Example: ``{b"abab": 2, b"bc": 3}`` yields ``(b"a", b"b")``, which occurs 4 times, then
+    ``(b"b", b"c")``, 3 times, then ``(b"ab", b"ab")``, twice, and then there is no pair left.
+    """
     words = {tuple(bytes([byte]) for byte in word): count for word, count in counts.items()}
     while pairs := count_pairs(words):
         pair = max(pairs, key=lambda pair: (pairs[pair], pair))

@@ -143,7 +143,14 @@ def get_pattern(pattern: "str | Pattern") -> Pattern:
 def count_pieces(
     texts: str | Iterable[str], pattern: Pattern = GPT2, special_tokens: Collection[str] = ()
 ) -> Counter[bytes]:
-    """How often each piece occurs in the texts, special tokens (which are borders) left out."""
+    """How often each piece occurs in the texts, as UTF-8 bytes: what BPE learns from.
+
+    ``texts`` is one text or several; no piece crosses from one to the next. Special tokens are not
+    counted, and no piece crosses them either; where two begin at one place, the longer is meant.
+
+    Example: ``count_pieces("to be, to be<|e|>to", special_tokens=["<|e|>"])`` gives
+    ``{b"to": 2, b" be": 2, b",": 1, b" to": 1}``.
+    """
     special = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))))
     coarse: Counter[str] = Counter()
     pieces: Counter[bytes] = Counter()

@@ -145,7 +145,12 @@ class Tokenizer:
         ``allow_special`` says what a special token inside the text means. A text from outside
         that spells ``<|endoftext|>`` must not end a document unasked, so the caller decides:
         ``"raise"`` (a ``ValueError`` names it), ``"none"`` (ordinary text), ``"all"`` (its id), or
-        the collection of those that become their id, the others raising.
+        the collection of those that become their id, the others raising. Where two begin at one
+        place, the longer is meant. Anything else in ``allow_special`` raises ``ValueError``.
+
+        Text is cut at the special tokens, the rest by ``self.pattern.split`` into pieces; each, as
+        UTF-8, is cut by ``segment`` into tokens of ``self.ranks``. Bytes that are not UTF-8 encode
+        as they are (Python's error handler "surrogateescape").
         """
         allowed = self._allowed_special(allow_special)
         if not isinstance(text, str | bytes):
@@ -284,7 +289,11 @@ class Tokenizer:
             ) from None
 
     def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
-        """The text of the ids; ``errors`` as for ``bytes.decode``, where they are not UTF-8."""
+        """The text of the ids; ``errors`` as for ``bytes.decode``, where they are not UTF-8.
+
+        Tokens are bytes, and a character may be spread over several of them. Raises ``ValueError``
+        for an id that is not in the vocabulary.
+        """
         return self.decode_bytes(ids).decode("utf-8", errors)
 
     # ---- the vocabulary --------------------------------------------------------------------------

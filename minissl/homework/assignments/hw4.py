@@ -19,7 +19,7 @@ from minissl.homework.task import Assignment, Draw, Task, Wrong, call, expect, u
 
 LOSSES = "minissl.losses.contrastive"
 
-normalize = Task("4.1", f"{LOSSES}:normalize", "unit vectors", "lectures/12, section 3")
+normalize = Task("4.1", f"{LOSSES}:normalize", "unit vectors", "lectures/12, section 4")
 HIDDEN = ("fused", "gather_rows")  # the library's own softmax over candidates
 simclr_cs229 = Task(
     "4.2",
@@ -36,7 +36,7 @@ nt_xent = Task(
     hides=HIDDEN,
 )
 z_std = Task(
-    "4.4", "minissl.training.diagnostics:z_std", "is it collapsed?", "lectures/12, section 5"
+    "4.4", "minissl.training.diagnostics:z_std", "is it collapsed?", "lectures/12, section 2"
 )
 gradients = Task(
     "4.5",

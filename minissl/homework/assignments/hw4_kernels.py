@@ -19,7 +19,7 @@ layer_norm = Task(
     "4.6",
     "minissl_kernels.layer_norm:layer_norm_kernel",
     "a whole kernel: layer normalization",
-    "lectures/07, section 2",
+    "lectures/07, section 7",
     seconds=60,
     requires=KERNELS,
 )
@@ -27,7 +27,7 @@ online_softmax = Task(
     "4.7",
     "minissl_kernels.attention.forward:online_softmax",
     "the heart of FlashAttention",
-    "lectures/07, section 4",
+    "lectures/07, section 3",
     seconds=60,
     requires=KERNELS,
 )

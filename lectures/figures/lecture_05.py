@@ -1,0 +1,165 @@
+"""Figures and measured tables of lecture 05: the chain rule, units, counts, the first loss."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd import Tensor
+from minissl.figures import new_figure
+from minissl.losses.language_modeling import next_token_loss
+from minissl.nn import LSTM, evaluating
+from minissl.pretrain.gpt import GPT, GPTConfig
+from minissl.pretrain.gpt_run import SEPARATOR, GPTData, encode_documents
+from minissl.text import Tokenizer
+from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
+from minissl.text.corpora import python_english
+from minissl.text.documents import split_documents
+
+BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+TOKENS = ("a", "b", ".")
+FIRST = np.array([0.5, 0.25, 0.25])  # p(x₁)
+AFTER = np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])  # p(x_t | x_{t-1})
+VOCAB_SIZES = (257, 512, 1024, 2048, 4096)
+
+
+def text_probabilities(length: int) -> dict[str, float]:
+    """p of every text of that length under the toy model, by the chain rule."""
+    texts = {token: float(p) for token, p in zip(TOKENS, FIRST)}
+    for _ in range(length - 1):
+        texts = {
+            text + token: p * float(q)
+            for text, p in texts.items()
+            for token, q in zip(TOKENS, AFTER[TOKENS.index(text[-1])])
+        }
+    return texts
+
+
+def chain_rule() -> Any:
+    """All texts of one, two and three tokens; the width of each is its probability."""
+    figure, (axis,) = new_figure(width=5.6, height=2.9)
+    colors = {"a": "#9fc5ee", "b": "#f0c9bf", ".": "#eadfae"}
+    for row, length in enumerate((1, 2, 3)):
+        left = 0.0
+        for text, p in text_probabilities(length).items():
+            if p == 0:
+                continue
+            axis.barh(-row, p, left=left, height=0.9, color=colors[text[-1]], edgecolor="white")
+            if p >= 0.06:
+                axis.text(left + p / 2, -row, text, ha="center", va="center", fontsize=9)
+            left += p
+    axis.set_yticks([0, -1, -2], ["$p(x_1)$", "$p(x_1 x_2)$", "$p(x_1 x_2 x_3)$"])
+    axis.set(xlabel="probability", xlim=(0, 1))
+    axis.spines[["left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    return figure
+
+
+@functools.cache
+def english(vocab_size: int) -> GPTData:
+    """The English inside Python in tokens; 257 of them are the bytes and the separator."""
+    train, held_out = split_documents(python_english())
+    texts = [document.text for document in train]
+    tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[SEPARATOR])
+    return encode_documents(train, held_out, tokenizer)
+
+
+@functools.cache
+def counting_losses(vocab_size: int) -> dict[str, float]:
+    """Held-out nats per token and bits per byte of models that only count."""
+    data = english(vocab_size)
+    targets, size = len(data.held_out_stream) - 1, len(data.held_out_text)
+    nats = {
+        "uniform": math.log(vocab_size),
+        "unigram": unigram_loss(data.stream, data.held_out_stream, vocab_size),
+        "bigram": bigram_loss(data.stream, data.held_out_stream, vocab_size),
+    }
+    bits = {f"{name}, bits": bits_per_byte(loss, targets, size) for name, loss in nats.items()}
+    return {**nats, **bits, "tokens": targets, "bytes": size}
+
+
+def units() -> Any:
+    """The same bigram counts in tokens of five sizes: nats per token, and bits per byte."""
+    figure, axes = new_figure(rows=2, width=5.6, height=5.2)
+    table = [counting_losses(size) for size in VOCAB_SIZES]
+    for axis, suffix, label in zip(axes, ("", ", bits"), ("nats per token", "bits per byte")):
+        for name, color in (("unigram", GREY), ("bigram", BLUE)):
+            heights = [row[name + suffix] for row in table]
+            axis.plot(VOCAB_SIZES, heights, color=color, marker="o", markersize=4, label=name)
+        axis.set(xscale="log", xlabel="vocab_size", ylabel=label, ylim=(0, None))
+        axis.set_xticks(VOCAB_SIZES, [str(size) for size in VOCAB_SIZES], fontsize=9)
+        axis.minorticks_off()
+    axes[0].legend(frameon=False)
+    return figure
+
+
+@functools.cache
+def first_loss(init_std: float, width: int = 128, vocab_size: int = 2048) -> float:
+    """The loss of an untrained GPT on random tokens."""
+    config = GPTConfig(
+        vocab_size=vocab_size,
+        context_length=64,
+        num_layers=2,
+        width=width,
+        num_heads=4,
+        init_std=init_std,
+    )
+    generator = np.random.default_rng(0)
+    model = GPT(config, generator=generator)
+    tokens = generator.integers(vocab_size, size=(8, 65))
+    with evaluating(model):
+        return next_token_loss(model(tokens[:, :-1]), tokens[:, 1:]).item()
+
+
+def start() -> Any:
+    """The loss before training against the size of the initial weights, and ln V + s²/2."""
+    figure, (axis,) = new_figure(width=5.6, height=3.2)
+    stds = np.geomspace(0.005, 0.3, 13)
+    axis.plot(stds, [first_loss(float(std)) for std in stds], "o", color=BLUE, label="measured")
+    fine = np.geomspace(0.005, 0.3, 100)
+    axis.plot(fine, math.log(2048) + fine**2 * 128 / 2, color=GREY, label="$\\ln V + s^2/2$")
+    axis.axhline(math.log(2048), color=RED, linestyle="--", linewidth=1)
+    axis.annotate("ln 2048 = 7.62", (0.005, 7.66), color=RED, fontsize=9, va="bottom")
+    axis.set(xscale="log", xlabel="init_std of the weights", ylabel="loss before training (nats)")
+    axis.set_xticks([0.005, 0.02, 0.05, 0.1, 0.3], ["0.005", "0.02", "0.05", "0.1", "0.3"])
+    axis.minorticks_off()
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.75))
+    return figure
+
+
+@functools.cache
+def reach(forget_bias: float, steps: int = 60, size: int = 64) -> np.ndarray:
+    """‖∂(c·h_T) / ∂x_t‖ of an untrained LSTM against the distance T − t, in units of t = T."""
+    norms = []
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        lstm = LSTM(size, size, forget_bias=forget_bias, generator=generator)
+        x = Tensor(generator.standard_normal((8, steps, size)).astype(np.float32))
+        x.requires_grad = True
+        outputs, _ = lstm(x)
+        cotangent = generator.standard_normal((8, size)).astype(np.float32)
+        (outputs[:, -1] * cotangent).sum().backward()
+        assert x.grad is not None
+        norms.append(np.linalg.norm(x.grad, axis=-1).mean(axis=0)[::-1])
+    mean = np.mean(norms, axis=0)
+    return mean / mean[0]
+
+
+def far_back() -> Any:
+    """How much of the gradient arrives at inputs further and further back."""
+    figure, (axis,) = new_figure(width=5.6, height=3.2)
+    for bias, color in ((0.0, GREY), (1.0, BLUE), (3.0, RED)):
+        axis.plot(reach(bias), color=color, label=f"forget_bias = {bias:g}")
+    axis.set(yscale="log", xlabel="steps back", ylabel="gradient (1 = last input)", ylim=(1e-8, 2))
+    axis.legend(frameon=False)
+    return figure
+
+
+FIGURES: dict[str, Callable[[], Any]] = {
+    "05_chain_rule": chain_rule,
+    "05_units": units,
+    "05_start": start,
+    "05_far_back": far_back,
+}

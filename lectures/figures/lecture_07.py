@@ -1,0 +1,128 @@
+"""Figures of lecture 07: memory traffic, the online softmax, tiles, cancellation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minissl.figures import new_figure
+
+BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+WIDTH = 5.0  # inches: in a column of 390 pixels the letters stay readable
+SCORES = (0.5, -1.0, 1.0, 0.2, 1.6, 0.4, 2.0, 0.9, 1.2, 3.1, 2.2, 2.6, 1.8, 2.9, 4.0, 3.3)
+
+
+def attention_bytes(time: Any, width: int = 64, block_query: int = 128) -> dict[str, np.ndarray]:
+    """Bytes moved by one head's forward in bfloat16, counted as in lectures/07, section 2."""
+    time = np.asarray(time, dtype=np.float64)
+    arrays, square, log_sum_exp = time * width, time * time, 4 * time
+    tiles = np.ceil(time / block_query)
+    return {
+        "naive": 2 * (4 * arrays + 4 * square),
+        "fused, keys from memory for every tile": 2 * (2 + 2 * tiles) * arrays + log_sum_exp,
+        "fused, keys read once": 2 * 4 * arrays + log_sum_exp,
+    }
+
+
+def memory_traffic() -> Any:
+    """Bytes against the length, both axes logarithmic: the naive form and the fused one."""
+    figure, (axis,) = new_figure(width=WIDTH, height=3.4)
+    time = 2 ** np.arange(8, 16)
+    for (name, total), color in zip(attention_bytes(time).items(), (RED, OCHRE, BLUE)):
+        axis.plot(time, total / 1e6, color=color, marker="o", markersize=4, label=name)
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(time, [str(t) for t in time])
+    axis.set(xlabel="length T", ylabel="megabytes moved, one head")
+    axis.legend(frameon=False)
+    return figure
+
+
+def online_softmax() -> Any:
+    """Sixteen scores in four tiles: the running maximum, and the sum with and without rescaling."""
+    scores = np.array(SCORES)
+    maxima = np.maximum.accumulate(scores.reshape(4, 4).max(axis=1))
+    rescaled, careless = [0.0], [0.0]
+    for number, tile in enumerate(scores.reshape(4, 4)):
+        before = maxima[number - 1] if number else -np.inf
+        part = np.exp(tile - maxima[number]).sum()
+        rescaled.append(rescaled[-1] * np.exp(before - maxima[number]) + part)
+        careless.append(careless[-1] + part)
+    true = np.exp(scores - scores.max()).sum()
+
+    figure, (left, right) = new_figure(rows=2, width=WIDTH, height=5)
+    left.bar(np.arange(16), scores, color=BLUE, alpha=0.6, label="scores")
+    left.step(np.arange(17) - 0.5, [*np.repeat(maxima, 4), maxima[-1]], where="post", color=RED)
+    left.annotate("maximum so far", (7, maxima[1]), (0, maxima[-1]), color=RED)
+    for edge in (3.5, 7.5, 11.5):
+        left.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
+    left.set(xlabel="key", ylabel="score", title="four tiles of four keys")
+    right.plot(range(5), rescaled, color=BLUE, marker="o", label="rescaled")
+    right.plot(range(5), careless, color=RED, marker="o", label="not rescaled")
+    right.axhline(true, color=GREY, linestyle="--", linewidth=1, label="of the whole row")
+    right.set(xlabel="tiles seen", ylabel="sum of exponentials", title="what the sum is")
+    right.set_xticks(range(5))
+    right.legend(frameon=False)
+    return figure
+
+
+def causal_tiles() -> Any:
+    """Which tiles of a causal attention are skipped, masked, or computed without a mask."""
+    time, block_query, block_key = 1024, 128, 64
+    seen = np.tri(time, dtype=bool).reshape(time // block_query, block_query, -1, block_key)
+    kind = seen.any(axis=(1, 3)).astype(int) + seen.all(axis=(1, 3))
+    colors = np.array([[0.95, 0.95, 0.96], [0.79, 0.64, 0.15], [0.04, 0.42, 0.80]])
+    figure, (axis,) = new_figure(width=WIDTH, height=3.4)
+    axis.imshow(colors[kind], extent=(0, time, time, 0), aspect="auto")
+    for edge in range(0, time, block_query):
+        axis.axhline(edge, color="white", linewidth=1.5)
+    for edge in range(0, time, block_key):
+        axis.axvline(edge, color="white", linewidth=1.5)
+    counts = np.bincount(kind.ravel(), minlength=3)
+    for row, (name, value, color) in enumerate(
+        zip(("skipped", "at the edge: masked", "full: no mask"), counts, (GREY, OCHRE, BLUE))
+    ):
+        axis.annotate(f"{value} {name}", (0.52, 0.92 - 0.09 * row), xycoords="axes fraction",
+                      color=color, weight="bold")  # fmt: skip
+    axis.set(xlabel="key", ylabel="query")
+    axis.set_xticks(range(0, time + 1, 256))
+    axis.set_yticks(range(0, time + 1, 128))
+    return figure
+
+
+def confident_losses(leads: np.ndarray) -> dict[str, np.ndarray]:
+    """Relative error in float32 of the loss of the row [lead, 0, 0] with target 0."""
+    leads32 = leads.astype(np.float32)
+    rows = np.stack([leads32, 0 * leads32, 0 * leads32], axis=1)
+    largest = rows.max(axis=1)
+    total = np.exp(rows - largest[:, None]).sum(axis=1, dtype=np.float32)
+    difference = (largest + np.log(total)) - rows[:, 0]
+    soft_plus = np.log1p(np.exp(np.log(np.float32(2)) - leads32))
+    true = np.log1p(np.exp(np.log(2.0) - leads32.astype(np.float64)))
+    return {
+        "lse − l_target": np.abs(difference - true) / true,
+        "ln(1 + exp(margin))": np.abs(soft_plus - true) / true,
+    }
+
+
+def cancellation() -> Any:
+    """The loss of a confident row in float32, by a difference and by the kernel's formula."""
+    leads = np.linspace(0, 25, 126)
+    figure, (axis,) = new_figure(width=WIDTH, height=3.2)
+    for (name, error), color in zip(confident_losses(leads).items(), (RED, BLUE)):
+        axis.plot(leads, np.maximum(error, 1e-9), color=color, marker=".", label=name)
+    axis.axhline(1, color=GREY, linewidth=1, linestyle="--")
+    axis.annotate("nothing is right", (0, 1.3), color=GREY)
+    axis.set_yscale("log")
+    axis.set(xlabel="lead of the target's logit over two others", ylabel="relative error")
+    axis.set_ylim(3e-10, 10)
+    axis.legend(frameon=False, loc="center right")
+    return figure
+
+
+FIGURES: dict[str, Callable[[], Any]] = {
+    "07_memory_traffic": memory_traffic,
+    "07_online_softmax": online_softmax,
+    "07_causal_tiles": causal_tiles,
+    "07_cancellation": cancellation,
+}

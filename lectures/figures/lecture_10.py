@@ -1,0 +1,150 @@
+"""Figures of lecture 10: temperature, cut distributions, the cache, greedy loops."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minissl.figures import new_figure
+from minissl.losses.language_modeling import next_token_loss
+from minissl.nn import evaluating
+from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
+from minissl.pretrain.gpt import GPT, LanguageModeling
+from minissl.pretrain.gpt_run import SEPARATOR, GPTData, encode_documents, gpt_config, train_gpt
+from minissl.pretrain.settings import GPTSettings
+from minissl.text import Tokenizer
+from minissl.text.corpora import python_english
+from minissl.text.documents import split_documents
+
+BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+LOGITS = np.array([2.0, 1.0, 0.0, -1.0])  # of section 4
+PROMPTS = ("It can be used", "Return True if the", "The")
+TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5)
+
+
+def temperature() -> Any:
+    """The four logits of the worked example at three temperatures."""
+    figure, (axis,) = new_figure(width=5.6, height=3.0)
+    for i, (value, color) in enumerate(((0.5, RED), (1.0, BLUE), (2.0, OCHRE))):
+        p = next_token_probabilities(LOGITS, temperature=value)
+        bars = axis.bar(
+            np.arange(4) + 0.27 * (i - 1), p, 0.26, color=color, label=f"temperature {value:g}"
+        )
+        axis.bar_label(bars, fmt="%.2f", fontsize=8)
+    axis.set_xticks(range(4), [f"logit {logit:g}" for logit in LOGITS])
+    axis.set(ylabel="probability", ylim=(0, 1))
+    axis.legend(frameon=False)
+    return figure
+
+
+@functools.cache
+def trained(steps: int = 400) -> tuple[GPT, GPTData, float]:
+    """A GPT on the English inside Python after half a minute, its data, its held-out loss."""
+    train, held_out = split_documents(python_english())
+    texts = [document.text for document in train]
+    data = encode_documents(
+        train, held_out, Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
+    )
+    settings = GPTSettings(
+        num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
+    )
+    model = GPT(gpt_config(settings, 1024), generator=np.random.default_rng(0))
+    method = LanguageModeling(model, data.stream, batch_size=16, held_out=data.held_out_stream)
+    history = train_gpt(method, settings, progress=False)
+    return model, data, float(history[-1]["held_out_loss"])
+
+
+def cuts() -> Any:
+    """What a trained GPT says after two prompts, and where top_k and top_p cut it."""
+    model, data, _ = trained()
+    separator = data.tokenizer.special_tokens[SEPARATOR]
+    figure, axes = new_figure(rows=2, width=5.6, height=5.6)
+    for axis, prompt in zip(axes, PROMPTS[:2]):
+        with evaluating(model):
+            tokens = [separator, *data.tokenizer.encode(prompt)]
+            logits = next_token_logits(model, tokens)
+        p = next_token_probabilities(logits)
+        order = np.argsort(-p, kind="stable")[:20]
+        kept = int((next_token_probabilities(logits, top_p=0.8) > 0).sum())
+        names = [data.tokenizer.decode([i]).replace(" ", "·").replace("\n", "↵") for i in order]
+        names = ["(end)" if i == separator else name for i, name in zip(order, names)]
+        axis.bar(range(20), p[order], color=[BLUE if i < 10 else "#b6bcc5" for i in range(20)])
+        axis.axvline(9.5, color=BLUE, linewidth=1)
+        axis.text(9.6, p.max(), "top_k = 10", color=BLUE, fontsize=9, va="top")
+        if kept <= 20:
+            axis.axvline(kept - 0.5, color=RED, linewidth=1, linestyle="--")
+        axis.text(
+            min(kept - 0.4, 10), 0.6 * p.max(), f"top_p = 0.8: {kept} tokens", color=RED, fontsize=9
+        )
+        axis.set_xticks(range(20), names, rotation=90, fontsize=9)
+        axis.set(ylabel="probability")
+        axis.set_title(f"“{prompt} …”", fontsize=10)
+    return figure
+
+
+def cache() -> Any:
+    """Which tokens go through the model at each step, with and without the cache."""
+    figure, axes = new_figure(columns=2, width=5.6, height=3.4)
+    prompt, steps = 3, 7
+    for axis, cached in zip(axes, (False, True)):
+        work = np.zeros((steps, prompt + steps - 1))
+        for step in range(steps):
+            known = prompt + step
+            work[step, :known] = 0.35
+            work[step, (known - 1 if cached and step else 0) : known] = 1
+        axis.pcolormesh(work, cmap="Blues", vmin=0, vmax=1.4, edgecolor="white", linewidth=1.5)
+        axis.invert_yaxis()
+        axis.set(xlabel="token", ylabel="step", aspect="equal")
+        total = int((work == 1).sum())
+        axis.set_title(f"{'cache' if cached else 'no cache'}: {total} tokens computed", fontsize=10)
+        axis.set_xticks(np.arange(work.shape[1]) + 0.5, range(work.shape[1]))
+        axis.set_yticks(np.arange(steps) + 0.5, range(steps))
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+    return figure
+
+
+def repeated_share(tokens: list[int], size: int = 4) -> float:
+    """The share of the runs of ``size`` tokens that were there before."""
+    runs = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
+    return 1 - len(set(runs)) / len(runs)
+
+
+@functools.cache
+def samples(value: float) -> tuple[float, float]:
+    """Mean over 8 texts of 120 tokens: repeated runs of 4, and nats per token at T = 1."""
+    model, data, _ = trained()
+    separator = data.tokenizer.special_tokens[SEPARATOR]
+    shares, nats = [], []
+    for seed in range(8):
+        prompt = [separator, *data.tokenizer.encode(PROMPTS[seed % 3])]
+        out = generate(model, prompt, 120, temperature=value, generator=np.random.default_rng(seed))
+        shares.append(repeated_share(out))
+        text = np.array([[*prompt, *out]])[:, -65:]
+        with evaluating(model):
+            losses = next_token_loss(model(text[:, :-1]), text[:, 1:], reduction="none")
+        nats.append(losses.numpy()[0, 16:].mean())
+    return float(np.mean(shares)), float(np.mean(nats))
+
+
+def loops() -> Any:
+    """Repetition and surprise of sampled text against the temperature."""
+    _, _, held_out = trained()
+    figure, (share, nats) = new_figure(rows=2, width=5.6, height=5.0)
+    measured = np.array([samples(value) for value in TEMPERATURES])
+    share.plot(TEMPERATURES, measured[:, 0], color=RED, marker="o", markersize=4)
+    share.set(ylabel="repeated runs of 4 tokens", ylim=(0, 1), xlabel="temperature (0: greedy)")
+    nats.plot(TEMPERATURES, measured[:, 1], color=BLUE, marker="o", markersize=4)
+    nats.axhline(held_out, color=GREY, linestyle="--", linewidth=1)
+    nats.annotate("real held-out text", (0, held_out), fontsize=9, va="bottom", color="#5b6068")
+    nats.set(ylabel="nats per token of the text", ylim=(0, None), xlabel="temperature (0: greedy)")
+    return figure
+
+
+FIGURES: dict[str, Callable[[], Any]] = {
+    "10_temperature": temperature,
+    "10_cuts": cuts,
+    "10_cache": cache,
+    "10_loops": loops,
+}

@@ -1,0 +1,252 @@
+"""Figures of lecture 11: boundaries, draws of labels, regularisation, a discarded head, peeking."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
+from minissl.figures import new_figure, principal_components
+from minissl.pretrain.settings import SimCLRSettings
+from minissl.pretrain.simclr import SimCLR
+from minissl.pretrain.simclr_run import build_simclr, train_simclr
+from minissl.pretrain.supervised import Classifier, Supervised, train_supervised
+from minissl.vision.augment import digits_augmentation
+from minissl.vision.images import LabelledSplit, load_digits
+
+BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+WIDTH = 5.0  # inches: in a column of 390 pixels the letters stay readable
+SEEDS = (0, 1, 2)
+
+
+def flat(images: NDArray) -> NDArray:
+    """Raw pixels as features: (count, 64)."""
+    return images.reshape(len(images), -1)
+
+
+def boundaries() -> Any:
+    """The regions of probes on two features, with five labels per class, for three l2."""
+    digits = load_digits()
+    chosen = np.isin(digits.train_labels, (0, 1, 6))
+    points = principal_components(flat(digits.train_images[chosen]))
+    labels = digits.train_labels[chosen]
+    few = draw_few_labels(labels, 5, np.random.default_rng(0))
+    low, high = points.min(axis=0) - 0.3, points.max(axis=0) + 0.3
+    grid = np.stack(np.meshgrid(*(np.linspace(a, b, 160) for a, b in zip(low, high))), axis=-1)
+
+    figure, axes = new_figure(columns=3, width=6.4, height=2.5)
+    shades = np.array([[0.86, 0.92, 0.98], [0.98, 0.89, 0.86], [0.98, 0.95, 0.83]])
+    for axis, l2 in zip(axes, (1e-6, 1e-2, 1.0)):
+        probe = linear_probe(points[few], labels[few], l2=l2, unlabelled=points)
+        logits = probe.logits(grid.reshape(-1, 2)).reshape(160, 160, 3)
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        p /= p.sum(axis=-1, keepdims=True)
+        axis.imshow(
+            1 - p @ (1 - shades),
+            extent=(low[0], high[0], low[1], high[1]),
+            origin="lower",
+            aspect="auto",
+        )
+        for label, color in zip((0, 1, 6), (BLUE, RED, OCHRE)):
+            axis.scatter(*points[labels == label].T, s=4, color=color, alpha=0.35, linewidths=0)
+            axis.scatter(*points[few][labels[few] == label].T, s=40, color=color, edgecolor="k")
+        accuracy = probe.accuracy(points, labels)
+        axis.set_title(f"l2 = {l2:g}\n{100 * accuracy:.1f} %", fontsize=10)
+        axis.set(xticks=[], yticks=[])
+    return figure
+
+
+@functools.cache
+def pixel_draws(draws: int = 50) -> NDArray:
+    """Accuracies of probes on raw pixels: (draws, numbers of labels)."""
+    digits = load_digits()
+    curve = few_label_curve(
+        flat(digits.train_images),
+        digits.train_labels,
+        flat(digits.test_images),
+        digits.test_labels,
+        labels_per_class=(1, 2, 5, 10, 20),
+        draws=draws,
+    )
+    return np.stack([point.accuracies for point in curve], axis=1)
+
+
+def draws() -> Any:
+    """Fifty draws of the labelled examples: every probe a point."""
+    accuracy = 100 * pixel_draws()
+    figure, (axis,) = new_figure(width=WIDTH, height=3.2)
+    scatter = np.random.default_rng(0).uniform(-0.18, 0.18, accuracy.shape[0])
+    for column, name in enumerate((1, 2, 5, 10, 20)):
+        axis.plot(column + scatter, accuracy[:, column], ".", color=BLUE, alpha=0.6)
+        mean, low, high = (f(accuracy[:, column]) for f in (np.mean, np.min, np.max))
+        axis.plot([column - 0.3, column + 0.3], [mean, mean], color=RED, linewidth=2)
+        axis.annotate(
+            f"{low:.0f} to {high:.0f}", (column, high + 1.5), ha="center", va="bottom", color=GREY
+        )
+        axis.annotate(f"{name}", (column, 40), ha="center")
+    axis.set(xticks=[], xlabel="labels per class", ylabel="test accuracy (%)", ylim=(38, 103))
+    return figure
+
+
+@functools.cache
+def pixel_regularisation() -> dict[int, NDArray]:
+    """Mean accuracy of probes on raw pixels over ten draws: {labels: (len(L2),)}."""
+    digits = load_digits()
+    table = {}
+    for count in (1, 10, 50):
+        table[count] = np.array(
+            [
+                few_label_curve(
+                    flat(digits.train_images),
+                    digits.train_labels,
+                    flat(digits.test_images),
+                    digits.test_labels,
+                    labels_per_class=(count,),
+                    l2=l2,
+                )[0].mean
+                for l2 in L2
+            ]
+        )
+    return table
+
+
+L2 = tuple(10.0**k for k in range(-5, 3))
+
+
+def regularisation() -> Any:
+    """Accuracy against l2 for few and many labels."""
+    figure, (axis,) = new_figure(width=WIDTH, height=3.2)
+    for (count, accuracy), color in zip(pixel_regularisation().items(), (OCHRE, BLUE, RED)):
+        axis.plot(L2, 100 * accuracy, color=color, marker="o", label=f"{count} per class")
+    axis.axvline(1e-2, color=GREY, linewidth=1, linestyle="--")
+    axis.annotate("default", (1.2e-2, 75), color=GREY)
+    axis.set(xscale="log", xlabel="l2", ylabel="test accuracy (%)")
+    axis.legend(frameon=False, loc="center left")
+    return figure
+
+
+def some_classes(images: NDArray, labels: NDArray, first: int) -> tuple[NDArray, NDArray]:
+    """The examples of the five digits from ``first`` on."""
+    chosen = (labels >= first) & (labels < first + 5)
+    return images[chosen], labels[chosen]
+
+
+@functools.cache
+def discarded_head_accuracy(labels_per_class: int = 2) -> dict[str, NDArray]:
+    """Pretrain on the digits 0 to 4, probe on 5 to 9: accuracies (seeds,) by representation."""
+    digits = load_digits()
+    images, labels = some_classes(digits.train_images, digits.train_labels, 0)
+    rows: dict[str, list[float]] = {}
+    for seed in SEEDS:
+        ways = {
+            "raw pixels": flat,
+            "random network": _simclr(images, seed, 0),
+            "supervised on 0–4,\nhead discarded": _supervised(images, labels, seed),
+            "SimCLR on 0–4": _simclr(images, seed),
+            "SimCLR on 0–9": _simclr(digits.train_images, seed),
+        }
+        for name, represent in ways.items():
+            accuracy = _probe_other_digits(digits, represent, labels_per_class, seed)
+            rows.setdefault(name, []).append(accuracy)
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def _simclr(images: NDArray, seed: int, steps: int = 200) -> Any:
+    settings = SimCLRSettings(batch_size=128, steps=steps, evaluations=1)
+    model = build_simclr(settings, seed=seed)
+    method = SimCLR(model, images, digits_augmentation(), batch_size=128)
+    if steps:
+        train_simclr(method, None, settings, seed=seed, progress=False)
+    return method.represent
+
+
+def _supervised(images: NDArray, labels: NDArray, seed: int) -> Any:
+    encoder = build_simclr(SimCLRSettings(), seed=seed).encoder
+    classifier = Classifier(encoder, 5, generator=np.random.default_rng(seed))
+    method = Supervised(classifier, images, labels, digits_augmentation())
+    return train_supervised(method, steps=200, seed=seed).represent
+
+
+def _probe_other_digits(
+    digits: LabelledSplit, represent: Any, labels_per_class: int, seed: int
+) -> float:
+    train, train_labels = some_classes(digits.train_images, digits.train_labels, 5)
+    test, test_labels = some_classes(digits.test_images, digits.test_labels, 5)
+    curve = few_label_curve(
+        represent(train),
+        train_labels,
+        represent(test),
+        test_labels,
+        labels_per_class=(labels_per_class,),
+        seed=seed,
+    )
+    return curve[0].mean
+
+
+def discarded_head() -> Any:
+    """Representations learned on five digits, probed on the five others."""
+    rows = discarded_head_accuracy()
+    figure, (axis,) = new_figure(width=WIDTH, height=2.9)
+    names = list(rows)[::-1]
+    means = [100 * rows[name].mean() for name in names]
+    spreads = [100 * rows[name].std() for name in names]
+    bars = axis.barh(
+        names, means, xerr=spreads, color=[BLUE, BLUE, RED, OCHRE, GREY], ecolor="#333"
+    )
+    axis.bar_label(bars, fmt="%.1f", padding=14)
+    axis.set(xlabel="accuracy on digits 5–9, two labels per class (%)", xlim=(0, 108))
+    return figure
+
+
+@functools.cache
+def peeked(candidates: int = 40, chosen_on: int = 60) -> tuple[NDArray, NDArray]:
+    """Accuracies of equally good settings on a small test set and on the other test images."""
+    digits = load_digits()
+    few = draw_few_labels(digits.train_labels, 5, np.random.default_rng(0))
+    accuracy = np.empty((2, candidates))
+    for seed in range(candidates):
+        network = SimCLR(
+            build_simclr(SimCLRSettings(), seed=seed), digits.train_images, digits_augmentation()
+        )
+        train, test = network.represent(digits.train_images), network.represent(digits.test_images)
+        probe = linear_probe(train[few], digits.train_labels[few], unlabelled=train)
+        right = probe.predict(test) == digits.test_labels
+        accuracy[:, seed] = right[:chosen_on].mean(), right[chosen_on:].mean()
+    return accuracy[0], accuracy[1]
+
+
+def peeking() -> Any:
+    """Forty random networks: the best on sixty test images is not the best."""
+    small, rest = (100 * x for x in peeked())
+    best = int(small.argmax())
+    figure, (axis,) = new_figure(width=WIDTH, height=3.4)
+    axis.plot(small, rest, ".", color=GREY, markersize=9)
+    axis.plot(small[best], rest[best], ".", color=RED, markersize=14)
+    axis.annotate(
+        f"chosen: {small[best]:.1f} there, {rest[best]:.1f} on new images",
+        (small[best], rest[best]),
+        (0.98, 0.05),
+        textcoords="axes fraction",
+        ha="right",
+        color=RED,
+        arrowprops={"arrowstyle": "-", "color": RED},
+    )
+    axis.axline((80, 80), slope=1, color=GREY, linewidth=1, linestyle="--")
+    axis.set(
+        xlabel="accuracy on the 60 images used to choose (%)",
+        ylabel="accuracy on 537 others (%)",
+        xlim=(small.min() - 2, small.max() + 2),
+        ylim=(rest.min() - 4, rest.max() + 3),
+    )
+    return figure
+
+
+FIGURES: dict[str, Callable[[], Any]] = {
+    "11_boundaries": boundaries,
+    "11_draws": draws,
+    "11_regularisation": regularisation,
+    "11_discarded_head": discarded_head,
+    "11_peeking": peeking,
+}

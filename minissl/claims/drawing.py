@@ -1,0 +1,80 @@
+"""What the figures of claims share: panels below one another, and lines with their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minissl.claims.claim import Measured
+from minissl.figures import new_figure
+
+BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+
+
+def panels(*heights: float, width: float = 5.6) -> tuple[Any, Any]:
+    """A figure with one panel below the other, of these heights in inches: readable on a phone."""
+    figure, axes = new_figure(width=width, height=sum(heights), rows=len(heights))
+    axes[0].get_gridspec().set_height_ratios(heights)
+    return figure, axes
+
+
+def values(measured: Sequence[Measured], row: str, column: str) -> np.ndarray:
+    """One cell of the table, for each seed."""
+    return np.array([run.table[row][column] for run in measured])
+
+
+def line(axis: Any, measured: Sequence[Measured], name: str, **style: Any) -> None:
+    """The curve of that name: its mean over the seeds, and a band from the lowest to the highest.
+
+    The label is the name, unless the style has one.
+    """
+    x = np.asarray(measured[0].curves[name][0], dtype=float)
+    ys = np.array([run.curves[name][1] for run in measured], dtype=float)
+    (drawn,) = axis.plot(x, ys.mean(axis=0), **{"label": name, **style})
+    axis.fill_between(
+        x, ys.min(axis=0), ys.max(axis=0), color=drawn.get_color(), alpha=0.2, linewidth=0
+    )
+
+
+def level(axis: Any, height: float, text: str, *, below: bool = False) -> None:
+    """A dashed horizontal line for a baseline, with its name at the right end."""
+    axis.axhline(height, color=GREY, linestyle="--", linewidth=1)
+    axis.annotate(
+        text,
+        (1, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -2 if below else 2),
+        textcoords="offset points",
+        ha="right",
+        va="top" if below else "bottom",
+        color="#5b6068",
+        fontsize=9,
+    )
+
+
+def bars(
+    axis: Any,
+    measured: Sequence[Measured],
+    rows: Sequence[str],
+    column: str,
+    *,
+    colors: Sequence[str] | str = BLUE,
+    form: str = "%.2f",
+) -> None:
+    """A horizontal bar per row, the first on top; whiskers from the lowest seed to the highest."""
+    seen = np.array([values(measured, row, column) for row in rows])  # (rows, seeds)
+    mean = seen.mean(axis=1)
+    whiskers = np.stack([mean - seen.min(axis=1), seen.max(axis=1) - mean])
+    drawn = axis.barh(rows, mean, color=colors, xerr=whiskers, error_kw={"linewidth": 1})
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    axis.bar_label(drawn, fmt=form, padding=4, bbox=paper)
+    axis.margins(x=0.12)
+    axis.invert_yaxis()
+
+
+def smooth(numbers: Sequence[float], width: int) -> np.ndarray:
+    """Means of ``width`` neighbours, cut at the end: a loss per step without its noise."""
+    used = len(numbers) // width * width
+    return np.asarray(numbers[:used], dtype=float).reshape(-1, width).mean(axis=1)

@@ -1,0 +1,105 @@
+"""What the experiments on language share: English that the seed splits, and a GPT kept in memory.
+
+No downloads: the text is the English inside Python (``minissl.text.corpora``). The seed decides
+which documents are held out, the initial weights and the batches.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from minissl.claims.claim import Setup
+from minissl.pretrain.gpt import GPT, LanguageModeling
+from minissl.pretrain.gpt_run import (
+    SEPARATOR,
+    GPTData,
+    encode_documents,
+    gpt_config,
+    train_gpt,
+)
+from minissl.pretrain.settings import GPTSettings
+from minissl.text import Tokenizer
+from minissl.text.corpora import python_english
+from minissl.text.documents import Document
+from minissl.training import History
+
+HELD_OUT = 0.04  # of the documents
+
+
+@functools.cache
+def _all_english() -> tuple[Document, ...]:
+    return tuple(python_english())
+
+
+def english(setup: Setup) -> tuple[list[Document], list[Document]]:
+    """Training and held-out documents; the seed shuffles them.
+
+    The setting ``documents``, where there is one, is how many are taken in all.
+    """
+    documents = _all_english()
+    order = np.random.default_rng(setup.seed).permutation(len(documents))
+    order = order[: setup.settings.get("documents", len(order))]
+    held_out = max(1, round(HELD_OUT * len(order)))
+    return [documents[i] for i in order[held_out:]], [documents[i] for i in order[:held_out]]
+
+
+def encoded(train: Sequence[Document], held_out: Sequence[Document], vocab_size: int) -> GPTData:
+    """Both parts in tokens of a BPE learned from the training part; 257 are the bytes alone."""
+    texts = [document.text for document in train]
+    tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[SEPARATOR])
+    return encode_documents(train, held_out, tokenizer)
+
+
+def gpt_settings(setup: Setup, **changes: Any) -> GPTSettings:
+    """Those settings of the scale that a GPT has, and ``changes``."""
+    names = {field.name for field in fields(GPTSettings)}
+    chosen = {name: value for name, value in setup.settings.items() if name in names}
+    return GPTSettings(**{**chosen, **changes})
+
+
+def new_gpt(
+    setup: Setup,
+    settings: GPTSettings,
+    vocab_size: int,
+    *,
+    kind: type[GPT] = GPT,
+    number: int = 0,
+) -> GPT:
+    """A model on the device of the setup; another ``number`` gives other initial weights."""
+    generator = np.random.default_rng([setup.seed, number])
+    model = kind(gpt_config(settings, vocab_size), generator=generator)
+    model.to(setup.device)
+    return model
+
+
+def trained(
+    setup: Setup,
+    model: GPT,
+    data: GPTData,
+    settings: GPTSettings,
+    *,
+    separator: int | None = None,
+    held_out: bool = True,
+) -> History:
+    """Train on the stream of the data; with ``held_out`` also measure on its held-out text."""
+    method = LanguageModeling(
+        model,
+        data.stream,
+        batch_size=settings.batch_size,
+        separator=separator,
+        held_out=data.held_out_stream if held_out else None,
+        held_out_bytes=len(data.held_out_text),
+    )
+    return train_gpt(method, settings, seed=setup.seed, progress=False)
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """ln softmax over the last axis, in float64."""
+    scores = logits.astype(np.float64)
+    scores -= scores.max(axis=-1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))

@@ -1,0 +1,152 @@
+"""``minissl homework``: start an assignment, check it, grade a class."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Describe the command and its four verbs."""
+    parser = commands.add_parser(
+        "homework",
+        help="start a homework, check it, grade a folder of submissions",
+        description="Homework: functions of this library to write yourself, and what checks them.",
+        epilog="""examples:
+  minissl homework list
+  minissl homework start 1
+  minissl homework check 1 --task 1.3
+  minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_list_and_start(verbs)
+    _add_check(verbs)
+    _add_grade(verbs)
+
+
+def _add_list_and_start(verbs: Any) -> None:
+    verb = verbs.add_parser("list", help="the assignments and their tasks")
+    verb.set_defaults(function=list_all)
+
+    verb = verbs.add_parser("start", help="write the folder hwN/ with what is to be written")
+    verb.add_argument("number", type=int, metavar="N", help="which assignment")
+    verb.add_argument("--folder", type=Path, default=Path(), help="where (default: here)")
+    verb.set_defaults(function=start)
+
+
+def _add_check(verbs: Any) -> None:
+    verb = verbs.add_parser("check", help="points for each task, and what is wrong")
+    verb.add_argument("number", type=int, metavar="N", help="which assignment")
+    verb.add_argument(
+        "place", type=Path, nargs="?", metavar="FOLDER", help="or a file (default: hwN/, or here)"
+    )
+    verb.add_argument(
+        "--task", action="append", default=[], metavar="N.K", help="only this one; may be repeated"
+    )
+    verb.add_argument(
+        "--use-mine",
+        action="store_true",
+        help="each task with your own other functions, not the library's",
+    )
+    verb.add_argument("--json", type=Path, help="also write the results, as Gradescope reads them")
+    verb.add_argument("--quiet", action="store_true", help="the points alone")
+    _add_cases(verb)
+    verb.set_defaults(function=check)
+
+
+def _add_grade(verbs: Any) -> None:
+    verb = verbs.add_parser("grade", help="a folder of submissions, one row for each")
+    verb.add_argument("number", type=int, metavar="N", help="which assignment")
+    verb.add_argument("folder", type=Path, help="with a folder, or a .py file, for each student")
+    verb.add_argument("--csv", type=Path, required=True, help="the table to write")
+    verb.add_argument("--details", type=Path, help="a folder for one results.json per submission")
+    _add_cases(verb)
+    verb.set_defaults(function=grade)
+
+
+def _add_cases(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--seed", type=int, default=0, help="of the random cases (default: 0)")
+    verb.add_argument(
+        "--extra-shapes",
+        type=int,
+        default=3,
+        metavar="N",
+        help="random cases for each check (default: %(default)s)",
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from minissl.homework.check import Settings
+
+    if arguments.seed < 0 or arguments.extra_shapes < 0:
+        raise ValueError("--seed and --extra-shapes must not be negative")
+    mine = getattr(arguments, "use_mine", False)
+    return Settings(arguments.seed, arguments.extra_shapes, mine)
+
+
+def list_all(arguments: argparse.Namespace) -> None:
+    """Print every assignment with its tasks."""
+    from minissl.homework.assignments import assignment_numbers, load_assignment
+
+    for number in assignment_numbers():
+        assignment = load_assignment(number)
+        print(f"{number}  {assignment.title} ({assignment.points} points)")
+        for task in assignment.tasks:
+            print(f"   {task.number:<5} {task.points:>3}  {task.label}: {task.title}")
+
+
+def start(arguments: argparse.Namespace) -> None:
+    """Write the student's folder."""
+    from minissl.homework.assignments import load_assignment
+    from minissl.homework.starter import start as write
+
+    number = arguments.number
+    folder = write(load_assignment(number), arguments.folder)
+    print(
+        f"{folder} is ready: read HW{number}.md, write hw{number}.py, then run\n"
+        f"    python -m minissl homework check {number} {folder}"
+    )
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Check one submission and print the scoreboard."""
+    from minissl.homework.assignments import load_assignment
+    from minissl.homework.check import check_submission, nothing_there
+    from minissl.homework.grade import write_json
+    from minissl.homework.scoreboard import to_text
+    from minissl.homework.submission import find_file
+
+    settings = _settings(arguments)
+    assignment = load_assignment(arguments.number)
+    folder = Path(f"hw{arguments.number}")
+    place = arguments.place or (folder if folder.is_dir() else Path())
+    try:
+        file = find_file(assignment, place)
+    except ValueError as error:
+        if arguments.json:  # Gradescope shows the reason to the student
+            write_json(arguments.json, nothing_there(assignment, str(error), settings))
+        raise
+    results = check_submission(assignment, file, numbers=arguments.task, settings=settings)
+    if arguments.json:
+        write_json(arguments.json, results)
+    print(to_text(results, quiet=arguments.quiet))
+
+
+def grade(arguments: argparse.Namespace) -> None:
+    """Grade a folder of submissions and print a line for each."""
+    from minissl.homework.assignments import load_assignment
+    from minissl.homework.grade import grade as grade_all
+
+    rows = grade_all(
+        load_assignment(arguments.number),
+        arguments.folder,
+        arguments.csv,
+        settings=_settings(arguments),
+        details=arguments.details,
+    )
+    for row in rows:
+        note = f"  {row['comment']}" if row["comment"] else ""
+        print(f"{row['score']:>4} of {row['points']}  {row['submission']}{note}", flush=True)
+    print(f"written: {arguments.csv}")

@@ -1,0 +1,112 @@
+"""What came of a check: its points and, for a failure, what the student reads."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minissl.autograd.tensor import Tensor
+from minissl.homework.task import Check, Draw, Task, Wrong, unwritten
+
+_LONGEST = 700  # characters of a printed value
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One check of one submission.
+
+    ``status``: "passed", "wrong", "not written", or "not reached" when the process ended before.
+    ``symptom``: one sentence. ``case``: name -> value as text: the input, then got and expected.
+    """
+
+    check: str
+    about: str
+    points: int
+    status: str
+    symptom: str = ""
+    case: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def earned(self) -> int:
+        return self.points if self.status == "passed" else 0
+
+
+def draw_for(task: Task, check: Check, seed: int, extra: int) -> Draw:
+    """The cases of one check: they depend on the seed, and not on which other checks run."""
+    key = zlib.crc32(f"{task.number} {check.name}".encode())
+    return Draw(np.random.default_rng([seed, key]), extra)
+
+
+def run_check(
+    task: Task, check: Check, subject: Any, *, seed: int = 0, extra: int = 3, file: Any = None
+) -> Outcome:
+    """Run one check of a function (or class). Never raises, but for KeyboardInterrupt.
+
+    ``file``: where the subject is written; an error then says its line there.
+    """
+
+    def outcome(status: str, symptom: str = "", case: Mapping[str, Any] | None = None) -> Outcome:
+        shown = {name: as_text(value) for name, value in (case or {}).items()}
+        return Outcome(check.name, check.about, check.points, status, symptom, shown)
+
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            check.run(subject, draw_for(task, check, seed, extra))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        missing = unwritten(error)
+        if missing and missing.startswith(f"hw{task.number} "):
+            return outcome("not written", missing)
+        if missing:
+            return outcome("wrong", f"it needs {missing.split(':')[0]}, which is not written")
+        symptom = f"{symptom_of(error)}{_line(error, file)}"
+        if not isinstance(error, Wrong):
+            return outcome("wrong", symptom)
+        answers = {"got": error.got, "expected": error.expected}
+        return outcome("wrong", symptom, {**error.given, **answers})
+    return outcome("passed")
+
+
+def symptom_of(error: BaseException) -> str:
+    """One sentence about an error that ended a check."""
+    if isinstance(error, Wrong):
+        return error.symptom
+    if isinstance(error, SystemExit):
+        return "it called exit(): a function must return its result"
+    return f"it does not do what the check needs: {type(error).__name__}: {error}"
+
+
+def _line(error: BaseException | None, file: Any) -> str:
+    """Where in the student's file it happened: "", or " (hw1.py, line 34)"."""
+    while error is not None and file is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+        if lines:
+            return f" ({Path(file).name}, line {lines[-1]})"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def as_text(value: Any) -> str:
+    """A value as a student can read it: arrays short, with their shape and dtype."""
+    try:
+        if isinstance(value, Tensor):
+            value = value.numpy()
+        if not isinstance(value, np.ndarray):
+            text = value if isinstance(value, str) else repr(value)
+            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+        shown = np.array2string(
+            value, precision=5, suppress_small=True, threshold=40, edgeitems=3, max_line_width=88
+        )
+        return shown if value.ndim == 0 else f"{shown}   shape {value.shape}, {value.dtype}"
+    except Exception as error:  # a class of the student's own whose repr fails
+        return f"a {type(value).__name__} that cannot be printed ({type(error).__name__})"

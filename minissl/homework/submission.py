@@ -1,0 +1,143 @@
+"""A student's file: find it, load it for one task, and take from it what is checked."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import sys
+import traceback
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from minissl.homework.task import Assignment, Task
+
+_LIBRARY = Path(__file__).resolve().parents[1]  # which has files of these names, too
+EXTRAS = {"torch": "torch", "triton": "kernels", "matplotlib": "demo", "sklearn": "demo"}
+
+
+class NotLoaded(Exception):
+    """The file cannot be loaded; when its syntax is wrong (the cause), for no task."""
+
+
+class NotThere(Exception):
+    """The task's function is not in the file: this task loses."""
+
+
+def find_file(assignment: Assignment, place: Path) -> Path:
+    """The student's file: ``place`` itself, or the ``hwN.py`` in that folder nearest to its top.
+
+    Raises ValueError if there is none within three folders, or if two are equally near.
+    """
+    name = f"hw{assignment.number}.py"
+    if place.is_file():
+        if place.suffix != ".py":
+            raise ValueError(f"{place} is not a Python file: give {name} or its folder")
+        return place
+    for deeper in ("", "*/", "*/*/", "*/*/*/"):
+        found = sorted(p for p in place.glob(deeper + name) if _LIBRARY not in p.resolve().parents)
+        if len(found) > 1:
+            raise ValueError(f"which one is meant? {found[0]} or {found[1]}")
+        if found:
+            return found[0]
+    raise ValueError(
+        f"there is no {name} in {place.resolve()}: give the folder that "
+        f"`minissl homework start {assignment.number}` wrote, or the file"
+    )
+
+
+def missing_packages(task: Task) -> str | None:
+    """What to install for this task, None if everything is there."""
+    missing = [p for p in task.requires if importlib.util.find_spec(p) is None]
+    if not missing:
+        return None
+    extras = ",".join(sorted({EXTRAS.get(package, package) for package in missing}))
+    extras = "kernels" if "triton" in missing else extras  # which has torch as well
+    linux = " (on Linux)" if "triton" in missing and sys.platform != "linux" else ""
+    return f'{" and ".join(missing)} not installed: pip install "minissl[{extras}]"{linux}'
+
+
+def subject_of(path: Path, assignment: Assignment, task: Task, *, use_mine: bool = False) -> Any:
+    """The function or class of one task, from the student's file.
+
+    Every other function of the assignment is the library's, in the file too, unless ``use_mine``.
+    Raises NotLoaded or NotThere, with a sentence for the student.
+    """
+    module = _load(path, assignment, task, use_mine)
+    subject = vars(module).get(task.name)
+    if subject is None:
+        raise NotThere(f"{path.name} does not define {task.name}")
+    answer = task.answer()
+    if subject is answer:
+        raise NotThere(f"{task.name} is the library's own: write it in {path.name}")
+    if task.method is None:
+        return subject
+    if vars(subject).get(task.method) is None:
+        raise NotThere(f"{path.name}: the class {task.name} does not define {task.method}")
+    others = [t.method for t in assignment.tasks if t.name == task.name and t is not task]
+    if use_mine:
+        return subject
+    kept = {name: vars(answer)[name] for name in others if name is not None}
+    return type(task.name, (subject,), kept) if kept else subject
+
+
+def _load(path: Path, assignment: Assignment, task: Task, use_mine: bool) -> ModuleType:
+    """The file as a module in which all other tasks' functions are the library's."""
+    others = [t for t in assignment.tasks if t.name != task.name]
+    replaced = {t.name: t for t in others if not use_mine or missing_packages(t)}
+    answers = {
+        name: t.answer() for name, t in replaced.items() if set(t.requires) <= set(task.requires)
+    }
+    name = f"hw{assignment.number}"
+    loader = _Loader(name, path, replaced)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    vars(module).update(answers, failed_imports=[])
+    sys.modules[name] = module  # where dataclasses and Triton look for it
+    try:
+        loader.exec_module(module)
+    except SyntaxError as error:
+        raise NotLoaded(f"{path.name}, line {error.lineno}: {error.msg}") from error
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        what = "exit()" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+        raise NotLoaded(f"{path.name}{where}: {what}") from error
+    vars(module).update(answers)  # also over what the file made of these names in another way
+    return module
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Leaves out the definitions that are replaced, so that their decorators do not run either, and
+    lets an import fail: only the tasks that need it suffer, by a NameError.
+    """
+
+    def __init__(self, name: str, path: Path, replaced: Collection[str]):
+        super().__init__(name, str(path))
+        self.replaced = replaced
+
+    def get_code(self, fullname: str) -> Any:
+        """Always from the source: a cached compilation holds all definitions."""
+        source = self.get_data(self.path)
+        tree = ast.parse(source, self.path)  # all lines keep their numbers
+        tree.body = [_tolerant(s) for s in tree.body if getattr(s, "name", "") not in self.replaced]
+        return compile(tree, self.path, "exec", dont_inherit=True)
+
+
+def _tolerant(statement: ast.stmt) -> ast.stmt:
+    """An import that may fail, for an import; other statements as they are."""
+    future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+    if future or not isinstance(statement, ast.Import | ast.ImportFrom):
+        return statement
+    template = "try: pass\nexcept ImportError as error: failed_imports.append(str(error))"
+    attempt = ast.parse(template).body[0]
+    assert isinstance(attempt, ast.Try)
+    for node in ast.walk(attempt):
+        if hasattr(node, "lineno"):
+            ast.copy_location(node, statement)
+    attempt.body = [statement]
+    return attempt

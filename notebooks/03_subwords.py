@@ -1,0 +1,176 @@
+# %% [markdown]
+# # 03 · Subwords: what a model reads
+#
+# Beside lecture 03. We train a tokenizer on the English that ships with Python, look at its tokens
+# in colour, and ask it about words that it has never seen.
+
+# %%
+from itertools import islice, pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minissl.text import GPT2, Tokenizer, show_tokens
+from minissl.text.bpe import count_pairs, learn_merges, merge
+from minissl.text.corpora import python_english, split_documents
+from minissl.text.patterns import count_pieces
+
+train, held_out = (
+    "\n\n".join(document.text for document in part)
+    for part in split_documents(python_english(), 0.1)
+)
+print(f"{len(train.encode()):,} bytes to learn from, {len(held_out.encode()):,} held out")
+
+# %% [markdown]
+# ## Merges by hand
+#
+# The four words of section 3, with their counts. Each line: the pair that is merged, its count, and
+# what the words look like afterwards.
+
+# %%
+counts = {b"low": 5, b"lower": 2, b"newest": 6, b"widest": 3}
+words = {tuple(bytes([byte]) for byte in word): count for word, count in counts.items()}
+for pair in islice(learn_merges(counts), 7):
+    times = count_pairs(words)[pair]
+    words = {merge(word, pair): count for word, count in words.items()}
+    shown = "   ".join(" ".join(t.decode() for t in word) for word in words)
+    print(f"{b'+'.join(pair).decode():10} {times:3}    {shown}")
+
+# %% [markdown]
+# ## Merges by machine
+
+# %%
+tokenizer = Tokenizer.train(train, 4096)
+show_tokens(tokenizer, held_out[:600])
+
+# %% [markdown]
+# **Change this and run again:** your text, in any language, and the size of the vocabulary. The
+# first tokens of a vocabulary are a vocabulary too, so nothing is trained anew.
+
+# %%
+text = "Transformerify it! The tokenizer has never seen taaaasty, laern, naïve or 你好 🙂."
+size = 1024
+
+smaller = Tokenizer({t: rank for t, rank in tokenizer.ranks.items() if rank < size})
+show_tokens(smaller, text)
+
+# %% [markdown]
+# ## Shorter and shorter
+#
+# Bytes per token of held-out text against the size of the vocabulary, and how much of the
+# vocabulary a text uses.
+
+# %%
+sizes = [256, 320, 512, 1024, 2048, 4096]
+lengths = []
+for size in sizes:
+    smaller = Tokenizer({t: rank for t, rank in tokenizer.ranks.items() if rank < size})
+    lengths.append(len(held_out.encode()) / len(smaller.encode(held_out)))
+ids = np.array(tokenizer.encode(held_out))
+uses = np.sort(np.bincount(ids, minlength=tokenizer.vocab_size))[::-1]
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3), layout="constrained")
+_ = left.semilogx(sizes, lengths, marker="o", color="#0b6bcb", base=2)
+_ = left.set(xlabel="vocabulary size", ylabel="bytes per token", ylim=0)
+_ = right.loglog(np.arange(1, len(uses) + 1), np.maximum(uses, 0.5), color="#0b6bcb")
+_ = right.set(xlabel="tokens, most frequent first", ylabel="uses in held-out text")
+print(f"{np.sum(uses == 0):,} of {len(uses):,} tokens do not occur in the held-out text")
+
+# %% [markdown]
+# ## Common words are whole, rare words are cut
+#
+# Words (with the space before them) sorted by how often they occur in the training text; the curve
+# is the mean number of tokens over stretches of neighbouring ranks.
+
+# %%
+pieces = count_pieces(train, GPT2)
+ranked = [p for p, _ in pieces.most_common() if p[:1] == b" " and p[1:].isalpha()]
+cuts = np.array([len(tokenizer.encode(word)) for word in ranked])
+borders = np.unique(np.geomspace(1, len(ranked), 25).astype(int))
+middles = np.sqrt(borders[:-1] * borders[1:])
+means = [cuts[a - 1 : b].mean() for a, b in pairwise(borders)]
+letters = [np.mean([len(w) - 1 for w in ranked[a - 1 : b]]) for a, b in pairwise(borders)]
+figure, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+_ = axis.semilogx(middles, means, marker="o", markersize=4, color="#0b6bcb", label="tokens")
+_ = axis.semilogx(middles, letters, color="#8a8f98", linestyle="--", label="letters")
+_ = axis.set(xlabel="rank of the word", ylabel="mean per word", ylim=0)
+_ = axis.legend(frameon=False)
+whole = int(np.argmax(cuts > 1))
+print(
+    f"the {whole} most frequent words are one token each; the first that is cut is {ranked[whole]}"
+)
+
+# %% [markdown]
+# ## What was learned, and when
+#
+# Each point is a merge: when it was learned, and how long the new token is. Names mark the longest
+# of every stretch; the very long ones are borders of tables.
+
+# %%
+learned = sorted((rank, t) for t, rank in tokenizer.ranks.items() if rank >= 256)
+figure, axis = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
+_ = axis.scatter(*zip(*[(r, len(t)) for r, t in learned]), s=3, color="#9fc5ee")
+for start in range(256, 4096, 480):
+    stretch = [
+        (len(t), r, t) for r, t in learned if start <= r < start + 480 and t.strip().isalpha()
+    ]
+    length, rank, token = max(stretch)
+    _ = axis.annotate(token.decode(), (rank, len(token)), fontsize=8, rotation=25)
+_ = axis.set(xlabel="id of the token", ylabel="bytes", yscale="log", xlim=(200, 4500))
+
+# %% [markdown]
+# ## Why a tie rule
+#
+# Two learners read the same words in two orders. One breaks ties by the bytes of the pair, the
+# other takes the pair it met first.
+
+
+# %%
+def learn(counts, number, key):
+    words = {tuple(bytes([byte]) for byte in word): count for word, count in counts.items()}
+    learned = []
+    for _ in range(number):
+        pairs = count_pairs(words)
+        learned.append(max(pairs, key=lambda pair: key(pairs, pair)))
+        words = {merge(word, learned[-1]): count for word, count in words.items()}
+    return [a + b for a, b in learned]
+
+
+sample = count_pieces(train[:6000])
+shuffled = dict(sorted(sample.items(), key=lambda item: item[0][::-1]))
+rules = {
+    "greatest pair": lambda pairs, pair: (pairs[pair], pair),
+    "first one met": lambda pairs, pair: pairs[pair],
+}
+for name, key in rules.items():
+    one, other = (learn(order, 300, key) for order in (sample, shuffled))
+    same = len(set(one) & set(other))
+    print(f"{name}: {same} of 300 new tokens are the same in both orders")
+
+# %% [markdown]
+# ## At the edges
+
+# %%
+broken = b"caf\xe9, then \xff\xfe"
+print("not UTF-8:", broken, "->", tokenizer.decode_bytes(tokenizer.encode(broken)))
+parts = tokenizer.encode("🙂")
+print(
+    "one character, several tokens:",
+    [tokenizer.decode([i]) for i in parts],
+    "->",
+    tokenizer.decode(parts),
+)
+closing = Tokenizer.from_merges(tokenizer.merges(), special_tokens=["<|endoftext|>"])
+try:
+    closing.encode("a user types <|endoftext|> here")
+except ValueError as error:
+    print("special:", error)
+
+# %% [markdown]
+# ## Now try
+#
+# 1. Encode a paragraph of your own language. How many bytes per token, against English?
+# 2. Train on `held_out` instead of `train`. How many of the first 500 merges are the same?
+# 3. Train with `pattern="cl100k"`, then with `pattern=r"\s+|\S+"`. Look at numbers and punctuation.
+# 4. Write the encoder that uses the fewest tokens (dynamic programming over the word's bytes) and
+#    find English words for which it beats `tokenizer.encode`.
+# 5. Count the words of `held_out` that never occur in `train`. How many tokens do they take?

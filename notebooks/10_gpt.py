@@ -1,0 +1,194 @@
+# %% [markdown]
+# # 10 · GPT: generation and sampling
+#
+# Beside lecture 10. A small GPT learns some English in seconds; then we turn the dials of sampling,
+# look at the distributions they cut, and switch the cache on and off.
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minissl import figures
+from minissl.autograd.threads import engine_threads
+from minissl.nn import evaluating
+from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
+from minissl.pretrain.gpt import GPT, LanguageModeling
+from minissl.pretrain.gpt_run import SEPARATOR, encode_documents, gpt_config, train_gpt
+from minissl.pretrain.settings import GPTSettings
+from minissl.text import Tokenizer
+from minissl.text.baselines import bigram_loss, unigram_loss
+from minissl.text.corpora import python_english
+from minissl.text.documents import split_documents
+
+BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+
+# %% [markdown]
+# ## A GPT in some seconds
+#
+# The figure shows how far it comes, beside models that only count tokens, or pairs of tokens. To
+# beat the pairs, a small GPT needs minutes, not seconds.
+
+# %%
+train, held_out = split_documents(python_english())
+train = train[:3000]  # enough for some seconds
+tokenizer = Tokenizer.train([d.text for d in train], 512, special_tokens=[SEPARATOR])
+data = encode_documents(train, held_out[:40], tokenizer)
+separator = tokenizer.special_tokens[SEPARATOR]
+
+settings = GPTSettings(
+    vocab_size=512,
+    num_layers=2,
+    width=64,
+    num_heads=4,
+    context_length=64,
+    batch_size=8,
+    steps=200,
+    learning_rate=5e-3,
+    evaluations=3,
+)
+model = GPT(gpt_config(settings, 512), generator=np.random.default_rng(0))
+method = LanguageModeling(model, data.stream, batch_size=8, held_out=data.held_out_stream)
+started = time.perf_counter()
+history = train_gpt(method, settings, progress=False)
+print(f"{model.num_parameters():,} parameters, {time.perf_counter() - started:.1f} s")
+
+# %%
+steps, losses = history.column("loss")
+levels = {
+    "uniform": np.log(512),
+    "unigram": unigram_loss(data.stream, data.held_out_stream, 512),
+    "bigram": bigram_loss(data.stream, data.held_out_stream, 512),
+}
+figures.language_loss(steps, losses, list(zip(*history.column("held_out_loss"))), levels)
+
+# %% [markdown]
+# ## What comes next?
+#
+# The whole answer of the model to a prompt is one list of probabilities.
+
+
+# %%
+def probabilities(prompt, **dials):
+    with evaluating(model):
+        logits = next_token_logits(model, [separator, *tokenizer.encode(prompt)])
+    return next_token_probabilities(logits, **dials)
+
+
+def names(tokens):
+    return [tokenizer.decode([t]).replace(" ", "·").replace("\n", "↵") for t in tokens]
+
+
+prompts = ("Return a list of", "The default val")
+figure, axes = plt.subplots(2, 1, figsize=(7, 5), layout="constrained")
+for axis, prompt in zip(axes, prompts):
+    p = probabilities(prompt)
+    top = np.argsort(-p)[:25]
+    axis.bar(range(25), p[top], color=BLUE)
+    axis.set_xticks(range(25), names(top), rotation=90)
+    _ = axis.set(title=f"{prompt} …", ylabel="p")
+
+# %% [markdown]
+# ## Temperature
+
+# %%
+p = probabilities(prompts[0])
+top = np.argsort(-p)[:15]
+figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+for shift, (temperature, color) in enumerate(((0.5, RED), (1.0, BLUE), (2.0, OCHRE))):
+    p = probabilities(prompts[0], temperature=temperature)
+    axis.bar(
+        np.arange(15) + 0.28 * (shift - 1), p[top], 0.28, color=color, label=f"T={temperature}"
+    )
+axis.set_xticks(range(15), names(top), rotation=60)
+_ = axis.legend(frameon=False)
+
+# %%
+for temperature in (0, 0.5, 0.8, 1.0, 1.5):
+    ids = generate(
+        model,
+        [separator, *tokenizer.encode(prompts[0])],
+        40,
+        temperature=temperature,
+        generator=np.random.default_rng(0),
+        stop=[separator],
+    )
+    print(f"T = {temperature}: {(prompts[0] + tokenizer.decode(ids))!r}\n")
+
+# %% [markdown]
+# ## Cutting off the tail
+#
+# Grey: cut away. What is kept grows so that it adds up to 1. Top-k keeps the same number of tokens
+# after every prompt, top-p the same amount of probability.
+#
+# ### Change this and run again
+
+# %%
+TOP_K, TOP_P, TEMPERATURE = 10, 0.5, 1.0
+
+# %%
+figure, axes = plt.subplots(2, 2, figsize=(8, 5), layout="constrained", sharex=True)
+for row, prompt in zip(axes, prompts):
+    full = probabilities(prompt, temperature=TEMPERATURE)
+    top = np.argsort(-full, kind="stable")[:60]
+    for axis, dial in zip(row, ({"top_k": TOP_K}, {"top_p": TOP_P})):
+        cut = probabilities(prompt, temperature=TEMPERATURE, **dial)
+        axis.bar(range(60), full[top], color="#c9cdd3")
+        axis.bar(range(60), cut[top], color=BLUE, alpha=0.7)
+        kept = int((cut > 0).sum())
+        name, value = next(iter(dial.items()))
+        _ = axis.set_title(f"{prompt} … {name} = {value}: {kept} tokens", fontsize=9)
+
+# %% [markdown]
+# ## The cache changes no token
+#
+# The same seed, with and without the keys and values of earlier tokens:
+
+# %%
+prompt = [separator, *tokenizer.encode("The")]
+written = {}
+for cache in (True, False):
+    written[cache] = generate(
+        model, prompt, 55, temperature=0.8, generator=np.random.default_rng(1), cache=cache
+    )
+print("same tokens:", written[True] == written[False])
+print(repr("The" + tokenizer.decode(written[True])))
+
+# %% [markdown]
+# What it saves is work. Milliseconds for one more token, against the tokens so far, in a model of
+# the same size with a longer context (untrained: what it says does not matter here):
+
+# %%
+longer = GPT(
+    gpt_config(GPTSettings(num_layers=2, width=64, num_heads=4, context_length=600), 512),
+    generator=np.random.default_rng(0),
+)
+tokens = np.random.default_rng(0).integers(512, size=600).tolist()
+lengths, cost = [50, 100, 200, 400, 599], {"no cache": [], "cache": []}
+with engine_threads(1), evaluating(longer):  # as in generate: one token is too little to share
+    for length in lengths:
+        caches = longer.new_caches()
+        next_token_logits(longer, tokens[:length], caches)
+        for name, kept in (("no cache", None), ("cache", caches)):
+            started = time.perf_counter()
+            next_token_logits(longer, tokens[: length + 1], kept, quick=kept is not None)
+            cost[name].append(1e3 * (time.perf_counter() - started))
+
+figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
+for (name, values), color in zip(cost.items(), (GREY, BLUE)):
+    axis.loglog(lengths, values, "o-", color=color, label=name)
+_ = axis.set(xlabel="tokens so far", ylabel="ms for one more token")
+_ = axis.legend(frameon=False)
+
+# %% [markdown]
+# ## Now try
+#
+# 1. Let greedy write 200 tokens from several prompts. How soon does it go in circles?
+# 2. `TOP_P = 0.9` at `TEMPERATURE` 0.5, 1 and 2: how many tokens are kept after each prompt?
+# 3. Write with an *empty* prompt, `[separator]` alone. Then give `separator=separator` to
+#    `LanguageModeling`, train again, and compare how the texts begin.
+# 4. Measure the mean of −ln p of sampled texts at T = 0.7, 1 and 1.3, under the model itself,
+#    beside its held-out loss. At which temperature do they agree?
+# 5. Take the first token of a long prompt away. The words are nearly the same, every position is
+#    another: how far do the probabilities move?

@@ -1,0 +1,181 @@
+# %% [markdown]
+# # 11 · Adaptation: what a representation is worth
+#
+# Beside lecture 11. We pretrain for a few seconds without labels, probe with few labels, and look
+# at what is usually hidden behind one number: the draw of the labels.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
+from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy
+from minissl.figures import principal_components
+from minissl.pretrain.settings import SimCLRSettings
+from minissl.pretrain.simclr import SimCLR
+from minissl.pretrain.simclr_run import augmentation, build_simclr, pretrain_simclr
+from minissl.vision.images import load_digits
+
+digits = load_digits()
+settings = SimCLRSettings(steps=200, batch_size=128, evaluations=1)
+
+# %% [markdown]
+# ## Three representations
+#
+# Raw pixels; an untrained network; the same network after 200 steps of SimCLR (lecture 12), which
+# has seen the training images and not one label.
+
+# %%
+pretrained, _ = pretrain_simclr(digits.train_images, None, settings, seed=0, progress=False)
+untrained = SimCLR(
+    build_simclr(settings, seed=0), digits.train_images, augmentation(settings), batch_size=128
+)
+represent = {
+    "raw pixels": lambda images: images.reshape(len(images), -1),
+    "random network": untrained.represent,
+    "SimCLR, 200 steps": pretrained.represent,
+}
+COLORS = dict(zip(represent, ("#8a8f98", "#c9a227", "#0b6bcb")))
+train = {name: function(digits.train_images) for name, function in represent.items()}
+test = {name: function(digits.test_images) for name, function in represent.items()}
+
+figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+for axis, (name, features) in zip(axes, test.items()):
+    points = principal_components(features)
+    axis.scatter(*points.T, c=digits.test_labels, cmap="tab10", s=5)
+    axis.set(title=name, xticks=[], yticks=[])
+
+# %% [markdown]
+# ## Probe curves
+#
+# Accuracy on 597 test images against the number of labels per class. Each point is the mean of ten
+# draws of the labelled examples; the band is their standard deviation.
+
+# %%
+LABELS = (1, 2, 5, 10, 20)
+
+
+def accuracies(name, labels=LABELS, draws=10, l2=1e-2):
+    """(draws, numbers of labels), in percent."""
+    curve = few_label_curve(
+        train[name],
+        digits.train_labels,
+        test[name],
+        digits.test_labels,
+        labels_per_class=labels,
+        draws=draws,
+        l2=l2,
+    )
+    return 100 * np.stack([point.accuracies for point in curve], axis=1)
+
+
+curves = {name: accuracies(name) for name in represent}
+figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+for name, draws in curves.items():
+    mean, spread = draws.mean(axis=0), draws.std(axis=0)
+    axis.plot(LABELS, mean, "o-", color=COLORS[name], label=name)
+    axis.fill_between(LABELS, mean - spread, mean + spread, color=COLORS[name], alpha=0.15)
+axis.set(xscale="log", xlabel="labels per class", ylabel="test accuracy (%)")
+axis.set_xticks(LABELS, LABELS)
+axis.minorticks_off()
+axis.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## The draw decides, at one label
+#
+# The same ten draws for all three. Left: accuracy, one line for each draw. The lines go up and down
+# together: a hard draw is hard for all. Right: the differences, draw by draw, spread less.
+
+# %%
+one = np.stack([curves[name][:, 0] for name in represent])
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+left.plot(range(3), one, "o-", alpha=0.6)
+left.set_xticks(range(3), represent)
+left.set_ylabel("accuracy (%), one label per class")
+gain = one[2] - one[0]
+right.bar(range(10), gain, color=COLORS["SimCLR, 200 steps"])
+right.axhline(gain.mean(), color="C3", label=f"mean {gain.mean():.1f}, deviation {gain.std():.1f}")
+right.set(xlabel="draw", ylabel="SimCLR minus raw pixels (points)")
+right.set_xticks(range(10))
+right.legend(frameon=False)
+for name, draws in zip(represent, one):
+    print(f"{name}: standard deviation over draws {draws.std():.1f}")
+plt.show()
+
+# %% [markdown]
+# ## What a probe sees
+#
+# Two principal components, three digits, a few labelled examples each (ringed): the regions of the
+# fitted probe.
+
+
+# %%
+def regions(l2, labels_per_class, seed, classes=(0, 1, 6)):
+    chosen = np.isin(digits.train_labels, classes)
+    points = principal_components(train["raw pixels"][chosen])
+    labels = digits.train_labels[chosen]
+    few = draw_few_labels(labels, labels_per_class, np.random.default_rng(seed))
+    probe = linear_probe(points[few], labels[few], l2=l2, unlabelled=points)
+    low, high = points.min(axis=0) - 0.3, points.max(axis=0) + 0.3
+    grid = np.stack(np.meshgrid(*(np.linspace(a, b, 120) for a, b in zip(low, high))), axis=-1)
+    logits = probe.logits(grid.reshape(-1, 2))
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = (p / p.sum(axis=1, keepdims=True)).reshape(120, 120, 3)
+    _, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    box = (low[0], high[0], low[1], high[1])
+    axis.imshow(1 - 0.5 * p, extent=box, origin="lower", aspect="auto")
+    for number, label in enumerate(classes):
+        color = ("teal", "purple", "olive")[number]
+        axis.scatter(*points[labels == label].T, s=5, color=color)
+        axis.scatter(*points[few][labels[few] == label].T, s=60, color=color, edgecolor="k")
+    accuracy = 100 * probe.accuracy(points, labels)
+    axis.set(title=f"l2 = {l2:g}: {accuracy:.1f} % of all", xticks=[], yticks=[])
+
+
+# %% [markdown]
+# ### Change this and run again
+#
+# `SEED` draws other examples to label. With one label per class, how far apart are the best and the
+# worst accuracy that you can find? And does `L2` matter more or less than the seed?
+
+# %%
+L2, LABELS_PER_CLASS, SEED = 1e-2, 2, 0
+
+regions(L2, LABELS_PER_CLASS, SEED)
+
+# %% [markdown]
+# ## Without any training
+#
+# Nearest neighbours with all 1,200 labels. On these digits raw pixels are already excellent: with
+# many labels there is nothing left to win.
+
+# %%
+COUNTS = (1, 5, 20, 100, 200)
+figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+for name in represent:
+    heights = [
+        100
+        * nearest_neighbor_accuracy(
+            train[name], digits.train_labels, test[name], digits.test_labels, k=k
+        )
+        for k in COUNTS
+    ]
+    axis.plot(COUNTS, heights, "o-", color=COLORS[name], label=name)
+axis.set(xscale="log", xlabel="neighbours k", ylabel="test accuracy (%)")
+axis.set_xticks(COUNTS, COUNTS)
+axis.minorticks_off()
+axis.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## Now try
+#
+# 1. Multiply SimCLR's features by 100 before the probe. Nothing changes. Which line of
+#    `linear_probe` is responsible? Multiply *one column* by 100: what now?
+# 2. Probe the head's output instead of the encoder's: `pretrained.model(images).numpy()`.
+# 3. Set `steps` to 30 and to 500. Where do the curves meet?
+# 4. Draw the labels without stratification (`generator.choice(1200, 10)`). How often is a class
+#    missing, and what does it cost?
+# 5. Choose the best of twenty `SEED`s by test accuracy with one label. How much would you have
+#    claimed, and what is the mean?

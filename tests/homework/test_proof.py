@@ -1,0 +1,143 @@
+"""The proof that grading works, for every assignment: see docs/instructor_guide.md.
+
+Checks run in this process, with the functions that a student's file defines; only the real checker
+of the answer key starts its processes.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from minissl.homework.assignments import assignment_numbers, load_assignment
+from minissl.homework.check import check_submission
+from minissl.homework.outcome import Outcome, run_check
+from minissl.homework.planted import planted
+from minissl.homework.source import find, student_file
+from minissl.homework.starter import handout
+from minissl.homework.submission import missing_packages, subject_of
+
+NUMBERS = assignment_numbers()
+LECTURES = Path(__file__).parents[2] / "lectures"
+
+
+@cache
+def tasks_of(number):
+    """The tasks that can be checked here: kernels need Triton, which has wheels for Linux only."""
+    return [task for task in load_assignment(number).tasks if not missing_packages(task)]
+
+
+def outcomes(task, subject, **options) -> list[Outcome]:
+    return [run_check(task, check, subject, **options) for check in task.checks]
+
+
+def write(folder, assignment, solved):
+    path = folder / f"hw{assignment.number}.py"
+    path.write_text(student_file(assignment, solved), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(("seed", "extra"), [(0, 3), (1, 0), (2027, 6)])
+def test_the_library_passes_its_own_checks_with_any_seed(number, seed, extra):
+    for task in tasks_of(number):
+        for outcome in outcomes(task, task.answer(), seed=seed, extra=extra):
+            assert outcome.status == "passed", (task.number, outcome)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_answer_key_scores_full_marks_in_the_real_checker(number, tmp_path):
+    assignment = load_assignment(number)
+    path = write(tmp_path, assignment, [task.number for task in assignment.tasks])
+    results = check_submission(assignment, path, numbers=[t.number for t in tasks_of(number)])
+    for result in results.tasks:
+        assert result.score == result.task.points, (result.outcomes, result.printed)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_starter_scores_zero_because_nothing_is_written(number, tmp_path):
+    assignment = load_assignment(number)
+    path = write(tmp_path, assignment, [])
+    for task in tasks_of(number):
+        for outcome in outcomes(task, subject_of(path, assignment, task)):
+            assert (outcome.status, outcome.earned) == ("not written", 0), (task.number, outcome)
+            assert outcome.symptom == task.unwritten
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_task_needs_only_the_tasks_before_it(number, tmp_path):
+    """With the student's own functions throughout, and the later ones not written."""
+    assignment = load_assignment(number)
+    solved = []
+    for task in assignment.tasks:
+        solved.append(task.number)
+        if task not in tasks_of(number):
+            continue
+        path = write(tmp_path, assignment, solved)
+        subject = subject_of(path, assignment, task, use_mine=True)
+        assert subject is not task.answer()
+        for outcome in outcomes(task, subject, extra=1):
+            assert outcome.status == "passed", (task.number, outcome)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_planted_mistake_loses_points_and_shows_its_symptom(number):
+    tasks = {task.number: task for task in tasks_of(number)}
+    all_tasks = {task.number for task in load_assignment(number).tasks}
+    wrong_answers = planted(number)
+    assert {answer.task for answer in wrong_answers} == all_tasks
+    slipped, caught = [], 0
+    for answer in wrong_answers:
+        if answer.task not in tasks:
+            continue
+        shown = []
+        for check in tasks[answer.task].checks:
+            outcome = run_check(tasks[answer.task], check, answer.subject)
+            if outcome.status != "passed":
+                shown.append(outcome.symptom)
+                if re.search(answer.shows, outcome.symptom):
+                    caught += 1
+                    break
+        else:
+            slipped.append(f"{answer.task} {answer.mistake}: /{answer.shows}/ is not in {shown}")
+    print(f"homework {number}: {caught} of {caught + len(slipped)} planted mistakes caught")
+    assert not slipped, "\n".join(slipped)
+    for number_of_task in all_tasks:
+        assert sum(answer.task == number_of_task for answer in wrong_answers) >= 5, number_of_task
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_manifest_is_complete(number):
+    assignment = load_assignment(number)
+    assert assignment.points == 100
+    assert [t.number for t in assignment.tasks] == [
+        f"{number}.{k + 1}" for k in range(len(assignment.tasks))
+    ]
+    for task in assignment.tasks:
+        find(task.target)
+        names = [check.name for check in task.checks]
+        assert len(set(names)) == len(names)
+        assert len(names) >= 2, f"{task.number}: partial work must score"
+        assert all(check.about and check.points > 0 for check in task.checks)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_handout_speaks_of_every_task(number):
+    assignment = load_assignment(number)
+    text = handout(assignment)
+    assert text.startswith(f"# Homework {number}")
+    below_the_table = text[text.index("\n## ") :]
+    for task in assignment.tasks:
+        assert f"| {task.number} | `{task.label}` |" in text
+        assert re.search(rf"(?<![\d.]){re.escape(task.number)}(?![\d.]*\d)", below_the_table)
+        assert task.name in below_the_table
+    assert all(len(line) <= 100 for line in text[text.index("\n## ") :].splitlines())
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_where_to_read_is_there(number):
+    for task in load_assignment(number).tasks:
+        lecture, section = re.fullmatch(r"lectures/(\d\d), section (\d+)", task.lecture).groups()
+        (path,) = LECTURES.glob(f"{lecture}_*.md")
+        assert f"\n## {section}. " in path.read_text(encoding="utf-8"), task.number

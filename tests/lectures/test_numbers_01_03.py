@@ -1,0 +1,285 @@
+"""The numbers quoted in lectures 01 to 03, computed again, and checked to stand in the text."""
+
+import re
+import sys
+from collections import Counter
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from runpy import run_path
+
+import numpy as np
+import pytest
+
+from minissl.autograd import Tensor, gradcheck
+from minissl.autograd import operations as ops
+from minissl.losses.contrastive import chance_level
+from minissl.pretrain.settings import SimCLRSettings
+from minissl.pretrain.simclr_run import build_simclr
+from minissl.text import CL100K, GPT2, Tokenizer, show_tokens
+from minissl.text.bpe import count_pairs, learn_merges, merge, segment
+
+LECTURES = Path(__file__).parents[2] / "lectures"
+
+
+@cache
+def figures(number):
+    return run_path(str(LECTURES / "figures" / f"lecture_{number}.py"))
+
+
+@cache
+def text(number):
+    """The lecture in one line, so that a line break in the Markdown never matters."""
+    (path,) = LECTURES.glob(f"{number}_*.md")
+    return " ".join(path.read_text(encoding="utf-8").split())  # no-break spaces are spaces, too
+
+
+def quotes(number, *passages):
+    for passage in passages:
+        assert passage in text(number), f"lecture {number} does not say {passage!r}"
+
+
+# ---- 01 ------------------------------------------------------------------------------------------
+
+SENTENCES = (
+    "the cat sleeps",
+    "the dog sleeps",
+    "the cat eats bread",
+    "the dog eats cheese",
+    "she buys bread",
+    "she buys cheese",
+)
+
+
+def neighbours(word, sentences):
+    """Counts of (the _, eats _, buys _, _ sleeps, _ eats, _ end)."""
+    pairs = [p for s in sentences for p in zip(s.split(), [*s.split()[1:], "end"])]
+    before = [pairs.count((left, word)) for left in ("the", "eats", "buys")]
+    return np.array(before + [pairs.count((word, right)) for right in ("sleeps", "eats", "end")])
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_01_the_model_by_hand():
+    phi = {w: neighbours(w, SENTENCES) for w in ("cat", "dog", "bread", "cheese")}
+    for word, row in phi.items():
+        quotes("01", f"| {word} | " + " | ".join(map(str, row)) + " |")
+    assert cosine(phi["dog"], phi["cat"]) == pytest.approx(1)
+    assert cosine(phi["dog"], phi["bread"]) == 0
+    cheese = neighbours("cheese", (*SENTENCES, "the cheese sleeps"))
+    quotes("01", f"({', '.join(map(str, cheese))})")
+    for word in ("bread", "cat"):
+        quotes("01", f"= {cosine(cheese, phi[word]):.3f}")
+
+
+def test_01_parameters_and_starting_losses():
+    model = build_simclr(SimCLRSettings(), seed=0)
+    quotes("01", f"{model.encoder.num_parameters():,}".replace(",", "{,}"))
+    quotes("01", f"{model.head.num_parameters():,}", f"{128 * 10 + 10:,}".replace(",", "{,}"))
+    quotes("01", rf"\ln 10 = {np.log(10):.3f}", rf"{chance_level('nt_xent', 128):.3f}, which is")
+    quotes("02", f"{model.num_parameters():,}", f"{2 * model.num_parameters():,}")
+
+
+# ---- 02 ------------------------------------------------------------------------------------------
+
+
+def test_02_the_worked_examples():
+    loss, leaves = figures("02")["worked_example"]()
+    assert loss.item() == 16
+    loss.backward()
+    assert [leaves[name].grad.item() for name in "abc"] == [-24, 16, 8]
+    quotes("02", "# -24, 16, 8")
+    loss, x = figures("02")["diamond_example"]()
+    assert loss.item() == 54
+    loss.backward()
+    assert x.grad == 162
+
+    for g, expected in (((1, 0), (0.1875, -0.1875)), ((1, 1), (0, 0))):
+        a = Tensor(np.array([0, np.log(3)]), requires_grad=True)
+        ops.softmax(a).backward(np.array(g, float))
+        np.testing.assert_allclose(a.grad, expected, atol=1e-15)
+
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    b = Tensor(np.zeros(3), requires_grad=True)
+    ((x + b) ** 2).sum().backward()
+    assert b.grad.tolist() == [6, 10, 14]
+    quotes("02", "(6, 10, 14)")
+
+    a = Tensor(np.zeros((3, 2)), requires_grad=True)
+    rows = np.array([[1.0, 1.0], [10.0, 10.0], [100.0, 100.0]])
+    ops.take(a, np.array([2, 0, 2])).backward(rows)
+    assert a.grad.tolist() == [[10, 10], [0, 0], [101, 101]]
+    a = Tensor([2.0, 2.0, 1.0], requires_grad=True)
+    ops.max(a).backward()
+    assert a.grad.tolist() == [0.5, 0.5, 0]
+
+
+def test_02_the_table_of_planted_mistakes():
+    table = figures("02")["noticed_by_each_check"]()
+    for mistake, measured in table.items():
+        row = re.search(rf"\| {re.escape(mistake)} \|((?: \d+ % \|){{4}})", text("02"))
+        assert row, f"lecture 02 has no row for {mistake!r}"
+        printed = [int(n) for n in re.findall(r"\d+", row[1])]
+        np.testing.assert_allclose(printed, measured, atol=5, err_msg=mistake)
+        assert measured[-1] == 100
+
+
+def test_02_the_message_of_a_failure():
+    wrong, x = figures("02")["softmax_zero"], np.random.default_rng(0).standard_normal((2, 3))
+    with pytest.raises(AssertionError, match="backward says") as raised:
+        gradcheck(wrong, [x])
+    first_lines = str(raised.value).split("\n")[:3]
+    quotes("02", "AssertionError: " + " ".join(" ".join(first_lines).split()))
+
+
+def test_02_the_step():
+    errors, steps = figures("02")["step_errors"], 10 ** np.linspace(-9, -0.7, 200)
+    second, fourth = figures("02")["second_order"], figures("02")["fourth_order"]
+    assert 1e-6 < errors(second, np.float32, steps[steps > 1e-6]).min() < 1e-5
+    assert errors(second, np.float64, steps).min() == pytest.approx(5e-12, rel=0.6)
+    best = errors(fourth, np.float64, steps)
+    assert best.min() == pytest.approx(3e-14, rel=0.6)
+    assert 5e-4 < steps[best.argmin()] < 3e-3
+    assert errors(second, np.float64, np.array([1e-3]))[0] == pytest.approx(1.7e-7, rel=0.05)
+
+
+def test_02_what_goes_wrong():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    loss = (x * x).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match=r"its graph was freed by the first backward\(\)"):
+        loss.backward()
+    with pytest.raises(TypeError, match=r"where.*concatenate"):
+        x[0] = 5.0
+    with pytest.raises(TypeError, match="got float32 and float64; tensors are never promoted"):
+        x * np.ones(2)
+    assert (np.ones(2, np.float32) * np.sqrt(64)).dtype == np.float64
+    assert (x * np.sqrt(64)).dtype == np.float32
+    with pytest.raises(TypeError):
+        np.sin(x)
+    with pytest.raises(ValueError, match="kink"):
+        gradcheck(ops.relu, [np.zeros(3)])
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    x.array[0] = 100  # what no check sees
+    y.backward(np.ones(2, np.float32))
+    assert x.grad.tolist() == [200, 4]
+
+    w, seen = Tensor([1.0], requires_grad=True), []
+    for _ in range(3):
+        (w * 2).sum().backward()
+        seen.append(w.grad.item())
+    assert seen == [2, 4, 6]
+
+    x = y = Tensor(1.0, requires_grad=True)
+    for _ in range(60):
+        y = y + y
+    y.backward()
+    assert x.grad == 2.0**60
+
+
+def test_02_the_obvious_recursion():
+    def calls(depth):
+        return 1 + (calls(depth - 1) * 2 if depth else 0)
+
+    quotes("02", f"{calls(20):,} calls", f"{2**20:,} paths")
+
+
+# ---- 03 ------------------------------------------------------------------------------------------
+
+COUNTS = {b"low": 5, b"lower": 2, b"newest": 6, b"widest": 3}
+
+
+def test_03_the_rounds_by_hand():
+    words = {tuple(bytes([byte]) for byte in word): count for word, count in COUNTS.items()}
+    merges = list(learn_merges(COUNTS))
+    assert len(merges) == 12
+    quotes("03", "After twelve merges")
+    for number, pair in enumerate(merges[:7], 1):
+        counts = count_pairs(words)
+        best = f"({','.join(t.decode() for t in pair)}) {counts[pair]}"
+        (row,) = re.findall(rf"\| {number} \| ([^|]*) \| `(\w+)` \| ([^|]*) \|", text("03"))
+        assert f"**{best}**" in row[0]
+        for left, right, count in re.findall(r"\((\w+),(\w+)\) (\d+)", row[0]):
+            assert counts[left.encode(), right.encode()] == int(count)
+        words = {merge(word, pair): count for word, count in words.items()}
+        assert row[1].encode() == pair[0] + pair[1]
+        assert row[2] == " · ".join(" ".join(t.decode() for t in word) for word in words)
+
+
+def test_03_encoding_and_ties():
+    tokenizer = Tokenizer.from_merges(learn_merges(COUNTS))
+    for word, cut in (("lowest", "low|est"), ("slow", "s|low"), ("newer", "ne|w|e|r")):
+        assert str(show_tokens(tokenizer, word)) == cut
+        quotes("03", f"`{cut}`")
+    ranks = {bytes([byte]): byte for byte in range(256)} | {b"nd": 256, b"un": 257, b"do": 258}
+    assert segment(b"undo", ranks) == [b"u", b"nd", b"o"]
+    three = Tokenizer.from_merges(islice(learn_merges({b"aaabdaaabac": 1}), 3))
+    assert [a + b for a, b in three.merges()] == [b"aa", b"aaa", b"aaab"]
+    quotes("03", "`" + " ".join(map(str, three.encode("aaabdaaabac"))) + "`")
+    assert next(learn_merges({b"ab": 3, b"ba": 3})) == (b"b", b"a")
+
+
+def test_03_patterns_and_edges():
+    line = "I'll pay $1234 for the   dogs' don't"
+    shown = "  ".join(piece.replace(" ", "·") for piece in GPT2.split(line))
+    quotes("03", " ".join(shown.split()))
+    assert CL100K.split(line)[3:6] == [" $", "123", "4"]
+    small = Tokenizer.train(["hello hello"], 300, special_tokens=["<|endoftext|>"])
+    ids = small.encode(b"caf\xe9 \xff")
+    quotes("03", " ".join(map(str, ids)))
+    assert small.decode_bytes(ids) == b"caf\xe9 \xff"
+    assert small.decode(ids) == "caf� �"
+    with pytest.raises(ValueError, match="special token") as raised:
+        small.encode("a<|endoftext|>b")
+    quotes("03", str(raised.value))
+    assert len(small.encode("🙂🙂")) == 8
+    assert small.decode(small.encode("🙂🙂")[:3]) == "�"
+    assert [bytes.fromhex(h).decode() for h in ("C3 A9", "65 CC 81", "E4 BD A0")] == [
+        "é",
+        "e\u0301",
+        "你",
+    ]
+    for nats, length, bits in ((4.0, 3.0, 1.92), (3.0, 3.0, 1.44), (4.0, 4.2, 1.37)):
+        assert nats / np.log(2) / length == pytest.approx(bits, abs=0.005)
+        quotes("03", f"{bits}")
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the corpus is that of Python 3.11")
+def test_03_what_was_measured_on_the_english_inside_python():
+    """Within 2 % of what is printed: docstrings change a little with every release of Python."""
+    module = figures("03")
+    train, held_out = module["texts"]()
+    words, new = Counter(train.split()), Counter(held_out.split())
+
+    def unknown(at_least):
+        """Per cent of the held-out words that occur less often in the training text."""
+        return 100 * sum(n for w, n in new.items() if words[w] < at_least) / new.total()
+
+    tokenizer = module["tokenizer"]()
+    lengths = [len(tokenizer.encode(module["LANGUAGES"][name])) for name in module["LANGUAGES"]]
+    measured = {
+        "282,193": words.total(),
+        "33,866": len(words),
+        "20,445": sum(n == 1 for n in words.values()),
+        "8.8 %": unknown(1),
+        "17.4 %": unknown(5),
+        "3.84 bytes": module["bytes_per_token"](8192, held_out),
+        "68 tokens in English": lengths[0],
+        "145 in German": lengths[1],
+        "261 in Chinese": lengths[2],
+        "93 bytes": max(map(len, tokenizer.ranks)),
+    }
+    for passage, value in measured.items():
+        quotes("03", passage)
+        printed = float(re.match(r"[\d.,]+", passage)[0].replace(",", ""))
+        assert value == pytest.approx(printed, rel=0.02), passage
+    for word, pieces in ((" eat", 2), (" eats", 3), (" eaten", 3), (" ate", 2)):
+        cut = str(show_tokens(tokenizer, word))
+        quotes("03", f"`{cut}`")
+        assert cut.count("|") + 1 == pieces
+    assert len(module["tokenizer"](2048).encode(" documentation")) == 1
+    assert len(tokenizer.encode(" unbelievable")) == 6

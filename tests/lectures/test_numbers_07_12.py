@@ -1,0 +1,396 @@
+"""The numbers that lectures 07, 11 and 12 print, computed once more.
+
+``Lecture.says`` wants a number to stand in the text as written and to be right to its last digit
+(or to ``within``, where training is involved and another processor rounds differently).
+"""
+
+import importlib.util
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minissl.losses import contrastive
+from minissl.training import diagnostics
+
+ROOT = Path(__file__).parents[2]
+
+
+class Lecture:
+    """The text of a lecture, and the module of its figures."""
+
+    def __init__(self, stem):
+        text = (ROOT / "lectures" / f"{stem}.md").read_text("utf-8")
+        self.text = re.sub(r"\s+", " ", text).replace("{,}", ",")
+        path = ROOT / "lectures" / "figures" / f"lecture_{stem[:2]}.py"
+        spec = importlib.util.spec_from_file_location(f"figures_of_{stem}", path)
+        self.figures = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.figures)
+
+    def says(self, shown, value, within=None):
+        number = shown.replace(",", "").replace("−", "-")
+        assert re.search(rf"(?<![\d.]){re.escape(shown)}(?!\d|\.\d)", self.text), f"{shown} is gone"
+        decimals = len(number.partition(".")[2])
+        allowed = 0.5001 * 10**-decimals if within is None else within
+        assert abs(float(number) - value) <= allowed, f"{shown}: computed {value}"
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return Lecture("07_kernels")
+
+
+@pytest.fixture(scope="module")
+def adaptation():
+    return Lecture("11_adaptation")
+
+
+@pytest.fixture(scope="module")
+def contrast():
+    return Lecture("12_contrastive_learning")
+
+
+# ---- 07 -----------------------------------------------------------------------------------------
+
+
+def test_online_softmax_by_hand(kernels):
+    scores, values = np.array([1.0, 3.0, 2.0, 5.0]), np.array([10.0, 20.0, 30.0, 40.0])
+    first, second = np.exp(scores[:2] - 3), np.exp(scores[2:] - 5)
+    r = math.exp(3 - 5)
+    total = r * first.sum() + second.sum()
+    accumulator = r * (first @ values[:2]) + second @ values[2:]
+    weights = np.exp(scores) / np.exp(scores).sum()
+    assert accumulator / total == pytest.approx(weights @ values)
+    for shown, value in (
+        ("0.1353", r),
+        ("1.1353", first.sum()),
+        ("1.2034", total),
+        ("21.353", first @ values[:2]),
+        ("44.383", accumulator),
+        ("36.881", accumulator / total),
+        ("5.1852", 5 + math.log(total)),
+        ("62.847", first @ values[:2] + second @ values[2:]),
+        ("2.1851", first.sum() + second.sum()),
+        ("28.76", (first @ values[:2] + second @ values[2:]) / (first.sum() + second.sum())),
+        *zip(("0.0152", "0.1125", "0.0414", "0.8310"), weights),
+    ):
+        kernels.says(shown, value)
+    gradient = weights * (values - weights @ values)
+    assert gradient.sum() == pytest.approx(0, abs=1e-12)
+    list(map(kernels.says, ("-0.409", "-1.898", "-0.285", "2.592"), gradient))
+
+
+def test_the_kernels_reference_agrees_with_the_hand(kernels):
+    reference = pytest.importorskip("minissl_kernels.attention.reference")
+    query, key = np.ones((1, 1, 1, 1)), np.array([1.0, 3.0, 2.0, 5.0]).reshape(1, 1, 4, 1)
+    value = np.array([10.0, 20.0, 30.0, 40.0]).reshape(1, 1, 4, 1)
+    out, lse = reference.forward(query, key, value, 1.0)
+    kernels.says("36.881", out.item())
+    kernels.says("5.1852", lse.item())
+    gradients = reference.backward(np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1)), query, key, value, 1)
+    assert gradients.key.ravel().round(3).tolist() == [-0.409, -1.898, -0.285, 2.592]
+
+
+def test_traffic(kernels):
+    naive, tiles, once = kernels.figures.attention_bytes(4096).values()
+    operations = 4 * 4096**2 * 64
+    for shown, value in (
+        ("2.1", once / 1e6),
+        ("134.2", 4 * 4096**2 * 2 / 1e6),
+        ("34.6", tiles / 1e6),
+        ("4.29", operations / 1e9),
+        ("31.5", operations / naive),
+        ("41", naive / 3.35e12 * 1e6),
+        ("4.3", operations / 989e12 * 1e6),
+        ("295", 989 / 3.35),
+        ("3.2", 8 * 12 * 4096**2 * 2 / 1e9),
+        ("64", naive / once),
+        ("33.6", 4096**2 * 2 / 1e6),
+        ("16", 4096 * 4 / 1024),
+    ):
+        kernels.says(shown, value)
+    naive, _, once = kernels.figures.attention_bytes(256).values()
+    values = (naive / 1e6, once / 1e6, 96 * 256**2 * 2 / 1e6, 4 * 256 * 64, 4 * 256**2)
+    list(map(kernels.says, ("0.66", "0.13", "12.6", "65,536", "262,144"), values))
+    kernels.says("5", naive / once)
+
+
+def test_cross_entropy_numbers(kernels):
+    logits = 8192 * 32000 * 2
+    kernels.says("524", logits / 1e6)
+    kernels.says("3.15", 6 * logits / 1e9)
+    kernels.says("1.57", 3 * logits / 1e9)
+    kernels.says("0.47", 3 * logits / 3.35e12 * 1e3)
+    kernels.says("131", 2048 * 32000 * 2 / 1e6)
+    kernels.says("4.12", math.log1p(2 * math.exp(-20)) * 1e9)
+    kernels.says("-19.307", math.log(2) - 20)
+    kernels.says("1.9", float(np.spacing(np.float32(20))) * 1e6)
+    kernels.says("0.996", 1 - 2**-8)
+    assert np.exp(np.float32(-104)) == 0 < np.exp(np.float32(-103))
+    kernels.says("3,293,642,752", 65536 * 50257)
+    kernels.says("2,147,483,648", 2**31)
+    row = np.exp([-5.0, -3.0, -4.0]).sum()
+    assert "−2.59" in kernels.text
+    assert math.log(row) == pytest.approx(-2.59, abs=0.005)
+    kernels.says("0.07", math.log(row + 1))
+
+
+def test_cancellation(kernels):
+    leads = np.array([5.0, 16.0, 20.0])
+    difference, margin = kernels.figures.confident_losses(leads).values()
+    assert difference[0] > 1e-6
+    assert difference[1] > 0.3
+    assert difference[2] == 1
+    assert margin.max() < 1e-6
+
+
+def test_tf32(kernels):
+    def rounded(x):
+        bits = np.asarray(x, np.float32).view(np.uint32)
+        bits = (bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)
+        return bits.view(np.float32)
+
+    a, b = np.random.default_rng(0).standard_normal((2, 256, 64)).astype(np.float32)
+    high, low = (rounded(a), rounded(b)), (rounded(a - rounded(a)), rounded(b - rounded(b)))
+    exact = a.astype(float) @ b.astype(float).T
+
+    def error(product):
+        return np.abs(product - exact).max() / np.abs(exact).max()
+
+    three = high[0] @ high[1].T + high[0] @ low[1].T + low[0] @ high[1].T
+    assert "$3 \\cdot 10^{-4}$" in kernels.text
+    assert "$3 \\cdot 10^{-7}$" in kernels.text
+    assert error(high[0] @ high[1].T) == pytest.approx(3e-4, rel=0.4)
+    assert error(a @ b.T) == pytest.approx(3e-7, rel=0.5)
+    assert error(three) < 2 * error(a @ b.T)
+
+
+def test_causal_tiles(kernels):
+    seen = np.tri(1024, dtype=bool).reshape(8, 128, 16, 64)
+    kind = seen.any(axis=(1, 3)).astype(int) + seen.all(axis=(1, 3))
+    assert np.bincount(kind.ravel()).tolist() == [56, 16, 56]
+    assert "56 are full, 16 are at the edge, 56 are skipped" in kernels.text
+
+
+def compiled():
+    """Rows of the kept table for sm_90: (section, launch, kernel) -> cells."""
+    rows, section = {}, ""
+    for line in (ROOT / "tests" / "kernels" / "compiled.md").read_text("utf-8").splitlines():
+        section = line[3:] if line.startswith("## ") else section
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[2] == "sm_90":
+            rows[section, cells[0], cells[1]] = cells[3:]
+    return rows
+
+
+def test_what_the_compiler_made_of_it(kernels):
+    rows, checked = compiled(), 0
+    other = "attention bf16 width 128 causal, candidate key_value_configuration (64, 128, 8, 2)"
+    table = kernels.text[kernels.text.index("| launch | kernel |") :]
+    for row in re.findall(
+        r"\| ([^|]*) \| (\w*_kernel|_labels_forward) \| ([^\n]*?) \| (?=\||\*)", table
+    ):
+        launch, kernel, cells = row
+        launch = other if launch.startswith("the same") else launch
+        section = "cross_entropy" if launch.startswith("cross_entropy") else "attention"
+        launch = launch.removeprefix("cross_entropy ")
+        warps, _, registers, spills, shared, units, _loads, programs = rows[section, launch, kernel]
+        assert cells.split(" | ") == [warps, registers, spills, shared, units, programs]
+        checked += 1
+    assert checked == 7
+    assert "16 x 4," in rows["cross_entropy", "bfloat16 32000", "_labels_forward"][6]
+    assert "2 x 33" in rows["cross_entropy", "bfloat16 50257", "_labels_forward"][6]
+
+
+def test_planted_mistakes_are_counted(kernels):
+    pytest.importorskip("triton")
+    from tests.kernels import test_planted as planted
+
+    tables = (planted.LAYER_NORM, planted.CROSS_ENTROPY, planted.CONTRASTIVE, planted.ATTENTION)
+    kernels.says("22", sum(map(len, tables)))
+
+
+# ---- 11 -----------------------------------------------------------------------------------------
+
+
+def test_probe_by_hand(adaptation):
+    from minissl.adapt.linear_probe import linear_probe
+
+    for l2, weight, probability in (
+        (1.0, "0.337", "0.663"),
+        (0.1, "1.064", "0.894"),
+        (0.01, "1.957", "0.980"),
+        (0.0001, "3.92", "0.9996"),
+    ):
+        w = linear_probe([[-1.0], [1.0]], [0, 1], l2=l2).weight[0, 1]
+        assert w * (1 + math.exp(2 * w)) == pytest.approx(1 / l2, rel=2e-3)
+        adaptation.says(weight, w)
+        adaptation.says(probability, 1 / (1 + math.exp(-2 * w)))
+
+
+def test_draws_of_labels(adaptation):
+    accuracy = 100 * adaptation.figures.pixel_draws()
+    for shown, spread in zip(("5.1", "2.0", "1.1"), accuracy.std(axis=0)[::2]):
+        adaptation.says(shown, spread, within=0.1)
+    adaptation.says("55", accuracy[:, 0].min(), within=0.6)
+    adaptation.says("76", accuracy[:, 0].max(), within=0.6)
+    adaptation.says("1.6", accuracy[:, 0].std() / math.sqrt(10), within=0.1)
+    adaptation.says("1.2", 100 * math.sqrt(0.9 * 0.1 / 597))
+    adaptation.says("0.9", 100 * math.sqrt(0.95 * 0.05 / 597))
+
+
+def pixel_curve(figures, divisor=1, **settings):
+    """Probes on raw pixels, each column divided by ``divisor``."""
+    from minissl.adapt.linear_probe import few_label_curve
+
+    digits = figures.load_digits()
+    train, test = figures.flat(digits.train_images), figures.flat(digits.test_images)
+    return few_label_curve(
+        train / divisor, digits.train_labels, test / divisor, digits.test_labels, **settings
+    )
+
+
+def test_one_scale_or_many(adaptation):
+    pixels = adaptation.figures.flat(adaptation.figures.load_digits().train_images)
+    deviation = pixels.std(axis=0)
+    deviation[deviation == 0] = 1
+    for divisor, shown in ((1, ("62.9", "86.1", "93.4")), (deviation, ("56.9", "84.0", "92.8"))):
+        curve = pixel_curve(adaptation.figures, divisor, labels_per_class=(1, 5, 20))
+        for number, point in zip(shown, curve):
+            adaptation.says(number, 100 * point.mean, within=0.15)
+
+
+def test_neighbours_and_counts(adaptation, contrast):
+    from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy
+
+    digits = adaptation.figures.load_digits()
+    train, test = (adaptation.figures.flat(x) for x in (digits.train_images, digits.test_images))
+    for k, shown in ((1, "98.5"), (5, "98.3"), (200, "94.0")):
+        accuracy = nearest_neighbor_accuracy(
+            train, digits.train_labels, test, digits.test_labels, k=k
+        )
+        adaptation.says(shown, 100 * accuracy, within=0.2)
+    counts = np.bincount(digits.train_labels)
+    adaptation.says("592", counts[:5].sum())
+    adaptation.says("356", counts[[0, 1, 6]].sum())
+    same = np.sum((counts / counts.sum()) ** 2)
+    contrast.says("0.1002", same)
+    contrast.says("25", 254 * same)
+
+
+def test_regularisation_and_peeking(adaptation):
+    default, strong = (
+        100 * pixel_curve(adaptation.figures, labels_per_class=(50,), l2=l2)[0].mean
+        for l2 in (0.01, 1.0)
+    )
+    adaptation.says("4.3", default - strong, within=0.2)
+    chosen_on, others = (100 * x for x in adaptation.figures.peeked())
+    best = chosen_on.argmax()
+    adaptation.says("86.7", chosen_on[best], within=0.1)
+    adaptation.says("82.7", others[best], within=0.5)
+    adaptation.says("78.7", chosen_on.mean(), within=0.2)
+    adaptation.says("80.7", others.mean(), within=0.2)
+    adaptation.says("4.1", math.sqrt(2 * math.log(4000)))
+    adaptation.says("2.7", math.sqrt(2 * math.log(40)))
+
+
+def test_batch_norm_example(adaptation):
+    from minissl.nn.convolution import BatchNorm
+
+    layer = BatchNorm(1)
+    layer.train()
+    three = layer(np.array([[1.0], [2.0], [3.0], [6.0]], np.float32)).numpy()[2, 0]
+    assert three == pytest.approx(0, abs=1e-6)
+    adaptation.says("1.871", np.std([1, 2, 3, 6]))
+    shifted = layer(np.array([[3.0], [4.0], [5.0], [8.0]], np.float32)).numpy()[0, 0]
+    adaptation.says("−1.069", shifted)
+
+
+# ---- 12 -----------------------------------------------------------------------------------------
+
+FIRST = np.array([[1.0, 0.0], [0.0, 1.0]])
+SECOND = np.array([[0.8, 0.6], [0.6, 0.8]])
+
+
+def test_losses_by_hand(contrast):
+    rows = contrastive.nt_xent(FIRST, SECOND, 0.5, reduction="none").numpy()
+    for shown, value in (
+        ("0.5981", contrastive.simclr_cs229(FIRST, SECOND, reduction="mean").item()),
+        ("1.1963", contrastive.simclr_cs229(FIRST, SECOND).item()),
+        ("1.3863", 2 * math.log(2)),
+        ("0.6271", rows[0]),
+        ("1.1143", rows[2]),
+        ("0.8707", rows.mean()),
+        ("0.5130", contrastive.info_nce(FIRST, SECOND, temperature=0.5).item()),
+        ("9.273", np.exp([1.6, 0, 1.2]).sum()),
+        ("15.094", np.exp([1.6, 1.2, 1.92]).sum()),
+        ("1.0986", math.log(3)),
+    ):
+        contrast.says(shown, value)
+    p = np.exp([1.6, 0, 1.2]) / np.exp([1.6, 0, 1.2]).sum()
+    gradient = (p - [1, 0, 0]) / 0.5
+    list(map(contrast.says, ("0.534", "0.108", "0.358"), p))
+    list(map(contrast.says, ("-0.932", "0.216", "0.716"), gradient))
+    bridge = contrastive.info_nce(FIRST, SECOND, temperature=1, cosine=False).item()
+    contrast.says("1.1963", 2 * bridge)
+
+
+def test_levels_and_floors(contrast):
+    for batch, one_way, both in (
+        (2, "0.693", "1.099"),
+        (64, "4.159", "4.844"),
+        (128, "4.852", "5.541"),
+        (256, "5.545", "6.236"),
+        (512, "6.238", "6.930"),
+    ):
+        contrast.says(one_way, contrastive.chance_level("info_nce", batch))
+        contrast.says(both, contrastive.chance_level("nt_xent", batch))
+    contrast.says("6.9305", contrastive.chance_level("nt_xent", 512))
+    for temperature, shown in ((1, "5.240"), (0.5, "4.249"), (0.1, "0.023")):
+        contrast.says(shown, math.log1p(510 * math.exp(-1 / temperature)))
+    contrast.says("0.022", 1 / math.sqrt(2048))
+    contrast.says("0.125", 1 / math.sqrt(64))
+    contrast.says("12.47", 2 * math.log(511))
+    contrast.says("7.14", 0.5 / 0.07)
+    contrast.says("3.92", 28 * 0.07 / 0.5)
+    contrast.says("5.54", math.log(255))
+    contrast.says("17.2", 65536**2 * 4 / 1e9)
+    contrast.says("1.5", math.exp(0.4))
+    contrast.says("55", math.exp(4))
+
+
+def test_self_similarity_left_in(contrast):
+    views = np.random.default_rng(0).standard_normal((128, 64))
+
+    def wrong(temperature):
+        z = np.concatenate([views, views])
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        logits = z @ z.T / temperature
+        partner = logits[np.arange(256), (np.arange(256) + 128) % 256]
+        return np.mean(np.log(np.exp(logits).sum(axis=1)) - partner)
+
+    assert wrong(0.1) > math.log(2)
+    contrast.says("0.03", wrong(0.5) - contrastive.nt_xent(views, views, 0.5).item())
+
+
+def test_untrained_and_stuck(contrast):
+    figures = contrast.figures
+    images = figures.load_digits().test_images[:256]
+    augment = figures.digits_augmentation()
+    untrained = figures.build_simclr(figures.SimCLRSettings(), seed=0)
+
+    def views(model):
+        pair = [model(augment(images, np.random.default_rng(seed))).numpy() for seed in (2, 3)]
+        return [x / np.linalg.norm(x, axis=1, keepdims=True) for x in pair]
+
+    first, second = views(untrained)
+    cosine = first @ second.T
+    contrast.says("0.9985", np.diag(cosine).mean(), within=2e-4)
+    contrast.says("0.9982", cosine[~np.eye(256, dtype=bool)].mean(), within=2e-4)
+    run, history = figures.trained(figures.WrongPartners, steps=60)  # the lecture's has 150
+    losses = history.column("loss")[1]
+    contrast.says("5.541", losses[-10:].mean(), within=2e-3)
+    assert abs(losses - losses.mean()).max() < 0.01
+    assert diagnostics.z_std(views(run.model)[0]) < 0.05
