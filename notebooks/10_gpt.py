@@ -7,6 +7,7 @@
 # %%
 import time
 
+# %matplotlib inline
 import matplotlib.pyplot as plt
 import numpy as np
 

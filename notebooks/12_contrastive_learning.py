@@ -5,6 +5,7 @@
 # at ln(2B − 1) on purpose, let everything collapse, and turn the temperature.
 
 # %%
+# %matplotlib inline
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -132,24 +132,22 @@ def link_lectures(app: Any, doctree: nodes.document) -> None:
         for name in app.env.found_docs
         if name.startswith("lectures/") and name != here
     }
-    apart = (nodes.reference, addnodes.pending_xref, nodes.literal, nodes.title, nodes.raw)
+    apart = (nodes.reference, nodes.literal, nodes.title, nodes.raw, nodes.FixedTextElement)
+
+    def part(text: str) -> nodes.Node:
+        if text not in pages:
+            return nodes.Text(text)
+        uri = os.path.relpath(f"{pages[text]}.html", os.path.dirname(here) or ".")
+        return nodes.reference("", text, refuri=uri, internal=True)
+
     for text in list(doctree.findall(nodes.Text)):
         phrases = LECTURES.split(str(text))
-        pieces = [
-            p for i, x in enumerate(phrases) for p in (re.split(r"(\d\d)", x) if i % 2 else [x])
-        ]
-        if len(phrases) == 1 or isinstance(text.parent, (*apart, nodes.FixedTextElement)):
-            continue
-        parts: list[nodes.Node] = []
-        for piece in pieces:
-            uri = os.path.relpath(f"{pages.get(piece)}.html", os.path.dirname(here) or ".")
-            known = piece in pages
-            parts.append(
-                nodes.reference("", piece, refuri=uri, internal=True)
-                if known
-                else nodes.Text(piece)
-            )
-        text.parent.replace(text, parts)
+        if len(phrases) > 1 and not isinstance(text.parent, apart):
+            parts: list[nodes.Node] = []
+            for number, phrase in enumerate(phrases):  # text, phrase, text, ..., text
+                pieces = re.split(r"(\d\d)", phrase) if number % 2 else []
+                parts += map(part, pieces) if pieces else [nodes.Text(phrase)]
+            text.parent.replace(text, parts)
 
 
 def _named(text: str) -> list[Path]:

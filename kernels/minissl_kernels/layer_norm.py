@@ -56,13 +56,14 @@ def layer_norm_kernel(
     x, weight, bias, y, statistics, rows, x_stride, eps,
     WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A program normalizes ROWS whole rows: y = (x − mean) r weight + bias, r = 1/√(variance + eps).
+    """A program normalizes ROWS whole rows: y = (x − mean) r weight + bias.
 
-    x: pointer to (rows, WIDTH), rows ``x_stride`` elements apart; weight and bias: to (WIDTH,), bias
-    may be None. y: to (rows, WIDTH) without gaps, in its own dtype. statistics: to (2, rows)
-    float32, the means and then the r, for the backward pass. The arithmetic is in float32. BLOCK is
-    WIDTH rounded up to a power of two: the columns beyond WIDTH must count neither in the mean nor
-    in the variance, and nothing may be written there or below the last row. Lecture 07.
+    r = 1/√(variance + eps). x: pointer to (rows, WIDTH), rows ``x_stride`` elements apart; weight
+    and bias: to (WIDTH,), bias may be None. y: to (rows, WIDTH) without gaps, in its own dtype.
+    statistics: to (2, rows) float32, the means and then the r, for the backward pass. The
+    arithmetic is in float32. BLOCK is WIDTH rounded up to a power of two: the columns beyond WIDTH
+    must count neither in the mean nor in the variance, and nothing may be written there or below
+    the last row. Lecture 07.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)

@@ -21,6 +21,10 @@ def test_runs(source):
     kinds = [kind for out in outputs for kind in out.get("data", ())]
     pictures = sum(kind.startswith("image/") for kind in kinds)
     assert pictures > 0, f"{source.name} shows no picture"
+    texts = ["".join(out.get("data", {}).get("text/plain", "")) for out in outputs]
+    bare = [text for text, out in zip(texts, outputs) if len(out.get("data", ())) == 1]
+    lost = [text for text in bare if text.startswith("<Figure")]
+    assert not lost, f"{lost} is no picture: put '# %matplotlib inline' before the first figure"
     assert "stderr" not in [out.get("name") for out in outputs], "a warning, or a progress bar"
 
 
