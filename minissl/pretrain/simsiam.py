@@ -73,7 +73,7 @@ class SimSiam(SimCLR):
 
     The loss is the mean over both directions of 2 − 2 cos(predictor(aᵢ), bᵢ): the paper's −cos on
     the scale of ``alignment_loss``. ``stop_gradient``: bᵢ is held still, as in the paper; without
-    it everything collapses. images, augment, batch_size and held_out as for ``SimCLR``.
+    it the embeddings collapse to few directions. The other arguments are those of ``SimCLR``.
     """
 
     model: SimSiamModel

@@ -139,7 +139,13 @@ CLAIM = Claim(
         ahead(digits.RANDOM, "none", ACCURACY, 5, "equal views teach nothing worth knowing"),
         ahead("geometric", "photometric", INTENSITY, 0.1, "only one of them changes intensity"),
         ahead("photometric", "geometric", PLACE, 0.1, "only one of them moves the digit"),
-        ahead("geometric", "photometric", INTENSITY_AFTER, 0.1, "written after the line above"),
+        ahead(
+            "geometric",
+            "photometric",
+            INTENSITY_AFTER,
+            0.1,
+            "written when the two above had failed",
+        ),
         ahead("photometric", "geometric", PLACE_AFTER, 0.1),
     ),
     figure=figure,
@@ -150,5 +156,6 @@ CLAIM = Claim(
     "pixels, four times the noise. Kept: test images are dimmed, or moved sideways, by a random "
     "amount, and a ridge regression on the features guesses the amount. The first run looked at "
     "the representation only, where nothing is forgotten; the columns and expectations about the "
-    "embeddings, after the head, were added then and the whole run again.",
+    "embeddings, after the head, were added then and the whole run again. Seen: the head does "
+    "the forgetting.",
 )

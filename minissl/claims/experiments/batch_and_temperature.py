@@ -114,5 +114,7 @@ CLAIM = Claim(
     rows="accuracy in %, 1 label per class",
     about=digits.DATA + " Batches of 16, 64 and 256 images at the scale small. All trainings "
     "have the same number of steps and the same learning rate, so a larger batch has seen more "
-    "images; in the last column the smaller batches train until they have seen as many.",
+    "images; in the last column the smaller batches train until they have seen as many. Seen: the "
+    "large batch's lead is the images it has seen. Given as many, the small batch is ahead, with "
+    "sixteen times the steps. Temperatures from 0.05 to 1 differ little here; 5 is too large.",
 )

@@ -88,7 +88,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         )
     above.axhline(0, color="#888", linewidth=0.8)
     above.set(xlabel="step", ylabel="spread of the embeddings (z-std)", ylim=(-0.03, 1.08))
-    above.legend(frameon=False, loc="center right", fontsize=9)
+    above.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.33), fontsize=9)
     digits.bars(below, measured, COLORS, ACCURACY)
     below.set(xlabel="test accuracy with one label per class (%)", xlim=(0, 100))
     return drawn
@@ -121,5 +121,7 @@ CLAIM = Claim(
     about=digits.DATA + " z-std is 1 for directions spread evenly and 0 for a single one; "
     "the effective rank is at most 64; both are of the embeddings, after the head, where the loss "
     "is. The accuracy is of the representation before it. SimSiam has the paper's BatchNorm in "
-    "head and predictor; in a first run without it, it collapsed in spite of the stop-gradient.",
+    "head and predictor; in a first run without it, it collapsed in spite of the stop-gradient. "
+    "Seen: with it, the embeddings without stop-gradient keep their z-std and lose their rank, "
+    "from 26 to 7 directions. A look at z-std alone would have missed that.",
 )

@@ -367,6 +367,6 @@ def _mixed(generator: np.random.Generator) -> str:
 
 ASSIGNMENT = Assignment(
     2,
-    "The tokenizer",
+    "the tokenizer",
     (count_pairs, merge, learn_naive, segment, count_pieces, decode, encode, learn_fast),
 )

@@ -36,7 +36,11 @@ nt_xent = Task(
     hides=HIDDEN,
 )
 z_std = Task(
-    "4.4", "minissl.training.diagnostics:z_std", "is it collapsed?", "lectures/12, section 2"
+    "4.4",
+    "minissl.training.diagnostics:z_std",
+    "is it collapsed?",
+    "lectures/12, section 2",
+    hides=("_unit_rows",),
 )
 gradients = Task(
     "4.5",
