@@ -1,5 +1,6 @@
 """The README's examples run, and its links lead somewhere."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from minissl.homework.assignments import assignment_numbers
+from minissl.homework.planted import planted
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,3 +42,17 @@ def test_every_lecture_and_notebook_is_listed():
     for folder, ending in (("lectures", "md"), ("notebooks", "ipynb")):
         for path in sorted((ROOT / folder).glob(f"[0-9]*.{ending}")):
             assert f"({folder}/{path.name})" in README
+
+
+def test_the_verdicts_are_those_of_the_kept_claims():
+    for path in sorted((ROOT / "lectures" / "claims").glob("*.json")):
+        judged = [e["reproduced"] for e in json.loads(path.read_text("utf-8"))["expectations"]]
+        verdict = "reproduced" if all(judged) else f"{sum(judged)} of {len(judged)}"
+        row = re.search(rf"^\| `{path.stem}` \|.*\| ([^|]+) \|$", README, flags=re.MULTILINE)
+        assert row, f"the README's table lacks {path.stem}"
+        assert row[1] == verdict
+
+
+def test_the_number_of_planted_answers_is_right():
+    count = sum(len(planted(number)) for number in assignment_numbers())
+    assert f"{count} planted wrong answers" in README
