@@ -97,7 +97,6 @@ def pretrain_gpt(
         model,
         data.stream,
         batch_size=settings.batch_size,
-        separator=_separator(data.tokenizer),
         held_out=data.held_out_stream,
         held_out_bytes=len(data.held_out_text),
     )

@@ -180,7 +180,7 @@ def check_attention(module):
 
 
 ATTENTION = {
-    "missing rescale": ("forward.py", "total = total * rescale + ", "total = total + "),
+    "missing rescale": ("forward.py", "new_maximum, total * rescale + ", "new_maximum, total + "),
     "dropped mask": ("masks.py", "products = tl.where(visible(row, column, limit, terms), products,"
                      ' float("-inf"))', "pass"),
     "wrong alignment": ("masks.py", "column <= row + (terms.shift + terms.right)",

@@ -193,8 +193,8 @@ CLAIM = Claim(
     about=(
         "Documents of the English inside Python; losses are means over held-out documents of eight "
         "tokens or more, each read from its beginning. Without a separator, x₁ is given by how "
-        "often each token occurs anywhere. 'x₁ not learned' is how this library trains a GPT "
-        "unless told otherwise: no target is predicted from another document, so what follows a "
-        "separator is left out."
+        "often each token occurs anywhere. 'x₁ not learned' is `LanguageModeling(separator=...)`, "
+        "where no target is predicted from another document: what follows a separator is left out. "
+        "`minissl pretrain gpt` learns it; until this experiment it did not."
     ),
 )
