@@ -12,6 +12,8 @@ from pathlib import Path
 from docs.site import notebooks
 from docs.site.api import api_pages
 from docs.site.python_source import ROOT
+from minissl.homework.assignments import load_assignment
+from minissl.homework.starter import handout
 
 HERE = Path(__file__).parent
 GUIDES = ["docs/instructor_guide.md", "docs/several_gpus.md"]
@@ -66,7 +68,8 @@ def course(draft: bool = False) -> Pages:
         pages.add("Notebooks", name, text, title)
         pages.texts[f"downloads/{source.stem}.ipynb"] = notebooks.convert(source)
     for path in sorted((ROOT / "minissl" / "homework" / "handouts").glob("hw*.md")):
-        pages.add("Homework", _name(path), markdown(path))
+        assignment = load_assignment(int(path.stem.removeprefix("hw")))
+        pages.add("Homework", _name(path), folds(handout(assignment)))
     if any(ROOT.glob("lectures/claims/*.json")):
         pages.add("Guides", "docs/claims.md", claims())
     for path in [*(ROOT / guide for guide in GUIDES), *sorted((ROOT / "docs").glob("*.md"))]:
@@ -101,14 +104,18 @@ def front_page(pages: Pages) -> str:
 
 
 def markdown(path: Path) -> str:
-    """A page of the repository. Formulas and code in the summary of a fold work here too."""
+    """A page of the repository."""
+    return folds(path.read_text(encoding="utf-8"))
+
+
+def folds(text: str) -> str:
+    """A page's text, in which formulas and code in the summary of a fold work too."""
 
     def summary(found: re.Match[str]) -> str:
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", found[1])
         math = r'<span class="math notranslate nohighlight">\\(\1\\)</span>'
         return f"<summary>{re.sub(r'[$]([^$]+)[$]', math, text)}</summary>"
 
-    text = path.read_text(encoding="utf-8")
     return re.sub(r"<summary>(.*?)</summary>", summary, text, flags=re.DOTALL)
 
 

@@ -30,6 +30,28 @@ from minissl.training import History
 
 HELD_OUT = 0.04  # of the documents
 
+# What the scales "quick" (for tests) and "full" (for a GPU) change in every experiment here.
+QUICK = {
+    "documents": 300,
+    "vocab_size": 300,
+    "steps": 30,
+    "batch_size": 4,
+    "num_layers": 1,
+    "width": 32,
+    "context_length": 32,
+}
+FULL = {
+    "vocab_size": 4096,
+    "steps": 1500,
+    "batch_size": 32,
+    "dropout": 0.2,
+    "num_layers": 6,
+    "width": 384,
+    "num_heads": 6,
+    "context_length": 256,
+    "learning_rate": 1e-3,
+}
+
 
 @functools.cache
 def _all_english() -> tuple[Document, ...]:

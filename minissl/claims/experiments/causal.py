@@ -12,6 +12,8 @@ from minissl.autograd import Tensor, no_grad
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, RED, bars, level, line, panels, smooth, values
 from minissl.claims.language import (
+    FULL,
+    QUICK,
     SEPARATOR,
     encoded,
     english,
@@ -260,29 +262,9 @@ CLAIM = Claim(
     ),
     figure=figure,
     scales={
-        "quick": {
-            **SIZE,
-            "documents": 300,
-            "vocab_size": 300,
-            "steps": 30,
-            "batch_size": 4,
-            "num_layers": 1,
-            "width": 32,
-            "context_length": 32,
-        },
+        "quick": {**SIZE, **QUICK},
         "small": {**SIZE, "vocab_size": 1024, "steps": 1500, "batch_size": 16},
-        "full": {
-            **SIZE,
-            "vocab_size": 4096,
-            "steps": 1500,
-            "batch_size": 32,
-            "dropout": 0.2,
-            "num_layers": 6,
-            "width": 384,
-            "num_heads": 6,
-            "context_length": 256,
-            "learning_rate": 1e-3,
-        },
+        "full": {**SIZE, **FULL},
     },
     formats={
         "training loss": ".3f",

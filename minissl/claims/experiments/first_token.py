@@ -10,6 +10,8 @@ import numpy as np
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
 from minissl.claims.language import (
+    FULL,
+    QUICK,
     SEPARATOR,
     encoded,
     english,
@@ -166,28 +168,11 @@ CLAIM = Claim(
     scales={
         "quick": {
             **SIZE,
-            "documents": 300,
-            "vocab_size": 300,
-            "steps": 30,
-            "batch_size": 4,
-            "num_layers": 1,
-            "width": 32,
-            "context_length": 32,
+            **QUICK,
             "written": 20,
         },
         "small": SIZE,
-        "full": {
-            **SIZE,
-            "vocab_size": 4096,
-            "steps": 1500,
-            "batch_size": 32,
-            "dropout": 0.2,
-            "num_layers": 6,
-            "width": 384,
-            "num_heads": 6,
-            "context_length": 256,
-            "learning_rate": 1e-3,
-        },
+        "full": {**SIZE, **FULL},
     },
     rows="trained with",
     about=(

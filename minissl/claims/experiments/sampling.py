@@ -12,6 +12,8 @@ from minissl.autograd.threads import engine_threads
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
 from minissl.claims.language import (
+    FULL,
+    QUICK,
     encoded,
     english,
     gpt_settings,
@@ -230,13 +232,7 @@ CLAIM = Claim(
     scales={
         "quick": {
             **SIZE,
-            "documents": 300,
-            "vocab_size": 300,
-            "steps": 30,
-            "batch_size": 4,
-            "num_layers": 1,
-            "width": 32,
-            "context_length": 32,
+            **QUICK,
             "written": 20,
             "texts": 6,
             "lengths": [16, 64],
@@ -245,15 +241,7 @@ CLAIM = Claim(
         "small": SIZE,
         "full": {
             **SIZE,
-            "vocab_size": 4096,
-            "steps": 1500,
-            "batch_size": 32,
-            "dropout": 0.2,
-            "num_layers": 6,
-            "width": 384,
-            "num_heads": 6,
-            "context_length": 256,
-            "learning_rate": 1e-3,
+            **FULL,
             "texts": 100,
             "written": 200,
         },

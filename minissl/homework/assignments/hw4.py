@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from minissl.autograd.gradcheck import gradcheck
 from minissl.autograd.tensor import Tensor
+from minissl.homework.assignments import hw4_oracle as oracle
 from minissl.homework.assignments.hw4_kernels import KERNELS, layer_norm, online_softmax
 from minissl.homework.task import Assignment, Draw, Task, Wrong, call, expect, unwritten
 
@@ -51,38 +52,6 @@ gradients = Task(
 )
 
 
-# ---- oracles -------------------------------------------------------------------------------------
-
-
-def _unit(x: NDArray) -> NDArray:
-    length = np.sqrt((x.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
-    return x / np.where(length == 0, 1, length)
-
-
-def _losses(logits: NDArray, positives: NDArray, left_out: Any = False) -> NDArray:
-    """−ln softmax at ``positives``, row by row; ``left_out`` are no candidates."""
-    logits = np.where(left_out, -np.inf, logits)
-    largest = logits.max(axis=1)
-    lse = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-    return lse - np.take_along_axis(logits, positives[:, None], axis=1)[:, 0]
-
-
-def _board(a: NDArray, b: NDArray) -> NDArray:
-    """The rows of the lecture's loss."""
-    return _losses(a @ b.T, np.arange(len(a)))
-
-
-def _paper(
-    a: NDArray, b: NDArray, temperature: float, *, cosine: bool = True, masked: bool = True
-) -> NDArray:
-    """The 2B rows of NT-Xent, without one of its parts if asked."""
-    views = np.concatenate([a, b])
-    views = _unit(views) if cosine else views
-    partners = np.roll(np.arange(len(views)), len(a))
-    itself = np.eye(len(views), dtype=bool)
-    return _losses(views @ views.T / temperature, partners, itself & masked)
-
-
 def _pairs(draw: Draw) -> Any:
     """Batches of two views, the smallest first: (a, b)."""
     shapes = draw.cases(
@@ -100,10 +69,10 @@ def rows_have_length_one(normalize: Any, draw: Draw) -> None:
     for x, _ in _pairs(draw):
         expect(
             call(normalize, Tensor(x)),
-            _unit(x),
+            oracle.unit(x),
             given={"x": x},
             symptoms={
-                "the columns were scaled to length 1, not the rows": _unit(x.T).T,
+                "the columns were scaled to length 1, not the rows": oracle.unit(x.T).T,
                 "the whole matrix was divided by one length": x / np.linalg.norm(x),
                 "divided by the squared length": x / (x**2).sum(axis=1, keepdims=True),
                 "divided by the sum of absolute values": x / np.abs(x).sum(axis=1, keepdims=True),
@@ -148,21 +117,21 @@ def _gradcheck(function: Any, inputs: list[NDArray], names: str, *, radial: bool
 def values_of_the_board(simclr_cs229: Any, draw: Draw) -> None:
     """The sum over i of −ln softmax of the inner products, at j = i."""
     for a, b in _pairs(draw):
-        rows = _board(a, b)
+        rows = oracle.board(a, b)
         expect(
             call(simclr_cs229, Tensor(a), Tensor(b)),
             rows.sum(),
             given={"first": a, "second": b},
             symptoms={
                 "the mean over the rows was taken; the board sums": rows.mean(),
-                "cosines were used; the board has raw inner products": _board(
-                    _unit(a), _unit(b)
+                "cosines were used; the board has raw inner products": oracle.board(
+                    oracle.unit(a), oracle.unit(b)
                 ).sum(),
-                "the second views look for the first ones: a softmax over the wrong axis": _board(
+                "the second views look for the first: a softmax over the wrong axis": oracle.board(
                     b, a
                 ).sum(),
                 "both directions were added; the board has one": (
-                    _board(a, b) + _board(b, a)
+                    oracle.board(a, b) + oracle.board(b, a)
                 ).sum(),
                 "the sign is wrong: this is Σ ln p": -rows.sum(),
             },
@@ -173,7 +142,7 @@ def values_of_the_board(simclr_cs229: Any, draw: Draw) -> None:
 def reductions_of_the_board(simclr_cs229: Any, draw: Draw) -> None:
     """``reduction`` "mean" and "none" are the same rows."""
     for a, b in _pairs(draw):
-        rows, given = _board(a, b), {"first": a, "second": b}
+        rows, given = oracle.board(a, b), {"first": a, "second": b}
         for reduction, value in {"none": rows, "mean": rows.mean()}.items():
             got = call(simclr_cs229, Tensor(a), Tensor(b), reduction=reduction)
             expect(got, value, given={**given, "reduction": reduction})
@@ -196,38 +165,40 @@ def values_of_the_paper(nt_xent: Any, draw: Draw) -> None:
     """The mean over 2B views of −ln softmax at the partner, among the 2B − 1 others."""
     for a, b in _pairs(draw):
         temperature = float(draw.generator.uniform(0.2, 0.9))
-        views = np.concatenate([_unit(a), _unit(b)])
+        views = np.concatenate([oracle.unit(a), oracle.unit(b)])
         itself, logits = np.eye(len(views), dtype=bool), views @ views.T / temperature
         partners = np.roll(np.arange(len(views)), len(a))
         neighbours = np.arange(len(views)) ^ 1
         expect(
             call(nt_xent, Tensor(a), Tensor(b), temperature),
-            _paper(a, b, temperature).mean(),
+            oracle.paper(a, b, temperature).mean(),
             given={"first": a, "second": b, "temperature": temperature},
             symptoms={
-                "the temperature was forgotten": _paper(a, b, 1.0).mean(),
-                "multiplied by the temperature instead of divided": _paper(
+                "the temperature was forgotten": oracle.paper(a, b, 1.0).mean(),
+                "multiplied by the temperature instead of divided": oracle.paper(
                     a, b, 1 / temperature
                 ).mean(),
-                "the similarity of a view with itself was not masked": _paper(
+                "the similarity of a view with itself was not masked": oracle.paper(
                     a, b, temperature, masked=False
                 ).mean(),
-                "a masked similarity was set to 0, whose exponential is 1: it must be −∞": _losses(
+                "the masked similarity was set to 0, but e⁰ is 1: it must be −∞": oracle.losses(
                     np.where(itself, 0, logits), partners
                 ).mean(),
-                "inner products were used, not cosines": _paper(
+                "inner products were used, not cosines": oracle.paper(
                     a, b, temperature, cosine=False
                 ).mean(),
-                "views of the own side are negatives too: all 2B − 1 others": _losses(
+                "views of the own side are negatives too: all 2B − 1 others": oracle.losses(
                     logits[: len(a), len(a) :], np.arange(len(a))
                 ).mean(),
-                "only the first views' rows were counted": _paper(a, b, temperature)[
+                "only the first views' rows were counted": oracle.paper(a, b, temperature)[
                     : len(a)
                 ].mean(),
-                "the sum over the rows was taken, not the mean": _paper(a, b, temperature).sum(),
+                "the sum over the rows was taken, not the mean": oracle.paper(
+                    a, b, temperature
+                ).sum(),
                 "the means of both sides were added: this is twice the loss": 2
-                * _paper(a, b, temperature).mean(),
-                "the partner of view i is i + B, not its neighbour in the stack": _losses(
+                * oracle.paper(a, b, temperature).mean(),
+                "the partner of view i is i + B, not its neighbour in the stack": oracle.losses(
                     logits, neighbours, itself
                 ).mean(),
             },
@@ -256,7 +227,7 @@ def known_values(nt_xent: Any, draw: Draw) -> None:
 def small_temperatures(nt_xent: Any, draw: Draw) -> None:
     """float32 at a temperature of 0.005: no overflow, no NaN, and still float32."""
     a, b = draw.normal(3, 4, dtype=np.float32), draw.normal(3, 4, dtype=np.float32)
-    expected = np.asarray(_paper(a, b, 0.005).mean(), np.float32)
+    expected = np.asarray(oracle.paper(a, b, 0.005).mean(), np.float32)
     with np.errstate(all="ignore"):
         got = call(nt_xent, Tensor(a), Tensor(b), 0.005)
         expect(got, expected, given={"first": a, "second": b, "temperature": 0.005}, tolerance=1e-4)
@@ -266,7 +237,7 @@ def small_temperatures(nt_xent: Any, draw: Draw) -> None:
 def both_views_learn(nt_xent: Any, draw: Draw) -> None:
     """The gradient check passes for both views, and each row of ``reduction="none"`` is right."""
     for a, b in _pairs(draw):
-        rows = _paper(a, b, 0.5)
+        rows = oracle.paper(a, b, 0.5)
         got = call(nt_xent, Tensor(a), Tensor(b), 0.5, reduction="none")
         expect(got, rows, given={"first": a, "second": b, "reduction": "none"})
         _gradcheck(lambda a, b: nt_xent(a, b, 0.5), [a, b], "first second")
@@ -280,7 +251,7 @@ def spread_of_directions(z_std: Any, draw: Draw) -> None:
     """Rows to length 1, the standard deviation of each column, their mean, times √width."""
     for x, _ in _pairs(draw):
         x = x + 0.5
-        unit, root = _unit(x), np.sqrt(x.shape[1])
+        unit, root = oracle.unit(x), np.sqrt(x.shape[1])
         expect(
             call(z_std, x),
             float(unit.std(axis=0).mean() * root),
@@ -357,7 +328,7 @@ def _check_gradient(backward: Any, draw: Draw, which: int) -> None:
         difference = _difference(query, key, positives, temperature)
 
         def loss(*, q: Any = query, k: Any = key, t: Any = temperature) -> float:
-            return float(np.sum(w * _losses(q @ k.T / t, positives)))  # noqa: B023
+            return float(np.sum(w * oracle.losses(q @ k.T / t, positives)))  # noqa: B023
 
         given = {
             "upstream": w, "difference": difference, "query": query, "key": key,
