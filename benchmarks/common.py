@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from minissl.conditions import environment as environment
 from minissl.conditions import markdown_table
 
 RESULTS = Path(__file__).parent / "results"

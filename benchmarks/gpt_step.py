@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.common import compare, environment, report
+from benchmarks.common import compare, report
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.threads import engine_threads
+from minissl.conditions import environment
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
 
 CONFIG = GPTConfig(num_layers=4, width=256, num_heads=4, vocab_size=4096, context_length=128)

@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import environment, report
+from benchmarks.common import report
 from minissl.autograd import processes
+from minissl.conditions import environment
 from minissl.optim import AdamW
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
 from minissl.pretrain.settings import GPTSettings, SimCLRSettings

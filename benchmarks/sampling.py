@@ -11,9 +11,10 @@ import argparse
 import numpy as np
 import torch
 
-from benchmarks.common import compare, environment, report
+from benchmarks.common import compare, report
 from benchmarks.gpt_step import use_threads
 from benchmarks.gpt_torch import in_torch
+from minissl.conditions import environment
 from minissl.pretrain.generate import generate
 from minissl.pretrain.gpt import GPT, GPTConfig
 

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.common import compare, environment, report
+from benchmarks.common import compare, report
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.threads import engine_threads
+from minissl.conditions import environment
 from minissl.optim import AdamW
 from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
 from minissl.vision.augment import digits_augmentation

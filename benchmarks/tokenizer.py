@@ -20,7 +20,8 @@ import tiktoken
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from benchmarks.common import compare, environment, report
+from benchmarks.common import compare, report
+from minissl.conditions import environment
 from minissl.text import GPT2, Tokenizer, load_gpt2, save_huggingface
 from minissl.text.corpora import python_english
 

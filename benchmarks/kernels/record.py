@@ -10,13 +10,14 @@ import torch
 
 from benchmarks import common
 from benchmarks.kernels.measure import OURS
+from minissl import conditions as machine
 
 PACKAGES = ("torch", "triton", "liger-kernel", "cut-cross-entropy")
 
 
 def environment() -> dict[str, Any]:
     """The machine and all versions; the GPU and its driver, where there is one."""
-    described = common.environment(PACKAGES)
+    described = machine.environment(PACKAGES)
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         described["gpu"] = {
@@ -87,7 +88,7 @@ class Record:
                 continue
             lines = [f"## {table['title']}", ""]
             for rows in alike(table["rows"]):
-                lines += [common.markdown_table(shown(rows)), ""]
+                lines += [machine.markdown_table(shown(rows)), ""]
             lines += [f"- {note}" for note in (*table["notes"], *conditions(table))]
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import common
 from benchmarks.kernels.record import Record
+from minissl import conditions as machine
 
 
 class TrainingRecord(Record):
@@ -41,7 +41,7 @@ class TrainingRecord(Record):
                 verdicts = [f"{what}: {v}" for row in table["rows"]
                             for what, v in row.get("verdicts", {}).items()]  # fmt: skip
                 lines = [f"## {table['title']}", ""]
-                lines += [common.markdown_table([row["cells"] for row in table["rows"]]), ""]
+                lines += [machine.markdown_table([row["cells"] for row in table["rows"]]), ""]
                 lines += [f"- {text}" for text in (*verdicts, *table["notes"], *conditions(table))]
                 parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"

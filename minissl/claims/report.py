@@ -64,12 +64,13 @@ def run_claim(
 def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
     """Write both files again from the numbers kept there, in the claim's present words and figure.
 
-    Nothing is run; how it was run stays as it is. Raises FileNotFoundError when nothing was kept.
+    Nothing is run; how it was run stays as it is. Raises FileNotFoundError when nothing was kept,
+    ValueError when the file is damaged.
     """
     path = folder / f"{claim.name}.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there: run the claim first, with the same --out")
-    kept = json.loads(path.read_bytes())
+    kept = _read(path)
     measured = [
         Measured(
             {
@@ -81,6 +82,18 @@ def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
         for number, curves in enumerate(kept["curves"])
     ]
     return _write(claim, folder, measured, {key: kept[key] for key in HOW})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A kept result. Raises ValueError unless it is whole."""
+    advice = f"{path} is no whole result of a claim: run the claim again, with the same --out"
+    try:
+        kept = json.loads(path.read_bytes())
+    except ValueError as error:  # cut off, or no text
+        raise ValueError(f"{advice} ({error})") from error
+    if not isinstance(kept, dict) or not {*HOW, "table", "curves"} <= kept.keys():
+        raise ValueError(advice)
+    return kept
 
 
 HOW = ("command", "scale", "settings", "seeds", "device", "seconds", "cpu_seconds", "conditions")

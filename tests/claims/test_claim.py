@@ -197,6 +197,16 @@ def test_kept_numbers_can_be_judged_and_drawn_once_more(tmp_path):
         redraw_claim(TOY, tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"name": "to', b"[1, 2]", b"{}", b"\xff\xfe"])
+def test_a_damaged_result_is_refused_and_left_alone(tmp_path, damage):
+    path = tmp_path / f"{TOY.name}.json"
+    path.write_bytes(damage)
+    with pytest.raises(ValueError, match="no whole result of a claim: run the claim again"):
+        redraw_claim(TOY, tmp_path)
+    assert path.read_bytes() == damage
+    assert [*tmp_path.iterdir()] == [path]
+
+
 def test_what_cannot_be_run(tmp_path):
     with pytest.raises(ValueError, match="scale must be one of quick, small, full, got 'huge'"):
         run_claim(TOY, tmp_path, scale="huge", progress=False)

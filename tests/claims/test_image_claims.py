@@ -1,7 +1,7 @@
 """The claims about images, with very little training: they measure what they say they do."""
 
 import json
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,25 +17,12 @@ from minissl.claims.experiments import (
     few_labels,
     projection_head,
 )
-from minissl.claims.report import run_claim
 from minissl.pretrain.supervised import Supervised
 from minissl.vision.images import load_digits
 
 NAMES = ("augmentation", "batch-and-temperature", "collapse", "few-labels", "projection-head")
 QUICK = load_claim("collapse").scales["quick"]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Each claim once, with one seed: name -> (result, folder)."""
-
-    @cache
-    def run(name):
-        folder = tmp_path_factory.mktemp("claims")
-        claim = load_claim(name)
-        return run_claim(claim, folder, scale="quick", seeds=[0], progress=False), folder
-
-    return run
+SEEDS = [0]
 
 
 def value(result, row, column):

@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from functools import cache
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from minissl.claims.experiments import (
     segmentation,
     subwords,
 )
-from minissl.claims.report import run_claim
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
@@ -40,19 +38,7 @@ NAMES = (
     "segmentation",
     "subwords",
 )
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Each claim once, with two seeds: name -> (result, folder)."""
-
-    @cache
-    def run(name):
-        folder = tmp_path_factory.mktemp("claims")
-        claim = load_claim(name)
-        return run_claim(claim, folder, scale="quick", seeds=[0, 1], progress=False), folder
-
-    return run
+SEEDS = [0, 1]
 
 
 def cells(result, column):

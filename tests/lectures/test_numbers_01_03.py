@@ -3,10 +3,7 @@
 import re
 import sys
 from collections import Counter
-from functools import cache
 from itertools import islice
-from pathlib import Path
-from runpy import run_path
 
 import numpy as np
 import pytest
@@ -18,20 +15,7 @@ from minissl.pretrain.settings import SimCLRSettings
 from minissl.pretrain.simclr_run import build_simclr
 from minissl.text import CL100K, GPT2, Tokenizer, show_tokens
 from minissl.text.bpe import count_pairs, learn_merges, merge, segment
-
-LECTURES = Path(__file__).parents[2] / "lectures"
-
-
-@cache
-def figures(number):
-    return run_path(str(LECTURES / "figures" / f"lecture_{number}.py"))
-
-
-@cache
-def text(number):
-    """The lecture in one line, so that a line break in the Markdown never matters."""
-    (path,) = LECTURES.glob(f"{number}_*.md")
-    return " ".join(path.read_text(encoding="utf-8").split())  # no-break spaces are spaces, too
+from tests.lectures.reading import figures, text
 
 
 def quotes(number, *passages):
@@ -76,8 +60,8 @@ def test_01_the_model_by_hand():
 
 def test_01_parameters_and_starting_losses():
     model = build_simclr(SimCLRSettings(), seed=0)
-    quotes("01", f"{model.encoder.num_parameters():,}".replace(",", "{,}"))
-    quotes("01", f"{model.head.num_parameters():,}", f"{128 * 10 + 10:,}".replace(",", "{,}"))
+    quotes("01", f"{model.encoder.num_parameters():,}")
+    quotes("01", f"{model.head.num_parameters():,}", f"{128 * 10 + 10:,}")
     quotes("01", rf"\ln 10 = {np.log(10):.3f}", rf"{chance_level('nt_xent', 128):.3f}, which is")
     quotes("02", f"{model.num_parameters():,}", f"{2 * model.num_parameters():,}")
 

@@ -1,10 +1,6 @@
 """The numbers quoted in lectures 05, 06 and 10, computed again and looked up in the text."""
 
 import math
-import re
-from functools import cache
-from pathlib import Path
-from runpy import run_path
 
 import numpy as np
 import pytest
@@ -23,30 +19,7 @@ from minissl.pretrain.generate import next_token_probabilities
 from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, pack
 from minissl.pretrain.settings import GPTSettings
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
-
-LECTURES = Path(__file__).parents[2] / "lectures"
-
-
-@cache
-def figures(number):
-    return run_path(str(LECTURES / "figures" / f"lecture_{number}.py"))
-
-
-@cache
-def text(number):
-    """The lecture in one line, without the marks of formulas between digits."""
-    (path,) = LECTURES.glob(f"{number}_*.md")
-    return " ".join(path.read_text(encoding="utf-8").split()).replace("{,}", ",")
-
-
-def says(number, shown, value):
-    """The lecture prints ``shown``, and that is ``value`` to the digits printed."""
-    found = re.search(rf"(?<![\d.]){re.escape(shown)}(?!\d)", text(number))
-    assert found, f"lecture {number} does not say {shown!r}"
-    plain = shown.replace(",", "")
-    digits = len(plain.partition(".")[2])
-    assert abs(float(plain) - value) <= 0.5000001 * 10.0**-digits, f"{shown} is {value}"
-
+from tests.lectures.reading import figures, says, text
 
 # ---- 05 ------------------------------------------------------------------------------------------
 

@@ -4,52 +4,44 @@
 (or to ``within``, where training is involved and another processor rounds differently).
 """
 
-import importlib.util
 import math
 import re
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from minissl.losses import contrastive
 from minissl.training import diagnostics
+from tests.lectures import reading
 
 ROOT = Path(__file__).parents[2]
 
 
 class Lecture:
-    """The text of a lecture, and the module of its figures."""
+    """One lecture: ``text``, ``figures`` and ``says`` of ``reading``."""
 
-    def __init__(self, stem):
-        text = (ROOT / "lectures" / f"{stem}.md").read_text("utf-8")
-        self.text = re.sub(r"\s+", " ", text).replace("{,}", ",")
-        path = ROOT / "lectures" / "figures" / f"lecture_{stem[:2]}.py"
-        spec = importlib.util.spec_from_file_location(f"figures_of_{stem}", path)
-        self.figures = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.figures)
-
-    def says(self, shown, value, within=None):
-        number = shown.replace(",", "").replace("−", "-")
-        assert re.search(rf"(?<![\d.]){re.escape(shown)}(?!\d|\.\d)", self.text), f"{shown} is gone"
-        decimals = len(number.partition(".")[2])
-        allowed = 0.5001 * 10**-decimals if within is None else within
-        assert abs(float(number) - value) <= allowed, f"{shown}: computed {value}"
+    def __init__(self, number):
+        self.text = reading.text(number)
+        self.figures = SimpleNamespace(**reading.figures(number))
+        self.says = partial(reading.says, number)
 
 
 @pytest.fixture(scope="module")
 def kernels():
-    return Lecture("07_kernels")
+    return Lecture("07")
 
 
 @pytest.fixture(scope="module")
 def adaptation():
-    return Lecture("11_adaptation")
+    return Lecture("11")
 
 
 @pytest.fixture(scope="module")
 def contrast():
-    return Lecture("12_contrastive_learning")
+    return Lecture("12")
 
 
 # ---- 07 -----------------------------------------------------------------------------------------

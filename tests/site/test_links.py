@@ -10,6 +10,7 @@ import pytest
 
 from docs.site import notebooks
 from docs.site.python_source import ROOT
+from minissl.homework.assignments import assignment_numbers, load_assignment
 
 pytestmark = pytest.mark.timeout(600)  # the first test of a run waits for the build
 
@@ -83,6 +84,16 @@ def test_every_part_of_the_course_is_there(html):
     article = front[front.index("<article") : front.index("</article")]
     for path in parts:
         assert f'href="{path.relative_to(ROOT).with_suffix(".html").as_posix()}"' in article
+
+
+@pytest.mark.parametrize("number", assignment_numbers())
+def test_a_handout_has_the_table_of_its_tasks(html, number):
+    page = html[f"minissl/homework/handouts/hw{number}.html"]
+    rows = re.findall(r"<tr\b.*?</tr>", page, flags=re.DOTALL)
+    for task in load_assignment(number).tasks:
+        (row,) = (row for row in rows if f"<p>{task.number}</p>" in row)
+        words = unescape(re.sub(r"<[^>]+>", " ", row)).split()
+        assert {task.label, str(task.points)} <= set(words)
 
 
 def test_every_module_is_in_the_reference(html):

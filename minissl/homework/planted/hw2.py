@@ -7,6 +7,7 @@ from itertools import pairwise
 from minissl.homework.planted import Collection, hw2_training
 from minissl.text import bpe, patterns, tokenizer
 from minissl.text.patterns import GPT2
+from minissl.text.segment import longest_match
 
 PLANTED = Collection(hw2_training.PLANTED)
 
@@ -33,12 +34,7 @@ def segmenter(choose, once=False, finish=list):
 
 @PLANTED.add("2.4", "the longest token first, from the left", shows="longest token")
 def _(word, ranks):
-    tokens = []
-    while word:
-        size = max(n for n in range(1, len(word) + 1) if word[:n] in ranks)
-        tokens.append(word[:size])
-        word = word[size:]
-    return tokens
+    return longest_match(word, ranks)
 
 
 for _mistake, _shows, _segment in [
@@ -232,19 +228,10 @@ def encoder(
     return Tokenizer
 
 
-def _leftmost_longest(word, ranks):
-    tokens = []
-    while word:
-        size = max(n for n in range(1, len(word) + 1) if word[:n] in ranks)
-        tokens.append(word[:size])
-        word = word[size:]
-    return tokens
-
-
 for _mistake, _shows, _class in [
     ("no pieces", "not cut into pieces", encoder(cut=lambda part: [part])),
     ("white space lost", "white space is lost", encoder(cut=str.split)),
-    ("longest match", "longest token", encoder(segment=_leftmost_longest)),
+    ("longest match", "longest token", encoder(segment=longest_match)),
     ("special tokens never found", "encoded as text", encoder(look=lambda a: False)),
     ('"none" ignored', "it raised ValueError", encoder(look=lambda a: True)),
     ("special tokens always allowed", "should raise a ValueError", encoder(refuse=False)),
