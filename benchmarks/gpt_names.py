@@ -1,6 +1,6 @@
 """What the parameters of TorchGPT and NumpyGPT are called in ours."""
 
-from minissl.pretrain.gpt import GPTConfig
+from minissl.models.gpt import GPTConfig
 
 
 def twin_names(config: GPTConfig) -> dict[str, list[str]]:

@@ -19,7 +19,8 @@ from benchmarks.common import compare, report
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
+from minissl.models.gpt import GPT, GPTConfig
+from minissl.pretrain.language.gpt import LanguageModeling
 
 CONFIG = GPTConfig(num_layers=4, width=256, num_heads=4, vocab_size=4096, context_length=128)
 BATCH, LEARNING_RATE = 16, 1e-3

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.gpt_names import twin_names
-from minissl.pretrain.gpt import GPT
+from minissl.models.gpt import GPT
 
 
 class TorchBlock(nn.Module):

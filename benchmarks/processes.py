@@ -2,7 +2,7 @@
 
     python -m benchmarks.processes
 
-Training as the demo does it (``minissl.pretrain.settings``), in ``fit``: a GPT, and SimCLR on
+Training as the demo does it (``minissl.pretrain``), in ``fit``: a GPT, and SimCLR on
 digits. Two processes under torchrun, with one thread each, take a batch each. The one process takes
 both batches, with the engine on one thread and on two. All begin with the same weights and see the
 same data; their losses must agree.
@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -27,11 +26,10 @@ import numpy as np
 from benchmarks.common import report
 from minissl.autograd import processes
 from minissl.conditions import environment
+from minissl.models.gpt import GPT
 from minissl.optim import AdamW
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
-from minissl.pretrain.settings import GPTSettings, SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
 from minissl.training import History, distributed, fit
 from minissl.vision.images import load_digits
 
@@ -50,8 +48,7 @@ RUNS = {  # name: (processes, threads of each)
 def train_gpt(steps: int) -> History:
     """The demo's GPT on random tokens: two batches of 8 windows per step, wherever they are."""
     settings = GPTSettings()
-    names = {field.name for field in fields(GPTConfig)}
-    config = GPTConfig(**{n: v for n, v in asdict(settings).items() if n in names})
+    config = settings.config(settings.vocab_size)
     model = GPT(config, generator=np.random.default_rng(0))
     stream = np.random.default_rng(1).integers(config.vocab_size, size=100_000)
     method = LanguageModeling(model, stream, batch_size=settings.batch_size)
@@ -76,7 +73,7 @@ def train_simclr(steps: int) -> History:
     """SimCLR on digits with 512 pairs of views per step: in two processes, 256 each."""
     settings = SimCLRSettings()
     method = (SimCLR if processes.world().size == 2 else BothBatches)(
-        build_simclr(settings, seed=0), load_digits().train_images, augmentation(settings),
+        SimCLR.new_model(settings, seed=0), load_digits().train_images, settings.augment(),
         batch_size=settings.batch_size, temperature=settings.temperature,
     )  # fmt: skip
     optimizer = AdamW(method.model.named_parameters(), lr=1e-3)
@@ -175,7 +172,7 @@ def main() -> None:
     machine = environment(["torch"])
     rows = [row for what in TRAIN for row in compare(what, arguments.steps, arguments.repeats)]
     notes = [
-        "the demo's settings (minissl/pretrain/settings.py), a step of two of its batches: GPT 2 × "
+        "the demo's settings (minissl/pretrain), a step of two of its batches: GPT 2 × "
         "8 windows of 128 tokens (in one process accumulate=2), SimCLR 512 pairs of views, each "
         "view against all others, augmentation included; float32, AdamW; losses of the "
         f"first {AGREE} steps agreed",

@@ -15,8 +15,8 @@ from benchmarks.common import compare, report
 from benchmarks.gpt_step import use_threads
 from benchmarks.gpt_torch import in_torch
 from minissl.conditions import environment
-from minissl.pretrain.generate import generate
-from minissl.pretrain.gpt import GPT, GPTConfig
+from minissl.models.generate import generate
+from minissl.models.gpt import GPT, GPTConfig
 
 CONFIG = GPTConfig(num_layers=4, width=256, num_heads=4, vocab_size=4096, context_length=272)
 PROMPT, NEW_TOKENS = list(range(1, 17)), 256

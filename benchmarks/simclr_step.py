@@ -20,8 +20,9 @@ from benchmarks.common import compare, report
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
+from minissl.models.convolutional import ConvEncoder
 from minissl.optim import AdamW
-from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
+from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
 

@@ -11,12 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
+from minissl.data.images import Images
 from minissl.figures import principal_components, views
 from minissl.optim import AdamW, warmup_cosine
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr, pretrain_simclr
-from minissl.pretrain.supervised import Classifier, Supervised
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.images.supervised import Classifier, Supervised
+from minissl.pretrain.run import pretrain
 from minissl.training import fit
 from minissl.vision.images import load_digits
 
@@ -31,7 +31,7 @@ print(f"{len(digits.train_images):,} training images, {len(digits.test_images)} 
 
 # %%
 settings = SimCLRSettings(steps=200, batch_size=128)
-augment, generator = augmentation(settings), np.random.default_rng(0)
+augment, generator = settings.augment(), np.random.default_rng(0)
 originals = digits.train_images[:10]
 views(originals, augment(originals, generator), augment(originals, generator))
 
@@ -45,7 +45,7 @@ views(originals, augment(originals, generator), augment(originals, generator))
 
 # %%
 settings = SimCLRSettings(steps=200, batch_size=128, temperature=0.5, loss="nt_xent")
-method, history = pretrain_simclr(digits.train_images, None, settings, seed=0, progress=False)
+method, _, history = pretrain(SimCLR, Images(digits.train_images), settings, progress=False)
 steps, losses = history.column("loss")
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
 _ = axis.plot(steps, losses, color="#9fc5ee", label="batch")
@@ -61,7 +61,7 @@ _ = axis.legend(frameon=False)
 # one. Colours are the true digits, which no network has been told.
 
 # %%
-untrained = SimCLR(build_simclr(settings, seed=0), digits.train_images, augment)
+untrained = SimCLR(SimCLR.new_model(settings, seed=0), digits.train_images, augment)
 
 
 def pixels(images):
@@ -131,7 +131,7 @@ def train_with_labels(encoder, chosen, *, peak, steps=60):
 
 
 def pretrained_encoder():
-    copy = build_simclr(settings, seed=0)
+    copy = SimCLR.new_model(settings, seed=0)
     copy.load_state_dict(method.model.state_dict())
     return copy.encoder
 
@@ -149,7 +149,7 @@ for draw in range(draws):
         results[draw, row] = (
             probe.accuracy(test_features, digits.test_labels),
             train_with_labels(pretrained_encoder(), chosen, peak=3e-3),
-            train_with_labels(build_simclr(settings, seed=draw).encoder, chosen, peak=8e-3),
+            train_with_labels(SimCLR.new_model(settings, seed=draw).encoder, chosen, peak=8e-3),
         )
 
 figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")

@@ -11,10 +11,10 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 
+from minissl.data.texts import encode_documents
 from minissl.losses.language_modeling import next_token_loss, perplexity
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import evaluating
-from minissl.pretrain.gpt import GPT, GPTConfig
-from minissl.pretrain.gpt_run import SEPARATOR, encode_documents
 from minissl.text import Tokenizer, show_tokens
 from minissl.text.baselines import (
     bigram_loss,
@@ -24,7 +24,7 @@ from minissl.text.baselines import (
     unigram_probabilities,
 )
 from minissl.text.corpora import python_english
-from minissl.text.documents import split_documents
+from minissl.text.documents import SEPARATOR, split_documents
 
 BLUE, RED, GREY = "#0b6bcb", "#c2452d", "#8a8f98"
 

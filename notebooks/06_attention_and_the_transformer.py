@@ -15,9 +15,9 @@ from minissl.autograd import Tensor, fused
 from minissl.autograd.composed import allowed_keys
 from minissl.autograd.threads import engine_threads
 from minissl.losses.language_modeling import IGNORE, next_token_loss
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import Transformer, TransformerConfig, evaluating
 from minissl.optim import AdamW
-from minissl.pretrain.gpt import GPT, GPTConfig
 
 BLUE, RED, GREY = "#0b6bcb", "#c2452d", "#8a8f98"
 generator = np.random.default_rng(0)

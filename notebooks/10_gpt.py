@@ -13,15 +13,16 @@ import numpy as np
 
 from minissl import figures
 from minissl.autograd.threads import engine_threads
+from minissl.data.texts import encode_documents
+from minissl.models.generate import generate, next_token_logits, next_token_probabilities
+from minissl.models.gpt import GPT
 from minissl.nn import evaluating
-from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
-from minissl.pretrain.gpt import GPT, LanguageModeling
-from minissl.pretrain.gpt_run import SEPARATOR, encode_documents, gpt_config, train_gpt
-from minissl.pretrain.settings import GPTSettings
+from minissl.pretrain import run as pretraining
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
 from minissl.text import Tokenizer
 from minissl.text.baselines import bigram_loss, unigram_loss
 from minissl.text.corpora import python_english
-from minissl.text.documents import split_documents
+from minissl.text.documents import SEPARATOR, split_documents
 
 BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 
@@ -49,10 +50,10 @@ settings = GPTSettings(
     learning_rate=5e-3,
     evaluations=3,
 )
-model = GPT(gpt_config(settings, 512), generator=np.random.default_rng(0))
+model = GPT(settings.config(512), generator=np.random.default_rng(0))
 method = LanguageModeling(model, data.stream, batch_size=8, held_out=data.held_out_stream)
 started = time.perf_counter()
-history = train_gpt(method, settings, progress=False)
+history = pretraining.train(method, settings, progress=False)
 print(f"{model.num_parameters():,} parameters, {time.perf_counter() - started:.1f} s")
 
 # %%
@@ -162,7 +163,7 @@ print(repr("The" + tokenizer.decode(written[True])))
 
 # %%
 longer = GPT(
-    gpt_config(GPTSettings(num_layers=2, width=64, num_heads=4, context_length=600), 512),
+    GPTSettings(num_layers=2, width=64, num_heads=4, context_length=600).config(512),
     generator=np.random.default_rng(0),
 )
 tokens = np.random.default_rng(0).integers(512, size=600).tolist()

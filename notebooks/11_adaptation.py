@@ -10,10 +10,10 @@ import numpy as np
 
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
 from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy
+from minissl.data.images import Images
 from minissl.figures import principal_components
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr, pretrain_simclr
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.run import pretrain
 from minissl.vision.images import load_digits
 
 digits = load_digits()
@@ -26,9 +26,9 @@ settings = SimCLRSettings(steps=200, batch_size=128, evaluations=1)
 # has seen the training images and not one label.
 
 # %%
-pretrained, _ = pretrain_simclr(digits.train_images, None, settings, seed=0, progress=False)
+pretrained = pretrain(SimCLR, Images(digits.train_images), settings, progress=False).method
 untrained = SimCLR(
-    build_simclr(settings, seed=0), digits.train_images, augmentation(settings), batch_size=128
+    SimCLR.new_model(settings, seed=0), digits.train_images, settings.augment(), batch_size=128
 )
 represent = {
     "raw pixels": lambda images: images.reshape(len(images), -1),

@@ -12,9 +12,8 @@ import numpy as np
 from minissl import figures
 from minissl.autograd import operations as ops
 from minissl.losses.contrastive import chance_level, info_nce, nt_xent, simclr_cs229
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import build_simclr, train_simclr
+from minissl.pretrain import run as pretraining
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.training import diagnostics
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
@@ -58,12 +57,12 @@ print("in NumPy    ", (total - logits[[0, 1, 2, 3], [2, 3, 0, 1]]).round(4))
 # %%
 def train(method=SimCLR, steps=120, **options):
     settings = SimCLRSettings(batch_size=BATCH, steps=steps, evaluations=6)
-    model = build_simclr(settings, seed=0)
+    model = SimCLR.new_model(settings, seed=0)
     held_out = digits.test_images[:BATCH]
     run = method(
         model, digits.train_images, augment, batch_size=BATCH, held_out=held_out, **options
     )
-    return run, train_simclr(run, None, settings, progress=False)
+    return run, pretraining.train(run, settings, progress=False)
 
 
 healthy, history = train()
@@ -100,7 +99,7 @@ def cosines(model, seed=1):
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for axis, model, title in zip(
-    axes, (build_simclr(SimCLRSettings(), seed=0), healthy.model), ("untrained", "trained")
+    axes, (SimCLR.new_model(SimCLRSettings(), seed=0), healthy.model), ("untrained", "trained")
 ):
     matrix = cosines(model)
     drawn = axis.imshow(matrix, cmap="viridis")
@@ -179,7 +178,7 @@ plt.show()
 # Two principal components of the encoder's output, colored by labels that it never saw.
 
 # %%
-untrained = SimCLR(build_simclr(SimCLRSettings(), seed=0), digits.train_images, augment)
+untrained = SimCLR(SimCLR.new_model(SimCLRSettings(), seed=0), digits.train_images, augment)
 figures.embeddings(
     {
         "untrained": untrained.represent(digits.test_images),

@@ -11,7 +11,8 @@ from benchmarks.gpt_torch import in_torch
 from benchmarks.kernels.measure import OURS, Machine, against
 from benchmarks.training_gpu import race
 from benchmarks.training_gpu.race import COMPILED, EAGER, Result, Train
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
+from minissl.models.gpt import GPT, GPTConfig
+from minissl.pretrain.language.gpt import LanguageModeling
 
 TITLE = "GPT-2 124M, training step"
 NOTES = (

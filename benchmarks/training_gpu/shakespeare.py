@@ -11,8 +11,9 @@ import torch
 from benchmarks.kernels.measure import OURS, Machine, against
 from benchmarks.training_gpu import gpt2, race, twins
 from benchmarks.training_gpu.race import EAGER, Result, Train
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.optim import AdamW, warmup_cosine
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, stream_nats
+from minissl.pretrain.language.gpt import LanguageModeling, stream_nats
 from minissl.training import History, fit
 
 TITLE = "Tiny Shakespeare by characters"

@@ -10,7 +10,7 @@ from benchmarks.kernels.measure import OURS, Machine, against
 from benchmarks.training_gpu import race, twins
 from benchmarks.training_gpu.race import EAGER, Result, Train
 from minissl.nn.resnet import ResNet
-from minissl.pretrain.simclr import SimCLR, SimCLRModel
+from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
 
 TITLE = "SimCLR, ResNet-18 on 32 x 32 images, training step"
 NOTES = (

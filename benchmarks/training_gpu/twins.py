@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmarks.gpt_torch import TorchBlock, TorchGPT
 from minissl.nn.module import Module
 from minissl.nn.resnet import ResNet
-from minissl.pretrain.simclr import SimCLRModel
+from minissl.pretrain.images.simclr import SimCLRModel
 
 
 class DropoutBlock(TorchBlock):

@@ -17,6 +17,8 @@ FLOORS = {
     "minissl.losses": "Floor 2: losses",
     "minissl.text": "Floor 2: text",
     "minissl.vision": "Floor 2: images",
+    "minissl.data": "Floor 2: what a path becomes",
+    "minissl.models": "Floor 2: networks that are kept",
     "minissl.training": "Floor 3: training",
     "minissl.pretrain": "Floor 4: pretraining methods",
     "minissl.adapt": "Floor 4: what a pretrained encoder is good for",

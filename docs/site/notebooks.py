@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.site.python_source import PACKAGES, ROOT
-from minissl.training.durable import replace_durably
+from minissl.durable import replace_durably
 
 FOLDER = ROOT / "notebooks"
 KEPT = ROOT / "build" / "notebooks"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minissl.demo.page import svg_bytes
-from minissl.training.durable import replace_durably
+from minissl.durable import replace_durably
 
 HERE = Path(__file__).parent
 

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from minissl.adapt.linear_probe import few_label_curve
 from minissl.figures import new_figure
 from minissl.optim import AdamW, warmup_cosine
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.training import fit
 from minissl.vision.images import LabelledSplit, load_digits
 
@@ -73,7 +71,7 @@ def blanks() -> str:
     image = load_digits().train_images[:1]
     generator = np.random.default_rng(4)
     hidden = generator.permutation(16).reshape(4, 4) < 8
-    first, second = (augmentation(SimCLRSettings())(image, generator)[0, :, :, 0] for _ in "ab")
+    first, second = (SimCLRSettings().augment()(image, generator)[0, :, :, 0] for _ in "ab")
     parts = [_text(8, 20, "the future from the past: lectures 05, 10")]
     parts += _words(28, ["she", "put", "the", "fork", "?", "-", "-"])
     parts += [_text(8, 82, "the masked from the visible: lecture 08")]
@@ -85,7 +83,7 @@ def blanks() -> str:
     parts += [*_image(8, 258, image[0, :, :, 0]), _text(84, 296, "→", "#222", 20)]
     parts += [*_image(112, 258, first), _text(189, 296, "≈", BLUE, 20), *_image(214, 258, second)]
     parts += [_text(288, 296, "not", RED, 13)]
-    other = augmentation(SimCLRSettings())(load_digits().train_images[3:4], generator)
+    other = SimCLRSettings().augment()(load_digits().train_images[3:4], generator)
     parts += _image(316, 258, other[0, :, :, 0])
     return _svg(336, parts)
 
@@ -167,8 +165,8 @@ def watched_runs() -> list[dict[str, NDArray]]:
     runs = []
     for seed in range(SEEDS):
         settings = SimCLRSettings(steps=STEPS, batch_size=128)
-        model = build_simclr(settings, seed=seed)
-        method = Watched(digits, model, digits.train_images, augmentation(settings), batch_size=128)
+        model = SimCLR.new_model(settings, seed=seed)
+        method = Watched(digits, model, digits.train_images, settings.augment(), batch_size=128)
         history = fit(
             method,
             AdamW(model.named_parameters(), weight_decay=settings.weight_decay),

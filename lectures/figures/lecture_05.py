@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import Tensor
+from minissl.data.texts import Streams, encode_documents
 from minissl.figures import new_figure
 from minissl.losses.language_modeling import next_token_loss
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import LSTM, evaluating
-from minissl.pretrain.gpt import GPT, GPTConfig
-from minissl.pretrain.gpt_run import SEPARATOR, GPTData, encode_documents
 from minissl.text import Tokenizer
 from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
 from minissl.text.corpora import python_english
-from minissl.text.documents import split_documents
+from minissl.text.documents import SEPARATOR, split_documents
 
 BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 TOKENS = ("a", "b", ".")
@@ -58,7 +58,7 @@ def chain_rule() -> Any:
 
 
 @functools.cache
-def english(vocab_size: int) -> GPTData:
+def english(vocab_size: int) -> Streams:
     """The English inside Python in tokens; 257 of them are the bytes and the separator."""
     train, held_out = split_documents(python_english())
     texts = [document.text for document in train]

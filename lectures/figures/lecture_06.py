@@ -10,14 +10,13 @@ import numpy as np
 from minissl.autograd import Tensor
 from minissl.autograd.composed import allowed_keys
 from minissl.figures import new_figure
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import Transformer, TransformerConfig, evaluating
 from minissl.nn.positions import sinusoids
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
-from minissl.pretrain.gpt_run import SEPARATOR, gpt_config, train_gpt
-from minissl.pretrain.settings import GPTSettings
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
-from minissl.text.documents import split_documents
+from minissl.text.documents import SEPARATOR, split_documents
 
 BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 LENGTH = 8
@@ -202,9 +201,9 @@ def small_gpt(steps: int = 300) -> tuple[GPT, Tokenizer]:
     settings = GPTSettings(
         num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
     )
-    model = GPT(gpt_config(settings, 1024), generator=np.random.default_rng(0))
+    model = GPT(settings.config(1024), generator=np.random.default_rng(0))
     method = LanguageModeling(model, stream, batch_size=16, separator=separator)
-    train_gpt(method, settings, progress=False)
+    train(method, settings, progress=False)
     return model, tokenizer
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from minissl.data.texts import Streams, encode_documents
 from minissl.figures import new_figure
 from minissl.losses.language_modeling import next_token_loss
+from minissl.models.generate import generate, next_token_logits, next_token_probabilities
+from minissl.models.gpt import GPT
 from minissl.nn import evaluating
-from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
-from minissl.pretrain.gpt import GPT, LanguageModeling
-from minissl.pretrain.gpt_run import SEPARATOR, GPTData, encode_documents, gpt_config, train_gpt
-from minissl.pretrain.settings import GPTSettings
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
-from minissl.text.documents import split_documents
+from minissl.text.documents import SEPARATOR, split_documents
 
 BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 LOGITS = np.array([2.0, 1.0, 0.0, -1.0])  # of section 4
@@ -39,7 +39,7 @@ def temperature() -> Any:
 
 
 @functools.cache
-def trained(steps: int = 400) -> tuple[GPT, GPTData, float]:
+def trained(steps: int = 400) -> tuple[GPT, Streams, float]:
     """A GPT on the English inside Python after half a minute, its data, its held-out loss."""
     train, held_out = split_documents(python_english())
     texts = [document.text for document in train]
@@ -49,9 +49,9 @@ def trained(steps: int = 400) -> tuple[GPT, GPTData, float]:
     settings = GPTSettings(
         num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
     )
-    model = GPT(gpt_config(settings, 1024), generator=np.random.default_rng(0))
+    model = GPT(settings.config(1024), generator=np.random.default_rng(0))
     method = LanguageModeling(model, data.stream, batch_size=16, held_out=data.held_out_stream)
-    history = train_gpt(method, settings, progress=False)
+    history = train(method, settings, progress=False)
     return model, data, float(history[-1]["held_out_loss"])
 
 

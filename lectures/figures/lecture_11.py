@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
 from minissl.figures import new_figure, principal_components
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import build_simclr, train_simclr
-from minissl.pretrain.supervised import Classifier, Supervised, train_supervised
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
+from minissl.pretrain.run import train
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import LabelledSplit, load_digits
 
@@ -155,18 +154,19 @@ def discarded_head_accuracy(labels_per_class: int = 2) -> dict[str, NDArray]:
 
 def _simclr(images: NDArray, seed: int, steps: int = 200) -> Any:
     settings = SimCLRSettings(batch_size=128, steps=steps, evaluations=1)
-    model = build_simclr(settings, seed=seed)
+    model = SimCLR.new_model(settings, seed=seed)
     method = SimCLR(model, images, digits_augmentation(), batch_size=128)
     if steps:
-        train_simclr(method, None, settings, seed=seed, progress=False)
+        train(method, settings, seed=seed, progress=False)
     return method.represent
 
 
 def _supervised(images: NDArray, labels: NDArray, seed: int) -> Any:
-    encoder = build_simclr(SimCLRSettings(), seed=seed).encoder
+    encoder = SimCLR.new_model(SimCLRSettings(), seed=seed).encoder
     classifier = Classifier(encoder, 5, generator=np.random.default_rng(seed))
     method = Supervised(classifier, images, labels, digits_augmentation())
-    return train_supervised(method, steps=200, seed=seed).represent
+    train(method, SupervisedSettings(steps=200), seed=seed, progress=False)
+    return method.represent
 
 
 def _probe_other_digits(
@@ -208,7 +208,9 @@ def peeked(candidates: int = 40, chosen_on: int = 60) -> tuple[NDArray, NDArray]
     accuracy = np.empty((2, candidates))
     for seed in range(candidates):
         network = SimCLR(
-            build_simclr(SimCLRSettings(), seed=seed), digits.train_images, digits_augmentation()
+            SimCLR.new_model(SimCLRSettings(), seed=seed),
+            digits.train_images,
+            digits_augmentation(),
         )
         train, test = network.represent(digits.train_images), network.represent(digits.test_images)
         probe = linear_probe(train[few], digits.train_labels[few], unlabelled=train)

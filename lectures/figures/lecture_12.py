@@ -11,9 +11,8 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.figures import new_figure
 from minissl.losses.contrastive import chance_level, nt_xent
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import build_simclr, train_simclr
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.run import train
 from minissl.training import History
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
@@ -39,9 +38,9 @@ def trained(
 ) -> tuple[SimCLR, History]:
     """SimCLR on the digits for some seconds, seed 0."""
     settings = SimCLRSettings(batch_size=BATCH, steps=steps, learning_rate=rate, evaluations=1)
-    model, images = build_simclr(settings, seed=0), load_digits().train_images
+    model, images = SimCLR.new_model(settings, seed=0), load_digits().train_images
     run = method(model, images, digits_augmentation(), batch_size=BATCH)
-    return run, train_simclr(run, None, settings, progress=False)
+    return run, train(run, settings, progress=False)
 
 
 def views() -> Any:
@@ -102,7 +101,7 @@ def similarity() -> Any:
     chosen = np.concatenate([np.flatnonzero(digits.test_labels == c)[:1] for c in range(8)])
     images = digits.test_images[chosen]
     seen = np.concatenate([augment(images, generator), augment(images, generator)])
-    untrained = build_simclr(SimCLRSettings(), seed=0)
+    untrained = SimCLR.new_model(SimCLRSettings(), seed=0)
 
     figure, axes = new_figure(rows=2, width=4.4, height=6.8)
     for axis, model, title in zip(

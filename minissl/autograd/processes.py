@@ -122,6 +122,44 @@ def mean_of_all(value: Array | float) -> Array | float:
     return total if isinstance(value, torch.Tensor) else total.item()
 
 
+def sum_of_all(number: float) -> float:
+    """The sum of one number over all processes; on the processor, whatever the device."""
+    if world().size == 1:
+        return number
+    import torch
+    from torch import distributed
+
+    total = torch.tensor(float(number)).double()
+    together(distributed.all_reduce, total)
+    return total.item()
+
+
+class FailedElsewhere(RuntimeError):
+    """Another process of this run has failed, and says why itself."""
+
+
+def from_first(action: Callable[[], bytes]) -> bytes:
+    """What ``action`` gives in process 0, which alone calls it, in every process.
+
+    When it fails there, its error is raised there and FailedElsewhere in the others.
+    """
+    rank, size = world()
+    if size == 1:
+        return action()
+    answer, error = b"", None
+    if rank == 0:
+        try:
+            answer = b"+" + action()
+        except BaseException as raised:
+            answer, error = b"-" + str(raised).encode("utf-8", "replace"), raised
+    answer = broadcast_bytes(answer)
+    if error is not None:
+        raise error
+    if answer[:1] == b"-":
+        raise FailedElsewhere(f"process 0 failed: {answer[1:].decode('utf-8', 'replace')}")
+    return answer[1:]
+
+
 def broadcast_bytes(data: bytes) -> bytes:
     """The bytes of process 0, in every process."""
     if world().size == 1:
@@ -132,6 +170,8 @@ def broadcast_bytes(data: bytes) -> bytes:
     size = torch.tensor([len(data)])
     together(distributed.broadcast, size, src=0)
     buffer = torch.empty(int(size), dtype=torch.uint8)
+    if not len(buffer):
+        return b""
     if world().rank == 0:
         buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
     together(distributed.broadcast, buffer, src=0)
@@ -143,7 +183,8 @@ def gather_rows(x, /):
     """The rows of all processes, our own first: (rows, ...) -> (size · rows, ...).
 
     ∂L/∂x = Σ over the processes of the gradient that each has for our rows: what another process
-    computes with our rows changes its loss, and we are to learn from that.
+    computes with our rows changes its loss, and we are to learn from that. Raises ValueError in
+    every process when they do not all have the same number of rows.
     """
     rank, size = world()
     if size == 1:
@@ -151,6 +192,7 @@ def gather_rows(x, /):
     from torch import distributed
 
     xp = namespace(x)
+    _require_equal_shapes(tuple(x.shape))
     # Process r has the order r, r + 1, ..., so that row i stands at place i everywhere.
     turned = [(rank + i) % size for i in range(size)]
     shape, where = tuple(x.shape), {"dtype": x.dtype, "device": x.device}
@@ -166,3 +208,23 @@ def gather_rows(x, /):
         return straight[rank]
 
     return xp.concat([parts[r] for r in turned]), (vjp,)
+
+
+def _require_equal_shapes(shape: tuple[int, ...]) -> None:
+    """Raise ValueError in all processes unless the shape is the same in all of them.
+
+    Without this, gloo ends the process with SIGABRT and no word. Two numbers are sent.
+    """
+    import torch
+    from torch import distributed
+
+    own = torch.tensor([shape[0], int(np.prod(shape[1:]))])
+    all_of_them = [torch.empty_like(own) for _ in range(world().size)]
+    together(distributed.all_gather, all_of_them, own)
+    rows, widths = ([int(pair[i]) for pair in all_of_them] for i in (0, 1))
+    if len(set(rows)) > 1 or len(set(widths)) > 1:
+        raise ValueError(
+            f"rows of all processes: expected equally many numbers in each, got {rows} rows of "
+            f"{widths} numbers in the processes 0 to {world().size - 1}: give every process "
+            "batches of the same size"
+        )

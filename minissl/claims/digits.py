@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from minissl.adapt.linear_probe import few_label_curve
 from minissl.claims.claim import Measured, Setup
 from minissl.nn.evaluating import evaluating
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr, train_simclr
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.run import train
 from minissl.training import History
 from minissl.vision.augment import Augmentation
 from minissl.vision.images import LabelledSplit, load_digits
@@ -64,7 +63,7 @@ def pretrain(
     """SimCLR on the training images, without their labels. ``changes``: of the settings."""
     settings = simclr_settings(setup, **changes)
     method = build(setup, data, settings, augment)
-    return method, train_simclr(method, None, settings, seed=setup.seed, progress=False)
+    return method, train(method, settings, seed=setup.seed, progress=False)
 
 
 def build(
@@ -74,12 +73,12 @@ def build(
     augment: Augmentation | None = None,
 ) -> SimCLR:
     """The method before the first step, on the device."""
-    model = build_simclr(settings, seed=setup.seed)
+    model = SimCLR.new_model(settings, seed=setup.seed)
     model.to(setup.device)
     return SimCLR(
         model,
         data.train_images,
-        augment or augmentation(settings),
+        augment or settings.augment(),
         batch_size=settings.batch_size,
         loss=settings.loss,
         temperature=settings.temperature,

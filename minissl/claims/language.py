@@ -14,18 +14,13 @@ from typing import Any
 import numpy as np
 
 from minissl.claims.claim import Setup
-from minissl.pretrain.gpt import GPT, LanguageModeling
-from minissl.pretrain.gpt_run import (
-    SEPARATOR,
-    GPTData,
-    encode_documents,
-    gpt_config,
-    train_gpt,
-)
-from minissl.pretrain.settings import GPTSettings
+from minissl.data.texts import Streams, encode_documents
+from minissl.models.gpt import GPT
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
-from minissl.text.documents import Document
+from minissl.text.documents import SEPARATOR, Document
 from minissl.training import History
 
 HELD_OUT = 0.04  # of the documents
@@ -70,7 +65,7 @@ def english(setup: Setup) -> tuple[list[Document], list[Document]]:
     return [documents[i] for i in order[held_out:]], [documents[i] for i in order[:held_out]]
 
 
-def encoded(train: Sequence[Document], held_out: Sequence[Document], vocab_size: int) -> GPTData:
+def encoded(train: Sequence[Document], held_out: Sequence[Document], vocab_size: int) -> Streams:
     """Both parts in tokens of a BPE learned from the training part; 257 are the bytes alone."""
     texts = [document.text for document in train]
     tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[SEPARATOR])
@@ -94,7 +89,7 @@ def new_gpt(
 ) -> GPT:
     """A model on the device of the setup; another ``number`` gives other initial weights."""
     generator = np.random.default_rng([setup.seed, number])
-    model = kind(gpt_config(settings, vocab_size), generator=generator)
+    model = kind(settings.config(vocab_size), generator=generator)
     model.to(setup.device)
     return model
 
@@ -102,7 +97,7 @@ def new_gpt(
 def trained(
     setup: Setup,
     model: GPT,
-    data: GPTData,
+    data: Streams,
     settings: GPTSettings,
     *,
     separator: int | None = None,
@@ -117,7 +112,7 @@ def trained(
         held_out=data.held_out_stream if held_out else None,
         held_out_bytes=len(data.held_out_text),
     )
-    return train_gpt(method, settings, seed=setup.seed, progress=False)
+    return train(method, settings, seed=setup.seed, progress=False)
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

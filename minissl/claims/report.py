@@ -12,7 +12,7 @@ from typing import Any
 
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table
 from minissl.conditions import environment, markdown_table
-from minissl.training.durable import replace_durably
+from minissl.durable import replace_durably
 
 
 def run_claim(

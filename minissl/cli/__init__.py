@@ -1,16 +1,21 @@
-"""The command line: one file per command, each with ``add(commands)`` and ``run(arguments)``.
+"""The command line: one file per command, found by its name, with ``add_arguments`` and ``run``.
 
-What a command needs is imported when it runs, so that ``--help`` answers at once.
+The first line of a command's file is its help. A command is imported when it is called, and what it
+needs when it runs, so that every ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from minissl.cli import claim, demo, homework, pretrain, probe, sample, tokenizer
-from minissl.cli.where import out_of_memory_advice
+from minissl.cli._shared import out_of_memory_advice
+from minissl.registry import first_line, modules_in
 
 EXAMPLES = """\
 examples:
@@ -20,41 +25,112 @@ examples:
   minissl sample runs/book --prompt "It was"      what it writes
   minissl pretrain simclr photos/ --run runs/img  SimCLR on a folder of images
   minissl probe runs/img labelled/                what a few labels are worth afterwards
+  minissl embed runs/img photos/ --out img.npz    a vector for every image
   minissl claim --list                            what the lectures claim; run any of it
   minissl homework start 1                        functions to write yourself, and their checks
 """
 
 
+def command_names() -> list[str]:
+    """The commands, by the names of their files."""
+    return list(_files())
+
+
+def _files() -> dict[str, Path]:
+    return modules_in(Path(__file__).parent)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """The parser of the name of a command; the rest is for the command's own."""
+    listing = [f"  {name:12} {first_line(_files()[name])}" for name in command_names()]
     parser = argparse.ArgumentParser(
         prog="minissl",
+        usage="minissl [--help] [--version] [--debug] COMMAND ...",
         description="Self-supervised learning from scratch: pretrain without labels, then use it.",
-        epilog=EXAMPLES,
+        epilog="\n".join(["commands:", *listing, "", EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (demo, tokenizer, pretrain, sample, probe, claim, homework):
-        command.add(commands)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def parser_of(command: str, argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of one command. ``argv``: what follows its name and may decide the options."""
+    module = import_module(f"minissl.cli.{command.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"minissl {command}",
+        description=getattr(module, "DESCRIPTION", None) or first_line(_files()[command]),
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(function=getattr(module, "run", None))
+    if hasattr(module, "add_arguments_for"):
+        module.add_arguments_for(parser, argv)
+    else:
+        module.add_arguments(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, or after a clear message 1 (it failed), 2 (wrong call) or 130."""
-    arguments = build_parser().parse_args(argv)
+    """Run one command. Returns 0, or after a clear message 1 (it failed) or 130 (Ctrl-C).
+
+    A wrong call ends with SystemExit(2), as argparse does it.
+    """
+    _survive_any_terminal()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    first = parser.parse_args(argv)
+    if first.version:
+        from minissl import __version__
+
+        print(f"minissl {__version__}")
+        return 0
+    if first.command not in command_names():
+        names = ", ".join(command_names())
+        got = "a command is missing" if first.command is None else f"no command {first.command!r}"
+        parser.error(f"{got}: choose one of {names}")
+    return _run(first.command, first.rest, debug=first.debug)
+
+
+def _run(command: str, argv: Sequence[str], *, debug: bool) -> int:
+    from minissl.autograd.processes import FailedElsewhere
+
     try:
-        arguments.function(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            arguments = parser_of(command, argv).parse_args(argv)
+            arguments.function(arguments)
+            sys.stdout.flush()  # here, where it is noticed that the reader of a pipe has gone
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'stopped'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `minissl ... | head`: the reader has seen enough
         sys.stderr.close()
         return 0
-    except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
-        if arguments.debug:
+    except FailedElsewhere:  # which has said why
+        return 1
+    except (ValueError, KeyError, OSError, ImportError, RuntimeError, MemoryError) as error:
+        if debug:
             raise
-        message = error.args[0] if isinstance(error, KeyError) else error
+        message = error.args[0] if isinstance(error, KeyError) else str(error)
+        if isinstance(error, MemoryError):
+            message = f"the computer's memory is too small for this ({message or 'no more of it'})"
         print(f"minissl: {message}{out_of_memory_advice(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _show_warning(message: Any, category: Any, *place: Any) -> None:
+    """A warning is for the person who typed the command: no line of the library's source."""
+    print(f"minissl: {message}", file=sys.stderr)
+
+
+def _survive_any_terminal() -> None:
+    """Characters that a terminal cannot show are replaced; nothing ends because of them."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

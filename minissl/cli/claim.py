@@ -1,27 +1,24 @@
-"""``minissl claim``: a claim of the lectures, run as an experiment."""
+"""run the experiment behind a claim of the lectures"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from minissl.cli.where import add_device
+from minissl.cli._shared import add_device, argument
 
-
-def add(commands: Any) -> None:
-    """Describe the command."""
-    parser = commands.add_parser(
-        "claim",
-        help="run the experiment behind a claim of the lectures",
-        description="Runs the experiment behind a claim with several seeds, prints the table and "
-        "whether the expectation held, and writes NAME.json and NAME.svg.",
-        epilog="""examples:
+DESCRIPTION = """\
+Runs the experiment behind a claim with several seeds, prints the table and whether the expectation
+held, and writes NAME.json and NAME.svg."""
+EXAMPLES = """\
+examples:
   minissl claim --list
   minissl claim collapse
-  minissl claim few-labels --scale full --device cuda --seeds 0 1 2 3 4""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+  minissl claim few-labels --scale full --device cuda --seeds 0 1 2 3 4"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument("name", nargs="?", help="which one; see --list")
     parser.add_argument("--list", action="store_true", help="all claims, and what they say")
     parser.add_argument(
@@ -31,7 +28,12 @@ def add(commands: Any) -> None:
         "runs (default: %(default)s)",
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: %(default)s)"
+        "--seeds",
+        type=argument(0, least=0),
+        nargs="+",
+        default=[0, 1, 2],
+        metavar="N",
+        help="(default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/claims"), help="(default: %(default)s)"
@@ -43,7 +45,6 @@ def add(commands: Any) -> None:
     )
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(function=run)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""``minissl homework``: start an assignment, check it, grade a class."""
+"""start a homework, check it, grade a folder of submissions"""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from minissl.cli._shared import add_seed, argument
 
-def add(commands: Any) -> None:
-    """Describe the command and its four verbs."""
-    parser = commands.add_parser(
-        "homework",
-        help="start a homework, check it, grade a folder of submissions",
-        description="Homework: functions of this library to write yourself, and what checks them.",
-        epilog="""examples:
+DESCRIPTION = "Homework: functions of this library to write yourself, and what checks them."
+EXAMPLES = """\
+examples:
   minissl homework list
   minissl homework start 1
   minissl homework check 1 --task 1.3
-  minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+  minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the four verbs."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_list_and_start(verbs)
     _add_check(verbs)
@@ -67,10 +66,10 @@ def _add_grade(verbs: Any) -> None:
 
 
 def _add_cases(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--seed", type=int, default=0, help="of the random cases (default: 0)")
+    add_seed(verb, "of the random cases")
     verb.add_argument(
         "--extra-shapes",
-        type=int,
+        type=argument(3, least=0),
         default=3,
         metavar="N",
         help="random cases for each check (default: %(default)s)",
@@ -80,8 +79,6 @@ def _add_cases(verb: argparse.ArgumentParser) -> None:
 def _settings(arguments: argparse.Namespace) -> Any:
     from minissl.homework.check import Settings
 
-    if arguments.seed < 0 or arguments.extra_shapes < 0:
-        raise ValueError("--seed and --extra-shapes must not be negative")
     mine = getattr(arguments, "use_mine", False)
     return Settings(arguments.seed, arguments.extra_shapes, mine)
 

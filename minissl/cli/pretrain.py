@@ -1,124 +1,114 @@
-"""``minissl pretrain``: pretraining runs on any text or any folder of images."""
+"""pretrain without labels, into a run folder that other commands open"""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minissl.cli.where import add_device
-from minissl.pretrain.settings import GPTSettings, SimCLRSettings
+from minissl.cli._shared import add_device, add_options, add_seed, settings_from
+from minissl.pretrain import about, family, load_method, method_names
+
+CONTINUING = """\
+A run that was stopped (Ctrl-C, a crash) is continued by the same command, bit for bit. A finished
+one is trained further in a new folder, with a schedule of its own:
+
+  minissl pretrain {name} DATA --run runs/more --from runs/first --steps 500
+
+On two GPUs (or two processors), where each process takes batches of its own:
+
+  torchrun --nproc-per-node 2 -m -- minissl pretrain {name} DATA --run runs/two --device cuda"""
 
 
-def add(commands: Any) -> None:
-    """Describe the command and its methods."""
-    parser = commands.add_parser(
-        "pretrain",
-        help="pretrain without labels, into a run folder that other commands open",
-        epilog="""examples:
-  minissl pretrain gpt book.txt --run runs/book --steps 2000
-  minissl pretrain gpt texts/ --run runs/texts --num-layers 6 --width 256 --num-heads 8
-  minissl pretrain simclr --run runs/digits             scikit-learn's digits
-  minissl pretrain simclr photos/ --run runs/photos --image-size 32
-
-A run that was stopped (Ctrl-C, a crash) is continued by the same command. On two GPUs (or two
-processors), where each process takes batches of its own:
-
-  torchrun --nproc-per-node 2 -m -- minissl pretrain gpt book.txt --run runs/book --device cuda""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    methods = parser.add_subparsers(title="methods", metavar="METHOD", required=True)
-    gpt = methods.add_parser(
-        "gpt",
-        help="predict the next token",
-        description="Trains a tokenizer, then a GPT, on a text file or a folder of text files.",
-    )
-    gpt.add_argument(
-        "data", nargs="?", type=Path, help="file or folder (default: Python's own English)"
-    )
-    simclr = methods.add_parser(
-        "simclr",
-        help="two views of an image should be similar, views of different images not",
-        description="Trains a convolutional encoder on a folder of images; labels are not read.",
-    )
-    simclr.add_argument(
-        "data", nargs="?", type=Path, help="folder of images (default: scikit-learn's digits)"
-    )
-    for method, run, settings in (
-        (gpt, run_gpt, GPTSettings),
-        (simclr, run_simclr, SimCLRSettings),
-    ):
-        method.add_argument("--run", type=Path, required=True, help="the run folder")
-        method.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-        add_device(method, precision=True)
-        method.add_argument("--quiet", action="store_true", help="no progress bar")
-        for field in fields(settings):
-            method.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                type=type(field.default),
-                default=field.default,
-                help=f"{field.metadata['help']} (default: %(default)s)",
-            )
-        method.set_defaults(function=run)
+def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Those of the method that is named first; without one, the list of methods."""
+    if argv and argv[0] in method_names():
+        _add_method(parser, argv[0], argv)
+        return
+    lines = [f"  {name:14} {about(name)} ({family(name)})" for name in method_names()]
+    parser.epilog = "\n".join(
+        ["methods:", *lines, "", "`minissl pretrain METHOD --help` has the settings of each.", ""]
+    ) + CONTINUING.format(name="METHOD")
+    parser.usage = "minissl pretrain METHOD [DATA] --run FOLDER [settings]"
+    parser.add_argument("method", choices=method_names(), metavar="METHOD", help="one of the list")
 
 
-def run_gpt(arguments: argparse.Namespace) -> None:
-    """Tokenizer, then GPT."""
+def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str]) -> None:
+    kind = load_method(name)
+    parser.prog = f"minissl pretrain {name}"
+    parser.description = f"{about(name)} ({(kind.Settings.__doc__ or '').strip()})"
+    parser.epilog = CONTINUING.format(name=name)
+    parser.add_argument("method", choices=[name], metavar=name, help=argparse.SUPPRESS)
+    parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"
+    parser.add_argument(
+        "data", nargs="?", type=Path, metavar="DATA",
+        help=f"a file or folder (default: {kind.Data.default})",
+    )  # fmt: skip
+    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="the run folder")
+    parser.add_argument(
+        "--from", type=Path, dest="start", metavar="RUN",
+        help="begin with the weights of another run, whose settings become the defaults",
+    )  # fmt: skip
+    add_seed(parser, "of weights, batches and dropout")
+    add_device(parser, precision=True)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_options(parser, kind.Settings, _defaults(kind, argv))
+
+
+def _defaults(kind: Any, argv: Sequence[str]) -> dict[str, Any]:
+    """The settings of the run that this one begins with."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--from", type=Path, dest="start")
+    start = first.parse_known_args(list(argv))[0].start
+    if start is None or "--help" in argv or "-h" in argv:
+        return {}
+    from dataclasses import asdict
+
+    from minissl.pretrain.run import open_run
+
+    return asdict(open_run(start, kind).settings)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the data, pretrain, say what came out."""
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
-    from minissl.cli.tokenizer import documents
-    from minissl.pretrain.gpt_run import prepare_gpt, pretrain_gpt
+    from minissl.pretrain.run import open_run, pretrain
 
-    settings = _settings(GPTSettings, arguments)
+    kind: Any = load_method(arguments.method)
+    settings = settings_from(kind.Settings, arguments)
+    start = None if arguments.start is None else open_run(arguments.start, kind)
     with joined(resolve_device(arguments.device)) as device:
-        rank = world().rank  # every process makes the same tokenizer; one of them talks
-        progress = not arguments.quiet and rank == 0
-        data = prepare_gpt(documents(arguments.data), arguments.run, settings, progress=progress)
-        _, history = pretrain_gpt(
+        first = world().rank == 0
+        data = kind.Data.read(arguments.data, settings)
+        pretrained = pretrain(
+            kind,
             data,
-            arguments.run,
             settings,
+            arguments.run,
+            start=start,
             seed=arguments.seed,
             device=device,
             precision=arguments.precision,
-            progress=progress,
+            progress=not arguments.quiet and first,
+            read_from=None if arguments.data is None else str(arguments.data.resolve()),
         )
-    last = history[-1]
-    if rank == 0:
-        print(
-            f"{arguments.run}: after {last['step']} steps {last['held_out_loss']:.3f} nats per "
-            f"token, {last['held_out_bits_per_byte']:.3f} bits per byte of held-out text; "
-            f"now: minissl sample {arguments.run}"
-        )
+    if first:
+        print(f"{arguments.run}: {pretrained.data.describe()}")
+        print(summary(pretrained.history, pretrained.method, arguments.run))
 
 
-def run_simclr(arguments: argparse.Namespace) -> None:
-    """SimCLR on a folder, or on the digits."""
-    from minissl.autograd.devices import resolve_device
-    from minissl.autograd.processes import joined, world
-    from minissl.pretrain.simclr_run import pretrain_simclr, read_images
+def summary(history: Any, method: Any, folder: Path) -> str:
+    """The last value of everything that was measured, and what to do now."""
+    from minissl.pretrain.method import Generates
 
-    settings = _settings(SimCLRSettings, arguments)
-    images = read_images(arguments.data, settings).images
-    with joined(resolve_device(arguments.device)) as device:
-        rank = world().rank
-        _, history = pretrain_simclr(
-            images,
-            arguments.run,
-            settings,
-            seed=arguments.seed,
-            device=device,
-            precision=arguments.precision,
-            progress=not arguments.quiet,
-        )
-    last = history[-1]
-    if rank == 0:
-        print(
-            f"{arguments.run}: {len(images)} images, loss {last['loss']:.3f} after "
-            f"{last['step']} steps; now: minissl probe {arguments.run} LABELLED_FOLDER"
-        )
-
-
-def _settings(kind: Any, arguments: argparse.Namespace) -> Any:
-    return kind(**{field.name: getattr(arguments, field.name) for field in fields(kind)})
+    names = dict.fromkeys(name for record in history for name in record)
+    ours = ("step", "lr", "grad_norm", "seconds", "device", "precision")
+    values = {name: history.latest(name) for name in names if name not in ours}
+    shown = [f"{n.replace('_', ' ')} {v:.4g}" for n, v in values.items() if v is not None]
+    steps = history.latest("step")
+    now = f"minissl sample {folder}" if isinstance(method, Generates) else ""
+    now = now or f"minissl probe {folder} LABELLED_FOLDER"
+    after = f"after {steps} steps: " if steps is not None else ""
+    return f"{after}{', '.join(shown) or 'no log is left'}; now: {now}"

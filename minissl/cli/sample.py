@@ -1,37 +1,45 @@
-"""``minissl sample``: text from a pretrained GPT."""
+"""continue a text with a pretrained model"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from minissl.cli.where import add_device
+from minissl.cli._shared import add_device, add_seed, argument
+
+EXAMPLES = """\
+examples:
+  minissl sample runs/book --prompt "Return the" --temperature 0.7
+  minissl sample runs/book --tokens 300 --top-p 0.9 --seed 3
+  minissl sample runs/book --temperature 0        always the likeliest token"""
 
 
-def add(commands: Any) -> None:
-    """Describe the command."""
-    parser = commands.add_parser(
-        "sample",
-        help="continue a text with a pretrained GPT",
-        epilog="""examples:
-  minissl sample runs/demo/gpt --prompt "Return the" --temperature 0.7
-  minissl sample runs/demo/gpt --tokens 300 --top-p 0.9 --seed 3
-  minissl sample runs/demo/gpt --temperature 0        always the likeliest token""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="a run folder of `minissl pretrain gpt`")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a run of a method that writes")
     parser.add_argument(
         "--prompt", default="", help="how the text begins (default: a new document)"
     )
-    parser.add_argument("--tokens", type=int, default=100, help="at most (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="(default: %(default)s)")
-    parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
-    parser.add_argument("--top-p", type=float, help="only the likeliest tokens that make up p")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--tokens", type=argument(100, least=1), default=100, metavar="N",
+        help="at most (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--temperature", type=argument(0.8, least=0), default=0.8, metavar="X",
+        help="0: always the likeliest token (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--top-k", type=argument(1, least=1), metavar="N", help="only the N likeliest tokens"
+    )
+    parser.add_argument(
+        "--top-p", type=argument(1.0, above=0, most=1), metavar="P",
+        help="only the likeliest tokens that make up P",
+    )  # fmt: skip
+    add_seed(parser)
     add_device(parser)
-    parser.set_defaults(function=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,28 +48,39 @@ def run(arguments: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from minissl.pretrain.generate import generate
-    from minissl.pretrain.gpt_run import open_gpt
+    from minissl.pretrain.method import Generates
+    from minissl.pretrain.run import open_run
 
-    model, tokenizer, separator = open_gpt(arguments.folder)
-    model.to(arguments.device)
+    opened = open_run(arguments.folder)
+    method: Any = opened.method
+    if not isinstance(method, Generates):
+        raise ValueError(
+            f"{arguments.folder} holds a run of {opened.name!r}, which cannot write text; "
+            f"methods that can: {', '.join(writing_methods())}"
+        )
+    opened.method.model.to(arguments.device)
+    prompt = os.fsencode(arguments.prompt)
     characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def write(token: int) -> None:
-        if token != separator:
-            sys.stdout.write(characters.decode(tokenizer.token_bytes(token)))
-            sys.stdout.flush()
+    def write(piece: bytes) -> None:
+        sys.stdout.write(characters.decode(piece))
+        sys.stdout.flush()
 
-    sys.stdout.write(arguments.prompt)
-    generate(
-        model,
-        [separator, *tokenizer.encode(arguments.prompt)],
+    write(prompt)
+    method.sample(
+        prompt,
         arguments.tokens,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         generator=np.random.default_rng(arguments.seed),
-        stop=[separator],
-        on_token=write,
+        write=write,
     )
     sys.stdout.write(characters.decode(b"", final=True) + "\n")
+
+
+def writing_methods() -> list[str]:
+    """The methods that have ``sample``."""
+    from minissl.pretrain import load_method, method_names
+
+    return [name for name in method_names() if hasattr(load_method(name), "sample")]

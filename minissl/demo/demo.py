@@ -17,8 +17,9 @@ from typing import Any
 from minissl.demo.images import image_demo
 from minissl.demo.language import language_demo
 from minissl.demo.page import Page
-from minissl.pretrain.settings import GPTSettings, SimCLRSettings
-from minissl.training.durable import replace_durably
+from minissl.durable import replace_durably
+from minissl.pretrain.images.simclr import SimCLRSettings
+from minissl.pretrain.language.gpt import GPTSettings
 
 TITLE = "What self-supervised learning buys"
 
@@ -117,7 +118,8 @@ def _run_together(calls: list[list[str]]) -> None:
     finally:
         for process in running:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)  # it saves a checkpoint
+                # SIGINT lets it save a checkpoint; Windows has no such signal for others.
+                process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
                 process.wait()
     if any(process.returncode for process in running):
         raise RuntimeError("the demo failed; the message above says why")
@@ -185,7 +187,7 @@ def _how_it_was_made(page: Page, results: dict[str, Any]) -> None:
         f"{results['images']['seconds']:.0f}, at the same time, on one core each. "
         "One seed of pretraining; another seed, or another version of Python, whose texts differ, "
         "changes the last digits. All numbers are in results.json beside this page, the texts that "
-        "were used are pinned in gpt/corpus.json. Digits: the test set of the UCI handwritten "
+        "were used are pinned in gpt/data.json. Digits: the test set of the UCI handwritten "
         "digits (Alpaydin and Kaynak, 1998), as scikit-learn ships it.",
         soft=True,
     )

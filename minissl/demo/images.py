@@ -11,11 +11,11 @@ import numpy as np
 
 from minissl import figures
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
+from minissl.data.images import Images
 from minissl.demo.page import Page
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr, pretrain_simclr
-from minissl.pretrain.supervised import Classifier, Supervised, train_supervised
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
+from minissl.pretrain.run import pretrain, train
 from minissl.training import History
 from minissl.vision.images import LabelledSplit, load_digits
 
@@ -38,25 +38,27 @@ def image_demo(
     started = time.perf_counter()
     digits = load_digits()
     images = digits.train_images
-    method, history = pretrain_simclr(
-        images,
-        folder / "simclr",
+    method, _, history = pretrain(
+        SimCLR,
+        Images(images),
         settings,
+        folder / "simclr",
         seed=seed,
         device=device,
         progress=progress and "SimCLR",
     )
     alone = replace(settings, loss="positives_only", steps=max(1, settings.steps // 4))
     without = "SimCLR without negatives"
-    collapsed, collapse_history = pretrain_simclr(
-        images,
-        folder / "positives_only",
+    collapsed, _, collapse_history = pretrain(
+        SimCLR,
+        Images(images),
         alone,
+        folder / "positives_only",
         seed=seed,
         device=device,
         progress=progress and without,
     )
-    untrained = SimCLR(build_simclr(settings, seed=seed), images, augmentation(settings))
+    untrained = SimCLR(SimCLR.new_model(settings, seed=seed), images, settings.augment())
     features = {
         "raw pixels": lambda x: x.reshape(len(x), -1),
         "random network": untrained.represent,
@@ -117,13 +119,14 @@ def from_scratch(
         count = LABELS[column]
         generator = np.random.default_rng([seed, count, draw])  # the draws of the probes
         chosen = draw_few_labels(digits.train_labels, count, generator)
-        encoder = build_simclr(settings, seed=seed + draw).encoder
+        encoder = SimCLR.new_model(settings, seed=seed + draw).encoder
         model = Classifier(encoder, 10, features=settings.features, generator=generator)
         model.to(device)
         method = Supervised(
-            model, digits.train_images[chosen], digits.train_labels[chosen], augmentation(settings)
+            model, digits.train_images[chosen], digits.train_labels[chosen], settings.augment()
         )
-        train_supervised(method, steps=steps, weight_decay=settings.weight_decay, seed=seed + draw)
+        alone = SupervisedSettings(steps=steps, weight_decay=settings.weight_decay)
+        train(method, alone, seed=seed + draw, progress=False)
         accuracy[draw, column] = method.accuracy(digits.test_images, digits.test_labels)
     return accuracy
 
@@ -153,7 +156,7 @@ def _write(
         "learns that the two views belong together, and that views of other images do not. That is "
         "all SimCLR does (Chen et al., 2020)."
     )
-    augment, generator = augmentation(settings), np.random.default_rng(0)
+    augment, generator = settings.augment(), np.random.default_rng(0)
     originals = digits.train_images[:12]
     page.figure(
         figures.views(originals, augment(originals, generator), augment(originals, generator)),

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from minissl import figures
+from minissl.data.texts import Streams, Texts
 from minissl.demo.page import Page
-from minissl.pretrain.generate import generate
-from minissl.pretrain.gpt import GPT
-from minissl.pretrain.gpt_run import SEPARATOR, GPTData, GPTSettings, prepare_gpt, pretrain_gpt
+from minissl.models.generate import generate
+from minissl.models.gpt import GPT
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.run import pretrain
 from minissl.text import show_tokens
 from minissl.text.baselines import (
     bigram_loss,
@@ -34,9 +36,16 @@ def language_demo(
     """Pretrain, measure, and write this half of the page. Returns the numbers of the report."""
     started = time.perf_counter()
     documents = python_english()
-    data = prepare_gpt(documents, folder, settings, progress=progress)
-    label = progress and "GPT"
-    model, history = pretrain_gpt(data, folder, settings, seed=seed, device=device, progress=label)
+    method, data, history = pretrain(
+        LanguageModeling,
+        Texts(documents),
+        settings,
+        folder,
+        seed=seed,
+        device=device,
+        progress=progress and "GPT",
+    )
+    model = method.model
     results = {
         "documents": len(documents),
         "bytes": len(data.text) + len(data.held_out_text),
@@ -52,7 +61,7 @@ def language_demo(
     return results
 
 
-def measure(data: GPTData, history: History) -> dict[str, Any]:
+def measure(data: Streams, history: History) -> dict[str, Any]:
     """Held-out loss of the GPT and of what it must beat, in nats per token and bits per byte."""
     targets, size = len(data.held_out_stream) - 1, len(data.held_out_text)
     vocab_size = data.tokenizer.vocab_size
@@ -70,9 +79,9 @@ def measure(data: GPTData, history: History) -> dict[str, Any]:
     return {"first_loss": history[1]["loss"], "nats_per_token": nats, "bits_per_byte": bits}
 
 
-def sample(model: GPT, data: GPTData, prompt: str, seed: int) -> str:
+def sample(model: GPT, data: Streams, prompt: str, seed: int) -> str:
     """A prompt and what the model makes of it."""
-    separator = data.tokenizer.special_tokens[SEPARATOR]
+    separator = data.separator
     ids = generate(
         model,
         [separator, *data.tokenizer.encode(prompt)],
@@ -86,7 +95,7 @@ def sample(model: GPT, data: GPTData, prompt: str, seed: int) -> str:
 
 
 def _write(
-    page: Page, results: dict[str, Any], model: GPT, data: GPTData, history: History
+    page: Page, results: dict[str, Any], model: GPT, data: Streams, history: History
 ) -> None:
     nats, bits = results["nats_per_token"], results["bits_per_byte"]
     page.heading("1 · Text: predict the next token")

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from minissl.durable import replace_durably
 from minissl.homework.check import Results, Settings, check_submission, nothing_there
 from minissl.homework.scoreboard import to_gradescope
 from minissl.homework.submission import find_file
 from minissl.homework.task import Assignment
-from minissl.training.durable import replace_durably
 
 
 def submissions(folder: Path) -> list[Path]:

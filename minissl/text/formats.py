@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from minissl.durable import replace_durably
 from minissl.text.patterns import GPT2, Pattern
 from minissl.text.tokenizer import Tokenizer
 
@@ -61,6 +62,16 @@ def from_printable(text: str) -> bytes:
 
 def save_tokenizer(tokenizer: Tokenizer, path: StrPath) -> None:
     """Write everything that makes the tokenizer what it is; ``load_tokenizer`` brings it back."""
+    replace_durably(Path(path), tokenizer_to_bytes(tokenizer))
+
+
+def load_tokenizer(path: StrPath) -> Tokenizer:
+    """The tokenizer written by ``save_tokenizer``. Raises ``ValueError`` for any other file."""
+    return tokenizer_from_bytes(_read_bytes(path), str(path))
+
+
+def tokenizer_to_bytes(tokenizer: Tokenizer) -> bytes:
+    """The content of the file that ``save_tokenizer`` writes: JSON in UTF-8."""
     state = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -69,23 +80,26 @@ def save_tokenizer(tokenizer: Tokenizer, path: StrPath) -> None:
         "num_ranks": len(tokenizer.ranks),
         "ranks": {to_printable(token): rank for token, rank in tokenizer.ranks.items()},
     }
-    _write_json(state, path)
+    return _to_json(state)
 
 
-def load_tokenizer(path: StrPath) -> Tokenizer:
-    """The tokenizer written by ``save_tokenizer``. Raises ``ValueError`` for any other file."""
-    state = _read_json(path)
+def tokenizer_from_bytes(data: bytes, name: str) -> Tokenizer:
+    """The tokenizer that ``tokenizer_to_bytes`` made these bytes of.
+
+    Raises ``ValueError`` for any other bytes; ``name`` is what the message calls them.
+    """
+    state = _from_json(data, name)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError(
-            f'{path}: no tokenizer of minissl (no "format": "{_FORMAT}"): '
+            f'{name}: no tokenizer of minissl (no "format": "{_FORMAT}"): '
             "load_gpt2 and load_tiktoken read other formats"
         )
     if state.get("version") != _VERSION:
         raise ValueError(
-            f"{path}: version {state.get('version')!r} of the format, this minissl reads "
+            f"{name}: version {state.get('version')!r} of the format, this minissl reads "
             f"version {_VERSION}: use the minissl that wrote it, or train and save again"
         )
-    with _named(path):
+    with _named(name):
         if len(state["ranks"]) != state["num_ranks"]:
             raise ValueError(f"{len(state['ranks'])} ranks, {state['num_ranks']} announced")
         return Tokenizer(
@@ -110,7 +124,7 @@ def load_gpt2(
     ``special_tokens`` names the entries of the table that no merge makes. Raises ``ValueError``
     when a file is damaged or the two do not belong together.
     """
-    ids = _read_json(encoder_json)
+    ids = _from_json(_read_bytes(encoder_json), str(encoder_json))
     if not isinstance(ids, dict):
         raise ValueError(f"{encoder_json}: expected a JSON object of token: id")
     singles = [to_printable(bytes([byte])) for byte in range(256)]
@@ -202,7 +216,7 @@ def save_huggingface(tokenizer: Tokenizer, path: StrPath) -> None:
             "merges": [" ".join(map(to_printable, pair)) for pair in tokenizer.merges()],
         },
     }
-    _write_json(state, path)
+    replace_durably(Path(path), _to_json(state))
 
 
 # ---- reading and writing -------------------------------------------------------------------------
@@ -230,26 +244,17 @@ def _read_bytes(path: StrPath) -> bytes:
     return Path(path).read_bytes()
 
 
-def _read_json(path: StrPath) -> Any:
+def _from_json(data: bytes, name: str) -> Any:
     try:
-        return json.loads(_read_bytes(path))
-    except ValueError as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: not JSON ({error}): damaged or cut short, get it again"
+            f"{name}: not JSON ({error}): damaged or cut short, get it again"
         ) from error
 
 
-def _write_json(state: Any, path: StrPath) -> None:
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(state, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _to_json(state: Any) -> bytes:
+    return json.dumps(state, ensure_ascii=False, indent=1).encode()
 
 
 @contextmanager

@@ -12,12 +12,13 @@ What happens at the edges:
 - a special token in a text raises unless the caller says what it is to mean.
 """
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, count, islice
-from typing import Self
+from typing import BinaryIO, Self
 
 from minissl.text.bpe import Pair, learn_merges, segment
 from minissl.text.patterns import (
@@ -30,7 +31,7 @@ from minissl.text.patterns import (
 )
 
 _REMEMBERED_LENGTH = 64  # characters; longer stretches of text hardly come again
-_BLOCK = 1 << 20  # characters read from a file at once
+_BLOCK = 1 << 20  # bytes read from a file at once
 
 
 class Tokenizer:
@@ -107,7 +108,8 @@ class Tokenizer:
 
         ``texts`` is one text or several (nothing is learned across their borders); a special token
         in a text is such a border too. When every piece is one token before ``vocab_size`` is
-        reached, the vocabulary stays smaller. Ties: see ``bpe``.
+        reached, the vocabulary stays smaller. Ties: see ``bpe``. ``progress`` shows a bar where
+        standard error is a terminal.
 
         Raises ``ValueError`` when ``vocab_size`` leaves no room for the bytes and special tokens.
         """
@@ -124,7 +126,8 @@ class Tokenizer:
         if progress:
             from tqdm import tqdm
 
-            merges = tqdm(merges, total=num_merges, desc="merges", unit="")
+            # None: a log file is no place for a bar.
+            merges = tqdm(merges, total=num_merges, desc="merges", unit="", disable=None)
         return cls.from_merges(merges, pattern=pattern, special_tokens=special_tokens)
 
     @property
@@ -178,9 +181,19 @@ class Tokenizer:
 
         Example: ``np.fromiter(tokenizer.encode_file("large.txt"), dtype=np.uint16)``.
         """
+        with open(path, "rb") as file:
+            yield from self.encode_binary(file, allow_special=allow_special)
+
+    def encode_binary(
+        self, file: BinaryIO, *, allow_special: str | Collection[str] = "raise"
+    ) -> Iterator[int]:
+        """Yield the ids of ``encode(file.read())``, reading in blocks, as ``encode_stream`` does.
+
+        ``file`` is open for reading bytes, such as ``sys.stdin.buffer``; it stays open.
+        """
         allowed = self._allowed_special(allow_special)
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield from self._stream(iter(partial(file.read, _BLOCK), ""), allowed)
+        blocks = iter(partial(file.read, _BLOCK), b"")
+        return self._stream(codecs.iterdecode(blocks, "utf-8", "surrogateescape"), allowed)
 
     def _encode(self, text: str, allowed: Collection[str] | None) -> list[int]:
         ids: list[int] = []

@@ -23,9 +23,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from minissl.durable import sync_folder, write_durably
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
-from minissl.training.durable import sync_folder, write_durably
 
 FORMAT_VERSION = 1
 FILES = ("model.safetensors", "optimizer.safetensors", "checkpoint.json")
@@ -61,14 +61,15 @@ def save_checkpoint(
     model: Module,
     optimizer: Optimizer,
     state: Mapping[str, Any],
-    keep: int = 2,
+    keep: int | None = 2,
 ) -> Path:
     """Write ``folder/step-<state["step"]>``, then remove all but the last ``keep`` up to it.
 
-    ``state``: JSON types, with ``"step"``. Returns the checkpoint's path. When writing fails
-    (disk full, no permission) raises CheckpointError, and the older checkpoints are untouched.
+    ``state``: JSON types, with ``"step"``. ``keep``: None removes none. Returns the checkpoint's
+    path. When writing fails (disk full, no permission) raises CheckpointError, and the older
+    checkpoints are untouched.
     """
-    if keep < 1:
+    if keep is not None and keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}")
     folder = Path(folder)
     final = folder / f"step-{state['step']:08d}"
@@ -168,12 +169,14 @@ def _number(path: Path) -> str:
     return path.name.removeprefix("step-")
 
 
-def prune_checkpoints(newest: Path, keep: int) -> None:
-    """Keep ``newest`` and the ``keep - 1`` before it, and nothing that killed processes left."""
+def prune_checkpoints(newest: Path, keep: int | None) -> None:
+    """Keep ``newest`` and the ``keep - 1`` before it (None: all); remove what kills left behind."""
     for leftover in newest.parent.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    paths = list_checkpoints(newest.parent)
-    for path in paths[paths.index(newest) + keep :]:  # what is newer than the newest is broken
+    paths = list_checkpoints(newest.parent) if keep is not None else [newest]
+    for path in paths[
+        paths.index(newest) + (keep or 1) :
+    ]:  # what is newer than the newest is broken
         _discard(path)
 
 

@@ -11,9 +11,8 @@ order in which their gradients are ready, and a bucket is sent as soon as it is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.numpy as safetensors
@@ -22,10 +21,8 @@ from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import device_of, move
 from minissl.autograd.processes import World, broadcast_bytes, shared_memory, together, world
 from minissl.autograd.tensor import Tensor
-from minissl.nn.module import Parameter
-
-if TYPE_CHECKING:
-    from minissl.training.run import Run
+from minissl.nn.module import Module, Parameter
+from minissl.optim.optimizer import Optimizer
 
 BUCKET_BYTES = 1 << 22  # large enough to use the connection well, small enough to begin early
 
@@ -33,9 +30,9 @@ BUCKET_BYTES = 1 << 22  # large enough to use the connection well, small enough 
 class GradientMean:
     """The mean of all processes' gradients, bucket by bucket; frozen parameters take no part.
 
-    ``ready(parameter)`` says that a gradient is complete; ``finish()`` sends what is left, waits,
-    and puts the means into ``grad``. A parameter that has no gradient anywhere keeps None; one that
-    has it in some processes counts as 0 in the others.
+    ``ready(parameter)`` says that a gradient is complete; ``finish(total)`` sends what is left,
+    waits, and puts the sums, divided by ``total``, into ``grad``. A parameter that has no gradient
+    anywhere keeps None; one that has it in some processes counts as 0 in the others.
     """
 
     def __init__(self, parameters: Sequence[Parameter], world: World):
@@ -51,8 +48,12 @@ class GradientMean:
         while len(self.sent) < len(self.buckets) and not self.waiting[len(self.sent)]:
             self._send()
 
-    def finish(self) -> None:
-        """Send the rest; wait for all; write the means."""
+    def finish(self, total: float | None = None) -> None:
+        """Send the rest; wait for all; write the sums divided by ``total``.
+
+        ``total``: of all processes; unless given, their number.
+        """
+        total = self.world.size if total is None else total
         while len(self.sent) < len(self.buckets):
             self._send()
         for (work, flat, gradients), bucket in zip(self.sent, self.buckets):
@@ -68,7 +69,7 @@ class GradientMean:
                 start += parameter.size
                 # Whether anybody has it is known without asking a GPU where we have it ourselves.
                 if parameter.grad is not None or float(count):
-                    parameter.grad = part.reshape(parameter.shape) / self.world.size
+                    parameter.grad = part.reshape(parameter.shape) / total
         self.sent = []
 
     def _send(self) -> None:
@@ -98,17 +99,12 @@ def _buckets(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
     return buckets
 
 
-def share_start(book: Run) -> None:
-    """Give every process the weights, the optimizer's state and the step of process 0."""
+def share_start(model: Module, optimizer: Optimizer) -> None:
+    """Give every process the weights and the optimizer's state of process 0."""
     if world().size == 1:
         return
-    model, optimizer = book.model, book.optimizer
-    about = {"step": book.step, "resumed": book.resumed, "records": book.history.records}
-    state = json.loads(broadcast_bytes(json.dumps(about).encode()))
     weights = broadcast_bytes(safetensors.save(model.state_dict()))
     moments = broadcast_bytes(safetensors.save(optimizer.state_dict()))
     if world().rank:
-        book.step, book.resumed = state["step"], state["resumed"]
-        book.history.records[:] = state["records"]
         model.load_state_dict(safetensors.load(weights))
         optimizer.load_state_dict({n: np.asarray(a) for n, a in safetensors.load(moments).items()})

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minissl.training.durable import sync_folder
+from minissl.durable import replace_durably, sync_folder
 
 Record = dict[str, Any]
 
@@ -30,9 +30,10 @@ class History:
 
     @classmethod
     def read(cls, run: str | Path) -> History:
-        """The history of a run folder (or of a log file); a half-written last line is left out."""
+        """The history of a run folder, or of a log file, without lines that are no records."""
         path = Path(run)
-        return cls(r for r, _ in _read_lines(path / "log.jsonl" if path.is_dir() else path))
+        lines = _read_lines(path / "log.jsonl" if path.is_dir() else path)
+        return cls(record for record, _ in lines if record is not None)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -55,6 +56,11 @@ class History:
         steps, values = zip(*pairs)
         return np.array(steps), np.array(values)
 
+    def latest(self, name: str) -> Any:
+        """The last value of this name, None where no record has one."""
+        values = (record[name] for record in reversed(self.records) if name in record)
+        return next(values, None)
+
     def losses(self) -> list[float]:
         """The training loss of every record that has one."""
         return [record["loss"] for record in self.records if "loss" in record]
@@ -64,16 +70,20 @@ class Log:
     """``log.jsonl`` open for writing, from which everything after ``last_step`` has been removed.
 
     A run that was killed has written records after its last checkpoint; it will come by those steps
-    again, and the log must read as if it had come by once. ``history`` is what the file says.
+    again, and the log must read as if it had come by once. ``history`` is what the file says. A
+    damaged line stays where it is: the good ones around it are worth more than a clean file.
     """
 
     def __init__(self, path: Path, last_step: int):
         lines = _read_lines(path) if path.exists() else []
-        kept = [(record, end) for record, end in lines if record["step"] <= last_step]
-        self.history = History(record for record, _ in kept)
+        kept = [line for record, line in lines if record is None or record["step"] <= last_step]
+        while kept and _parse(kept[-1]) is None:  # half a line, and damage with nothing after it
+            kept.pop()
+        self.history = History(r for r, _ in lines if r is not None and r["step"] <= last_step)
+        content = b"".join(kept)
+        if not path.exists() or path.read_bytes() != content:
+            _keep_only(path, content)
         self._file = open(path, "ab")  # noqa: SIM115  (closed by close())
-        self._file.truncate(kept[-1][1] if kept else 0)
-        sync_folder(path.parent)
 
     def append(self, record: Record) -> None:
         """Write one record and hand it to the operating system at once."""
@@ -101,30 +111,37 @@ def plain(record: Record) -> Record:
     return result
 
 
-def _read_lines(path: Path) -> list[tuple[Record, int]]:
-    """Every record with the position of its end in the file, up to the first that is not whole."""
-    records: list[tuple[Record, int]] = []
-    end = 0
+def _keep_only(path: Path, content: bytes) -> None:
+    """Cut the file where the content is its beginning; write it anew where it is not."""
+    if path.exists() and not path.read_bytes().startswith(content):
+        replace_durably(path, content)
+        return
+    with open(path, "ab") as file:
+        file.truncate(len(content))
+    sync_folder(path.parent)
+
+
+def _read_lines(path: Path) -> list[tuple[Record | None, bytes]]:
+    """Every line with its record; None for one that is damaged, which is reported.
+
+    A last line that is cut off is what a kill leaves, and not reported.
+    """
     lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        record = _parse(line)
-        if record is None:
-            if number < len(lines):
-                warnings.warn(
-                    f"{path}: line {number} of {len(lines)} is not a record of a run; "
-                    "it and what follows are left out",
-                    stacklevel=4,
-                )
-            break
-        end += len(line)
-        records.append((record, end))
-    return records
+    parsed = [(_parse(line), line) for line in lines]
+    damaged = [number for number, (record, _) in enumerate(parsed[:-1], 1) if record is None]
+    if damaged:
+        warnings.warn(
+            f"{path}: line {', '.join(map(str, damaged[:5]))} of {len(lines)} is not a record of a "
+            "run and is left out; the others are read",
+            stacklevel=4,
+        )
+    return parsed
 
 
 def _parse(line: bytes) -> Record | None:
     """The record of a line, or None when it is cut off or damaged."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None

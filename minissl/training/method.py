@@ -38,3 +38,19 @@ class Evaluated(Protocol):
 
     def evaluate(self) -> dict[str, float]:
         """Metrics on held-out data, the same for the same weights: ``{"held_out_loss": 3.2}``."""
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A method whose batches are not all worth the same: masked tokens, ignored targets."""
+
+    def count(self, batch: Any) -> float:
+        """How many targets ``loss(batch)`` is the mean of."""
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A method of which something moves beside the optimizer: a slow copy, a queue, a schedule."""
+
+    def after_step(self, done: int) -> None:
+        """Called after every update with how many there have been; what moves is in ``model``."""

@@ -1,7 +1,7 @@
-"""The folder of a run: what was asked for, what happened, and where to go on.
+"""A training run as it goes: where it begins, what it logs, what it saves.
 
-``config.json``: the settings, written once. ``log.jsonl``: one record per line. ``checkpoints/``:
-the newest two. Another command can open it: ``find_checkpoint(run)``, ``History.read(run)``.
+In a folder (see ``folder``) there are ``log.jsonl``, one record per line, and ``checkpoints/``, the
+newest few. Other commands open it: ``find_checkpoint(run)``, ``History.read(run)``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.arrays import Array
-from minissl.autograd.processes import world
+from minissl.autograd.processes import from_first
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
@@ -29,7 +29,7 @@ from minissl.training.checkpoint import (
     save_checkpoint,
 )
 from minissl.training.distributed import share_start
-from minissl.training.durable import replace_durably
+from minissl.training.folder import RunFolder, differences
 from minissl.training.log import History, Log, Record, plain
 
 
@@ -42,7 +42,10 @@ class DivergedError(RuntimeError):
 
 
 class Run:
-    """One training run, in a folder, or (``folder=None``) only in memory.
+    """One training run, in a folder that somebody holds, or (None) only in memory.
+
+    ``files`` are written beside the config when the run is new. ``keep``: how many checkpoints
+    stay, None for all.
 
     Raises ValueError when the folder holds a run with other settings, OSError when it cannot be
     written or has no room for the checkpoints: both before the first step.
@@ -50,14 +53,14 @@ class Run:
 
     def __init__(
         self,
-        folder: str | Path | None,
+        folder: RunFolder | None,
         settings: Mapping[str, Any],
         model: Module,
         optimizer: Optimizer,
-        keep: int = 2,
+        keep: int | None = 2,
+        files: Mapping[str, bytes] | None = None,
     ):
-        self.folder = None if folder is None or world().rank else Path(folder)  # one writer
-        self.settings = settings
+        self.folder, self.settings = folder, settings
         self.model, self.optimizer, self.keep = model, optimizer, keep
         self.step = 0  # where training begins
         self.resumed = False
@@ -67,9 +70,10 @@ class Run:
         self._earlier_seconds = 0.0
         # The memory order that a loaded checkpoint has: sums over another order round differently.
         model.load_state_dict(model.state_dict())
-        if self.folder is not None:
-            self._open(self.folder)
-        share_start(self)
+        start = json.loads(from_first(lambda: self._open(files or {})))
+        self.step, self.resumed = start["step"], start["resumed"]
+        self.history.records[:] = start["records"]
+        share_start(model, optimizer)
         self._started = time.perf_counter()
 
     def __enter__(self) -> Run:
@@ -79,25 +83,45 @@ class Run:
         if self._log is not None:
             self._log.close()
 
-    def _open(self, folder: Path) -> None:
-        """Write or compare config.json, load the newest good checkpoint, cut the log back to it."""
-        _same_or_new(folder, self.settings)
-        _require_room(folder, self.model, self.keep)
-        expected = 0
-        if list_checkpoints(folder / "checkpoints"):
-            expected = self._resume(folder)
-        self._log = Log(folder / "log.jsonl", self.step if self.resumed else -1)
-        self.history = self._log.history
+    def _open(self, files: Mapping[str, bytes]) -> bytes:
+        """Where to begin, as JSON; see ``_open_folder``."""
+        if self.folder is not None:
+            self._open_folder(self.folder, files)
+        start = {"step": self.step, "resumed": self.resumed, "records": self.history.records}
+        return json.dumps(start).encode()
+
+    def _open_folder(self, folder: RunFolder, files: Mapping[str, bytes]) -> None:
+        """Compare the settings, load the newest good checkpoint, cut the log back to it."""
+        folder.require(self.settings)
+        checkpoints = folder.path / "checkpoints"
+        there = list_checkpoints(checkpoints)
+        if there and folder.config is None:
+            raise ValueError(
+                f"{folder.path} has checkpoints but no config.json: use a new run folder"
+            )
+        expected = self._resume(folder) if there else 0
+        finished = self.resumed and self.step == self.settings["steps"]
+        if not finished:
+            if folder.read_only is not None:
+                raise folder.read_only
+            _require_room(folder.path, self.model, self.keep)
+            folder.begin(self.settings, files)
+        log = folder.path / "log.jsonl"
+        if folder.read_only is None:
+            self._log = Log(log, self.step if self.resumed else -1)
+            self.history = self._log.history
+        elif log.exists():
+            self.history = History.read(log)
         if len(self.history) != expected:
             warnings.warn(
-                f"{folder / 'log.jsonl'} has {len(self.history)} records up to step {self.step}, "
-                f"there were {expected}: training goes on, the log has a gap",
+                f"{log} has {len(self.history)} records up to step {self.step}, "
+                f"there were {expected}: the log has a gap, the run has none",
                 stacklevel=4,
             )
 
-    def _resume(self, folder: Path) -> int:
+    def _resume(self, folder: RunFolder) -> int:
         """Load the newest good checkpoint; returns how many records the log had then."""
-        checkpoint = find_checkpoint(folder)
+        checkpoint = find_checkpoint(folder.path)
         found = {name: checkpoint.state.get(name) for name in self.settings}
         if changes := differences(found, self.settings):
             raise CheckpointError(
@@ -108,7 +132,8 @@ class Run:
         self.optimizer.load_state_dict(checkpoint.moments)
         self.step, self.resumed, self.newest = checkpoint.step, True, checkpoint.path
         self._earlier_seconds = checkpoint.state["seconds"]
-        prune_checkpoints(checkpoint.path, self.keep)  # which a kill may have kept from ending
+        if folder.read_only is None:
+            prune_checkpoints(checkpoint.path, self.keep)  # a kill may have kept it from ending
         return checkpoint.state["records"]
 
     def seconds(self) -> float:
@@ -123,10 +148,14 @@ class Run:
             self._log.append(record)
 
     def save(self, step: int) -> None:
-        """Write a checkpoint; raises DivergedError, and writes none, when it would be a bad one."""
+        """Write a checkpoint; raises DivergedError, and writes none, when it would be a bad one.
+
+        Raises OSError when the folder is no longer there.
+        """
         if self.folder is None or self._log is None:
             return
-        arrays = {f"weight {n}": p.array for n, p in self.model.named_parameters()}
+        self.folder.require_present()
+        arrays: dict[str, Array] = {f"weight {n}": a for n, a in self.model.state_dict().items()}
         for slot, moments in self.optimizer.state.items():
             arrays |= {f"{slot} of {name}": array for name, array in moments.items()}
         if bad := not_finite(arrays):
@@ -138,7 +167,7 @@ class Run:
         self._log.sync()
         progress = {"step": step, "records": len(self.history), "seconds": self.seconds()}
         self.newest = save_checkpoint(
-            self.folder / "checkpoints",
+            self.folder.path / "checkpoints",
             self.model,
             self.optimizer,
             {**progress, **self.settings},
@@ -160,8 +189,8 @@ class Run:
             good = f"The last good checkpoint is {self.newest}"
         return (
             f"{good}. The same settings would diverge at the same step again: start a new run "
-            "folder with a lower learning rate, a longer warm-up or clip=1.0, and look for NaN, "
-            "infinity or very large numbers in the inputs"
+            "folder with a lower learning rate, a longer warm-up or gradients clipped to a norm of "
+            "1 (clip), and look for NaN, infinity or very large numbers in the inputs"
         )
 
 
@@ -171,47 +200,16 @@ def not_finite(arrays: Mapping[str, Array], limit: int = 5) -> str:
     return ", ".join(bad[:limit]) + (f" and {len(bad) - limit} more" if len(bad) > limit else "")
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """How two dicts of JSON types differ, one ``path: old, now new`` for each place."""
-    found = []
-    for name in dict.fromkeys([*old, *new]):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{name}.")
-        elif before != after:
-            found.append(f"{prefix}{name}: {before!r}, now {after!r}")
-    return found
-
-
-def _same_or_new(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write config.json in a new run folder; in an old one, require the same settings."""
-    path = folder / "config.json"
-    if not path.exists():
-        if list_checkpoints(folder / "checkpoints"):
-            raise ValueError(f"{folder} has checkpoints but no config.json: use a new run folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_durably(path, json.dumps(settings, indent=1).encode())
-        return
-    try:
-        old = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): use a new run folder") from error
-    if changes := differences(old, settings):
-        raise ValueError(
-            f"{folder} holds a run with other settings: {'; '.join(changes)}. Use the settings of "
-            "that run to continue it, or a new run folder"
-        )
-
-
-def _require_room(folder: Path, model: Module, keep: int) -> None:
+def _require_room(folder: Path, model: Module, keep: int | None) -> None:
     """Raise OSError before the first step when the disk cannot take the checkpoints."""
     weights = sum(p.size * p.array.itemsize for p in model.parameters())
     there = len(list_checkpoints(folder / "checkpoints"))
     # A checkpoint is the weights and two moments; while one is written there are keep + 1.
-    needed = 3 * weights * max(1, keep + 1 - there)
+    needed = 3 * weights * max(1, (keep or 2) + 1 - there)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
             f"{folder}: the checkpoints of this run need {needed / 1e6:.0f} MB, the disk has "
-            f"{free / 1e6:.0f} MB free: make room, or use another run folder or a smaller keep"
+            f"{free / 1e6:.0f} MB free: make room, keep fewer checkpoints, or use another run "
+            "folder or a smaller model"
         )

@@ -22,7 +22,7 @@ from minissl.vision.color import (
 from minissl.vision.images import check_images
 from minissl.vision.warp import random_affine, random_horizontal_flip, random_resized_crop
 
-__all__ = ["Augmentation", "compose", "digits_augmentation", "simclr_augmentation"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "compose", "digits_augmentation", "simclr_augmentation"]
 
 Augmentation = Callable[[NDArray, np.random.Generator], NDArray]
 
@@ -79,3 +79,10 @@ def simclr_augmentation(strength: float = 1.0) -> Augmentation:
         random_grey,
         random_gaussian_blur,
     )
+
+
+# By the name that a run records: so it is opened with what it was trained with.
+AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
+    "digits": digits_augmentation,
+    "photos": simclr_augmentation,
+}

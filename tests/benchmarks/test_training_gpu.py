@@ -17,7 +17,7 @@ from benchmarks.training_gpu import __main__ as program
 from benchmarks.training_gpu import gpt2, overhead, race, record, shakespeare, simclr, twins
 from benchmarks.training_gpu.race import EAGER, Result
 from minissl.autograd.fused import gpu
-from minissl.pretrain.gpt import GPTConfig
+from minissl.models.gpt import GPTConfig
 from minissl.training import History
 
 ROOT = Path(__file__).parents[2]

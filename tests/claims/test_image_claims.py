@@ -17,7 +17,7 @@ from minissl.claims.experiments import (
     few_labels,
     projection_head,
 )
-from minissl.pretrain.supervised import Supervised
+from minissl.pretrain.images.supervised import Supervised
 from minissl.vision.images import load_digits
 
 NAMES = ("augmentation", "batch-and-temperature", "collapse", "few-labels", "projection-head")
@@ -61,7 +61,7 @@ def test_without_negatives_the_embeddings_end_on_one_point(runs):
 
 def test_the_five_arms_are_what_they_are_called():
     setup, data = Setup(0, QUICK | {"steps": 1}), digits.load(Setup(0, QUICK))
-    made = {name: collapse.train(setup, data, name)[0] for name in collapse.COLORS}
+    made = {name: collapse.trained(setup, data, name)[0] for name in collapse.COLORS}
     assert [made[name].loss_name for name in ("NT-Xent", "CS229's SimCLR", "positives only")] == [
         "nt_xent", "simclr_cs229", "positives_only"
     ]  # fmt: skip
@@ -127,7 +127,7 @@ def test_the_baselines_are_those_of_the_digits(runs):
 def test_from_scratch_learns_from_its_labels_and_nothing_else(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        few_labels, "train_supervised", lambda method, **settings: seen.append((method, settings))
+        few_labels, "train", lambda method, settings, **other: seen.append((method, settings))
     )
     setup = Setup(2, {**few_labels.CLAIM.scales["quick"], "scratch_steps": 7})
     data = digits.load(setup)
@@ -135,7 +135,7 @@ def test_from_scratch_learns_from_its_labels_and_nothing_else(monkeypatch):
     assert 0 <= accuracy < 0.3  # it was not trained
     method, settings = seen[0]
     assert accuracy == method.accuracy(data.test_images, data.test_labels)
-    assert settings["steps"] == 7
+    assert settings.steps == 7
     assert np.array_equal(np.sort(method.labels), np.repeat(np.arange(10), 2))
     known = {image.tobytes() for image in data.train_images}
     assert all(image.tobytes() in known for image in method.images)
@@ -237,7 +237,7 @@ def test_the_path_of_a_gpu(monkeypatch):
         setup = Setup(0, {**settings, "scratch_steps": 1}, device)
         data = digits.load(setup)
         method, history = digits.pretrain(setup, data)
-        simsiam, other = collapse.train(setup, data, "SimSiam")
+        simsiam, other = collapse.trained(setup, data, "SimSiam")
         for trained in (method, simsiam, digits.random_network(setup, data)):
             assert {device_of(p) for p in trained.model.parameters()} == {device}
         results[device] = [

@@ -21,11 +21,11 @@ from minissl.claims.experiments import (
     segmentation,
     subwords,
 )
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
-from minissl.pretrain.gpt_run import train_gpt
-from minissl.pretrain.settings import GPTSettings
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
 
@@ -110,9 +110,9 @@ def test_the_seed_decides_which_documents_are_held_out():
     settings = {"documents": 200}
     splits = [language.english(Setup(seed, settings)) for seed in (0, 0, 1)]
     assert splits[0] == splits[1]
-    for train, held_out in splits:
-        assert (len(train), len(held_out)) == (192, 8)
-        assert not {d.name for d in train} & {d.name for d in held_out}
+    for training, held_out in splits:
+        assert (len(training), len(held_out)) == (192, 8)
+        assert not {d.name for d in training} & {d.name for d in held_out}
     assert {d.name for d in splits[0][1]} != {d.name for d in splits[2][1]}
 
 
@@ -207,9 +207,7 @@ def test_without_the_mask_it_learns_to_copy_noise():
     last = {}
     for kind in (GPT, causal.UnmaskedGPT):
         model = new_gpt(kind, vocab_size=8, context_length=8, width=32)
-        history = train_gpt(
-            LanguageModeling(model, stream, batch_size=16), settings, progress=False
-        )
+        history = train(LanguageModeling(model, stream, batch_size=16), settings, progress=False)
         last[kind] = np.mean(history.losses()[-20:])
     assert last[GPT] > math.log(8) - 0.1
     assert last[causal.UnmaskedGPT] < 0.7  # one position has nothing to copy: ln 8 / 8 = 0.26

@@ -8,13 +8,19 @@ import sys
 import numpy as np
 import pytest
 
-from minissl.cli import main
+from minissl.cli import command_names, main
+from minissl.pretrain import method_names
+from minissl.pretrain.language.gpt import stream_nats
+from minissl.pretrain.run import open_run
+from minissl.training import History
+from minissl.vision.images import load_image_folder
 
 TEXT = (
     "The cat sat on the mat. The dog sat on the log.\n\nA cat is not a dog, and a dog is no cat.\n"
 )
 TINY_GPT = "--vocab-size 280 --num-layers 1 --width 16 --num-heads 2 --context-length 16".split()
 TINY_GPT += "--batch-size 4 --steps 6 --evaluations 2 --quiet".split()
+TINY_SIMCLR = "--image-size 16 --channels 3 --steps 3 --batch-size 8 --quiet".split()
 
 
 def call(*arguments):
@@ -36,7 +42,8 @@ def gpt_run(book, tmp_path):
 
 
 def test_every_command_explains_itself(capsys):
-    for command in ([], ["demo"], ["tokenizer"], ["tokenizer", "train"], ["pretrain"], ["sample"]):
+    methods = [["pretrain", name] for name in method_names()]
+    for command in ([], ["tokenizer", "train"], *([name] for name in command_names()), *methods):
         with pytest.raises(SystemExit) as stop:
             call(*command, "--help")
         assert stop.value.code == 0
@@ -85,7 +92,7 @@ def test_other_texts_or_settings_in_the_same_run_are_refused(gpt_run, book, caps
     assert "other settings" in capsys.readouterr().err
     book.write_text("Something else entirely.\n\n" * 300)
     assert call("pretrain", "gpt", book, "--run", gpt_run, *TINY_GPT) == 1
-    assert "other texts" in capsys.readouterr().err
+    assert "begun with other data: documents: " in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -104,27 +111,39 @@ def photos(tmp_path):
 
 def test_simclr_on_a_folder_and_probe(photos, tmp_path, capsys):
     folder = tmp_path / "run"
-    options = "--image-size 16 --channels 3 --steps 3 --batch-size 8 --quiet".split()
-    assert call("pretrain", "simclr", photos, "--run", folder, *options) == 0
+    assert call("pretrain", "simclr", photos, "--run", folder, *TINY_SIMCLR) == 0
     assert "24 images" in capsys.readouterr().out
     assert call("probe", folder, photos, "--labels", 1, 2, 500, "--draws", 2) == 0
     table = capsys.readouterr().out
-    assert "16 training and 8 test images, 2 classes" in table
+    assert "16 training and 8 test examples, 2 classes" in table
     rows = {line[:20].strip(): line[20:].split() for line in table.splitlines()[1:]}
-    assert rows["labels per class"] == ["1", "2", "kNN"]  # nobody has 500
-    assert all(0 <= float(cell) <= 100 for cell in rows["pretrained encoder"])
+    assert rows["labels per class"] == ["1", "2", "1-NN"]  # nobody has 500
+    assert all(0 <= float(cell) <= 100 for cell in rows["pretrained network"])
     assert float(rows["raw pixels"][0]) > 90  # dark against light needs no learning
 
 
 WRONG = {
     "no such file": (["tokenizer", "train", "nowhere.txt"], "nowhere.txt"),
-    "too few tokens": (["tokenizer", "train", "BOOK", "--vocab-size", 100], "too small"),
     "no run": (["sample", "nowhere"], "no usable checkpoint"),
     "words for ids": (
         ["tokenizer", "decode", "--text", "12 abc", "--tokenizer", "GPT"],
         "expects ids, got 'abc'",
     ),
-    "probe of a text run": (["probe", "GPT"], "'gpt', not of 'simclr'"),
+    "probe without labels": (["probe", "GPT"], "no labelled texts on every machine: give a folder"),
+    "loose files": (["probe", "GPT", "FOLDER"], "book.txt is in no class folder"),
+    "no text from images": (["sample", "SIMCLR"], "cannot write text; methods that can: gpt"),
+    "another method": (
+        ["pretrain", "simclr", "--run", "GPT", "--quiet"],
+        "holds a run of 'gpt', not of 'simclr'",
+    ),
+    "from another method": (
+        ["pretrain", "simclr", "--run", "NEW", "--from", "GPT"],
+        "holds a run of 'gpt', not of 'simclr'",
+    ),
+    "from nothing": (["pretrain", "gpt", "--run", "NEW", "--from", "nowhere"], "no usable"),
+    "embed what is not there": (["embed", "GPT", "nowhere"], "nowhere"),
+    "embed into a folder": (["embed", "GPT", "BOOK", "--out", "FOLDER"], "is a folder"),
+    "evaluate images as text": (["evaluate", "GPT", "PHOTOS"], "no text files below"),
     "heads": (
         ["pretrain", "gpt", "BOOK", "--run", "NEW", "--quiet", "--num-heads", 3],
         "num_heads must divide",
@@ -137,27 +156,21 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_mistakes_get_one_clear_line(name, gpt_run, book, tmp_path, capsys):
+def test_mistakes_get_one_clear_line(name, gpt_run, book, photos, tmp_path, capsys):
     arguments, message = WRONG[name]
-    places = {"BOOK": book, "GPT": gpt_run, "NEW": tmp_path / "new"}
+    places = {"BOOK": book, "GPT": gpt_run, "NEW": tmp_path / "new", "FOLDER": tmp_path / "few"}
+    places |= {"PHOTOS": photos, "SIMCLR": tmp_path / "simclr"}
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "book.txt").write_text("A few words.")
+    if "SIMCLR" in arguments:
+        call("pretrain", "simclr", photos, "--run", places["SIMCLR"], *TINY_SIMCLR)
     capsys.readouterr()
     assert call(*[places.get(a, a) for a in arguments]) == 1
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
-
-
-def test_importing_minissl_is_quick_and_light():
-    """NumPy and array_api_compat only: what is heavy is imported where it is used."""
-    program = (
-        "import sys, json, minissl\n"
-        "print(json.dumps([m for m in sys.modules if m in "
-        "('torch', 'matplotlib', 'sklearn', 'scipy', 'tqdm', 'regex', 'PIL')]))"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-    assert json.loads(output) == []
+    assert error.count("\n") == 1
+    assert not places["NEW"].exists()
 
 
 def test_python_m_minissl_runs():
@@ -167,6 +180,139 @@ def test_python_m_minissl_runs():
     )
     assert done.returncode == 0
     assert "minissl demo" in done.stdout
+
+
+# ---- what the commands do with a run -------------------------------------------------------------
+
+
+def test_embed_writes_a_vector_for_every_example(gpt_run, photos, tmp_path, capsys):
+    """The rows are the method's own ``represent``, with names, readable without pickle."""
+    call("pretrain", "simclr", photos, "--run", tmp_path / "simclr", *TINY_SIMCLR)
+    out = tmp_path / "new" / "photos.npz"
+    assert call("embed", tmp_path / "simclr", photos, "--out", out) == 0
+    with np.load(out, allow_pickle=False) as file:
+        features, names = file["features"], file["names"]
+    assert list(names[:2]) == ["dark/0.png", "dark/1.png"]
+    opened = open_run(tmp_path / "simclr")
+    images = load_image_folder(photos, 16, 3).images
+    np.testing.assert_array_equal(features, opened.method.represent(images))
+
+    (tmp_path / "two.txt").write_text("The cat sat on the mat.")
+    assert call("embed", gpt_run, tmp_path / "two.txt", "--out", tmp_path / "text.npz") == 0
+    with np.load(tmp_path / "text.npz", allow_pickle=False) as file:
+        assert file["features"].shape == (1, 16)
+
+
+def test_evaluate_gives_the_numbers_of_the_log_and_those_of_other_data(gpt_run, tmp_path, capsys):
+    last = json.loads((gpt_run / "log.jsonl").read_text().splitlines()[-1])
+    capsys.readouterr()
+    assert call("evaluate", gpt_run) == 0
+    lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert float(lines["held out loss"]) == pytest.approx(last["held_out_loss"], rel=1e-5)
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT)
+    assert call("evaluate", gpt_run, other) == 0
+    lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    opened = open_run(gpt_run)
+    separator, tokenizer = opened.data.separator, opened.data.tokenizer
+    stream = np.array([separator, *tokenizer.encode(TEXT), separator])
+    expected = stream_nats(opened.method.model, stream) / (len(stream) - 1)
+    assert float(lines["held out loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_evaluate_says_when_the_data_of_the_run_has_changed(gpt_run, book, capsys):
+    book.write_text("Something else.\n\n" * 300)
+    assert call("evaluate", gpt_run) == 1
+    assert "nobody knows what was held out" in capsys.readouterr().err
+    book.unlink()
+    assert call("evaluate", gpt_run) == 1
+    assert "book.txt" in capsys.readouterr().err
+
+
+def test_a_text_run_is_probed_with_class_folders(gpt_run, tmp_path, capsys):
+    for name, words in (("cats", "The cat sat on the mat. "), ("dogs", "A dog is not a log! ")):
+        (tmp_path / "labelled" / name).mkdir(parents=True)
+        for i in range(9):
+            (tmp_path / "labelled" / name / f"{i}.txt").write_text(words * (i + 1))
+    assert call("probe", gpt_run, tmp_path / "labelled", "--labels", 1, 3, "--draws", 2) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[-4].startswith("labels per class")
+    assert rows[-3].split() == ["token", "counts", "100.0", "100.0", "100.0"]
+
+
+def test_going_on_from_the_weights_of_another_run(gpt_run, book, tmp_path, capsys):
+    """--from: that run's settings are the defaults, its tokenizer is kept, its loss goes on."""
+    further = tmp_path / "further"
+    steps = ["--from", gpt_run, "--steps", 4, "--quiet"]
+    assert call("pretrain", "gpt", book, "--run", further, *steps) == 0
+    assert (further / "tokenizer.json").read_bytes() == (gpt_run / "tokenizer.json").read_bytes()
+    settings = json.loads((further / "config.json").read_text())["config"]["settings"]
+    assert (settings["width"], settings["steps"]) == (16, 4)
+    first, then = (History.read(folder).column("held_out_loss")[1] for folder in (gpt_run, further))
+    assert then[0] == pytest.approx(first[-1], rel=1e-6)
+    before = snapshot(tmp_path)
+    assert call("pretrain", "gpt", book, "--run", further, *steps) == 0  # finished: loaded
+    assert call("pretrain", "gpt", book, "--run", further, *steps, "--clip", 2) == 1
+    assert "clip: 1.0, now 2.0" in capsys.readouterr().err
+    wide = [*steps, "--width", 32]
+    assert call("pretrain", "gpt", book, "--run", tmp_path / "wide", *wide) == 1
+    assert "do not fit these settings" in capsys.readouterr().err
+    assert snapshot(tmp_path) == before
+
+
+def test_sample_takes_the_checkpoints_folder_and_one_checkpoint(gpt_run, capsys):
+    outputs = []
+    newest = sorted((gpt_run / "checkpoints").iterdir())[-1]
+    for place in (gpt_run, gpt_run / "checkpoints", newest):
+        capsys.readouterr()
+        assert call("sample", place, "--tokens", 8) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_ctrl_c_says_that_it_stopped(monkeypatch, gpt_run, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minissl.pretrain.run.open_run", interrupted)
+    assert call("sample", gpt_run) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
+
+
+def test_warnings_are_sentences(photos, tmp_path, capsys):
+    options = [*TINY_SIMCLR, "--batch-size", 100]
+    assert call("pretrain", "simclr", photos, "--run", tmp_path / "run", *options) == 0
+    expected = "minissl: there are only 24 images: each batch has all of them, not batch_size 100\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_terminal_without_unicode_loses_characters_and_nothing_else(encoding, gpt_run):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for command in (["claim", "--list"], ["sample", str(gpt_run), "--prompt", "≤ 𝄞 Ω"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "minissl", *command], capture_output=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+        assert not done.stderr
+
+
+def test_progress_writes_no_carriage_returns_into_a_file(book, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "minissl", "pretrain", "gpt", book, "--run", "r", *TINY_GPT[:-1]],
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert b"\r" not in done.stderr + done.stdout
+    assert b"step 6/6" in done.stderr
+
+
+def snapshot(folder):
+    """Every file below a folder with its bytes and the time it was written."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 # ---- devices: "torch", torch memory on the CPU, stands in for a GPU ------------------------------
@@ -197,7 +343,7 @@ def test_simclr_and_probe_on_another_device(without_kernels, tmp_path, capsys):
     options = ["--steps", 3, "--batch-size", 16, "--device", "torch", "--quiet"]
     assert call("pretrain", "simclr", "--run", tmp_path / "run", *options) == 0
     assert call("probe", tmp_path / "run", "--labels", 1, "--draws", 1, "--device", "torch") == 0
-    assert "pretrained encoder" in capsys.readouterr().out
+    assert "pretrained network" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -222,6 +368,6 @@ def test_a_gpu_that_is_too_small_gets_advice(monkeypatch, tmp_path, capsys):
     def too_large(*arguments, **settings):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("minissl.pretrain.simclr_run.fit", too_large)
+    monkeypatch.setattr("minissl.pretrain.run.fit", too_large)
     assert call("pretrain", "simclr", "--run", tmp_path / "run", "--quiet") == 1
     assert "use a smaller --batch-size" in capsys.readouterr().err

@@ -12,7 +12,8 @@ import pytest
 from minissl import figures
 from minissl.demo import demo, images, language
 from minissl.demo.page import Page
-from minissl.pretrain.settings import GPTSettings, SimCLRSettings
+from minissl.pretrain.images.simclr import SimCLRSettings
+from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text.documents import Document
 
 SENTENCES = (
@@ -116,7 +117,7 @@ def test_a_finished_demo_begins_anew_and_an_unfinished_one_continues(tmp_path, m
 def test_a_failing_half_is_reported(tmp_path, capfd):
     with pytest.raises(RuntimeError, match="the message above says why"):
         demo._run_together([["--part", "text", "--out", str(tmp_path / "x"), "--seed", "-1"]])
-    assert "minissl: " in capfd.readouterr().err
+    assert "--seed: must be a whole number ≥ 0, got -1" in capfd.readouterr().err
 
 
 def test_principal_components_are_those_of_the_covariance():

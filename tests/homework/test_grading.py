@@ -221,7 +221,9 @@ def test_a_check_that_cannot_run_says_so(tmp_path, capsys):
     assert "there is no task 7.7; choose from: 1.1, 1.2" in capsys.readouterr().err
     assert main(["homework", "check", "77"]) == 1
     assert "there is no homework 77" in capsys.readouterr().err
-    assert main(["homework", "check", "1", str(tmp_path), "--seed", "-1"]) == 1
+    with pytest.raises(SystemExit):
+        main(["homework", "check", "1", str(tmp_path), "--seed", "-1"])
+    assert "--seed: must be a whole number ≥ 0, got -1" in capsys.readouterr().err
 
 
 def test_list_names_every_task(capsys):

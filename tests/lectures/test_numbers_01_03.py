@@ -11,8 +11,7 @@ import pytest
 from minissl.autograd import Tensor, gradcheck
 from minissl.autograd import operations as ops
 from minissl.losses.contrastive import chance_level
-from minissl.pretrain.settings import SimCLRSettings
-from minissl.pretrain.simclr_run import build_simclr
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.text import CL100K, GPT2, Tokenizer, show_tokens
 from minissl.text.bpe import count_pairs, learn_merges, merge, segment
 from tests.lectures.reading import figures, text
@@ -59,7 +58,7 @@ def test_01_the_model_by_hand():
 
 
 def test_01_parameters_and_starting_losses():
-    model = build_simclr(SimCLRSettings(), seed=0)
+    model = SimCLR.new_model(SimCLRSettings(), seed=0)
     quotes("01", f"{model.encoder.num_parameters():,}")
     quotes("01", f"{model.head.num_parameters():,}", f"{128 * 10 + 10:,}")
     quotes("01", rf"\ln 10 = {np.log(10):.3f}", rf"{chance_level('nt_xent', 128):.3f}, which is")

@@ -7,17 +7,18 @@ import pytest
 
 from minissl import Tensor
 from minissl.autograd import fused
+from minissl.data.texts import pack
 from minissl.losses.language_modeling import (
     IGNORE,
     next_token_loss,
     perplexity,
     teacher_forcing,
 )
+from minissl.models.generate import next_token_probabilities
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import LSTM, Embedding, Linear, Transformer, evaluating
 from minissl.nn.positions import sinusoids
-from minissl.pretrain.generate import next_token_probabilities
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, pack
-from minissl.pretrain.settings import GPTSettings
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
 from tests.lectures.reading import figures, says, text
 

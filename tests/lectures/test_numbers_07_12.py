@@ -371,7 +371,7 @@ def test_untrained_and_stuck(contrast):
     figures = contrast.figures
     images = figures.load_digits().test_images[:256]
     augment = figures.digits_augmentation()
-    untrained = figures.build_simclr(figures.SimCLRSettings(), seed=0)
+    untrained = figures.SimCLR.new_model(figures.SimCLRSettings(), seed=0)
 
     def views(model):
         pair = [model(augment(images, np.random.default_rng(seed))).numpy() for seed in (2, 3)]

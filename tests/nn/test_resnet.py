@@ -11,7 +11,7 @@ from minissl.autograd.gradcheck import gradcheck
 from minissl.nn import BasicBlock, BatchNorm, ResNet
 from minissl.nn.evaluating import evaluating
 from minissl.optim import SGD
-from minissl.pretrain.simclr import SimCLR, SimCLRModel
+from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
 from minissl.training import fit
 
 WIDTH, BLOCKS, TOLERANCE = 4, (1, 2, 1), 1e-9  # in float64

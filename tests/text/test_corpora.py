@@ -249,7 +249,7 @@ def test_the_hash_sees_where_a_name_ends():
     )
 
 
-# ------------------------------------------------------------------------------------ the split
+# --------------------------------------------------------------------- the split: see test_split.py
 
 
 def test_about_the_fraction_is_held_out(english):
@@ -257,24 +257,6 @@ def test_about_the_fraction_is_held_out(english):
     assert abs(len(held_out) / len(english) - 0.05) < 0.02
     assert sorted(train + held_out) == sorted(english)
     assert not {d.text for d in train} & {d.text for d in held_out}
-
-
-@given(
-    st.sets(st.text(max_size=20), min_size=2, max_size=20),
-    st.floats(0.2, 0.8),
-    st.randoms(use_true_random=False),
-)
-def test_a_documents_part_and_place_do_not_depend_on_the_others(texts, fraction, random):
-    documents = documents_of(sorted(texts))
-    train, held_out = split_documents(documents, fraction)
-    assert train
-    assert held_out
-    some = [d for d in documents if random.random() < 0.7]
-    kept_train, kept_held_out = [d for d in train if d in some], [d for d in held_out if d in some]
-    if kept_train and kept_held_out and min(len(train), len(held_out)) > 1:
-        assert split_documents(some, fraction) == (kept_train, kept_held_out)
-        random.shuffle(some)
-        assert split_documents(some, fraction) == (kept_train, kept_held_out)
 
 
 def test_a_documents_name_moves_nothing(english):
@@ -294,19 +276,6 @@ def test_both_parts_are_shuffled(english):
         sources = [document.source for document in part]
         same_as_next = sum(a == b for a, b in pairwise(sources))
         assert same_as_next < 0.1 * len(part)  # in the library's order it would be nearly all
-
-
-@pytest.mark.parametrize(
-    ("documents", "fraction", "message"),
-    [
-        (documents_of(["one"]), 0.5, r"1 document\(s\) cannot be split"),
-        (documents_of(["one", "two"]), 0.0, "expected between 0 and 1"),
-        (documents_of(["one", "two"]), 1.0, "expected between 0 and 1"),
-    ],
-)
-def test_impossible_splits_are_refused(documents, fraction, message):
-    with pytest.raises(ValueError, match=message):
-        split_documents(documents, fraction)
 
 
 # --------------------------------------------------------------------------------- own texts
@@ -370,6 +339,21 @@ def test_unusable_paths_are_named(tmp_path, files, path, error, message):
 def test_a_blank_line_near_the_start_makes_no_short_piece():
     pieces = cut(Document("a", "a", "Title\n\n" + 100 * "x"), 50)
     assert [len(piece.text) for piece in pieces] == [50, 50, 7]
+
+
+def test_a_byte_order_mark_is_kept_when_asked(tmp_path):
+    data = b"\xef\xbb\xbf\xef\xbb\xbfTwo marks.\r\n"
+    write(tmp_path, {"marked.txt": data})
+    (without,) = read_text_documents(tmp_path)
+    (kept,) = read_text_documents(tmp_path, keep_mark=True)
+    assert without.text == "\ufeffTwo marks.\r\n"  # the second is a character of the text
+    assert kept.text.encode() == data
+
+
+def test_a_bad_byte_after_a_mark_is_named_with_its_place_in_the_file(tmp_path):
+    write(tmp_path, {"marked.txt": b"\xef\xbb\xbfcaf\xe9"})
+    with pytest.raises(ValueError, match="0xe9 at offset 6"):
+        read_text_documents(tmp_path)
 
 
 def test_every_file_when_asked(tmp_path):

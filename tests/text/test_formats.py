@@ -19,7 +19,12 @@ from minissl.text import (
     save_huggingface,
     save_tokenizer,
 )
-from minissl.text.formats import from_printable, to_printable
+from minissl.text.formats import (
+    from_printable,
+    to_printable,
+    tokenizer_from_bytes,
+    tokenizer_to_bytes,
+)
 from tests.shared_data import shared_data
 
 TEXT = "The cat's hat: it isn't 1234567 years old!\r\n\r\n  你好, naïve café 🙂  \n\tend <|end|> \n"
@@ -90,6 +95,25 @@ def test_published_vocabularies_come_back(cl100k, tmp_path):
     save_tokenizer(cl100k, tmp_path / "t.json")
     again = load_tokenizer(tmp_path / "t.json")
     assert (again.ranks, again.special_tokens) == (cl100k.ranks, cl100k.special_tokens)
+
+
+def test_bytes_are_the_content_of_the_file(small, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    save_tokenizer(small, path)
+    data = tokenizer_to_bytes(small)
+    assert data == path.read_bytes()
+    state = json.loads(data)
+    assert data == json.dumps(state, ensure_ascii=False, indent=1).encode()
+    fields = "format version pattern special_tokens num_ranks ranks"
+    assert " ".join(state) == fields
+    again = tokenizer_from_bytes(data, "any name")
+    assert (again.ranks, again.special_tokens) == (small.ranks, small.special_tokens)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"format": "minissl-tokenizer"}', b"[" * 100_000])
+def test_other_bytes_are_called_by_their_name(data):
+    with pytest.raises(ValueError, match=r"^step 7 of run: "):
+        tokenizer_from_bytes(data, "step 7 of run")
 
 
 def test_a_failed_save_leaves_the_old_file(small, tmp_path, monkeypatch):

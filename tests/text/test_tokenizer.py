@@ -426,7 +426,10 @@ def test_training_stays_within_texts_and_special_tokens():
     assert split.special_tokens == {"<|s|>": 257}
 
 
-def test_training_shows_progress(capsys):
+def test_training_shows_progress_on_a_terminal(capsys, monkeypatch):
+    Tokenizer.train("the cat sat on the mat", 260, progress=True)
+    assert capsys.readouterr() == ("", "")  # not in a log
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     Tokenizer.train("the cat sat on the mat", 260, progress=True)
     assert "merges" in capsys.readouterr().err
     Tokenizer.train("the cat sat on the mat", 260)

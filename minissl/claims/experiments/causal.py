@@ -23,9 +23,9 @@ from minissl.claims.language import (
     trained,
 )
 from minissl.losses.language_modeling import next_token_loss
+from minissl.models.gpt import GPT
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
-from minissl.pretrain.gpt import GPT
 from minissl.text.baselines import bigram_probabilities, unigram_probabilities
 
 LONGEST_PRODUCT = 64  # probabilities; of many more the product is 0 even in float64

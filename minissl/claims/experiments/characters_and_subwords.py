@@ -8,8 +8,8 @@ from typing import Any
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, level, line, panels, values
 from minissl.claims.language import encoded, english, gpt_settings, new_gpt, trained
-from minissl.pretrain.gpt import GPTConfig
-from minissl.pretrain.gpt_run import GPTData
+from minissl.data.texts import Streams
+from minissl.models.gpt import GPTConfig
 from minissl.text.baselines import (
     bigram_loss,
     bits_per_byte,
@@ -73,7 +73,7 @@ def flops_per_step(config: GPTConfig, batch_size: int) -> int:
     return 3 * 2 * multiplications * length * batch_size
 
 
-def pairs_bits_per_byte(data: GPTData) -> float:
+def pairs_bits_per_byte(data: Streams) -> float:
     """What counting pairs of these tokens gives."""
     loss = bigram_loss(data.stream, data.held_out_stream, data.tokenizer.vocab_size)
     return bits_per_byte(loss, len(data.held_out_stream) - 1, len(data.held_out_text))

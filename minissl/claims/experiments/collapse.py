@@ -10,9 +10,10 @@ import numpy as np
 from minissl.claims import digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.figures import new_figure
-from minissl.pretrain.simclr import SimCLR
-from minissl.pretrain.simclr_run import augmentation, build_simclr, train_simclr
-from minissl.pretrain.simsiam import SimSiam, SimSiamModel
+from minissl.pretrain.images.simclr import SimCLR
+from minissl.pretrain.images.simsiam import SimSiam, SimSiamModel
+from minissl.pretrain.run import train
+from minissl.pretrain.views import TwoViews
 from minissl.training import History
 from minissl.vision.images import LabelledSplit
 
@@ -40,7 +41,7 @@ def measure(setup: Setup) -> Measured:
     curves = {}
     for name in COLORS:
         setup.note(name)
-        method, history = train(setup, data, name)
+        method, history = trained(setup, data, name)
         curves[name] = tuple(column.tolist() for column in history.column("z_std"))
         last = history[-1]
         accuracy = digits.probe(setup, data, method.represent)[digits.column(1)]
@@ -52,14 +53,14 @@ def measure(setup: Setup) -> Measured:
     return Measured(table, curves)
 
 
-def train(setup: Setup, data: LabelledSplit, name: str) -> tuple[SimCLR, History]:
+def trained(setup: Setup, data: LabelledSplit, name: str) -> tuple[TwoViews, History]:
     """One of the five."""
     losses = {NT_XENT: "nt_xent", CS229: "simclr_cs229", POSITIVES: "positives_only"}
     if name in losses:
         return digits.pretrain(setup, data, loss=losses[name])
     settings = digits.simclr_settings(setup)
     model = SimSiamModel(
-        build_simclr(settings, seed=setup.seed).encoder,
+        SimCLR.new_model(settings, seed=setup.seed).encoder,
         features=settings.features,
         embedding=settings.embedding,
         generator=np.random.default_rng([setup.seed, 1]),
@@ -68,12 +69,12 @@ def train(setup: Setup, data: LabelledSplit, name: str) -> tuple[SimCLR, History
     method = SimSiam(
         model,
         data.train_images,
-        augmentation(settings),
+        settings.augment(),
         batch_size=settings.batch_size,
         stop_gradient=name == SIMSIAM,
         held_out=data.test_images[: digits.HELD_OUT],
     )
-    return method, train_simclr(method, None, settings, seed=setup.seed, progress=False)
+    return method, train(method, settings, seed=setup.seed, progress=False)
 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:

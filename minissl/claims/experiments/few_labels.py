@@ -11,8 +11,9 @@ from minissl.adapt.linear_probe import draw_few_labels
 from minissl.claims import digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.figures import accuracy_against_labels
-from minissl.pretrain.simclr_run import augmentation, build_simclr
-from minissl.pretrain.supervised import Classifier, Supervised, train_supervised
+from minissl.pretrain.images.simclr import SimCLR
+from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
+from minissl.pretrain.run import train
 from minissl.vision.images import LabelledSplit
 
 LABELS = (1, 2, 5, 10, 20, 50)
@@ -40,13 +41,14 @@ def from_scratch(setup: Setup, data: LabelledSplit, count: int, draw: int) -> fl
     settings = digits.simclr_settings(setup)
     generator = np.random.default_rng([setup.seed, count, draw])  # the draws of the probes
     chosen = draw_few_labels(data.train_labels, count, generator)
-    encoder = build_simclr(settings, seed=setup.seed + 1000 * draw).encoder
+    encoder = SimCLR.new_model(settings, seed=setup.seed + 1000 * draw).encoder
     model = Classifier(encoder, 10, features=settings.features, generator=generator)
     model.to(setup.device)
     method = Supervised(
-        model, data.train_images[chosen], data.train_labels[chosen], augmentation(settings)
+        model, data.train_images[chosen], data.train_labels[chosen], settings.augment()
     )
-    train_supervised(method, steps=setup.settings["scratch_steps"], seed=setup.seed + 1000 * draw)
+    alone = SupervisedSettings(steps=setup.settings["scratch_steps"])
+    train(method, alone, seed=setup.seed + 1000 * draw, progress=False)
     return method.accuracy(data.test_images, data.test_labels)
 
 

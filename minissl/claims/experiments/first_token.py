@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ from minissl.claims.language import (
     trained,
 )
 from minissl.losses.language_modeling import IGNORE, next_token_loss
+from minissl.models.generate import generate
+from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
-from minissl.pretrain.generate import generate
-from minissl.pretrain.gpt import GPT
 from minissl.text import Tokenizer
 from minissl.text.baselines import unigram_probabilities
 from minissl.text.documents import Document
@@ -46,7 +47,7 @@ def measure(setup: Setup) -> Measured:
     runs = {
         WITH: (data, None),
         LEFT_OUT: (data, separator),
-        WITHOUT: (data._replace(stream=stream), None),
+        WITHOUT: (replace(data, stream=stream), None),
     }
     table: dict[str, dict[str, float]] = {}
     for name, (texts, ignored) in runs.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from minissl.claims.language import (
     new_gpt,
     trained,
 )
+from minissl.models import decode
+from minissl.models.generate import generate, next_token_logits
+from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
-from minissl.pretrain import decode
-from minissl.pretrain.generate import generate, next_token_logits
-from minissl.pretrain.gpt import GPT
 
 PROMPT, NGRAM = 8, 4
 TEXT, CACHED, ANEW = "the text itself", "with a cache", "without a cache"
@@ -52,7 +53,7 @@ def measure(setup: Setup) -> Measured:
     for number, half in enumerate((data.stream[:middle], data.stream[middle:])):
         setup.note(("writer", "judge")[number])
         model = new_gpt(setup, settings, vocab_size, number=number)
-        trained(setup, model, data._replace(stream=half), settings, held_out=False)
+        trained(setup, model, replace(data, stream=half), settings, held_out=False)
         models.append(model)
     writer, judge = models
     texts = held_out_texts(data.held_out_stream, setup.settings)

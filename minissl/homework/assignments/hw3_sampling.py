@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw3_oracle as oracle
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.evaluating import evaluating
-from minissl.pretrain.gpt import GPT, GPTConfig
 
-GENERATE = "minissl.pretrain.generate"
+GENERATE = "minissl.models.generate"
 
 
 # ---- 3.7 next_token_probabilities ----------------------------------------------------------------

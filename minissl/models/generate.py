@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from minissl.autograd.threads import engine_threads
+from minissl.models import decode
+from minissl.models.gpt import GPT
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
-from minissl.pretrain import decode
-from minissl.pretrain.gpt import GPT
 
 
 def generate(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from minissl.pretrain.simclr import ConvEncoder
-from minissl.pretrain.simsiam import SimSiam, SimSiamModel
+from minissl.models.convolutional import ConvEncoder
+from minissl.pretrain.images.simsiam import SimSiam, SimSiamModel
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
 
@@ -73,5 +73,5 @@ def test_the_predictor_is_for_training_only():
     health = method.evaluate()
     method.model.eval()
     embeddings = method.model(method._held_out_views)
-    loss = method._compare(embeddings, gather=False).item()
+    loss = method.compare(embeddings, method._held_out_views, gather=False).item()
     assert health["held_out_loss"] == pytest.approx(loss)

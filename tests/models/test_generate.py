@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from minissl.models import decode
+from minissl.models.generate import generate, next_token_logits, next_token_probabilities
+from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import Linear, evaluating
-from minissl.pretrain import decode
-from minissl.pretrain.generate import generate, next_token_logits, next_token_probabilities
-from minissl.pretrain.gpt import GPT, GPTConfig
 
 VOCAB, CONTEXT = 17, 10
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minissl.data.texts import pack
 from minissl.losses.language_modeling import IGNORE
-from minissl.pretrain.gpt import GPT, GPTConfig, LanguageModeling, pack, stream_nats
+from minissl.models.gpt import GPT, GPTConfig
+from minissl.pretrain.language.gpt import LanguageModeling, stream_nats
 
 VOCAB, CONTEXT, SEPARATOR = 13, 8, 0
 

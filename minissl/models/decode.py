@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from minissl.autograd import fused
+from minissl.models.gpt import GPT
 from minissl.nn import (
     MLP,
     Block,
@@ -25,7 +26,6 @@ from minissl.nn import (
     MultiHeadAttention,
     Transformer,
 )
-from minissl.pretrain.gpt import GPT
 
 Vector = np.ndarray  # (width,) of the one token
 

@@ -1,9 +1,11 @@
-"""SimSiam: agreement between views without a single negative. Lecture 12.
+"""One view of an image predicts the other, which is held still: no negatives.
 
-Chen and He (2021), Exploring Simple Siamese Representation Learning. What keeps it from collapsing
-is that one side of each pair is held still: no gradient flows into the view that is predicted.
+SimSiam: Chen and He (2021), Exploring Simple Siamese Representation Learning. Lecture 12. What
+keeps it from collapsing is that no gradient flows into the view that is predicted. Not here: the
+paper's ResNet and its own learning rate for the predictor.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,39 +14,21 @@ from numpy.typing import NDArray
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.losses.contrastive import alignment_loss
-from minissl.nn.convolution import BatchNorm
-from minissl.nn.layers import Linear
+from minissl.models.convolutional import NormalizedMLP
 from minissl.nn.module import Module
-from minissl.pretrain.simclr import SimCLR, SimCLRModel
+from minissl.options import option
+from minissl.pretrain.views import TwoViews, ViewSettings
 from minissl.vision.augment import Augmentation
 
 
-class NormalizedMLP(Module):
-    """Linear, BatchNorm and relu, Linear, and BatchNorm once more if ``normalize_output``.
+@dataclass(frozen=True, kw_only=True)
+class SimSiamSettings(ViewSettings):
+    """A convolutional encoder with its head and predictor, and how it is trained."""
 
-    Shapes: (batch, in_features) -> (batch, hidden_features) -> (batch, out_features).
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        hidden_features: int,
-        out_features: int,
-        *,
-        normalize_output: bool,
-        generator: np.random.Generator,
-    ):
-        self.hidden = Linear(in_features, hidden_features, generator=generator)
-        self.hidden_norm = BatchNorm(hidden_features, relu=True)
-        self.output = Linear(hidden_features, out_features, generator=generator)
-        self.output_norm = BatchNorm(out_features) if normalize_output else None
-
-    def forward(self, x: Any) -> Tensor:
-        y = self.output(self.hidden_norm(self.hidden(x)))
-        return y if self.output_norm is None else self.output_norm(y)
+    stop_gradient: bool = option(True, "hold the predicted view still; without, it collapses")
 
 
-class SimSiamModel(SimCLRModel):
+class SimSiamModel(Module):
     """Encoder, ``head`` and ``predictor`` (embedding -> embedding / 2 -> embedding).
 
     BatchNorm where the paper has it: in both layers of the head, and in the first one of the
@@ -67,15 +51,19 @@ class SimSiamModel(SimCLRModel):
             embedding, embedding // 2, embedding, normalize_output=False, generator=generator
         )
 
+    def forward(self, images: Any) -> Tensor:
+        return self.head(self.encoder(images))
 
-class SimSiam(SimCLR):
+
+class SimSiam(TwoViews):
     """From the embedding of one view, ``model.predictor`` should find the other view's.
 
     The loss is the mean over both directions of 2 − 2 cos(predictor(aᵢ), bᵢ): the paper's −cos on
     the scale of ``alignment_loss``. ``stop_gradient``: bᵢ is held still, as in the paper; without
-    it the embeddings collapse to few directions. The other arguments are those of ``SimCLR``.
+    it the embeddings collapse to few directions. The other arguments are those of ``TwoViews``.
     """
 
+    Settings = SimSiamSettings
     model: SimSiamModel
 
     def __init__(
@@ -88,18 +76,29 @@ class SimSiam(SimCLR):
         stop_gradient: bool = True,
         held_out: NDArray | None = None,
     ):
-        super().__init__(
-            model,
-            images,
-            augment,
-            batch_size=batch_size,
-            loss="positives_only",
-            held_out=held_out,
-        )
+        super().__init__(model, images, augment, batch_size=batch_size, held_out=held_out)
         self.stop_gradient = stop_gradient
 
-    def _compare(self, embeddings: Tensor, gather: bool) -> Tensor:
+    @classmethod
+    def new_model(cls, settings: ViewSettings, *, seed: int = 0) -> SimSiamModel:
+        """The encoder, its head and the predictor with random weights."""
+        generator = np.random.default_rng(seed)
+        encoder = settings.encoder(generator)
+        return SimSiamModel(
+            encoder, features=settings.features, embedding=settings.embedding, generator=generator
+        )
+
+    @classmethod
+    def choices(cls, settings: SimSiamSettings) -> dict[str, Any]:
+        """Whether the predicted view is held still."""
+        return {"stop_gradient": settings.stop_gradient}
+
+    def compare(self, embeddings: Tensor, views: NDArray, *, gather: bool) -> Tensor:
+        """Each side's prediction against the other side, held still."""
         still = embeddings.detach() if self.stop_gradient else embeddings
         first, second = ops.split(self.model.predictor(embeddings), 2)
         other_first, other_second = ops.split(still, 2)
         return (alignment_loss(first, other_second) + alignment_loss(second, other_first)) / 2
+
+
+METHOD = SimSiam

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from minissl.pretrain.generate import next_token_logits, next_token_probabilities
-from minissl.pretrain.gpt_run import open_gpt, prepare_gpt, pretrain_gpt
-from minissl.pretrain.settings import GPTSettings
+from minissl.data.texts import Texts
+from minissl.models.generate import next_token_logits, next_token_probabilities
+from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.run import open_run, pretrain
 from minissl.text.documents import Document
 
 SETTINGS = GPTSettings(
@@ -19,10 +20,10 @@ def test_the_first_token_of_a_document_is_learned(tmp_path):
     The claim ``first-token`` measures what leaving these targets out costs.
     """
     documents = [Document(f"d{i}", f"s{i}", "Q" + "ab" * (5 + i % 4)) for i in range(60)]
-    data = prepare_gpt(documents, tmp_path, SETTINGS, progress=False)
+    data = pretrain(LanguageModeling, Texts(documents), SETTINGS, tmp_path, progress=False).data
     assert (data.stream[1:][data.stream[:-1] == 256] == ord("Q")).all()
-    pretrain_gpt(data, tmp_path, SETTINGS, progress=False)
-    model, tokenizer, separator = open_gpt(tmp_path)
-    probabilities = next_token_probabilities(next_token_logits(model, [separator]))
+    opened = open_run(tmp_path)
+    logits = next_token_logits(opened.method.model, [opened.data.separator])
+    probabilities, tokenizer = next_token_probabilities(logits), opened.data.tokenizer
     assert tokenizer.decode([int(np.argmax(probabilities))]) == "Q"
     assert probabilities.max() > 0.8

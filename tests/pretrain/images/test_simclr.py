@@ -8,9 +8,10 @@ import torch
 
 from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
 from minissl.losses.contrastive import alignment_loss, chance_level, nt_xent, simclr_cs229
+from minissl.models.convolutional import ConvEncoder
 from minissl.optim import AdamW, warmup_cosine
-from minissl.pretrain.simclr import ConvEncoder, SimCLR, SimCLRModel
-from minissl.pretrain.supervised import Classifier, Supervised
+from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
+from minissl.pretrain.images.supervised import Classifier, Supervised
 from minissl.training import diagnostics, fit
 from minissl.vision.augment import compose, digits_augmentation
 from minissl.vision.images import load_digits

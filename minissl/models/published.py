@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minissl.pretrain.gpt import GPT, GPTConfig
-from minissl.training.durable import replace_durably
+from minissl.durable import replace_durably
+from minissl.models.gpt import GPT, GPTConfig
 
 # Their name of each activation: GPT-2's "gelu_new" is the tanh formula.
 _ACTIVATIONS = {

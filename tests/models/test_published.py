@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minissl.pretrain.gpt import GPT, GPTConfig
-from minissl.pretrain.published import from_gpt2_layout, load_gpt2, save_gpt2, to_gpt2_layout
-from tests.pretrain import torch_gpt2
+from minissl.models.gpt import GPT, GPTConfig
+from minissl.models.published import from_gpt2_layout, load_gpt2, save_gpt2, to_gpt2_layout
+from tests.models import torch_gpt2
 
 VOCAB, CONTEXT, WIDTH, HEADS, LAYERS = 11, 7, 12, 3, 2
 SETTINGS = {

@@ -1,0 +1,88 @@
+"""What commands have in common: the options of a group of settings, devices, places to write."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from typing import Any
+
+from minissl.options import Options, describe_values, option, reader
+
+
+def argument(default: Any, **bounds: Any) -> Callable[[str], Any]:
+    """An argparse ``type`` with bounds: ``type=argument(0, least=0)`` is a whole number ≥ 0."""
+    return _typed(option(default, "", **bounds))
+
+
+def _typed(one: Field) -> Callable[[str], Any]:
+    read = reader(one)
+
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def add_options(
+    parser: argparse.ArgumentParser, kind: type[Options], defaults: Mapping[str, Any] | None = None
+) -> None:
+    """One option for each setting; ``defaults`` replace those of the class."""
+    group = parser.add_argument_group("settings")
+    for one in fields(kind):
+        default = (defaults or {}).get(one.name, one.default)
+        name, meaning = f"--{one.name.replace('_', '-')}", one.metadata["help"]
+        if isinstance(one.default, bool):
+            action = argparse.BooleanOptionalAction
+            group.add_argument(name, action=action, default=default, help=meaning)
+            continue
+        group.add_argument(
+            name,
+            type=_typed(one),
+            default=default,
+            metavar={int: "N", float: "X", str: "NAME"}[type(one.default)],
+            help=f"{meaning.replace('%', '%%')} [{describe_values(one)}] (default: %(default)s)",
+        )
+
+
+def settings_from(kind: type[Options], arguments: argparse.Namespace) -> Any:
+    """The settings that were chosen on the command line."""
+    return kind(**{one.name: getattr(arguments, one.name) for one in fields(kind)})
+
+
+def add_device(parser: argparse.ArgumentParser, *, precision: bool = False) -> None:
+    """Add ``--device`` and, for training, ``--precision``."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="cpu|cuda|auto",
+        help="where to compute: NumPy on the processor, a GPU (cuda, cuda:1), or a GPU if there is "
+        "one (default: %(default)s)",
+    )
+    if precision:
+        parser.add_argument(
+            "--precision",
+            default="float32",
+            choices=("float32", "bfloat16"),
+            help="bfloat16: faster on a GPU, the weights stay float32 (default: %(default)s)",
+        )
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str = "of everything random") -> None:
+    """Add ``--seed``."""
+    parser.add_argument(
+        "--seed", type=argument(0, least=0), default=0, metavar="N", help=f"{of} (%(default)s)"
+    )
+
+
+def out_of_memory_advice(error: BaseException) -> str:
+    """What to try when a GPU's memory was too small; "" for any other error."""
+    if type(error).__name__ != "OutOfMemoryError":
+        return ""
+    return (
+        "\nThe GPU's memory is too small for this: use a smaller --batch-size, "
+        "--precision bfloat16, a smaller model, or --device cpu"
+    )

@@ -1,0 +1,51 @@
+"""a vector for every image or text, from a pretrained model"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from minissl.cli._shared import add_device
+
+DESCRIPTION = """\
+Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
+in float32 and `names` (examples,), in the order of the names. Texts longer than the model's context
+are cut at its end. numpy.load reads the file without pickle."""
+EXAMPLES = """\
+examples:
+  minissl embed runs/photos photos/ --out photos.npz
+  minissl embed runs/book notes.txt --out notes.npz"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "data", nargs="?", type=Path, metavar="DATA",
+        help="a file or folder (default: what every machine has)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("embeddings.npz"), help="(default: %(default)s)"
+    )
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read, represent, write."""
+    import io
+
+    import numpy as np
+
+    from minissl.durable import make_parents, replace_durably
+    from minissl.pretrain.run import open_run
+
+    opened = open_run(arguments.folder)
+    make_parents(arguments.out)
+    raw = type(opened.method).Data.read(arguments.data, opened.settings)
+    examples = opened.data.examples(raw)
+    opened.method.model.to(arguments.device)
+    features = np.asarray(opened.method.represent(examples.inputs), np.float32)
+    file = io.BytesIO()
+    np.savez(file, features=features, names=np.array(examples.names, dtype=np.str_))
+    replace_durably(arguments.out, file.getvalue())
+    print(f"{arguments.out}: {len(features):,} vectors of {features.shape[1]} numbers")

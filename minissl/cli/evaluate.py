@@ -1,0 +1,62 @@
+"""what a method measures, on what it held out or on other data"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minissl.cli._shared import add_device
+
+DESCRIPTION = """\
+Prints what the method of a run measures of itself: the held-out loss and what else it knows. With
+DATA on all of that data, none of which is trained on; without, on what the run held out of its own,
+which is read again from where it was."""
+EXAMPLES = """\
+examples:
+  minissl evaluate runs/book
+  minissl evaluate runs/book another_book.txt"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "data", nargs="?", type=Path, metavar="DATA", help="a file or folder (default: the run's)"
+    )
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print one line for each number."""
+    from minissl.pretrain.run import open_run
+    from minissl.training.method import Evaluated
+
+    opened = open_run(arguments.folder)
+    if not isinstance(opened.method, Evaluated):
+        raise ValueError(
+            f"{arguments.folder} holds a run of {opened.name!r}, which measures nothing"
+        )
+    prepared = _data(opened, arguments.data)
+    method = opened.on(prepared)
+    method.model.to(arguments.device)
+    metrics = method.evaluate()
+    if not metrics:
+        raise ValueError(f"{arguments.folder}: nothing is held out: give data to measure on")
+    for name, value in metrics.items():
+        print(f"{name.replace('_', ' '):28} {value:.6g}")
+
+
+def _data(opened: Any, path: Path | None) -> Any:
+    """All of the data given, as unseen; or that of the run, split as it was."""
+    read = type(opened.method).Data.read
+    if path is not None:
+        return opened.data.unseen(read(path, opened.settings))
+    place = opened.read_from()
+    raw = read(place, opened.settings)
+    if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
+        raise ValueError(
+            f"{place or type(raw).default} is not what {opened.folder} was trained on, so nobody "
+            "knows what was held out: give the data to measure on"
+        )
+    return raw.prepare(opened.data.kept, opened.settings)

@@ -1,0 +1,1 @@
+"""Networks that are kept: GPT and its generation, convolutional encoders, published weights."""

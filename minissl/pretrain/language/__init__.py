@@ -1,0 +1,1 @@
+"""Pretraining on text alone: predict the next token. Lectures 05 and 10."""

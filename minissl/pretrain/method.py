@@ -1,0 +1,96 @@
+"""What every pretraining method has: settings, data, and the three questions. Lecture 01."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from minissl.autograd.tensor import Tensor
+from minissl.nn.module import Module
+from minissl.optim import AdamW, warmup_cosine
+from minissl.optim.optimizer import Optimizer
+from minissl.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Options):
+    """Settings that every method has; a method adds its own and may change the defaults."""
+
+    batch_size: int = option(256, "examples per step", least=1, most=1 << 20)
+    steps: int = option(800, "updates", least=1, most=10**9)
+    learning_rate: float = option(
+        3e-3, "at its highest, after a warm-up of a twentieth", above=0, most=100
+    )
+    weight_decay: float = option(1e-4, "of matrices", least=0, most=100)
+    clip: float = option(0.0, "largest norm of the gradient; 0: no limit", least=0)
+    evaluations: int = option(10, "how often it is measured on the way", least=1, free=True)
+    keep: int = option(2, "checkpoints that stay, the newest; 0: all", least=0, free=True)
+
+    def optimizer(self, model: Module) -> Optimizer:
+        """AdamW for all of the model."""
+        return AdamW(model.named_parameters(), weight_decay=self.weight_decay)
+
+    def schedule(self, step: int) -> float:
+        """The learning rate of a step: a warm-up, then half a cosine."""
+        return warmup_cosine(
+            step,
+            peak=self.learning_rate,
+            warmup_steps=self.steps // 20,
+            total_steps=self.steps,
+        )
+
+
+class Pretraining(ABC):
+    """A pretraining method: how is a batch made, what is its loss, what represents an example?
+
+    ``Settings`` and ``Data`` say what it can be told and what it is trained on; ``build`` makes it
+    from both. It may also answer the questions of the protocols below and of ``training.method``.
+    """
+
+    Settings: ClassVar[type[Training]]
+    Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
+    model: Any
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: Any, data: Any, *, seed: int = 0) -> Self:
+        """The method with random weights, on prepared data (which may be empty: a reopened run)."""
+
+    @abstractmethod
+    def batch(self, generator: np.random.Generator) -> Any:
+        """A batch made from raw data, without labels."""
+
+    @abstractmethod
+    def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
+        """The loss of a batch: a Tensor with one element. ``generator`` is for dropout."""
+
+    @abstractmethod
+    def represent(self, examples: Any) -> np.ndarray:
+        """What the model makes of the examples: (examples, width)."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A method that can write: ``minissl sample``."""
+
+    def sample(
+        self,
+        prompt: bytes,
+        count: int,
+        *,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+        generator: np.random.Generator,
+        write: Callable[[bytes], None],
+    ) -> None:
+        """Continue the prompt by at most ``count`` tokens; ``write`` gets each as it comes."""
+
+
+def method_name(kind: type) -> str:
+    """The name of a method: that of its file."""
+    return kind.__module__.rpartition(".")[2].replace("_", "-")

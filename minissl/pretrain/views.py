@@ -1,0 +1,180 @@
+"""What all methods of two views share: the batch, the representation, the measurements. Lecture 12.
+
+Two random views of an image should have similar embeddings. A method below ``TwoViews`` says how
+the two sides are compared, and what keeps all images from becoming the same.
+"""
+
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.autograd.tensor import Tensor
+from minissl.data.images import ImageOptions, Images, Pixels
+from minissl.models.convolutional import ConvEncoder
+from minissl.nn.evaluating import evaluating
+from minissl.nn.module import Module
+from minissl.options import option
+from minissl.pretrain.method import Pretraining, Training
+from minissl.training import diagnostics
+from minissl.vision.augment import AUGMENTATIONS, Augmentation
+from minissl.vision.images import check_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings(Training, ImageOptions):
+    """A convolutional encoder, and what is done to the images that it sees."""
+
+    features: int = option(128, "width of the representation", least=1, most=1 << 16)
+    augmentation: str = option(
+        "auto",
+        "what is changed in an image; auto: photos in colour, digits in grey",
+        choices=("auto", *AUGMENTATIONS),
+    )
+
+    def augment(self) -> Augmentation:
+        """The augmentation: SimCLR's for colour, crops, shifts and noise for small grey images."""
+        automatic = "photos" if self.channels == 3 else "digits"
+        return AUGMENTATIONS[automatic if self.augmentation == "auto" else self.augmentation]()
+
+    def encoder(self, generator: np.random.Generator) -> ConvEncoder:
+        """The encoder with random weights."""
+        return ConvEncoder(
+            self.image_size, self.channels, features=self.features, generator=generator
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings(EncoderSettings):
+    """An encoder with a projection head, and how it is trained on pairs of views."""
+
+    embedding: int = option(
+        64, "width after the projection head, where the loss is", least=2, most=1 << 16
+    )
+    batch_size: int = option(256, "images per step; each gives two views", least=2, most=1 << 20)
+
+
+class TwoViews(Pretraining):
+    """Pretraining by agreement between views.
+
+    images: (count, height, width, channels), unlabelled; none where the method is only used.
+    augment: ``(images, generator) -> images``. ``model``: images -> embeddings, with the part
+    ``encoder`` that represents. held_out: images for ``evaluate``, by default the first
+    ``batch_size`` training images.
+
+    Raises ValueError for fewer images than ``batch_size``.
+    """
+
+    Settings = ViewSettings
+    Data = Images
+
+    def __init__(
+        self,
+        model: Any,
+        images: NDArray,
+        augment: Augmentation,
+        *,
+        batch_size: int = 256,
+        held_out: NDArray | None = None,
+    ):
+        check_images(images)
+        if batch_size < 1 or (len(images) and batch_size > len(images)):
+            raise ValueError(
+                f"batch_size is {batch_size}, but there are {len(images)} different images: an "
+                "image twice in a batch would be its own negative"
+            )
+        self.model, self.images, self.augment = model, images, augment
+        self.batch_size = batch_size
+        held_out = images[:batch_size] if held_out is None else held_out
+        self._held_out_views = self._views(held_out, np.random.default_rng(0))
+
+    @classmethod
+    @abstractmethod
+    def new_model(cls, settings: Any, *, seed: int = 0) -> Module:
+        """The encoder and all that stands on it, with random weights."""
+
+    @classmethod
+    def build(cls, settings: Any, data: Pixels, *, seed: int = 0) -> Self:
+        """The method of the settings on the images of the data.
+
+        With fewer images than ``batch_size`` each batch has all of them, and a warning says so.
+        """
+        return cls(
+            cls.new_model(settings, seed=seed),
+            data.images,
+            settings.augment(),
+            batch_size=batch_of(settings.batch_size, len(data.images)),
+            held_out=data.held_out,
+            **cls.choices(settings),
+        )
+
+    @classmethod
+    def choices(cls, settings: Any) -> dict[str, Any]:
+        """The arguments that only this method has."""
+        return {}
+
+    def batch(self, generator: np.random.Generator) -> NDArray:
+        """Two views of ``batch_size`` different images, first views on top: (2 batch_size, ...)."""
+        if not len(self.images):
+            raise ValueError("there are no images to train on: this method was opened to be used")
+        chosen = generator.choice(len(self.images), self.batch_size, replace=False)
+        return self._views(self.images[chosen], generator)
+
+    def _views(self, images: NDArray, generator: np.random.Generator) -> NDArray:
+        return np.concatenate([self.augment(images, generator), self.augment(images, generator)])
+
+    def loss(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
+        """The mean loss of a batch of views; nothing in it is random.
+
+        The views of all processes are negatives, so that N of them see a batch N times as large.
+        """
+        return self.compare(self.model(batch), batch, gather=True)
+
+    @abstractmethod
+    def compare(self, embeddings: Tensor, views: NDArray, *, gather: bool) -> Tensor:
+        """The loss of the embeddings (2 batch, embedding) of these views, the first ones on top.
+
+        ``gather``: with the embeddings of all processes.
+        """
+
+    def represent(self, examples: NDArray, *, batch_size: int = 512) -> NDArray:
+        """What the encoder, without the head, makes of images: (count, features)."""
+        return represent_by(self.model, examples, batch_size)
+
+    def evaluate(self) -> dict[str, float]:
+        """The loss and the health of the embeddings on held-out views, always the same ones."""
+        if not len(self._held_out_views):
+            return {}
+        with evaluating(self.model):
+            views = self.model(self._held_out_views)
+            loss = self.compare(views, self._held_out_views, gather=False)
+        first, second = np.split(views.numpy(), 2)
+        return {
+            "held_out_loss": loss.item(),
+            "z_std": diagnostics.z_std(first),
+            "effective_rank": diagnostics.effective_rank(first),
+            "alignment": diagnostics.alignment(first, second),
+            "uniformity": diagnostics.uniformity(first),
+        }
+
+
+def represent_by(model: Any, images: NDArray, batch_size: int) -> NDArray:
+    """What ``model.encoder`` makes of images, some at a time: (count, features)."""
+    starts = range(0, len(images), batch_size) or [0]
+    with evaluating(model):
+        parts = [model.encoder(images[i : i + batch_size]).numpy() for i in starts]
+    return np.concatenate(parts)
+
+
+def batch_of(size: int, images: int) -> int:
+    """The batch size, or the number of images where there are fewer, with a warning."""
+    if not 0 < images < size:
+        return size
+    warnings.warn(
+        f"there are only {images} images: each batch has all of them, not batch_size {size}",
+        stacklevel=3,
+    )
+    return images

@@ -1,0 +1,252 @@
+"""The folder of a run, opened first and by one process at a time.
+
+``config.json`` says what was asked for; ``data.json`` on which data; what the data needed to become
+batches (a tokenizer) lies beside them; ``log.jsonl`` and ``checkpoints/`` are written by ``Run``.
+Nothing is written before everything is known to fit: a call that is refused leaves every byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minissl.durable import remove_leftovers, replace_durably
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK, CONFIG, DATA = ".lock", "config.json", "data.json"
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network disks
+
+
+class BusyError(RuntimeError):
+    """Another process trains in the folder of this run."""
+
+
+class RunFolder:
+    """A folder that this process holds until ``close()``: a context manager.
+
+    ``config``: what its ``config.json`` says, None in a folder where no run has begun.
+    ``read_only``: the error of a disk that cannot be written, where a finished run is opened still.
+
+    Raises BusyError when another process holds it, OSError when it cannot be made or read,
+    ValueError for a ``config.json`` that is none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.read_only: OSError | None = None
+        self._made = _make(self.path)
+        self._descriptor: int | None = None
+        try:
+            self._hold()
+            if self.read_only is None:
+                remove_leftovers(self.path)
+            self.config = read_json(self.path / CONFIG)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ---- one process at a time --------------------------------------------------------------
+
+    def _hold(self) -> None:
+        """Lock the file ``.lock``, which says who has it; a killed process loses the lock."""
+        place = self.path / LOCK
+        while self._descriptor is None:
+            try:
+                descriptor, new = _open(place)
+            except FileNotFoundError:
+                continue  # it was there a moment ago
+            except OSError as error:
+                if error.errno not in READ_ONLY or not (self.path / CONFIG).exists():
+                    raise
+                self.read_only = error
+                return
+            try:
+                _lock(descriptor, place, new)
+                # Whoever held it may have removed it in between: then ours has no name any more.
+                if os.path.exists(place) and os.path.samestat(os.fstat(descriptor), place.stat()):
+                    self._descriptor = descriptor
+                    os.truncate(descriptor, 0)
+                    os.write(descriptor, f"process {os.getpid()} on {_host()}\n".encode())
+            finally:
+                if self._descriptor is None:
+                    os.close(descriptor)
+
+    def close(self) -> None:
+        """Let others have it; a folder that was made for nothing is removed."""
+        if self._descriptor is not None:
+            (self.path / LOCK).unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:  # it is not empty: a run has begun
+                break
+
+    # ---- what is in it ----------------------------------------------------------------------
+
+    def require(self, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError when a run with other settings was begun here."""
+        if self.config is not None and (changes := differences(self.config, settings)):
+            raise other_settings(self.path, changes)
+
+    def require_data(self, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Raise ValueError, with what differs, unless the data has the recorded ``"sha256"``."""
+        if recorded.get("sha256") == now["sha256"]:
+            return
+        about = read_json(self.path / DATA) or {}
+        before = about.get("fingerprint")
+        changes = differences(before if isinstance(before, dict) else recorded, now)
+        more = f" and {len(changes) - 8} more" if len(changes) > 8 else ""
+        raise ValueError(
+            f"{self.path} was begun with other data: {'; '.join(changes[:8])}{more}. "
+            "Use the data of that run to continue it, or a new run folder"
+        )
+
+    def begin(self, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Write the files of a new run, ``config.json`` last: with it the run exists.
+
+        Raises ValueError when a file of the same name and another content is there already.
+        """
+        if self.config is not None:
+            return
+        for name, data in files.items():
+            place = self.path / name
+            if place.exists() and place.read_bytes() != data:
+                raise ValueError(
+                    f"{place} is there already and is not of this run: use a new run folder"
+                )
+        for name, data in files.items():
+            replace_durably(self.path / name, data)
+        replace_durably(self.path / CONFIG, json.dumps(config, indent=1).encode())
+        self.config = dict(config)
+
+    def require_present(self) -> None:
+        """Raise OSError when the folder was removed, or its run replaced, while it was held."""
+        try:
+            same = self._descriptor is not None and os.path.samestat(
+                os.fstat(self._descriptor), (self.path / LOCK).stat()
+            )
+        except OSError:
+            same = False
+        if not same or not (self.path / CONFIG).exists():
+            raise OSError(
+                f"the run folder {self.path} was removed or replaced while this run was training: "
+                "what was learned since its last checkpoint is lost. Start the run again"
+            )
+
+
+def other_settings(folder: Path, changes: Sequence[str]) -> ValueError:
+    """The error that says which settings differ from those of the run in a folder."""
+    return ValueError(
+        f"{folder} holds a run with other settings: {'; '.join(changes)}. Use the settings of "
+        "that run to continue it, or a new run folder"
+    )
+
+
+def sums(files: Mapping[str, bytes]) -> dict[str, str]:
+    """The SHA-256 of every file, by name."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def read_kept(folder: Path, expected: Mapping[str, str]) -> dict[str, bytes]:
+    """The files that a run keeps, whose SHA-256 its config has. ValueError for any other content.
+
+    Raises ValueError that names the file also when it is missing.
+    """
+    files = {}
+    for name, digest in expected.items():
+        place = folder / name
+        if Path(name).name != name or not place.is_file():
+            raise ValueError(f"{place} is missing, which this run needs: put it back")
+        files[name] = place.read_bytes()
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise ValueError(
+                f"{place} is not the file that this run was trained with: it was replaced or "
+                "damaged. Put the old one back, or pretrain again"
+            )
+    return files
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, None where there is no file; ValueError names it otherwise."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): use a new run folder") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no names and values: use a new run folder")
+    return value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """How two dicts of JSON types differ, one ``path: old, now new`` for each place."""
+    found = []
+    for name in dict.fromkeys([*old, *new]):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name}: {before!r}, now {after!r}")
+    return found
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; returns which folders had to be made, the innermost first."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _open(place: Path) -> tuple[int, bool]:
+    """A descriptor of the lock's file, and whether this call made it."""
+    try:
+        return os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        return os.open(place, os.O_RDWR), False
+
+
+def _lock(descriptor: int, place: Path, new: bool) -> None:
+    """Lock an open file, or raise BusyError with what it says.
+
+    Where the system has no locks that end with their process, having made the file is the lock.
+    """
+    advice = "wait for it, stop it, or use another run folder"
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, "no locks here")
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        if new:
+            return
+        advice += f" (if there is no such process any more, remove {place})"
+    holder = os.read(descriptor, 200).decode("utf-8", "replace").strip()
+    raise BusyError(f"{place.parent} is in use by {holder or 'another process'}: {advice}")
+
+
+def _host() -> str:
+    return socket.gethostname() or "this computer"

@@ -1,0 +1,282 @@
+"""What must hold for every method: found by its file, it passes these or it is not one."""
+
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from minissl.autograd import Tensor, no_grad
+from minissl.autograd import tensor as tensor_module
+from minissl.cli import parser_of
+from minissl.pretrain import about, load_method, method_names
+from minissl.pretrain.method import Pretraining, Training, method_name
+from minissl.pretrain.run import open_run, pretrain
+from minissl.training import History
+from minissl.training.method import Evaluated
+from tests.pretrain.in_processes import start
+from tests.pretrain.toy import toy_data, toy_method, toy_settings
+
+METHODS = method_names()
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def run(name, folder=None, seed=0, data_seed=0, **options):
+    settings = toy_settings(name)
+    data = toy_data(name, settings, seed=data_seed)
+    options = {"progress": False, "seed": seed, **options}
+    return pretrain(load_method(name), data, settings, folder, **options)
+
+
+def weights(method):
+    return {name: array.tobytes() for name, array in method.model.state_dict().items()}
+
+
+def logged(history):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in history]
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@every_method
+def test_it_says_what_it_is(name):
+    kind = load_method(name)
+    assert issubclass(kind, Pretraining)
+    assert issubclass(kind.Settings, Training)
+    assert method_name(kind) == name
+    text = sys.modules[kind.__module__].__doc__
+    assert about(name) == text.splitlines()[0]
+    assert re.search(r"[Ll]ectures? \d\d", text)
+    assert re.search(r"\((\w+, )?(19|20)\d\d", text), "the paper's year"
+    assert "Not here:" in text, "what it does not do"
+    help_text = " ".join(parser_of("pretrain", [name]).format_help().split())
+    for one in fields(kind.Settings):
+        assert f"--{one.name.replace('_', '-')}" in help_text
+        assert one.metadata["help"].split()[0] in help_text
+
+
+@every_method
+def test_it_trains_is_killed_and_goes_on_bit_for_bit(name, tmp_path, monkeypatch):
+    undisturbed = run(name)
+    kind, calls = load_method(name), iter(range(2))
+
+    def batch(self, generator, usual=kind.batch):
+        if next(calls, None) is None:
+            raise InterruptedError
+        return usual(self, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "batch", batch)
+        with pytest.raises(InterruptedError):
+            run(name, tmp_path)
+    continued = run(name, tmp_path)
+    assert weights(continued.method) == weights(undisturbed.method)
+    assert logged(continued.history) == logged(undisturbed.history)
+    assert logged(History.read(tmp_path)) == logged(undisturbed.history)
+    before = snapshot(tmp_path)
+    assert weights(run(name, tmp_path).method) == weights(undisturbed.method)  # finished: loaded
+    assert snapshot(tmp_path) == before
+
+
+@every_method
+def test_what_is_refused_changes_nothing(name, tmp_path):
+    run(name, tmp_path)
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match="begun with other data"):
+        run(name, tmp_path, data_seed=1)
+    with pytest.raises(ValueError, match="other settings: seed: 0, now 1"):
+        run(name, tmp_path, seed=1)
+    for other in METHODS:
+        if other != name:
+            with pytest.raises(ValueError, match=f"holds a run of '{name}', not of '{other}'"):
+                run(other, tmp_path)
+    assert snapshot(tmp_path) == before
+
+
+@every_method
+def test_it_is_opened_as_it_was(name, tmp_path):
+    trained = run(name, tmp_path)
+    opened = open_run(tmp_path)
+    assert opened.name == name
+    assert opened.settings == toy_settings(name)
+    assert weights(opened.method) == weights(trained.method)
+    raw = toy_data(name, opened.settings, seed=3)
+    examples = opened.data.examples(raw)
+    assert len(examples.names) == len(examples.inputs)
+    features = opened.method.represent(examples.inputs)
+    expected = trained.method.represent(trained.data.examples(raw).inputs)
+    np.testing.assert_array_equal(features, expected)
+    assert features.ndim == 2
+    assert np.isfinite(features).all()
+    if isinstance(trained.method, Evaluated):
+        again = opened.on(trained.data).evaluate()
+        assert again == pytest.approx({key: trained.history.latest(key) for key in again})
+        elsewhere = opened.on(opened.data.unseen(raw)).evaluate()
+        assert again.keys() == elsewhere.keys()
+    with pytest.raises(ValueError, match="opened to be used"):
+        opened.method.batch(np.random.default_rng(0))
+
+
+@every_method
+def test_it_goes_on_from_given_weights(name, tmp_path):
+    first = run(name, tmp_path / "first")
+    settings = toy_settings(name, steps=2, learning_rate=1e-4)
+    start_from = open_run(tmp_path / "first")
+    assert weights(start_from.method) == weights(first.method)
+    kind, data = load_method(name), toy_data(name, settings, seed=1)
+    options = {"start": start_from, "progress": False}
+    more = pretrain(kind, data, settings, tmp_path / "more", **options)
+    assert weights(more.method) != weights(first.method)
+    assert open_run(tmp_path / "more").checkpoint.config["from"]["step"] == 3
+    again = pretrain(kind, data, settings, tmp_path / "more", progress=False)  # without it
+    assert weights(again.method) == weights(more.method)
+    run(name, tmp_path / "other", seed=5)
+    with pytest.raises(ValueError, match=r"other settings: from\.weights"):
+        pretrain(
+            kind, data, settings, tmp_path / "more", progress=False,
+            start=open_run(tmp_path / "other"),
+        )  # fmt: skip
+
+
+@every_method
+def test_a_representation_does_not_depend_on_the_rest_of_the_batch(name):
+    method = toy_method(name)
+    settings = toy_settings(name)
+    raw = toy_data(name, settings, seed=2)
+    from minissl.data import Kept
+
+    prepared = toy_data(name, settings).prepare(Kept(), settings)
+    inputs = prepared.examples(raw).inputs[:7]
+    together = method.represent(inputs)
+    alone = np.concatenate([method.represent(inputs[i : i + 1]) for i in range(len(inputs))])
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6 * np.abs(alone).max())
+    method.model.train()
+    np.testing.assert_array_equal(method.represent(inputs), together)  # in any mode
+
+
+@every_method
+def test_it_computes_the_same_on_another_device(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("minissl.autograd.fused.gpu._interpreted", lambda: False)
+    here = run(name, tmp_path)
+    there = run(name, device="torch")
+    # Adam's first steps turn rounding into signs: only the first loss can be compared closely.
+    ours, theirs = here.history.losses(), there.history.losses()
+    assert theirs[0] == pytest.approx(ours[0], rel=1e-5)
+    assert theirs[1:] == pytest.approx(ours[1:], rel=0.2)
+    opened = open_run(tmp_path)
+    inputs = opened.data.examples(toy_data(name, opened.settings)).inputs[:5]
+    expected = opened.method.represent(inputs)
+    rough = run(name, device="torch", precision="bfloat16").history.losses()
+    assert rough[0] == pytest.approx(ours[0], rel=0.03)
+    assert np.isfinite(rough).all()
+    opened.method.model.to("torch")
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(opened.method.represent(inputs), expected, atol=1e-4 * scale)
+
+
+# ---- the gradient --------------------------------------------------------------------------------
+
+
+@contextmanager
+def held_still(monkeypatch, remembered):
+    """What ``detach`` gives the first time it gives always: a stop-gradient is a constant."""
+    recording = not remembered
+    places = iter(remembered[:])
+
+    def detach(self, usual=tensor_module.Tensor.detach):
+        if recording:
+            remembered.append(usual(self))
+            return remembered[-1]
+        return next(places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tensor_module.Tensor, "detach", detach)
+        yield
+
+
+def in_float64(batch):
+    if isinstance(batch, np.ndarray):
+        return batch.astype(np.float64) if batch.dtype == np.float32 else batch
+    if isinstance(batch, tuple | list):
+        return type(batch)(in_float64(part) for part in batch)
+    if isinstance(batch, dict):
+        return {key: in_float64(part) for key, part in batch.items()}
+    return batch
+
+
+@every_method
+def test_the_gradient_is_that_of_the_loss(name, monkeypatch):
+    """In a random direction, against differences of the loss that agree on both sides (no kink)."""
+    method = toy_method(name)
+    method.model.astype(np.float64)
+    method.model.train()
+    batch = in_float64(method.batch(np.random.default_rng(1)))
+    parameters = method.model.parameters()
+    still = []
+
+    def loss():
+        with held_still(monkeypatch, still):
+            return method.loss(batch, np.random.default_rng(2))
+
+    loss().backward()
+    gradients = [p.grad for p in parameters]
+    assert any(np.abs(g).max() > 0 for g in gradients if g is not None)
+
+    def at(direction, size):
+        for p, part in zip(parameters, direction):
+            p.array = p.array + size * part
+        with no_grad():
+            value = loss().item()
+        for p, part in zip(parameters, direction):
+            p.array = p.array - size * part
+        return value
+
+    size, checked, middle = 1e-7, 0, loss().item()
+    for draw in range(20):
+        generator = np.random.default_rng([7, draw])
+        direction = [generator.standard_normal(p.shape) for p in parameters]
+        up, down = (at(direction, size) - middle) / size, (middle - at(direction, -size)) / size
+        if abs(up - down) > 1e-5 * (abs(up) + abs(down)):
+            continue  # a kink lies between
+        slope = sum(np.sum(g * d) for g, d in zip(gradients, direction) if g is not None)
+        assert (up + down) / 2 == pytest.approx(slope, rel=1e-4)
+        checked += 1
+    assert checked >= 3
+
+
+def test_a_wrong_gradient_would_be_seen(monkeypatch):
+    """The check above fails for a loss that is right and whose gradient is a hundredth off."""
+    kind = load_method("simclr")
+
+    def compare(self, embeddings, views, usual=kind.compare, **options):
+        mixed = embeddings * 0.99 + Tensor(embeddings.array) * 0.01
+        return usual(self, mixed, views, **options)
+
+    monkeypatch.setattr(kind, "compare", compare)
+    with pytest.raises(AssertionError):
+        test_the_gradient_is_that_of_the_loss("simclr", monkeypatch)
+
+
+# ---- several processes ---------------------------------------------------------------------------
+
+
+def test_two_processes_on_a_slow_disk(tmp_path):
+    """Every method begins, is refused other data, goes on and is opened, by both processes alike.
+
+    With ``fsync`` of 0.05 s and more, writers in two processes would meet; one alone writes.
+    """
+    start(tmp_path, METHODS)
+    for name in METHODS:
+        told = [(tmp_path / f"{name}-{rank}.txt").read_text() for rank in (0, 1)]
+        assert told[0] == told[1]
+        lines = told[0].splitlines()
+        assert lines[0] == "begun, continued and finished"
+        assert "refused" in lines[1]
+        assert len(History.read(tmp_path / name)) == 4  # the evaluation and three steps
+        names = {path.name for path in (tmp_path / name).iterdir()}
+        assert not [n for n in names if n.startswith(".")]
+        assert open_run(tmp_path / name).checkpoint.step == 3

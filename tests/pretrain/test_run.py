@@ -1,0 +1,143 @@
+"""Runs are opened as they were, or refused with a sentence that names the file."""
+
+import json
+import shutil
+
+import pytest
+
+from minissl.pretrain.images.simclr import SimCLR
+from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.run import open_run, pretrain
+from minissl.training import CheckpointError, load_checkpoint
+from minissl.training.checkpoint import FILES, SUMS, _sum_line
+from tests.pretrain.toy import toy_data, toy_settings
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of text and one of images."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, kind in (("gpt", LanguageModeling), ("simclr", SimCLR)):
+        settings = toy_settings(name, temperature=0.7, loss="positives_only")
+        pretrain(kind, toy_data(name, settings), settings, folder / name, progress=False)
+    return folder
+
+
+@pytest.fixture
+def runs(made, tmp_path):
+    shutil.copytree(made, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def change(folder, edit):
+    """Edit what the checkpoints and the config say of the run, with right checksums."""
+    for path in (folder / "checkpoints").iterdir():
+        state = json.loads((path / FILES[2]).read_bytes())
+        edit(state["config"])
+        (path / FILES[2]).write_text(json.dumps(state))
+        lines = [_sum_line(name, (path / name).read_bytes()) for name in FILES]
+        (path / SUMS).write_bytes(b"\n".join(lines) + b"\n")
+        load_checkpoint(path)
+    config = json.loads((folder / "config.json").read_bytes())
+    edit(config["config"])
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_an_opened_run_remembers_everything(runs):
+    opened = open_run(runs / "simclr")
+    assert (opened.settings.loss, opened.settings.temperature) == ("positives_only", 0.7)
+    assert (opened.method.loss_name, opened.method.temperature) == ("positives_only", 0.7)
+    assert opened.settings.augmentation == "auto"
+    config = json.loads((runs / "simclr" / "config.json").read_text())["config"]
+    assert config["method"] == "simclr"
+    assert config["data"]["kind"] == "Images"
+    data = json.loads((runs / "simclr" / "data.json").read_text())
+    assert data["fingerprint"]["sha256"] == config["data"]["sha256"]
+    assert open_run(runs / "simclr", SimCLR).name == "simclr"
+    with pytest.raises(ValueError, match="holds a run of 'simclr', not of 'gpt'"):
+        open_run(runs / "simclr", LanguageModeling)
+
+
+def test_a_tokenizer_of_another_run_is_refused(runs):
+    place = runs / "gpt" / "tokenizer.json"
+    good = place.read_bytes()
+    for bad in (good.replace(b"1", b"2"), good[:-20], b""):
+        place.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"tokenizer.json is not the file that this run was"):
+            open_run(runs / "gpt")
+    place.unlink()
+    with pytest.raises(ValueError, match=r"tokenizer.json is missing"):
+        open_run(runs / "gpt")
+
+
+def test_what_was_kept_is_loaded_and_not_made_again(runs, monkeypatch):
+    from minissl.text import Tokenizer
+
+    def never(*arguments, **options):
+        raise AssertionError("the tokenizer is there")
+
+    monkeypatch.setattr(Tokenizer, "train", never)
+    settings = toy_settings("gpt")
+    pretrain(LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt", progress=False)
+    open_run(runs / "gpt")
+
+
+def test_runs_made_before_are_refused_with_a_sentence(runs):
+    def as_it_was(config):
+        model = {"vocab_size": 300, "context_length": 12, "num_layers": 1, "width": 16}
+        config.clear()
+        config.update({"method": "gpt", "batch_size": 6, "model": model})
+
+    change(runs / "gpt", as_it_was)
+    sentence = "a run of 'gpt' from before methods recorded their settings"
+    with pytest.raises(ValueError, match=sentence):
+        open_run(runs / "gpt")
+    settings = toy_settings("gpt")
+    with pytest.raises(ValueError, match=sentence):
+        pretrain(LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.update(method="frobnicate"), "there is no method 'frobnicate'; choose one of"),
+        (lambda c: c.pop("method"), "does not say which method it is a run of"),
+        (lambda c: c["settings"].update(width="wide"), "width must be a whole number"),
+        (lambda c: c["settings"].update(colour=3), "GPTSettings has no setting colour"),
+        (lambda c: c["settings"].update(width=32), "does not fit its own settings"),
+        (lambda c: c["settings"].update(num_heads=3), "num_heads must divide"),
+        (lambda c: c.update(settings=[]), "from before methods recorded their settings"),
+        (lambda c: c.update(kept={"../../etc/passwd": "0"}), "which this run needs"),
+        (lambda c: c.update(kept={}), "tokenizer.json is missing"),
+    ],
+)
+def test_what_a_run_cannot_mean_is_a_sentence(runs, edit, message):
+    change(runs / "gpt", edit)
+    with pytest.raises(ValueError, match=message) as caught:
+        open_run(runs / "gpt")
+    assert str(runs) in str(caught.value) or "frobnicate" in message or "num_heads" in message
+
+
+def test_a_setting_that_a_run_does_not_have_yet_has_its_default(runs):
+    change(runs / "simclr", lambda config: config["settings"].pop("clip"))
+    assert open_run(runs / "simclr").settings.clip == 0
+    settings = toy_settings("simclr", temperature=0.7, loss="positives_only")
+    trained = pretrain(
+        SimCLR, toy_data("simclr", settings), settings, runs / "simclr", progress=False
+    )
+    assert trained.history.latest("step") == 3
+
+
+def test_how_often_it_is_measured_and_kept_may_change(runs):
+    settings = toy_settings("simclr", temperature=0.7, loss="positives_only", keep=0, evaluations=3)
+    pretrain(SimCLR, toy_data("simclr", settings), settings, runs / "simclr", progress=False)
+
+
+def test_a_run_that_fit_made_says_how_to_read_it(tmp_path):
+    from tests.training.tiny import run_tiny
+
+    run_tiny(tmp_path)
+    with pytest.raises(ValueError, match=r"made by fit\(\) in Python.*load_model"):
+        open_run(tmp_path)
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        open_run(tmp_path / "checkpoints" / "nothing")
