@@ -43,8 +43,8 @@ bench-gpu: $(VENV)/.test  ## on a GPU: every kernel and whole training steps bes
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.training_gpu
 
-kernel-table: $(VENV)/.test  ## compile every kernel for A100, H100, MI300X; rewrites tests/kernels/compiled.md
-	$(BIN)/python -m tests.kernels.compile_harness --table tests/kernels/compiled.md
+kernel-table: $(VENV)/.test  ## compile every kernel for A100, H100, MI300X; rewrites tests/kernels/compiled.*
+	$(BIN)/python -m tests.kernels.compile_harness --table tests/kernels
 
 clean:  ## forget the environment, the runs and the site
 	rm -rf $(VENV) runs build

@@ -1,10 +1,11 @@
 """Compiles every kernel for GPUs on a machine that has none, as its public function launches it.
 
-    python -m tests.kernels.compile_harness [kernel ...] [--target sm_90] [--table file.md]
+    python -m tests.kernels.compile_harness [kernel ...] [--target sm_90] [--table folder]
 
 Triton's wheel carries the whole compiler. A stand-in for the driver names the target, and every
 launch on a CPU tensor becomes a compilation, specialised as a real launch would be: dtypes,
-arguments divisible by 16 or equal to 1, constants, warps and stages. Nothing is executed.
+arguments divisible by 16 or equal to 1, constants, warps and stages. Nothing is executed. With
+``--trust compiled.json`` a launch is compiled only if that has no row for just this launch.
 
 A process of its own, because Triton decides at its import whether it compiles or interprets.
 """
@@ -30,10 +31,14 @@ os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # triton 3.9 warns when 
 import torch  # noqa: E402
 import triton  # noqa: E402
 from minissl_kernels import launch  # noqa: E402
+from triton import JITFunction  # noqa: E402
+from triton._C.libtriton import get_cache_invalidating_env_vars  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
 
-from tests.kernels import compile_report  # noqa: E402
+from tests.kernels import compile_report, compile_table  # noqa: E402
 from tests.kernels.compile_report import Row  # noqa: E402
+from tests.kernels.compile_table import Trust  # noqa: E402
 
 GPUS = {
     "sm_80": GPUTarget("cuda", 80, 32),  # A100
@@ -75,26 +80,55 @@ def kernels_with_launches():
     return sorted(path.stem.removeprefix("launches_") for path in HERE.glob("launches_*.py"))
 
 
+def fingerprint(function, target, source, backend, options):
+    """Whatever the machine code of a launch depends on, as text.
+
+    triton's hash of the source has the kernel, all functions that it calls and the constants they
+    use, from whatever file, the arguments' types and the constants that were passed. It does not
+    differ between machines, and not where code above the kernel has changed.
+    """
+    parts = [triton.__version__, reader_version(), function.module, function.__name__]
+    parts += [GPUS[target], source.hash(), backend.hash(), options.hash()]
+    return "\n".join(map(str, [*parts, sorted(get_cache_invalidating_env_vars().items())]))
+
+
+def reader_version():
+    """Of what reads the compiled kernels: another one may count otherwise."""
+    return hashlib.sha256(Path(compile_report.__file__).read_bytes()).hexdigest()[:16]
+
+
+def forget_line_numbers():
+    """A kernel that only moved within its file is the same; triton's hash has its first line."""
+    for module in [m for n, m in sys.modules.items() if n.startswith("minissl_kernels")]:
+        for function in [v for v in vars(module).values() if isinstance(v, JITFunction)]:
+            function.starting_line_number = 0
+
+
 @contextlib.contextmanager
 def launches_compile(target, compiled):
-    """Turn every launch into a compilation for ``target``, given to ``compiled(function, result)``.
+    """Each launch becomes a call ``compiled(function, fingerprint, compile)``, for ``target``.
 
-    ``result`` is the compiled kernel, or the error of one that does not compile.
+    ``compile`` takes nothing and returns the compiled kernel, or raises what the compiler raises.
     """
-    run = triton.runtime.JITFunction.run
+    run, compile_it = JITFunction.run, JITFunction._do_compile
 
     def compile_only(self, *args, grid, warmup, **options):
-        try:
-            result = run(self, *args, grid=grid, warmup=True, **options)
-        except Exception as error:  # whatever the compiler raises belongs in the table
-            result = error
-        compiled(self, result)
+        return run(self, *args, grid=grid, warmup=True, **options)
 
+    def described(self, key, signature, device, constants, options, attrs, warmup):
+        backend = self.device_caches[device][3]
+        source = ASTSource(self, signature, constants, attrs)
+        launched = fingerprint(self, target, source, backend, options)
+        rest = (key, signature, device, constants, options, attrs, warmup)
+        compiled(self, launched, lambda: compile_it(self, *rest))
+
+    forget_line_numbers()
     triton.runtime.driver.set_active(CompileOnlyDriver(GPUS[target]))
     hip = "6.4" if GPUS[target].backend == "hip" else None  # launch.dot_precision asks
     stand_ins = {"runs_on": lambda device: True, "multiprocessors": lambda device: MULTIPROCESSORS}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(triton.runtime.JITFunction, "run", compile_only))
+        stack.enter_context(mock.patch.object(JITFunction, "run", compile_only))
+        stack.enter_context(mock.patch.object(JITFunction, "_do_compile", described))
         stack.enter_context(mock.patch.object(torch.version, "hip", hip))
         for name, stand_in in stand_ins.items():
             original = getattr(launch, name)
@@ -104,19 +138,17 @@ def launches_compile(target, compiled):
         yield
 
 
-def rows_of(module, target):
-    """One row for each kernel that the module's ``launches()`` compile; each only once."""
+def rows_of(module, target, trust=Trust()):  # noqa: B008
+    """One row for each kernel that the module's ``launches()`` launch; each only once."""
     name = module.__name__.rpartition(".")[2].removeprefix("launches_")
     rows, seen = [], set()
 
-    def compiled(function, result):
-        row = Row(function.fn.__name__, label, target, module=name)
-        failed = isinstance(result, Exception)
-        key = (row.kernel, str(result)) if failed else result.hash
-        if key not in seen:
-            seen.add(key)
-            row.error = reason(result) if failed else ""
-            rows.append(row if failed else kept_read(result, row))
+    def compiled(function, launched, compile_it):
+        if launched not in seen:
+            seen.add(launched)
+            row = Row(function.fn.__name__, label, target, module=name)
+            kept = trust.find(row, launched)
+            rows.append(kept or compile_table.sealed(compiled_row(row, compile_it), launched))
 
     for label, call in module.launches():
         if "candidate" in label and target not in TUNED_FOR:
@@ -130,6 +162,14 @@ def rows_of(module, target):
     return rows
 
 
+def compiled_row(row, compile_it):
+    """The row, filled in by the compiler: with numbers or with its error."""
+    try:
+        return kept_read(compile_it(), row)
+    except Exception as error:  # whatever the compiler raises belongs in the table
+        return dataclasses.replace(row, error=reason(error))
+
+
 def reason(error):
     """The last line of an error's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -138,8 +178,7 @@ def reason(error):
 
 def kept_read(kernel, row):
     """``compile_report.read``, which takes 0.3 s to disassemble, kept beside the kernel."""
-    version = hashlib.sha256(Path(compile_report.__file__).read_bytes()).hexdigest()[:16]
-    path = Path(os.environ["TRITON_CACHE_DIR"]) / f"{kernel.hash}-{version}.json"
+    path = Path(os.environ["TRITON_CACHE_DIR"]) / f"{kernel.hash}-{reader_version()}.json"
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(dataclasses.asdict(compile_report.read(kernel, row))))
@@ -151,24 +190,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kernels", nargs="*", help="default: all that have a launches_*.py")
     parser.add_argument("--target", action="append", choices=list(GPUS), help="default: all")
-    parser.add_argument("--table", type=Path, help="write the rows here, as Markdown")
-    parser.add_argument("--json", type=Path, help="write the rows here, as JSON")
+    parser.add_argument("--table", type=Path, help="write compiled.md and compiled.json here")
+    parser.add_argument("--trust", type=Path, help="a compiled.json, whose rows may be taken")
+    parser.add_argument("--draw", type=int, default=0, help="so many of each target are not")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
     options = parser.parse_args()
     keep_compiled_kernels()
+    kept = compile_table.read_json(options.trust) if options.trust else []
     rows = []
     for target in options.target or GPUS:
+        trust = Trust([row for row in kept if row.target == target], options.draw, options.seed)
         for name in options.kernels or kernels_with_launches():
             start = time.perf_counter()
             module = importlib.import_module(f"tests.kernels.launches_{name}")
-            new = rows_of(module, target)
+            new = rows_of(module, target, trust)
             rows += new
             seconds = time.perf_counter() - start
             print(f"\n{name}, {target}: {len(new)} kernels in {seconds:.1f} s\n")
-            print(compile_report.HEADER, *[row.markdown() for row in new], sep="\n", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+            lines = [compile_table.markdown(row) for row in new]
+            print(compile_table.HEADER, *lines, sep="\n", flush=True)
     if options.table:
-        options.table.write_text(compile_report.table(rows), encoding="utf-8")
+        compile_table.write(options.table, rows)
     sys.exit(any(row.error and GPUS[row.target].backend == "cuda" for row in rows))
 
 

@@ -12,27 +12,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import triton
 from triton import knobs
 
 SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}  # of one program
-HEADER = (
-    "| launch | kernel | target | warps | stages | registers | spills | shared KB | matrix units "
-    "| loads | programs |\n" + "| --- " * 11 + "|"
-)
-LEGEND = """\
-# What the compiler makes of the kernels
-
-Every launch of `tests/kernels/launches_*.py`, forward and backward, compiled without a GPU for
-sm_80 (A100), sm_90 (H100, H200) and gfx942 (MI300X). `make kernel-table` writes this file;
-`tests/kernels/test_compiled.py` compares it, so that a kernel that got slower shows in a diff.
-
-- registers: of one thread. spills: instructions that move them to memory and back (AMD: registers
-  moved).
-- matrix units: multiply instructions in the code. loads: bytes of one thread's load x how many
-  stand in the code.
-- programs: how many one NVIDIA multiprocessor holds at a time.
-"""
 
 
 @dataclasses.dataclass
@@ -56,34 +38,7 @@ class Row:
     loads: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes -> instructions
     programs: int = 0
     ptx_target: str = ""
-
-    def markdown(self) -> str:
-        """The row of the kept table."""
-        cells = [self.launch, self.kernel, self.target]
-        if self.error:
-            cells += [f"does not compile: {self.error}", *[""] * 7]
-        else:
-            widths = sorted(self.loads, key=int, reverse=True)
-            cells += [self.warps, self.stages, self.registers, self.spills]
-            cells += [f"{self.shared / 1024:.1f}"]
-            cells += [f"{self.matrix_count} {self.matrix_unit}" if self.matrix_count else "-"]
-            cells += [", ".join(f"{width} x {self.loads[width]}" for width in widths) or "-"]
-            cells += [self.programs or "-"]
-        return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
-
-
-def table(rows: list[Row]) -> str:
-    """The kept table: sorted, one row a line, so that a diff shows what changed."""
-    parts = [LEGEND, version_line()]
-    for module in sorted({row.module for row in rows}):
-        lines = [row.markdown() for row in rows if row.module == module]
-        parts += [f"\n## {module}\n", HEADER, *sorted(lines)]
-    return "\n".join(parts) + "\n"
-
-
-def version_line() -> str:
-    """Another triton brings another compiler: its table is not comparable."""
-    return f"Compiled by triton {triton.__version__}."
+    hash: str = ""  # see compile_table.py
 
 
 def read(kernel, row: Row) -> Row:

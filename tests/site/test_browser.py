@@ -84,12 +84,27 @@ def watch(page, site):
     return said
 
 
+def pages(site):
+    """All that differ in kind: of the listings of source files, which one template makes, those
+    with the longest name, line and text in their folder (``test_links`` reads them all)."""
+    listings = site / "source"
+    chosen = {path for path in site.rglob("*.html") if not path.is_relative_to(listings)}
+    measures = (
+        lambda path: len(path.name),
+        lambda path: max(map(len, path.read_text("utf-8").splitlines())),
+        lambda path: path.stat().st_size,
+    )
+    for folder in {path.parent for path in listings.rglob("*.html")}:
+        chosen |= {max(sorted(folder.glob("*.html")), key=measure) for measure in measures}
+    return sorted(chosen)
+
+
 def test_every_page_on_a_phone(browser, site):
     faults = []
     with browser.new_context(viewport={"width": 390, "height": 800}) as context:
         page = context.new_page()
         said = watch(page, site)
-        for path in sorted(site.rglob("*.html")):
+        for path in pages(site):
             page.goto(path.as_uri())
             found = page.evaluate(FAULTS) + said
             faults += [f"{path.relative_to(site)} {fault}" for fault in found]
