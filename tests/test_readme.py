@@ -56,3 +56,17 @@ def test_the_verdicts_are_those_of_the_kept_claims():
 def test_the_number_of_planted_answers_is_right():
     count = sum(len(planted(number)) for number in assignment_numbers())
     assert f"{count} planted wrong answers" in README
+
+
+def test_the_sentence_on_size_is_true():
+    """Both parts to a tenth; kernels, homework and claims stand beside them."""
+
+    def lines(*rooms):
+        files = [file for room in rooms for file in (ROOT / "minissl" / room).rglob("*.py")]
+        return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+
+    parts = lines("autograd", "nn", "losses", "text")
+    others = ("optim", "vision", "data", "models", "training", "pretrain", "adapt", "cli")
+    said = int(re.search(r"losses in ([\d,]+) lines of Python", README)[1].replace(",", ""))
+    assert parts == pytest.approx(said, rel=0.1)
+    assert lines(*others) == pytest.approx(said, rel=0.1)

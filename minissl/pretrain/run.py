@@ -105,8 +105,8 @@ def pretrain(
         told = json.loads(from_first(lambda: opening.look(folder, kind)))
         _require_same_data(ours["fingerprint"], told["fingerprint"])
         kept = Kept(start.data.kept if start else {}, start.folder if start else None)
-        kept.update({name: text.encode("latin-1") for name, text in told["kept"].items()})
-        prepared = data.prepare(kept, settings, progress=bool(progress) and not world().rank)
+        kept.update(_from_text(told["kept"]))
+        prepared = _prepare(data, kept, settings, progress=bool(progress))
         method = kind.build(settings, prepared, seed=seed)
         if start is not None:
             _begin_with(method, start)
@@ -167,9 +167,7 @@ class _Opening:
             if self.folder.config is not None:
                 old = read_config(self.folder.config.get("config"), self.folder.path)
                 self._compare(self.folder, old, kind)
-                files = read_kept(self.folder.path, old["kept"])
-                # JSON has no bytes: each becomes the character of the same number.
-                told["kept"] = {name: data.decode("latin-1") for name, data in files.items()}
+                told["kept"] = _as_text(read_kept(self.folder.path, old["kept"]))
                 told["config"] = old
         return json.dumps(told).encode()
 
@@ -214,6 +212,27 @@ def _require_same_data(ours: Mapping[str, Any], first: Mapping[str, Any]) -> Non
             f"process {world().rank} has read other data than process 0: give all processes "
             "the same files"
         )
+
+
+def _prepare(data: Data, kept: Kept, settings: Training, *, progress: bool) -> Prepared:
+    """Process 0 learns what is missing; the others receive it and encode the data themselves."""
+    made: list[Prepared] = []
+
+    def learn() -> bytes:
+        made.append(data.prepare(kept, settings, progress=progress))
+        return json.dumps(_as_text(made[0].kept)).encode()
+
+    learned = Kept(_from_text(json.loads(from_first(learn))), kept.folder)
+    return made[0] if made else data.prepare(learned, settings)
+
+
+def _as_text(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Files for JSON, which has no bytes: each becomes the character of the same number."""
+    return {name: data.decode("latin-1") for name, data in files.items()}
+
+
+def _from_text(files: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: text.encode("latin-1") for name, text in files.items()}
 
 
 def _begin_with(method: Any, start: Opened) -> None:
