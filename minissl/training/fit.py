@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,9 @@ def fit(
     """
     _check(method, optimizer, evaluate_every, seed, clip)
     _check_counts(
-        steps=steps,
-        accumulate=accumulate,
-        evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every,
-        log_every=log_every,
-        keep=keep,
-    )
+        steps=steps, accumulate=accumulate, evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every, log_every=log_every, keep=keep,
+    )  # fmt: skip
     check_precision(precision, method.model)
     here = world()
     settings = _settings(
@@ -116,8 +112,7 @@ def fit(
 def _held(run: str | Path | RunFolder | None) -> Iterator[RunFolder | None]:
     """The folder of a run in the process that writes: as given, or opened here by its path."""
     if run is None or isinstance(run, RunFolder):
-        with nullcontext(run):
-            yield run
+        yield run
         return
     opened: list[RunFolder] = []
 
