@@ -3,6 +3,7 @@
 On the ground floor, since tokenizers, runs, claims and grades all write files that somebody reads.
 """
 
+import glob
 import os
 from pathlib import Path
 
@@ -29,11 +30,15 @@ def replace_durably(path: Path, data: bytes) -> None:
         unfinished.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+    remove_leftovers(path.parent, path.name)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes were writing in a folder; what living ones write stays."""
-    for path in folder.glob(".*.unfinished"):
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes were writing in a folder; what living ones write stays.
+
+    ``name``: only what was to become this file.
+    """
+    for path in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.unfinished"):
         number = path.name.split(".")[-2]
         if number.isdecimal() and not is_alive(int(number)):
             path.unlink(missing_ok=True)

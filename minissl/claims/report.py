@@ -13,6 +13,7 @@ from typing import Any
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table
 from minissl.conditions import environment, markdown_table
 from minissl.durable import replace_durably
+from minissl.training.progress import Items
 
 
 def run_claim(
@@ -29,8 +30,6 @@ def run_claim(
     Raises ValueError for a scale that the claim does not have or without a seed; nothing written
     before is touched unless the whole run succeeds.
     """
-    from tqdm import tqdm
-
     if scale not in claim.scales:
         raise ValueError(f"scale must be one of {', '.join(claim.scales)}, got {scale!r}")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -43,11 +42,8 @@ def run_claim(
 
         conditions["gpu"] = torch.cuda.get_device_name(device)
     started, cpu = time.perf_counter(), time.process_time()
-    measured = []
-    with tqdm(seeds, desc=claim.name, unit="seed", disable=not progress) as bar:
-        for seed in bar:
-            setup = Setup(seed, settings, device, lambda text: bar.set_postfix_str(text))
-            measured.append(claim.measure(setup))
+    items = Items(list(seeds), f"{claim.name}, seed", progress)
+    measured = [claim.measure(Setup(seed, settings, device, items.note)) for seed in items]
     how = {
         "command": command(claim.name, scale, seeds, device),
         "scale": scale,

@@ -17,6 +17,7 @@ from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import pretrain, train
 from minissl.training import History
+from minissl.training.progress import Items
 from minissl.vision.images import LabelledSplit, load_digits
 
 LABELS = (1, 2, 5, 10, 20, 50)
@@ -132,11 +133,8 @@ def from_scratch(
 
 
 def _counted(table: np.ndarray, progress: bool) -> Any:
-    """Every place of a table, with a progress bar."""
-    from tqdm import tqdm
-
-    places = list(np.ndindex(table.shape))
-    return tqdm(places, desc="supervised from scratch", disable=not progress)
+    """Every place of a table, with its progress."""
+    return Items(list(np.ndindex(table.shape)), "supervised from scratch", progress)
 
 
 def _write(

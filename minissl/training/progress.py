@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,29 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+class Items:
+    """Items of long work, one after the other: a bar in a terminal, a line each in a log file."""
+
+    def __init__(self, items: Sequence[Any], label: str, enabled: bool = True):
+        self.items, self.label, self.enabled = items, label, enabled
+        self.bar: Any = None
+
+    def __iter__(self) -> Iterator[Any]:
+        from tqdm import tqdm
+
+        shown = self.enabled and sys.stderr.isatty()
+        with tqdm(self.items, desc=self.label, disable=not shown) as self.bar:
+            for number, item in enumerate(self.bar, start=1):
+                if self.enabled and not shown:
+                    line = f"{self.label}: {number} of {len(self.items)}"
+                    print(line, file=sys.stderr, flush=True)
+                yield item
+
+    def note(self, text: str) -> None:
+        """What is being done with the present item."""
+        self.bar.set_postfix_str(text)
 
 
 @contextmanager

@@ -282,6 +282,17 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_run(tmp_path):
     assert alive.exists()
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_writer_of_the_file(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    names = (f".tok[1].json.{child.pid}", f".tok1.json.{child.pid}", f".tok[1].json.{os.getppid()}")
+    for name in names:
+        (tmp_path / f"{name}.unfinished").write_bytes(b"half")
+    durable.replace_durably(tmp_path / "tok[1].json", b"whole")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([f"{name}.unfinished" for name in names[1:]] + ["tok[1].json"])
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     durable.replace_durably(path, b"old")
