@@ -54,16 +54,21 @@ def check_value(one: Field, value: Any) -> None:
     kind = type(one.default)
     fits = {
         bool: isinstance(value, bool),
-        int: isinstance(value, Integral) and not isinstance(value, bool),
+        int: is_whole(value),
         float: isinstance(value, Real) and not isinstance(value, bool),
         str: isinstance(value, str),
     }[kind]
     if fits and kind in (int, float):
-        fits = math.isfinite(value) and _within(one.metadata, value)
+        fits = (kind is int or math.isfinite(value)) and _within(one.metadata, value)
     if fits and one.metadata.get("choices"):
         fits = value in one.metadata["choices"]
     if not fits:
-        raise ValueError(f"must be {describe_values(one)}, got {value!r}")
+        raise ValueError(f"must be {describe_values(one)}, got {value!r:.60}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number of any library, and not True or False."""
+    return isinstance(value, Integral) and type(value) is not bool
 
 
 def _within(bounds: Mapping[str, Any], value: float) -> bool:

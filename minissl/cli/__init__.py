@@ -7,6 +7,7 @@ needs when it runs, so that every ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Self-supervised learning from scratch: pretrain without labels, then use it.",
         epilog="\n".join(["commands:", *listing, "", EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="store_true", help="print the version")
@@ -65,6 +67,7 @@ def parser_of(command: str, argv: Sequence[str]) -> argparse.ArgumentParser:
         description=getattr(module, "DESCRIPTION", None) or first_line(_files()[command]),
         epilog=getattr(module, "EXAMPLES", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # "--fro" must not be half of "--from"
     )
     parser.set_defaults(function=getattr(module, "run", None))
     if hasattr(module, "add_arguments_for"):
@@ -81,29 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _survive_any_terminal()
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = build_parser()
-    first = parser.parse_args(argv)
-    if first.version:
-        from minissl import __version__
-
-        print(f"minissl {__version__}")
-        return 0
-    if first.command not in command_names():
-        names = ", ".join(command_names())
-        got = "a command is missing" if first.command is None else f"no command {first.command!r}"
-        parser.error(f"{got}: choose one of {names}")
-    return _run(first.command, first.rest, debug=first.debug)
-
-
-def _run(command: str, argv: Sequence[str], *, debug: bool) -> int:
-    from minissl.autograd.processes import FailedElsewhere
-
+    debug = "--debug" in argv
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # NumPy's; a run says itself what is bad
             warnings.showwarning = _show_warning  # type: ignore[assignment]
-            arguments = parser_of(command, argv).parse_args(argv)
-            arguments.function(arguments)
+            _dispatch(argv)
             sys.stdout.flush()  # here, where it is noticed that the reader of a pipe has gone
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
@@ -111,17 +100,48 @@ def _run(command: str, argv: Sequence[str], *, debug: bool) -> int:
     except BrokenPipeError:  # `minissl ... | head`: the reader has seen enough
         sys.stderr.close()
         return 0
-    except FailedElsewhere:  # which has said why
-        return 1
-    except (ValueError, KeyError, OSError, ImportError, RuntimeError, MemoryError) as error:
+    except Exception as error:
         if debug:
             raise
-        message = error.args[0] if isinstance(error, KeyError) else str(error)
-        if isinstance(error, MemoryError):
-            message = f"the computer's memory is too small for this ({message or 'no more of it'})"
-        print(f"minissl: {message}{out_of_memory_advice(error)}", file=sys.stderr)
+        if message := describe(error):
+            print(f"minissl: {message}", file=sys.stderr)
         return 1
     return 0
+
+
+def _dispatch(argv: list[str]) -> None:
+    """Find the command and call it."""
+    parser = build_parser()
+    first = parser.parse_args(argv)
+    if first.version:
+        from minissl import __version__
+
+        print(f"minissl {__version__}")
+        return
+    if first.command not in command_names():
+        names = ", ".join(command_names())
+        got = "a command is missing" if first.command is None else f"no command {first.command!r}"
+        parser.error(f"{got}: choose one of {names}")
+    arguments = parser_of(first.command, first.rest).parse_args(first.rest)
+    arguments.function(arguments)
+
+
+def describe(error: Exception) -> str:
+    """What a person is told of an error; "" where another process has told it."""
+    from minissl.autograd.processes import FailedElsewhere
+
+    if isinstance(error, FailedElsewhere):
+        return ""
+    if isinstance(error, KeyError):
+        return str(error.args[0])
+    if isinstance(error, MemoryError):
+        return f"the computer's memory is too small for this ({error or 'no more of it'})"
+    if isinstance(error, ValueError | OSError | ImportError | RuntimeError):
+        return f"{error}{out_of_memory_advice(error)}"
+    return (
+        f"{type(error).__name__}: {error}. This should have been noticed earlier, and said better: "
+        "minissl --debug shows where it was"
+    )
 
 
 def _show_warning(message: Any, category: Any, *place: Any) -> None:
@@ -130,7 +150,10 @@ def _show_warning(message: Any, category: Any, *place: Any) -> None:
 
 
 def _survive_any_terminal() -> None:
-    """Characters that a terminal cannot show are replaced; nothing ends because of them."""
-    for stream in (sys.stdout, sys.stderr):
+    """Characters that a terminal cannot show are replaced; streams that are closed are nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open as long as we run)
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 from minissl.options import Options, describe_values, option, reader
@@ -13,6 +14,13 @@ from minissl.options import Options, describe_values, option, reader
 def argument(default: Any, **bounds: Any) -> Callable[[str], Any]:
     """An argparse ``type`` with bounds: ``type=argument(0, least=0)`` is a whole number ≥ 0."""
     return _typed(option(default, "", **bounds))
+
+
+def path(text: str) -> Path:
+    """An argparse ``type`` for files and folders; "", as an unset variable gives it, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty: give a file or folder")
+    return Path(text)
 
 
 def _typed(one: Field) -> Callable[[str], Any]:
@@ -74,8 +82,12 @@ def add_device(parser: argparse.ArgumentParser, *, precision: bool = False) -> N
 def add_seed(parser: argparse.ArgumentParser, of: str = "of everything random") -> None:
     """Add ``--seed``."""
     parser.add_argument(
-        "--seed", type=argument(0, least=0), default=0, metavar="N", help=f"{of} (%(default)s)"
-    )
+        "--seed",
+        type=argument(0, least=0, most=2**63 - 1),
+        default=0,
+        metavar="N",
+        help=f"{of} (%(default)s)",
+    )  # fmt: skip
 
 
 def out_of_memory_advice(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device, argument
+from minissl.cli._shared import add_device, argument, path
 
 DESCRIPTION = """\
 Runs the experiment behind a claim with several seeds, prints the table and whether the expectation
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="(default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/claims"), help="(default: %(default)s)"
+        "--out", type=path, default=Path("runs/claims"), help="(default: %(default)s)"
     )
     parser.add_argument(
         "--redraw",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device, add_seed
+from minissl.cli._shared import add_device, add_seed, path
 
 DESCRIPTION = """\
 Trains a tokenizer and a GPT on the English that ships with Python, and SimCLR on scikit-learn's
@@ -17,7 +17,7 @@ EXAMPLES = "example:\n  minissl demo --out runs/demo --seed 1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), help="(default: %(default)s)"
+        "--out", type=path, default=Path("runs/demo"), help="(default: %(default)s)"
     )
     add_seed(parser, "of everything")
     add_device(parser)

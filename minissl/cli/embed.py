@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device
+from minissl.cli._shared import add_device, path
 
 DESCRIPTION = """\
 Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
@@ -19,13 +19,13 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
     parser.add_argument(
-        "data", nargs="?", type=Path, metavar="DATA",
+        "data", nargs="?", type=path, metavar="DATA",
         help="a file or folder (default: what every machine has)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, default=Path("embeddings.npz"), help="(default: %(default)s)"
+        "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )
     add_device(parser)
 
@@ -39,10 +39,12 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.durable import make_parents, replace_durably
     from minissl.pretrain.run import open_run
 
+    if arguments.out.suffix != ".npz":
+        raise ValueError(f"--out {arguments.out}: expected a name that ends with .npz")
     opened = open_run(arguments.folder)
-    make_parents(arguments.out)
     raw = type(opened.method).Data.read(arguments.data, opened.settings)
     examples = opened.data.examples(raw)
+    make_parents(arguments.out)
     opened.method.model.to(arguments.device)
     features = np.asarray(opened.method.represent(examples.inputs), np.float32)
     file = io.BytesIO()

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_seed, argument
+from minissl.cli._shared import add_seed, argument, path
 
 DESCRIPTION = "Homework: functions of this library to write yourself, and what checks them."
 EXAMPLES = """\
@@ -31,7 +31,7 @@ def _add_list_and_start(verbs: Any) -> None:
 
     verb = verbs.add_parser("start", help="write the folder hwN/ with what is to be written")
     verb.add_argument("number", type=int, metavar="N", help="which assignment")
-    verb.add_argument("--folder", type=Path, default=Path(), help="where (default: here)")
+    verb.add_argument("--folder", type=path, default=Path(), help="where (default: here)")
     verb.set_defaults(function=start)
 
 
@@ -39,7 +39,7 @@ def _add_check(verbs: Any) -> None:
     verb = verbs.add_parser("check", help="points for each task, and what is wrong")
     verb.add_argument("number", type=int, metavar="N", help="which assignment")
     verb.add_argument(
-        "place", type=Path, nargs="?", metavar="FOLDER", help="or a file (default: hwN/, or here)"
+        "place", type=path, nargs="?", metavar="FOLDER", help="or a file (default: hwN/, or here)"
     )
     verb.add_argument(
         "--task", action="append", default=[], metavar="N.K", help="only this one; may be repeated"
@@ -49,7 +49,7 @@ def _add_check(verbs: Any) -> None:
         action="store_true",
         help="each task with your own other functions, not the library's",
     )
-    verb.add_argument("--json", type=Path, help="also write the results, as Gradescope reads them")
+    verb.add_argument("--json", type=path, help="also write the results, as Gradescope reads them")
     verb.add_argument("--quiet", action="store_true", help="the points alone")
     _add_cases(verb)
     verb.set_defaults(function=check)
@@ -58,9 +58,9 @@ def _add_check(verbs: Any) -> None:
 def _add_grade(verbs: Any) -> None:
     verb = verbs.add_parser("grade", help="a folder of submissions, one row for each")
     verb.add_argument("number", type=int, metavar="N", help="which assignment")
-    verb.add_argument("folder", type=Path, help="with a folder, or a .py file, for each student")
-    verb.add_argument("--csv", type=Path, required=True, help="the table to write")
-    verb.add_argument("--details", type=Path, help="a folder for one results.json per submission")
+    verb.add_argument("folder", type=path, help="with a folder, or a .py file, for each student")
+    verb.add_argument("--csv", type=path, required=True, help="the table to write")
+    verb.add_argument("--details", type=path, help="a folder for one results.json per submission")
     _add_cases(verb)
     verb.set_defaults(function=grade)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, add_options, add_seed, settings_from
+from minissl.cli._shared import add_device, add_options, add_seed, path, settings_from
 from minissl.pretrain import about, family, load_method, method_names
 
 CONTINUING = """\
@@ -26,6 +26,8 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
     if argv and argv[0] in method_names():
         _add_method(parser, argv[0], argv)
         return
+    if argv and argv[0].startswith("--") and (named := [a for a in argv if a in method_names()]):
+        parser.error(f"the method comes first: minissl pretrain {named[0]} ...")
     lines = [f"  {name:14} {about(name)} ({family(name)})" for name in method_names()]
     parser.epilog = "\n".join(
         ["methods:", *lines, "", "`minissl pretrain METHOD --help` has the settings of each.", ""]
@@ -42,12 +44,12 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     parser.add_argument("method", choices=[name], metavar=name, help=argparse.SUPPRESS)
     parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"
     parser.add_argument(
-        "data", nargs="?", type=Path, metavar="DATA",
+        "data", nargs="?", type=path, metavar="DATA",
         help=f"a file or folder (default: {kind.Data.default})",
     )  # fmt: skip
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="the run folder")
+    parser.add_argument("--run", type=path, required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(
-        "--from", type=Path, dest="start", metavar="RUN",
+        "--from", type=path, dest="start", metavar="RUN",
         help="begin with the weights of another run, whose settings become the defaults",
     )  # fmt: skip
     add_seed(parser, "of weights, batches and dropout")
@@ -59,7 +61,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
 def _defaults(kind: Any, argv: Sequence[str]) -> dict[str, Any]:
     """The settings of the run that this one begins with."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--from", type=Path, dest="start")
+    first.add_argument("--from", type=path, dest="start")
     start = first.parse_known_args(list(argv))[0].start
     if start is None or "--help" in argv or "-h" in argv:
         return {}
@@ -106,7 +108,9 @@ def summary(history: Any, method: Any, folder: Path) -> str:
     names = dict.fromkeys(name for record in history for name in record)
     ours = ("step", "lr", "grad_norm", "seconds", "device", "precision")
     values = {name: history.latest(name) for name in names if name not in ours}
-    shown = [f"{n.replace('_', ' ')} {v:.4g}" for n, v in values.items() if v is not None]
+    shown = [
+        f"{n.replace('_', ' ')} {v:.4g}" for n, v in values.items() if isinstance(v, int | float)
+    ]
     steps = history.latest("step")
     now = f"minissl sample {folder}" if isinstance(method, Generates) else ""
     now = now or f"minissl probe {folder} LABELLED_FOLDER"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, add_seed, argument
+from minissl.cli._shared import add_device, add_seed, argument, path
 
 DESCRIPTION = """\
 Fits linear probes on the frozen representation of a run with few labels per class, beside the same
@@ -21,9 +20,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
     parser.add_argument(
-        "data", nargs="?", type=Path, metavar="DATA",
+        "data", nargs="?", type=path, metavar="DATA",
         help="one folder per class (default: what every machine has)",
     )  # fmt: skip
     parser.add_argument(
@@ -56,6 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
     count = len(data.labels)
     order = np.random.default_rng(arguments.seed).permutation(count)
     test, train = np.split(order, [count // 3])
+    if not len(test) or len(data.class_names) < 2:
+        raise ValueError(
+            f"{count} labelled examples of {len(data.class_names)} class(es) are too few to train "
+            "and test a probe: give three or more of two classes"
+        )
     smallest = int(np.bincount(data.labels[train], minlength=len(data.class_names)).min())
     labels = [number for number in arguments.labels if number <= smallest]
     if not labels:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, add_seed, argument
+from minissl.cli._shared import add_device, add_seed, argument, path
 
 EXAMPLES = """\
 examples:
@@ -19,7 +18,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a run of a method that writes")
+    parser.add_argument("folder", type=path, metavar="RUN", help="a run of a method that writes")
     parser.add_argument(
         "--prompt", default="", help="how the text begins (default: a new document)"
     )

@@ -18,6 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from minissl.cli._shared import path
+
 SMALLEST_VOCABULARY = 257  # every byte, and the separator of documents
 LARGEST_VOCABULARY = 2**31 - 1
 _IDS = 1 << 16  # written at once
@@ -42,14 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     train = actions.add_parser("train", help="learn a vocabulary from text")
     train.add_argument(
-        "text", nargs="?", type=Path, help="file or folder (default: Python's own English)"
+        "text", nargs="?", type=path, help="file or folder (default: Python's own English)"
     )
     train.add_argument(
         "--vocab-size", type=_vocabulary_size, default=4096, help="(default: %(default)s)"
     )
     train.add_argument("--pattern", choices=("gpt2", "cl100k"), default="gpt2")
-    train.add_argument("--out", type=Path, default=Path("tokenizer.json"), help="(%(default)s)")
-    train.add_argument("--huggingface", type=Path, help="also write a Hugging Face tokenizer.json")
+    train.add_argument("--out", type=path, default=Path("tokenizer.json"), help="(%(default)s)")
+    train.add_argument("--huggingface", type=path, help="also write a Hugging Face tokenizer.json")
     train.set_defaults(function=run_train)
 
     for name, run, what in (
@@ -59,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=what)
         given = action.add_mutually_exclusive_group()
-        given.add_argument("file", nargs="?", type=Path, help="(default: standard input)")
+        given.add_argument("file", nargs="?", type=path, help="(default: standard input)")
         given.add_argument("--text", help="the input itself, instead of a file")
         action.add_argument(
-            "--tokenizer", type=Path, required=True, help="tokenizer.json, *.tiktoken or run folder"
+            "--tokenizer", type=path, required=True, help="tokenizer.json, *.tiktoken or run folder"
         )
         action.add_argument(
             "--pattern",
@@ -231,20 +233,20 @@ def _vocabulary_size(text: str) -> int:
 def _make_places(arguments: argparse.Namespace) -> None:
     """Make the folders of the files to be; ``OSError`` where one could not be written."""
     given = {"--out": arguments.out, "--huggingface": arguments.huggingface}
-    options = {option: path for option, path in given.items() if path is not None}
+    options = {option: place for option, place in given.items() if place is not None}
     taken = {arguments.text.resolve(): "the text"} if arguments.text else {}
-    for option, path in options.items():
-        if (other := taken.setdefault(path.resolve(), option)) != option:
-            raise ValueError(f"{option} {str(path)!r} is also {other}: name another file")
-        if path.exists() and not path.is_file():
-            what = "a folder" if path.is_dir() else "no ordinary file"
-            raise OSError(f"{option} {str(path)!r} is {what}: name the file to write")
-    for option, path in options.items():
+    for option, place in options.items():
+        if (other := taken.setdefault(place.resolve(), option)) != option:
+            raise ValueError(f"{option} {str(place)!r} is also {other}: name another file")
+        if place.exists() and not place.is_file():
+            what = "a folder" if place.is_dir() else "no ordinary file"
+            raise OSError(f"{option} {str(place)!r} is {what}: name the file to write")
+    for option, place in options.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path.parent).close()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place.parent).close()
         except OSError as error:
             raise OSError(
-                f"{option} {str(path)!r} cannot be written: {error.strerror} "
-                f"({str(error.filename or path.parent)!r}); choose another place"
+                f"{option} {str(place)!r} cannot be written: {error.strerror} "
+                f"({str(error.filename or place.parent)!r}); choose another place"
             ) from None

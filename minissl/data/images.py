@@ -215,8 +215,11 @@ class LabelledImages(Images):
             )
         order = np.random.default_rng(0).permutation(len(self.images))
         test, train = np.split(order, [max(1, len(order) // HELD_OUT)])
-        if not len(train):
-            raise ValueError(f"{len(order)} labelled image(s): give two or more")
+        if not len(train) or len(self.class_names) < 2:
+            raise ValueError(
+                f"{len(order)} labelled image(s) of {len(self.class_names)} class(es): there is "
+                "nothing to tell apart, give two classes or more"
+            )
         return LabelledPixels(
             kept, settings, self.images[train], self.images[test],
             labels=self.labels[train], held_out_labels=self.labels[test],

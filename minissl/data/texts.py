@@ -207,8 +207,8 @@ def _tokenizer(kept: Kept, settings: TextOptions) -> Tokenizer:
         raise ValueError(f"{place} has no special token {SEPARATOR}, which ends a document")
     if tokenizer.vocab_size > settings.vocab_size:
         raise ValueError(
-            f"{place} has {tokenizer.vocab_size} tokens, the run was made with at most "
-            f"{settings.vocab_size} (vocab_size): it belongs to another run"
+            f"{place} has {tokenizer.vocab_size} tokens, more than vocab_size "
+            f"{settings.vocab_size}: give the vocab_size that it was trained with"
         )
     return tokenizer
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from minissl.autograd.processes import from_first, world
 from minissl.data import Data, Kept, Prepared
-from minissl.options import binding, from_json
+from minissl.options import binding, from_json, is_whole
 from minissl.pretrain import load_method
 from minissl.pretrain.method import Pretraining, Training, method_name
 from minissl.training import Checkpoint, History, find_checkpoint, fit
@@ -56,6 +56,7 @@ class Opened:
 
     def on(self, data: Prepared) -> Any:
         """The same weights, in a method that is built on other data."""
+        _require(data, type(self.method).Data.prepared, "data")
         method = type(self.method).build(self.settings, data, seed=0)
         method.model.load_state_dict(self.checkpoint.weights)
         method.model.eval()
@@ -67,7 +68,7 @@ class Opened:
         Raises ValueError when the run does not say.
         """
         about = read_json(self.folder / DATA) or {}
-        if "read_from" not in about:
+        if not isinstance(about.get("read_from", 0), str | None):
             raise ValueError(f"{self.folder} does not say where its data lies: give the data")
         return None if about["read_from"] is None else Path(about["read_from"])
 
@@ -83,7 +84,7 @@ def pretrain(
     device: str = "cpu",
     precision: str = "float32",
     progress: bool | str = True,
-    read_from: str | None = None,
+    read_from: str | Path | None = None,
 ) -> Pretrained:
     """Pretrain on raw data in the folder, or continue what was begun there with the same settings.
 
@@ -94,6 +95,7 @@ def pretrain(
     process trains there, and what ``build`` and ``fit`` raise. After an error before the first step
     the folder is as it was.
     """
+    _check_kinds(kind, settings, data, start, seed)
     if start is not None and start.name != method_name(kind):
         raise ValueError(
             f"{start.folder} holds a run of {start.name!r}: only a run of {method_name(kind)!r} "
@@ -112,7 +114,7 @@ def pretrain(
             _begin_with(method, start)
         method.model.to(device)
         config = told["config"] or opening.config(data, prepared.kept)
-        about = {"kind": type(data).__name__, "read_from": read_from, **ours}
+        about = {"kind": type(data).__name__, "read_from": read_from and str(read_from), **ours}
         history = _fit(
             method, settings, seed=seed, precision=precision, progress=progress,
             run=opening.folder, config=config,
@@ -133,7 +135,27 @@ def train(
 
     There is no folder here: it would not know on which data.
     """
+    _require(settings, type(method).Settings, "settings")
     return _fit(method, settings, seed=seed, precision=precision, progress=progress)
+
+
+def _check_kinds(kind: Any, settings: Any, data: Any, start: Any, seed: Any) -> None:
+    """Raise TypeError or ValueError for what would fail later, and far from here."""
+    if not (isinstance(kind, type) and issubclass(kind, Pretraining)):
+        raise TypeError(f"kind must be the class of a method, got {kind!r:.60}: see load_method")
+    _require(settings, kind.Settings, "settings")
+    _require(data, kind.Data, "data")
+    if start is not None:
+        _require(start, Opened, "start")
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
+
+
+def _require(value: Any, kind: type, name: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be of type {kind.__name__}, got a {type(value).__name__}: {value!r:.60}"
+        )
 
 
 def _fit(method: Any, settings: Training, **options: Any) -> History:

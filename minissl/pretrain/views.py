@@ -81,6 +81,8 @@ class TwoViews(Pretraining):
         held_out: NDArray | None = None,
     ):
         check_images(images)
+        if len(images) == 1:
+            raise ValueError("there is one image: views need two or more that differ")
         if batch_size < 1 or (len(images) and batch_size > len(images)):
             raise ValueError(
                 f"batch_size is {batch_size}, but there are {len(images)} different images: an "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -118,8 +119,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 f"{path} has format version {state['format_version']}, this version of minissl "
                 f"reads up to {FORMAT_VERSION}: update minissl"
             )
+        if not isinstance(state["step"], int):
+            raise ValueError(f"its step is {state['step']!r:.40}")
         weights, moments = (safetensors.load(contents[name]) for name in FILES[:2])
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a checkpoint of minissl: {error}") from error
     return Checkpoint(path, weights, moments, state)
 
@@ -161,7 +164,7 @@ def load_model(folder: str | Path, model: Module) -> dict[str, Any]:
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """The checkpoints in a folder, the newest first, without a look inside."""
-    paths = [p for p in Path(folder).glob("step-*") if _number(p).isdigit()]
+    paths = [p for p in Path(folder).glob("step-*") if re.fullmatch("[0-9]+", _number(p))]
     return sorted(paths, key=lambda path: int(_number(path)), reverse=True)
 
 

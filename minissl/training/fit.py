@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.processes import agree, from_first, world
 from minissl.autograd.threads import engine_threads
 from minissl.optim.clip import clip_grad_norm
 from minissl.optim.optimizer import Optimizer
+from minissl.options import is_whole
 from minissl.training.folder import RunFolder
 from minissl.training.log import History
 from minissl.training.method import Evaluated, Method
@@ -132,7 +135,7 @@ def _check(
     method: Method, optimizer: Optimizer, evaluate_every: int | None, seed: int, clip: float | None
 ) -> None:
     """Raise ValueError for what would be noticed late or never."""
-    if not isinstance(seed, int) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
     if clip is not None:
         clip_grad_norm([], clip)  # raises for a clip that is not positive
@@ -151,7 +154,7 @@ def _check(
 
 def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
-        if count is not None and (not isinstance(count, int) or count < 1):
+        if count is not None and (not is_whole(count) or count < 1):
             raise ValueError(f"{name} must be a whole number ≥ 1, got {count!r}")
 
 
@@ -171,10 +174,12 @@ def _settings(
     digits, since another computer's cosine may differ in the last one.
     """
     rates = [schedule(s) if schedule else optimizer.lr for s in (0, steps // 2, steps - 1)]
+    if not np.isfinite(rates).all():
+        raise ValueError(f"schedule gives the learning rates {rates}: expected finite numbers")
     settings = {
         "method": type(method).__name__,
-        "steps": steps,
-        "seed": seed,
+        "steps": int(steps),
+        "seed": int(seed),
         "accumulate": accumulate,
         "clip": clip,
         "optimizer": optimizer.settings(),

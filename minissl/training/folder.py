@@ -13,6 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK, CONFIG, DATA = ".lock", "config.json", "data.json"
+TRIES = 100  # to make and lock a file that others make and remove
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network disks
 
@@ -43,10 +45,11 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+        self.path = Path(os.path.abspath(path))  # the program may change its folder
         self.read_only: OSError | None = None
         self._made = _make(self.path)
         self._descriptor: int | None = None
+        self._begun: list[str] = []  # what this process has written in a new run
         try:
             self._hold()
             if self.read_only is None:
@@ -67,11 +70,12 @@ class RunFolder:
     def _hold(self) -> None:
         """Lock the file ``.lock``, which says who has it; a killed process loses the lock."""
         place = self.path / LOCK
-        while self._descriptor is None:
+        for _ in range(TRIES):
             try:
                 descriptor, new = _open(place)
-            except FileNotFoundError:
-                continue  # it was there a moment ago
+            except FileNotFoundError:  # whoever held it, or had made the folder, has removed it
+                self._made = _make(self.path) or self._made
+                continue
             except OSError as error:
                 if error.errno not in READ_ONLY or not (self.path / CONFIG).exists():
                     raise
@@ -80,25 +84,31 @@ class RunFolder:
             try:
                 _lock(descriptor, place, new)
                 # Whoever held it may have removed it in between: then ours has no name any more.
-                if os.path.exists(place) and os.path.samestat(os.fstat(descriptor), place.stat()):
+                if _is_at(descriptor, place):
                     self._descriptor = descriptor
                     os.truncate(descriptor, 0)
                     os.write(descriptor, f"process {os.getpid()} on {_host()}\n".encode())
+                    return
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)
+        raise BusyError(f"{place} cannot be made or locked: remove it, or use another run folder")
 
     def close(self) -> None:
         """Let others have it; a folder that was made for nothing is removed."""
         if self._descriptor is not None:
-            (self.path / LOCK).unlink(missing_ok=True)
+            if _is_at(self._descriptor, self.path / LOCK):  # not that of a run in our place
+                (self.path / LOCK).unlink()
             os.close(self._descriptor)
             self._descriptor = None
         for folder in self._made:
-            try:
+            with suppress(OSError):  # it is not empty: a run has begun
                 folder.rmdir()
-            except OSError:  # it is not empty: a run has begun
-                break
+
+    @property
+    def closed(self) -> bool:
+        """Whether others may have it now."""
+        return self._descriptor is None and self.read_only is None
 
     # ---- what is in it ----------------------------------------------------------------------
 
@@ -127,6 +137,7 @@ class RunFolder:
         """
         if self.config is not None:
             return
+        _check_files(files)
         for name, data in files.items():
             place = self.path / name
             if place.exists() and place.read_bytes() != data:
@@ -135,17 +146,22 @@ class RunFolder:
                 )
         for name, data in files.items():
             replace_durably(self.path / name, data)
+        self._begun = [*files, CONFIG]
         replace_durably(self.path / CONFIG, json.dumps(config, indent=1).encode())
         self.config = dict(config)
 
+    def withdraw(self) -> None:
+        """Remove what ``begin`` wrote: the run has failed before its first checkpoint."""
+        if self._begun:
+            for name in (*self._begun, "log.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # there is none, or something in it
+                (self.path / "checkpoints").rmdir()
+            self.config, self._begun = None, []
+
     def require_present(self) -> None:
         """Raise OSError when the folder was removed, or its run replaced, while it was held."""
-        try:
-            same = self._descriptor is not None and os.path.samestat(
-                os.fstat(self._descriptor), (self.path / LOCK).stat()
-            )
-        except OSError:
-            same = False
+        same = self._descriptor is not None and _is_at(self._descriptor, self.path / LOCK)
         if not same or not (self.path / CONFIG).exists():
             raise OSError(
                 f"the run folder {self.path} was removed or replaced while this run was training: "
@@ -191,7 +207,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}): use a new run folder") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no names and values: use a new run folder")
@@ -213,8 +229,31 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def _make(folder: Path) -> list[Path]:
     """Make a folder; returns which folders had to be made, the innermost first."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{folder} cannot be the folder of a run: {error.strerror}"
+        raise OSError(error.errno, why) from error
     return missing
+
+
+def _is_at(descriptor: int, place: Path) -> bool:
+    """Whether the open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), place.stat())
+    except OSError:
+        return False
+
+
+def _check_files(files: Mapping[str, bytes]) -> None:
+    """Raise ValueError for files that are not plain, or not the caller's."""
+    for name, data in files.items():
+        plain = Path(name).name == name and not name.startswith(".")
+        if not plain or name in (CONFIG, "log.jsonl", "checkpoints") or type(data) is not bytes:
+            raise ValueError(
+                f"files: expected plain names with bytes, got {name!r} with a "
+                f"{type(data).__name__}; a run writes {CONFIG} and log.jsonl itself"
+            )
 
 
 def _open(place: Path) -> tuple[int, bool]:

@@ -81,6 +81,7 @@ class Log:
             kept.pop()
         self.history = History(r for r, _ in lines if r is not None and r["step"] <= last_step)
         content = b"".join(kept)
+        content += b"\n" * (not content.endswith(b"\n") and bool(content))  # cut off, or edited
         if not path.exists() or path.read_bytes() != content:
             _keep_only(path, content)
         self._file = open(path, "ab")  # noqa: SIM115  (closed by close())
@@ -141,7 +142,10 @@ def _read_lines(path: Path) -> list[tuple[Record | None, bytes]]:
 def _parse(line: bytes) -> Record | None:
     """The record of a line, or None when it is cut off or damaged."""
     try:
-        record = json.loads(line) if line.endswith(b"\n") else None
+        record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        return None
+    plain_values = all(isinstance(v, int | float | str | None) for v in record.values())
+    return record if plain_values else None

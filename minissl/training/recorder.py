@@ -47,9 +47,13 @@ class Recorder:
 
     def begin(self) -> None:
         """What comes before the first step of a new run: an evaluation and a checkpoint."""
-        if self.evaluate_every and (metrics := self._evaluate()):
-            self.book.log({"step": 0, **metrics})
-        self.book.save(0)  # a folder that cannot be written is noticed now, not in an hour
+        try:
+            if self.evaluate_every and (metrics := self._evaluate()):
+                self.book.log({"step": 0, **metrics})
+            self.book.save(0)  # a folder that cannot be written is noticed now, not in an hour
+        except BaseException:
+            self.book.withdraw()
+            raise
 
     def record(self, done: int, loss: Any, norm: Any, *, save: bool) -> None:
         """Take the numbers of the step after which ``done`` are made; all at once before a save.

@@ -32,6 +32,8 @@ from minissl.training.distributed import share_start
 from minissl.training.folder import RunFolder, differences
 from minissl.training.log import History, Log, Record, plain
 
+MOST = 10  # checkpoints that a run makes, unless it is told to make more
+
 
 class DivergedError(RuntimeError):
     """The loss, a gradient or a weight is no longer a finite number. ``step``: where."""
@@ -60,6 +62,8 @@ class Run:
         keep: int | None = 2,
         files: Mapping[str, bytes] | None = None,
     ):
+        if folder is not None and folder.closed:
+            raise ValueError(f"{folder.path} was closed: open it again with RunFolder")
         self.folder, self.settings = folder, settings
         self.model, self.optimizer, self.keep = model, optimizer, keep
         self.step = 0  # where training begins
@@ -108,6 +112,8 @@ class Run:
             folder.begin(self.settings, files)
         log = folder.path / "log.jsonl"
         if folder.read_only is None:
+            if self.newest is not None:
+                prune_checkpoints(self.newest, self.keep)  # a kill may have kept it from ending
             self._log = Log(log, self.step if self.resumed else -1)
             self.history = self._log.history
         elif log.exists():
@@ -131,10 +137,11 @@ class Run:
         self.model.load_state_dict(checkpoint.weights)
         self.optimizer.load_state_dict(checkpoint.moments)
         self.step, self.resumed, self.newest = checkpoint.step, True, checkpoint.path
+        for name in ("seconds", "records"):
+            if not isinstance(checkpoint.state.get(name), int | float):
+                raise CheckpointError(f"{checkpoint.path} does not say its {name}: it is damaged")
         self._earlier_seconds = checkpoint.state["seconds"]
-        if folder.read_only is None:
-            prune_checkpoints(checkpoint.path, self.keep)  # a kill may have kept it from ending
-        return checkpoint.state["records"]
+        return int(checkpoint.state["records"])
 
     def seconds(self) -> float:
         """Time spent in training, without the time between two starts."""
@@ -174,6 +181,12 @@ class Run:
             keep=self.keep,
         )
 
+    def withdraw(self) -> None:
+        """Leave a new folder as it was: nothing has been trained, and nothing will be."""
+        if self.folder is not None and self._log is not None and self.newest is None:
+            self._log.close()
+            self.folder.withdraw()
+
     def how_to_continue(self, steps: int) -> str:
         """What to say when Ctrl-C stopped the run."""
         if self.newest is None:
@@ -205,7 +218,7 @@ def _require_room(folder: Path, model: Module, keep: int | None) -> None:
     weights = sum(p.size * p.array.itemsize for p in model.parameters())
     there = len(list_checkpoints(folder / "checkpoints"))
     # A checkpoint is the weights and two moments; while one is written there are keep + 1.
-    needed = 3 * weights * max(1, (keep or 2) + 1 - there)
+    needed = 3 * weights * max(1, min(keep or MOST, MOST) + 1 - there)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(

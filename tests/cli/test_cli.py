@@ -142,7 +142,11 @@ WRONG = {
     ),
     "from nothing": (["pretrain", "gpt", "--run", "NEW", "--from", "nowhere"], "no usable"),
     "embed what is not there": (["embed", "GPT", "nowhere"], "nowhere"),
-    "embed into a folder": (["embed", "GPT", "BOOK", "--out", "FOLDER"], "is a folder"),
+    "embed over a text": (["embed", "GPT", "BOOK", "--out", "BOOK"], "a name that ends with .npz"),
+    "a folder as a file": (
+        ["pretrain", "simclr", "--run", "BOOK"],
+        "cannot be the folder of a run",
+    ),
     "evaluate images as text": (["evaluate", "GPT", "PHOTOS"], "no text files below"),
     "heads": (
         ["pretrain", "gpt", "BOOK", "--run", "NEW", "--quiet", "--num-heads", 3],
@@ -307,6 +311,90 @@ def test_progress_writes_no_carriage_returns_into_a_file(book, tmp_path):
     assert done.returncode == 0
     assert b"\r" not in done.stderr + done.stdout
     assert b"step 6/6" in done.stderr
+
+
+CALLS_THAT_ARE_WRONG = {
+    "an empty run": (["pretrain", "gpt", "BOOK", "--run", ""], "argument --run: is empty"),
+    "an empty path": (["pretrain", "gpt", "", "--run", "x"], "argument DATA: is empty"),
+    "half an option": (["pretrain", "gpt", "BOOK", "--run", "x", "--fro", "y"], "--fro"),
+    "options first": (
+        ["pretrain", "--run", "x", "gpt"],
+        "the method comes first: minissl pretrain gpt",
+    ),
+    "no method": (["pretrain"], "METHOD"),
+    "no command": ([], "a command is missing: choose one of"),
+    "400 digits": (
+        ["pretrain", "gpt", "--run", "x", "--steps", "1" * 400],
+        "argument --steps: must",
+    ),
+    "a seed of 400 digits": (
+        ["sample", "x", "--seed", "1" * 400],
+        "--seed: must be a whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS_THAT_ARE_WRONG)
+def test_wrong_calls_name_what_is_wrong_and_make_nothing(name, book, tmp_path, capsys, monkeypatch):
+    arguments, message = CALLS_THAT_ARE_WRONG[name]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        call(*[book if a == "BOOK" else a for a in arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error) < 2000
+    assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
+
+
+def test_a_run_that_explodes_ends_with_numbers_or_a_sentence(book, tmp_path, capsys):
+    options = [*TINY_GPT, "--learning-rate", 100, "--clip", 0, "--steps", 12]
+    status = call("pretrain", "gpt", book, "--run", tmp_path / "run", *options)
+    error = capsys.readouterr().err
+    assert status == 0 or "no longer finite" in error or "the loss is" in error
+    assert "OverflowError" not in error
+
+
+def test_a_new_run_whose_first_look_fails_leaves_nothing(tmp_path, capsys):
+    from PIL import Image
+
+    (tmp_path / "one").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "one" / "a.png")
+    options = ["--run", tmp_path / "run", "--quiet"]
+    assert call("pretrain", "simclr", tmp_path / "one", *options) == 1
+    assert "there is one image: views need two or more" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("edit", [{"read_from": 5}, {"read_from": {}}, {}])
+def test_evaluate_of_a_run_that_does_not_say_where_its_data_is(gpt_run, edit, capsys):
+    place = gpt_run / "data.json"
+    about = json.loads(place.read_text())
+    about.pop("read_from")
+    place.write_text(json.dumps(about | edit))
+    assert call("evaluate", gpt_run) == 1
+    assert "does not say where its data lies" in capsys.readouterr().err
+
+
+def test_what_nobody_foresaw_is_one_line_and_debug_shows_it(gpt_run, monkeypatch, capsys):
+    def broken(*arguments, **options):
+        raise TypeError("unsupported")
+
+    monkeypatch.setattr("minissl.pretrain.run.open_run", broken)
+    assert call("sample", gpt_run) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("minissl: TypeError: unsupported. This should have been noticed")
+    with pytest.raises(TypeError):
+        call("--debug", "sample", gpt_run)
+
+
+@pytest.mark.parametrize("command", [["homework", "list"], ["--version"], ["claim", "--list"]])
+def test_streams_that_are_closed_or_full_are_no_traceback(command):
+    python = [sys.executable, "-m", "minissl", *command]
+    for redirection in (">&-", "2>&-", ">&- 2>&-", ">/dev/full"):
+        line = " ".join([*python, redirection])
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+        assert "Traceback" not in done.stderr, redirection
 
 
 def snapshot(folder):

@@ -1,13 +1,14 @@
 """Runs are opened as they were, or refused with a sentence that names the file."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from minissl.pretrain.images.simclr import SimCLR
 from minissl.pretrain.language.gpt import LanguageModeling
-from minissl.pretrain.run import open_run, pretrain
+from minissl.pretrain.run import open_run, pretrain, train
 from minissl.training import CheckpointError, load_checkpoint
 from minissl.training.checkpoint import FILES, SUMS, _sum_line
 from tests.pretrain.toy import toy_data, toy_settings
@@ -141,3 +142,54 @@ def test_a_run_that_fit_made_says_how_to_read_it(tmp_path):
         open_run(tmp_path)
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         open_run(tmp_path / "checkpoints" / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "gpt"}, "kind must be the class of a method, got 'gpt'"),
+        ({"settings": None}, "settings must be of type GPTSettings, got a NoneType"),
+        ({"settings": toy_settings("simclr")}, "settings must be of type GPTSettings"),
+        ({"data": "book.txt"}, "data must be of type Texts, got a str: 'book.txt'"),
+        ({"start": "runs/good"}, "start must be of type Opened, got a str"),
+        ({"seed": -1}, "seed must be a whole number ≥ 0, got -1"),
+        ({"seed": True}, "seed must be a whole number ≥ 0, got True"),
+        ({"seed": 1.5}, "seed must be a whole number ≥ 0, got 1.5"),
+    ],
+)
+def test_in_python_a_wrong_kind_is_a_sentence(tmp_path, change, message):
+    settings = toy_settings("gpt")
+    right = {"kind": LanguageModeling, "data": toy_data("gpt", settings), "settings": settings}
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        pretrain(**{**right, **change}, folder=tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_of_the_method_is_refused(runs):
+    opened = open_run(runs / "gpt")
+    with pytest.raises(TypeError, match="settings must be of type GPTSettings"):
+        train(opened.method, toy_settings("simclr"))
+    for wrong in (None, toy_data("gpt", opened.settings), open_run(runs / "simclr").data):
+        with pytest.raises(TypeError, match="data must be of type Streams"):
+            opened.on(wrong)
+
+
+def test_a_folder_that_is_called_like_a_checkpoint_is_passed_over(runs):
+    for name in ("step-²", "step-", "step-1x"):
+        (runs / "gpt" / "checkpoints" / name).mkdir()
+    assert open_run(runs / "gpt").checkpoint.step == 3
+
+
+@pytest.mark.parametrize("state", [{}, {"step": "3"}, {"step": {}}, [], {"step": 3}])
+def test_a_checkpoint_that_says_nothing_is_named(runs, state):
+    settings = toy_settings("gpt")
+    for path in (runs / "gpt" / "checkpoints").iterdir():
+        old = json.loads((path / FILES[2]).read_bytes())
+        state = {"format_version": 1, "config": old["config"], **state} if state != [] else state
+        (path / FILES[2]).write_text(json.dumps(state))
+        lines = [_sum_line(name, (path / name).read_bytes()) for name in FILES]
+        (path / SUMS).write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(CheckpointError, match="step-0000000"):
+        pretrain(
+            LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt", progress=False
+        )

@@ -565,7 +565,7 @@ def test_no_progress_is_silent(capsys):
         ({"evaluate_every": 2}, ValueError, r"Regression has no evaluate\(\)"),
         ({"config": {"a": np.zeros(2)}}, TypeError, "config and settings must be numbers"),
         ({"config": {"a": math.nan}}, ValueError, "config and settings must be numbers"),
-        ({"schedule": lambda step: math.nan}, ValueError, "config and settings|lr must be"),
+        ({"schedule": lambda step: math.nan}, ValueError, "schedule gives the learning rates"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, settings, error, message):

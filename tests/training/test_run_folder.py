@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,43 @@ def test_without_locks_of_the_system_the_file_itself_is_one(tmp_path, monkeypatc
     run_tiny(tmp_path)
 
 
+def test_closing_leaves_the_lock_of_a_run_that_stands_in_our_place(tmp_path):
+    mine = RunFolder(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with RunFolder(tmp_path / "run") as theirs:
+        mine.close()
+        theirs.begin({}, {})
+        theirs.require_present()
+        with pytest.raises(BusyError):
+            RunFolder(tmp_path / "run")
+
+
+def test_a_lock_that_cannot_be_made_is_a_sentence_and_no_endless_loop(tmp_path, monkeypatch):
+    (tmp_path / ".lock").symlink_to("/nonexistent/place")
+    with pytest.raises(BusyError, match=r"\.lock cannot be made or locked: remove it"):
+        RunFolder(tmp_path)
+    usual, calls = folder_module._make, []
+
+    def vanishing(folder):
+        made = usual(folder)
+        calls.append(folder)
+        if len(calls) == 1:  # somebody who was refused removes what he had made
+            folder.rmdir()
+        return made
+
+    monkeypatch.setattr(folder_module, "_make", vanishing)
+    with RunFolder(tmp_path / "new" / "run") as held:
+        assert held.path.exists()
+
+
+def test_the_program_may_change_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    method, history = run_tiny("run", method=Meddling(lambda: os.chdir(tmp_path / "elsewhere")))
+    assert outcome(method, history)[0] == outcome(*run_tiny(None))[0]
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
 # ---- a refusal writes nothing --------------------------------------------------------------------
 
 
@@ -128,6 +166,56 @@ def test_files_of_somebody_else_are_not_replaced(tmp_path):
     assert snapshot(tmp_path).keys() == {tmp_path / "notes.txt"}
     run_tiny(tmp_path, files={"other.txt": b"theirs"})
     assert (tmp_path / "other.txt").read_bytes() == b"theirs"
+
+
+def test_fewer_checkpoints_are_kept_only_when_the_run_goes_on(tmp_path, monkeypatch):
+    stop_after(tmp_path, 6, keep=None, checkpoint_every=1)
+    before = snapshot(tmp_path)
+    full = types.SimpleNamespace(disk_usage=lambda path: types.SimpleNamespace(free=0))
+    with monkeypatch.context() as patch:
+        patch.setattr("minissl.training.run.shutil", full)
+        with pytest.raises(OSError, match="make room, keep fewer"):
+            run_tiny(tmp_path, keep=1, checkpoint_every=1)
+    assert snapshot(tmp_path) == before
+    run_tiny(tmp_path, keep=1, checkpoint_every=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000007"]
+
+
+def test_the_room_for_more_checkpoints_than_a_run_makes_is_not_asked_for(tmp_path):
+    run_tiny(tmp_path, keep=10**12)
+
+
+def test_a_new_run_whose_first_evaluation_fails_leaves_the_folder_as_it_was(tmp_path):
+    class Failing(TinyMethod):
+        def evaluate(self):
+            raise ValueError("nothing to measure")
+
+    with pytest.raises(ValueError, match="nothing to measure"):
+        run_tiny(tmp_path / "deep" / "run", method=Failing(), files={"kept.txt": b"kept"})
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.txt").write_bytes(b"mine")
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match="nothing to measure"):
+        run_tiny(tmp_path / "there", method=Failing(), files={"kept.txt": b"kept"})
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"../evil": b"x"}, {"config.json": b"x"}, {"log.jsonl": b"x"}, {"a/b": b"x"}, {"x": "text"}],
+)
+def test_files_that_are_not_plain_are_refused(tmp_path, files):
+    with pytest.raises(ValueError, match="files: expected plain names with bytes"):
+        run_tiny(tmp_path / "run", files=files)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_closed_folder_is_not_trained_in(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.close()
+    with pytest.raises(ValueError, match="was closed: open it again"):
+        run_tiny(folder)
 
 
 # ---- good records stay ---------------------------------------------------------------------------
@@ -160,6 +248,27 @@ def test_a_record_after_the_checkpoint_is_cut_and_those_before_damage_stay(tmp_p
     with pytest.warns(UserWarning, match="line 6 of 8"):
         run_tiny(tmp_path, log_every=1, checkpoint_every=3)
     assert [r["step"] for r in History.read(tmp_path)] == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_last_line_that_lacks_its_line_end_alone_is_whole(tmp_path):
+    _, history = run_tiny(tmp_path)
+    log = tmp_path / "log.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-1])
+    assert History.read(tmp_path).records == history.records
+    assert run_tiny(tmp_path)[1].records == history.records
+    assert log.read_bytes() == whole
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}])
+def test_a_record_whose_loss_is_no_number_is_damage(tmp_path, value):
+    run_tiny(tmp_path, log_every=1)
+    log = tmp_path / "log.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    lines[3] = json.dumps({**json.loads(lines[3]), "loss": value}).encode() + b"\n"
+    log.write_bytes(b"".join(lines))
+    with pytest.warns(UserWarning, match="line 4 of 8 is not a record"):
+        assert len(History.read(tmp_path)) == 7
 
 
 # ---- bad checkpoints and folders that are gone ---------------------------------------------------
@@ -233,7 +342,9 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b'{"a": ', b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"\xff", b'{"a": ', b"null", b"[" * 100_000], ids=range(6)
+)
 def test_a_config_that_is_none_is_named_and_left(tmp_path, content):
     run_tiny(tmp_path)
     (tmp_path / "config.json").write_bytes(content)

@@ -49,6 +49,11 @@ class GPTSettings(Training, TextOptions):
     clip: float = option(1.0, "largest norm of the gradient; 0: no limit", least=0)
     evaluations: int = option(6, "how often the held-out loss is measured", least=1, free=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.num_heads:
+            raise ValueError(f"num_heads must divide width {self.width}, got {self.num_heads}")
+
     def config(self, vocab_size: int) -> GPTConfig:
         """The sizes of the model that the settings describe."""
         return GPTConfig(
@@ -228,8 +233,8 @@ class LanguageModeling(Pretraining):
 def _check_stream(name: str, tokens: np.ndarray, least: int) -> None:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or len(tokens) < least:
         raise ValueError(
-            f"{name}: expected {least} or more integers in one axis, "
-            f"got shape {tokens.shape} of {tokens.dtype}: give more text, or a smaller context"
+            f"{name}: expected {least} or more integers in one axis, got shape {tokens.shape} of "
+            f"{tokens.dtype}: give more text, or a smaller context_length"
         )
 
 
