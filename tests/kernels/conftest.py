@@ -4,12 +4,13 @@ import pytest
 import torch
 from minissl_kernels.launch import interpreted
 
-from tests.kernels import bfloat16, sanitizer
+from tests.kernels import bfloat16, quick_interpreter, sanitizer
 
 PLAUSIBLE = 97.0  # a number that tl.max keeps, unlike NaN
 
 if interpreted():
     bfloat16.install()
+    quick_interpreter.install()
 
 
 def pytest_collection_modifyitems(config, items):
