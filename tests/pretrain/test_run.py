@@ -1,5 +1,6 @@
 """Runs are opened as they were, or refused with a sentence that names the file."""
 
+import hashlib
 import json
 import shutil
 
@@ -116,6 +117,14 @@ def test_what_a_run_cannot_mean_is_a_sentence(runs, edit, message):
     with pytest.raises(ValueError, match=message) as caught:
         open_run(runs / "gpt")
     assert str(runs) in str(caught.value) or "frobnicate" in message or "num_heads" in message
+
+
+def test_a_file_outside_of_the_run_is_none_that_it_kept(runs):
+    """Even with its right hash: a config may come from somebody else."""
+    elsewhere = hashlib.sha256((runs / "simclr" / "data.json").read_bytes()).hexdigest()
+    change(runs / "gpt", lambda config: config["kept"].update({"../simclr/data.json": elsewhere}))
+    with pytest.raises(ValueError, match="which this run needs"):
+        open_run(runs / "gpt")
 
 
 def test_a_setting_that_a_run_does_not_have_yet_has_its_default(runs):

@@ -194,6 +194,7 @@ def test_the_folder_holds_what_another_command_needs(tmp_path):
         ({"accumulate": 1}, "accumulate: 2, now 1"),
         ({"clip": None}, "clip: 0.5, now None"),
         ({"config": {"width": 9}}, "config.width: 4, now 9"),
+        ({"config": {"width": 4, "heads": 2}}, "config.heads: None, now 2"),
         ({"schedule": lambda step: 0.5}, "learning_rates: .*, now .0.5, 0.5, 0.5"),
     ],
 )
@@ -580,10 +581,14 @@ def test_parameters_that_would_not_be_saved_are_refused():
         fit_quietly(method, optimizer=SGD(other.model.named_parameters(), lr=0.1))
 
 
-def test_metrics_may_not_take_the_names_of_the_log(tmp_path):
+LOGGED = ["step", "loss", "lr", "grad_norm", "seconds", "device", "precision"]
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_metrics_may_not_take_the_names_of_the_log(name):
     class Taken(Regression):
         def evaluate(self):
-            return {"loss": 1.0}
+            return {name: 1.0}
 
-    with pytest.raises(ValueError, match=r"returned \['loss'\].*held_out_loss"):
+    with pytest.raises(ValueError, match=rf"returned \['{name}'\].*held_out_loss"):
         fit_quietly(Taken(), evaluate_every=1)
