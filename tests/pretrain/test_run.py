@@ -137,6 +137,16 @@ def test_a_setting_that_a_run_does_not_have_yet_has_its_default(runs):
     assert trained.history.latest("step") == 3
 
 
+def test_a_process_that_has_read_other_data_than_the_first_says_so(monkeypatch):
+    def first(action):
+        return json.dumps({**json.loads(action()), "fingerprint": {"sha256": "0"}}).encode()
+
+    monkeypatch.setattr("minissl.pretrain.run.from_first", first)
+    settings = toy_settings("simclr")
+    with pytest.raises(ValueError, match="process 0 has read other data than process 0: give all"):
+        pretrain(SimCLR, toy_data("simclr", settings), settings, progress=False)
+
+
 def test_how_often_it_is_measured_and_kept_may_change(runs):
     settings = toy_settings("simclr", temperature=0.7, loss="positives_only", keep=0, evaluations=3)
     pretrain(SimCLR, toy_data("simclr", settings), settings, runs / "simclr", progress=False)

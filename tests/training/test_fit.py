@@ -206,6 +206,13 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, changed, messag
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_schedule_that_differs_first_last_or_in_the_middle_is_refused(tmp_path, place):
+    run_tiny(tmp_path, schedule=lambda step: 0.05)
+    with pytest.raises(ValueError, match="learning_rates"):
+        run_tiny(tmp_path, schedule=lambda step: 0.04 if step == place else 0.05)
+
+
 def test_another_optimizer_or_method_in_the_same_folder_is_refused(tmp_path):
     fit_quietly(Regression(), run=tmp_path)
     method = Regression()
