@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -310,6 +311,31 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_run(tmp_path):
     run_tiny(tmp_path)
     assert not dead.exists()
     assert alive.exists()
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def kill(process, signal):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert durable.is_alive(1)
+
+
+def test_bytes_then_the_name_are_forced_to_the_disk(tmp_path, monkeypatch):
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
+        fsync(descriptor)
+
+    def note_replace(*paths):
+        events.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    durable.replace_durably(tmp_path / "file.json", b"new")
+    assert events == ["bytes", "name", "folder"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
