@@ -19,6 +19,7 @@ from minissl.options import binding, from_json, is_whole
 from minissl.pretrain import load_method
 from minissl.pretrain.method import Pretraining, Training, method_name
 from minissl.training import Checkpoint, History, find_checkpoint, fit
+from minissl.training.checkpoint import list_checkpoints
 from minissl.training.folder import (
     CONFIG,
     DATA,
@@ -203,6 +204,11 @@ class _Opening:
         before = from_json(kind.Settings, old["settings"], str(folder.path / CONFIG))
         if changes := differences(binding(before), binding(self.settings)):
             raise other_settings(folder.path, changes)
+        if old["from"] and not self.start and not list_checkpoints(folder.path / "checkpoints"):
+            raise ValueError(
+                f"{folder.path} was begun from the weights of another run and has no checkpoint "
+                "yet: give the same start (--from) again"
+            )
         # Without a start, a run that was begun with one goes on.
         if self.start and (changes := differences({"from": old["from"]}, {"from": self._origin()})):
             raise other_settings(folder.path, changes)

@@ -30,12 +30,14 @@ def train_step(
 ) -> tuple[Number, Number]:
     """Step number ``step``, from 0; returns the loss and the norm of its gradient before clipping.
 
-    The arguments are those of ``fit``. When loss or norm is not finite, nothing has moved.
+    The arguments are those of ``fit``. When loss or norm is not finite, nothing has moved. (On a
+    GPU, where nobody waits for the numbers, ``after_step`` has been called all the same.)
     """
     optimizer.zero_grad()
     loss = gradient(method, optimizer, step, seed, accumulate, precision)
     norm = optimizer.step_if_finite(loss, math.inf if clip is None else clip)
-    if isinstance(method, Moving):
+    made = not isinstance(loss, float) or math.isfinite(loss + float(norm))
+    if made and isinstance(method, Moving):
         method.after_step(step + 1)
     return loss, norm
 

@@ -80,6 +80,16 @@ def test_a_run_is_opened_by_sample_and_the_seed_decides(gpt_run, capsys):
     assert outputs[0].startswith("The")
 
 
+def test_three_ways_to_sample_the_likeliest_token_alone(gpt_run, capsys):
+    outputs = set()
+    for option in (["--temperature", 0], ["--top-k", 1], ["--top-p", 1e-9]):
+        for seed in (1, 2):
+            capsys.readouterr()
+            assert call("sample", gpt_run, "--tokens", 20, "--seed", seed, *option) == 0
+            outputs.add(capsys.readouterr().out)
+    assert len(outputs) == 1
+
+
 def test_the_same_call_again_finds_the_run_finished(gpt_run, book, capsys):
     before = (gpt_run / "log.jsonl").read_bytes()
     assert call("pretrain", "gpt", book, "--run", gpt_run, *TINY_GPT) == 0
@@ -120,6 +130,27 @@ def test_simclr_on_a_folder_and_probe(photos, tmp_path, capsys):
     assert rows["labels per class"] == ["1", "2", "1-NN"]  # nobody has 500
     assert all(0 <= float(cell) <= 100 for cell in rows["pretrained network"])
     assert float(rows["raw pixels"][0]) > 90  # dark against light needs no learning
+
+
+def test_a_probe_is_tested_on_examples_without_a_part_in_it(photos, tmp_path, monkeypatch):
+    call("pretrain", "simclr", photos, "--run", tmp_path / "run", *TINY_SIMCLR)
+    seen = []
+
+    def accuracy(train, train_labels, test, test_labels, *, k):
+        seen.append((train, train_labels, test, test_labels))
+        return 0.5
+
+    monkeypatch.setattr("minissl.adapt.nearest_neighbors.nearest_neighbor_accuracy", accuracy)
+    assert call("probe", tmp_path / "run", photos, "--labels", 1, "--draws", 1) == 0
+    raw, untrained, pretrained = seen
+    assert (len(raw[0]), len(raw[2])) == (16, 8)
+    assert len({row.tobytes() for row in (*raw[0], *raw[2])}) == 24
+    for side in (0, 2):
+        np.testing.assert_array_equal(raw[side].mean(axis=1) > 0.5, raw[side + 1])
+        images = raw[side].reshape(-1, 16, 16, 3)
+        expected = open_run(tmp_path / "run").method.represent(images)
+        np.testing.assert_allclose(pretrained[side], expected, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(untrained[side], expected, rtol=1e-2)
 
 
 WRONG = {
@@ -222,6 +253,22 @@ def test_evaluate_gives_the_numbers_of_the_log_and_those_of_other_data(gpt_run, 
     stream = np.array([separator, *tokenizer.encode(TEXT), separator])
     expected = stream_nats(opened.method.model, stream) / (len(stream) - 1)
     assert float(lines["held out loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_evaluate_uses_the_tokenizer_of_the_run(gpt_run, monkeypatch):
+    def never(*arguments, **options):
+        raise AssertionError("the tokenizer is there")
+
+    monkeypatch.setattr("minissl.text.Tokenizer.train", never)
+    assert call("evaluate", gpt_run) == 0
+
+
+def test_the_data_of_a_run_is_found_from_another_folder(book, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("pretrain", "gpt", book.name, "--run", "near", *TINY_GPT) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert call("evaluate", tmp_path / "near") == 0
 
 
 def test_evaluate_says_when_the_data_of_the_run_has_changed(gpt_run, book, capsys):

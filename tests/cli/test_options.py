@@ -1,10 +1,12 @@
 """Every option of every command with 0, -1, nan and a word: refused by name, or it works."""
 
 import argparse
+import math
 
 import pytest
 
 from minissl.cli import command_names, main, parser_of
+from minissl.options import check_value, option
 from minissl.pretrain import load_method, method_names
 from tests.pretrain.toy import TINY
 
@@ -131,6 +133,23 @@ def test_in_python_the_same_values_are_refused_by_the_same_sentence(name, value)
             assert isinstance(value, type(one.default)) or value == 0
         else:
             assert str(error).startswith(f"{one.name} must be ")
+
+
+@pytest.mark.parametrize(
+    ("one", "inside", "outside"),
+    [
+        (option(2, "", least=1, most=3), (1, 2, 3), (0, 4, 2.0, True)),
+        (option(0.5, "", least=0, most=1), (0, 1, 0.5), (-0.1, 1.1, math.nan, True)),
+        (option(0.5, "", above=0), (1e-300, 9), (0, -1, math.inf, math.nan)),
+        (option(0.5, ""), (0, -1e300), (math.inf, -math.inf, math.nan)),
+    ],
+)
+def test_least_and_most_are_allowed_and_above_is_not(one, inside, outside):
+    for value in inside:
+        check_value(one, value)
+    for value in outside:
+        with pytest.raises(ValueError, match="must be a"):
+            check_value(one, value)
 
 
 def raised(call):

@@ -131,6 +131,7 @@ def test_it_goes_on_from_given_weights(name, tmp_path):
     options = {"start": start_from, "progress": False}
     more = pretrain(kind, data, settings, tmp_path / "more", **options)
     assert weights(more.method) != weights(first.method)
+    assert more.data.kept == first.data.kept  # what it learned from its own data, not from this
     assert open_run(tmp_path / "more").checkpoint.config["from"]["step"] == 3
     again = pretrain(kind, data, settings, tmp_path / "more", progress=False)  # without it
     assert weights(again.method) == weights(more.method)
@@ -140,6 +141,36 @@ def test_it_goes_on_from_given_weights(name, tmp_path):
             kind, data, settings, tmp_path / "more", progress=False,
             start=open_run(tmp_path / "other"),
         )  # fmt: skip
+    for other in METHODS:
+        if other != name:
+            with pytest.raises(ValueError, match=f"only a run of '{other}' can go on from its"):
+                run(other, start=start_from)
+
+
+@every_method
+def test_the_seed_decides_the_first_weights(name):
+    """A step that is too small to be seen is as good as none."""
+    settings = toy_settings(name, steps=1, learning_rate=1e-12, weight_decay=0.0)
+    kind, data = load_method(name), toy_data(name, settings)
+    trained = pretrain(kind, data, settings, seed=4, progress=False)
+    built = [kind.build(settings, trained.data, seed=seed) for seed in (4, 0)]
+    ours, theirs, others = (
+        np.concatenate([p.array.ravel() for _, p in method.model.named_parameters()])
+        for method in (trained.method, *built)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+    assert not np.allclose(ours, others, rtol=1e-2)
+
+
+@every_method
+def test_it_measures_the_same_in_any_mode_and_changes_nothing(name):
+    method = toy_method(name)
+    method.model.eval()
+    expected, before = method.evaluate(), weights(method)
+    method.model.train()
+    assert method.evaluate() == expected
+    assert weights(method) == before
+    assert method.model.training
 
 
 @every_method

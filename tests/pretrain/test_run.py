@@ -1,5 +1,6 @@
 """Runs are opened as they were, or refused with a sentence that names the file."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -119,6 +120,14 @@ def test_what_a_run_cannot_mean_is_a_sentence(runs, edit, message):
     assert str(runs) in str(caught.value) or "frobnicate" in message or "num_heads" in message
 
 
+def test_a_file_outside_of_the_run_is_none_that_it_kept(runs):
+    """Even with its right hash: a config may come from somebody else."""
+    elsewhere = hashlib.sha256((runs / "simclr" / "data.json").read_bytes()).hexdigest()
+    change(runs / "gpt", lambda config: config["kept"].update({"../simclr/data.json": elsewhere}))
+    with pytest.raises(ValueError, match="which this run needs"):
+        open_run(runs / "gpt")
+
+
 def test_a_setting_that_a_run_does_not_have_yet_has_its_default(runs):
     change(runs / "simclr", lambda config: config["settings"].pop("clip"))
     assert open_run(runs / "simclr").settings.clip == 0
@@ -127,6 +136,16 @@ def test_a_setting_that_a_run_does_not_have_yet_has_its_default(runs):
         SimCLR, toy_data("simclr", settings), settings, runs / "simclr", progress=False
     )
     assert trained.history.latest("step") == 3
+
+
+def test_a_process_that_has_read_other_data_than_the_first_says_so(monkeypatch):
+    def first(action):
+        return json.dumps({**json.loads(action()), "fingerprint": {"sha256": "0"}}).encode()
+
+    monkeypatch.setattr("minissl.pretrain.run.from_first", first)
+    settings = toy_settings("simclr")
+    with pytest.raises(ValueError, match="process 0 has read other data than process 0: give all"):
+        pretrain(SimCLR, toy_data("simclr", settings), settings, progress=False)
 
 
 def test_how_often_it_is_measured_and_kept_may_change(runs):
@@ -193,3 +212,19 @@ def test_a_checkpoint_that_says_nothing_is_named(runs, state):
         pretrain(
             LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt", progress=False
         )
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_needs_its_start_again(runs, tmp_path):
+    """Without it, it would begin with random weights and say that they were those of another."""
+    settings, start = toy_settings("gpt", steps=2), open_run(runs / "gpt")
+    data = toy_data("gpt", settings)
+    options = {"folder": tmp_path / "more", "progress": False}
+    pretrain(LanguageModeling, data, settings, start=start, **options)
+    shutil.rmtree(tmp_path / "more" / "checkpoints")
+    (tmp_path / "more" / "log.jsonl").unlink()
+    with pytest.raises(
+        ValueError, match=r"no checkpoint yet: give the same start \(--from\) again"
+    ):
+        pretrain(LanguageModeling, data, settings, **options)
+    again = pretrain(LanguageModeling, data, settings, start=start, **options)
+    assert again.history.latest("step") == 2

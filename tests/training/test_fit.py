@@ -194,6 +194,7 @@ def test_the_folder_holds_what_another_command_needs(tmp_path):
         ({"accumulate": 1}, "accumulate: 2, now 1"),
         ({"clip": None}, "clip: 0.5, now None"),
         ({"config": {"width": 9}}, "config.width: 4, now 9"),
+        ({"config": {"width": 4, "heads": 2}}, "config.heads: None, now 2"),
         ({"schedule": lambda step: 0.5}, "learning_rates: .*, now .0.5, 0.5, 0.5"),
     ],
 )
@@ -203,6 +204,13 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, changed, messag
     with pytest.raises(ValueError, match=f"holds a run with other settings: .*{message}"):
         run_tiny(tmp_path, **{"config": {"width": 4}, **changed})
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_schedule_that_differs_first_last_or_in_the_middle_is_refused(tmp_path, place):
+    run_tiny(tmp_path, schedule=lambda step: 0.05)
+    with pytest.raises(ValueError, match="learning_rates"):
+        run_tiny(tmp_path, schedule=lambda step: 0.04 if step == place else 0.05)
 
 
 def test_another_optimizer_or_method_in_the_same_folder_is_refused(tmp_path):
@@ -580,10 +588,14 @@ def test_parameters_that_would_not_be_saved_are_refused():
         fit_quietly(method, optimizer=SGD(other.model.named_parameters(), lr=0.1))
 
 
-def test_metrics_may_not_take_the_names_of_the_log(tmp_path):
+LOGGED = ["step", "loss", "lr", "grad_norm", "seconds", "device", "precision"]
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_metrics_may_not_take_the_names_of_the_log(name):
     class Taken(Regression):
         def evaluate(self):
-            return {"loss": 1.0}
+            return {name: 1.0}
 
-    with pytest.raises(ValueError, match=r"returned \['loss'\].*held_out_loss"):
+    with pytest.raises(ValueError, match=rf"returned \['{name}'\].*held_out_loss"):
         fit_quietly(Taken(), evaluate_every=1)

@@ -4,8 +4,10 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -80,9 +82,25 @@ def test_the_same_process_cannot_hold_it_twice_and_closing_lets_go(tmp_path):
 
 
 def test_a_lock_that_a_kill_left_behind_is_nobodys(tmp_path):
-    (tmp_path / ".lock").write_text("process 1 on nowhere\n")
+    (tmp_path / ".lock").write_text("process 1 on nowhere" * 20)
+    with RunFolder(tmp_path):
+        assert re.fullmatch(rf"process {os.getpid()} on \S+\n", (tmp_path / ".lock").read_text())
     run_tiny(tmp_path)
     assert not (tmp_path / ".lock").exists()
+
+
+def test_a_lock_whose_name_its_holder_took_away_meanwhile_is_none(tmp_path, monkeypatch):
+    """Opened while another process held it, locked when that one had let go and removed it."""
+    usual, calls = folder_module._lock, iter(range(1))
+
+    def lock(descriptor, place, new):
+        usual(descriptor, place, new)
+        if next(calls, None) is not None:
+            place.unlink()
+
+    monkeypatch.setattr(folder_module, "_lock", lock)
+    with RunFolder(tmp_path), pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        RunFolder(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["no module", "no locks on this disk"])
@@ -311,6 +329,18 @@ def test_a_folder_that_is_removed_while_training_is_noticed_at_the_next_save(tmp
     assert not folder.exists()
 
 
+def test_a_run_whose_visible_files_were_removed_is_noticed(tmp_path):
+    """``rm -r run/*`` leaves the lock, whose name begins with a dot."""
+
+    def remove():
+        shutil.rmtree(tmp_path / "checkpoints")
+        (tmp_path / "config.json").unlink()
+
+    with pytest.raises(OSError, match="was removed or replaced while this run was training"):
+        run_tiny(tmp_path, method=Meddling(remove))
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_folder_in_whose_place_another_stands_is_noticed(tmp_path):
     def replace():
         (tmp_path / "run").rename(tmp_path / "moved")
@@ -322,14 +352,15 @@ def test_a_folder_in_whose_place_another_stands_is_noticed(tmp_path):
     assert find_checkpoint(tmp_path / "moved").step == 3
 
 
-def test_a_finished_run_on_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_finished_run_on_a_disk_that_cannot_be_written(tmp_path, monkeypatch, number):
     expected = outcome(*run_tiny(tmp_path / "done"))
     stop_after(tmp_path / "half", 6)
     usual = os.open
 
     def read_only(path, flags, *rest, **options):
         if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
-            raise OSError(errno.EROFS, "Read-only file system", str(path))
+            raise OSError(number, "Read-only file system", str(path))
         return usual(path, flags, *rest, **options)
 
     monkeypatch.setattr(os, "open", read_only)
@@ -338,7 +369,7 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Read-only file system"):
         run_tiny(tmp_path / "half")
     with pytest.raises(OSError, match="Read-only file system"):
-        run_tiny(tmp_path / "new")
+        RunFolder(tmp_path / "new")  # at once: before anything is learned from data
     assert snapshot(tmp_path) == before
 
 
@@ -402,6 +433,31 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_writer_of_the_file(tmp
     durable.replace_durably(tmp_path / "tok[1].json", b"whole")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == sorted([f"{name}.unfinished" for name in names[1:]] + ["tok[1].json"])
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def kill(process, signal):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert durable.is_alive(1)
+
+
+def test_bytes_then_the_name_are_forced_to_the_disk(tmp_path, monkeypatch):
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
+        fsync(descriptor)
+
+    def note_replace(*paths):
+        events.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    durable.replace_durably(tmp_path / "file.json", b"new")
+    assert events == ["bytes", "name", "folder"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

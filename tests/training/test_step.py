@@ -90,3 +90,20 @@ def test_after_step_is_called_after_every_update_with_how_many_there_were():
     assert [done for done, _ in method.seen] == [1, 2, 3]
     np.testing.assert_array_equal(method.seen[-1][1], method.model.weight.array)
     assert (method.seen[0][1] != method.seen[1][1]).any()
+
+
+def test_nothing_moves_in_a_step_that_is_not_finite():
+    class Bad(Regression):
+        called = False
+
+        def loss(self, batch, generator):
+            return super().loss(batch, generator) * np.nan
+
+        def after_step(self, done):
+            self.called = True
+
+    method = Bad()
+    loss, _ = train_step(method, SGD(method.model.named_parameters(), lr=0.1), 0)
+    assert np.isnan(loss)
+    assert not method.called
+    assert not method.model.weight.array.any()

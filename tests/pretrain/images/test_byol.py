@@ -62,14 +62,15 @@ def test_the_loss_and_the_gradient_are_torchs(method):
 def test_the_copy_follows_by_the_papers_schedule(method):
     """Written out in float64: τ = 1 − (1 − 0.9) (cos(π k / 5) + 1) / 2 for k = 0 ... 4."""
     optimizer = SGD(method.model.named_parameters(), lr=0.1)
-    slow = np.float64(method.model.slow_head.output.weight.array)
+    model = method.model
+    parts = [(model.head, model.slow_head), (model.encoder, model.slow_encoder)]
+    slow = [np.float64(copy.output.weight.array) for _, copy in parts]
     for k in range(5):
         train_step(method, optimizer, k)
         tau = 1 - 0.1 * (math.cos(math.pi * k / 5) + 1) / 2
-        slow = tau * slow + (1 - tau) * np.float64(method.model.head.output.weight.array)
-        np.testing.assert_allclose(
-            method.model.slow_head.output.weight.array, slow, rtol=1e-5, atol=1e-7
-        )
+        for i, (part, copy) in enumerate(parts):
+            slow[i] = tau * slow[i] + (1 - tau) * np.float64(part.output.weight.array)
+            np.testing.assert_allclose(copy.output.weight.array, slow[i], rtol=1e-5, atol=1e-7)
     assert method.decay == 0.9
     assert 1 - 0.1 * (math.cos(0) + 1) / 2 == pytest.approx(0.9)  # the first τ
 

@@ -8,6 +8,7 @@ from minissl.models.convolutional import ConvEncoder
 from minissl.pretrain.images.simsiam import SimSiam, SimSiamModel
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
+from tests.pretrain.toy import toy_method
 
 
 def new_method(stop_gradient):
@@ -75,3 +76,8 @@ def test_the_predictor_is_for_training_only():
     embeddings = method.model(method._held_out_views)
     loss = method.compare(embeddings, method._held_out_views, gather=False).item()
     assert health["held_out_loss"] == pytest.approx(loss)
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_the_settings_decide_whether_the_gradient_stops(stop_gradient):
+    assert toy_method("simsiam", stop_gradient=stop_gradient).stop_gradient is stop_gradient

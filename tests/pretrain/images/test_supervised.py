@@ -1,0 +1,72 @@
+"""The baseline with labels: what is held out stays out, and other labels are other data."""
+
+import numpy as np
+import pytest
+
+from minissl.data import Kept
+from minissl.data.images import LabelledImages
+from minissl.pretrain.images.supervised import Supervised, SupervisedSettings
+
+SETTINGS = SupervisedSettings(features=12, batch_size=200, steps=3)
+NAMES = ("lying", "standing")
+
+
+@pytest.fixture
+def raw():
+    """Sixty images; the number in the corner of each says which one it is, and its label."""
+    images = np.random.default_rng(0).random((60, 8, 8, 1), dtype=np.float32)
+    images[:, 0, 0, 0] = np.arange(60) / 60
+    return LabelledImages(images, np.arange(60) % 2, NAMES)
+
+
+def numbers(images):
+    return np.rint(images[:, 0, 0, 0] * 60).astype(int)
+
+
+def test_one_image_of_five_is_held_out_and_not_trained_on(raw):
+    method = Supervised.build(SETTINGS, raw.prepare(Kept(), SETTINGS))
+    method.augment = lambda images, generator: images
+    trained, labels = method.batch(np.random.default_rng(0))
+    held_out = numbers(method.held_out)
+    assert len(held_out) == 12
+    assert len({*numbers(method.images), *held_out}) == 60
+    assert not {*numbers(trained)} & {*held_out}
+    np.testing.assert_array_equal(labels, numbers(trained) % 2)
+    np.testing.assert_array_equal(method.held_out_labels, held_out % 2)
+
+
+def test_batches_are_augmented(raw):
+    method = Supervised.build(SETTINGS, raw.prepare(Kept(), SETTINGS))
+    method.augment = lambda images, generator: images + 2
+    assert method.batch(np.random.default_rng(0))[0].min() >= 2
+
+
+def test_other_labels_names_of_classes_or_pixels_are_other_data(raw):
+    swapped = raw.labels.copy()
+    swapped[:2] = swapped[1::-1]  # as many of each class
+    others = [
+        LabelledImages(raw.images, swapped, NAMES),
+        LabelledImages(raw.images, raw.labels, NAMES[::-1]),
+    ]
+    changed = raw.images.copy()
+    changed[-1, -1] /= 2
+    others.append(LabelledImages(changed, raw.labels, NAMES))
+    again = LabelledImages(raw.images, raw.labels, NAMES)
+    assert again.fingerprint() == raw.fingerprint()
+    for other in others:
+        assert other.fingerprint()["sha256"] != raw.fingerprint()["sha256"]
+
+
+def test_unseen_images_get_the_numbers_that_their_classes_have_in_the_run(raw):
+    data = raw.prepare(Kept(), SETTINGS)
+    unseen = data.unseen(LabelledImages(raw.images[:3], np.array([0, 0, 0]), ["standing"]))
+    assert unseen.held_out_labels.tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="class 'flying' is not one of this run: lying, standing"):
+        data.unseen(LabelledImages(raw.images[:3], np.array([0, 0, 0]), ["flying"]))
+
+
+def test_images_of_other_classes_than_those_kept_are_refused(raw):
+    kept = raw.prepare(Kept(), SETTINGS).kept
+    other = LabelledImages(raw.images, raw.labels, ("lying", "flying"))
+    with pytest.raises(ValueError, match=r"classes.json has the classes lying, standing, the"):
+        other.prepare(kept, SETTINGS)
