@@ -83,7 +83,7 @@ def add_seed(parser: argparse.ArgumentParser, of: str = "of everything random") 
     """Add ``--seed``."""
     parser.add_argument(
         "--seed",
-        type=argument(0, least=0, most=2**63 - 1),
+        type=argument(0, least=0),
         default=0,
         metavar="N",
         help=f"{of} (%(default)s)",

@@ -48,7 +48,12 @@ class Pretraining(ABC):
     """A pretraining method: how is a batch made, what is its loss, what represents an example?
 
     ``Settings`` and ``Data`` say what it can be told and what it is trained on; ``build`` makes it
-    from both. It may also answer the questions of the protocols below and of ``training.method``.
+    from both. It may also answer the questions of the protocols below and of ``training.method``:
+    ``evaluate``, ``count``, ``after_step``.
+
+    The file says in its docstring, after one line of help, the paper with its year, the lecture
+    ("Lecture 12") and what is "Not here:". ``tests/pretrain/test_every_method.py`` asks for this
+    and for all that follows.
     """
 
     Settings: ClassVar[type[Training]]
@@ -62,7 +67,10 @@ class Pretraining(ABC):
 
     @abstractmethod
     def batch(self, generator: np.random.Generator) -> Any:
-        """A batch made from raw data, without labels."""
+        """A batch made from raw data, without labels, from this generator alone.
+
+        Raises ValueError, "opened to be used", where there is no data to make it from.
+        """
 
     @abstractmethod
     def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
@@ -70,7 +78,11 @@ class Pretraining(ABC):
 
     @abstractmethod
     def represent(self, examples: Any) -> np.ndarray:
-        """What the model makes of the examples: (examples, width)."""
+        """What the model makes of the examples: (examples, width).
+
+        In evaluation mode whatever mode the model is in (``nn.evaluating``), and for each example
+        the same, whatever else is asked for with it.
+        """
 
 
 @runtime_checkable

@@ -136,7 +136,7 @@ def train(
 
     There is no folder here: it would not know on which data.
     """
-    _require(settings, type(method).Settings, "settings")
+    _require(settings, Training, "settings")
     return _fit(method, settings, seed=seed, precision=precision, progress=progress)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.arrays import Array
-from minissl.autograd.devices import move_batch
+from minissl.autograd.devices import move, move_batch
 from minissl.autograd.processes import mean_of_all, sum_of_all, world
 from minissl.optim.optimizer import Optimizer
 from minissl.training.distributed import GradientMean
@@ -66,6 +66,8 @@ def gradient(
         if weight:
             ready = mean.ready if mean and last else None
             loss = loss + _backward(method, batch, generator, weight, precision, ready)
+    if isinstance(loss, float) and method.model.device != "cpu":  # nothing here; others wait for it
+        loss = move(np.zeros((), np.float32), method.model.device)
     total = sum_of_all(total) if counted else here.size
     if not total:
         raise ValueError(f"step {step + 1}: no batch has anything to predict (count() is 0)")

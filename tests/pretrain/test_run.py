@@ -186,8 +186,8 @@ def test_in_python_a_wrong_kind_is_a_sentence(tmp_path, change, message):
 
 def test_what_is_not_of_the_method_is_refused(runs):
     opened = open_run(runs / "gpt")
-    with pytest.raises(TypeError, match="settings must be of type GPTSettings"):
-        train(opened.method, toy_settings("simclr"))
+    with pytest.raises(TypeError, match="settings must be of type Training, got a dict"):
+        train(opened.method, {"steps": 3})
     for wrong in (None, toy_data("gpt", opened.settings), open_run(runs / "simclr").data):
         with pytest.raises(TypeError, match="data must be of type Streams"):
             opened.on(wrong)
