@@ -86,11 +86,10 @@ def watch(page, site):
 
 def pages(site):
     """All that differ in kind: of the listings of source files, which one template makes, those
-    with the longest name, line and text in their folder (``test_links`` reads them all)."""
+    with the longest line and text in their folder (``test_links`` reads them all)."""
     listings = site / "source"
     chosen = {path for path in site.rglob("*.html") if not path.is_relative_to(listings)}
     measures = (
-        lambda path: len(path.name),
         lambda path: max(map(len, path.read_text("utf-8").splitlines())),
         lambda path: path.stat().st_size,
     )

@@ -41,9 +41,15 @@ def start(task, folder, processes, device="cpu", restarts=0, **environment):
     return dict(np.load(folder / "result.npz"))
 
 
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes found of the losses, and of the bytes that they sent."""
+    return start("losses_and_counting", tmp_path_factory.mktemp("two"), 2)
+
+
 @pytest.mark.parametrize(("processes", "device"), [(2, "cpu"), (3, "torch")])
-def test_contrastive_losses_see_the_whole_batch(processes, device, tmp_path):
-    found = start("losses", tmp_path, processes, device)
+def test_contrastive_losses_see_the_whole_batch(processes, device, two, tmp_path):
+    found = two if processes == 2 else start("losses", tmp_path, processes, device)
     for name, loss_function in in_processes.LOSSES.items():
         rows = in_processes.rows_of_everybody(name, processes)
         first, second = (Tensor(a, requires_grad=True) for a in rows)
@@ -226,16 +232,12 @@ def test_a_gpu_that_this_machine_does_not_have_is_named(monkeypatch):
         pass
 
 
-def test_what_travels_is_what_the_instructors_page_says(tmp_path):
+def test_what_travels_is_what_the_instructors_page_says(two):
     """docs/several_gpus.md: 16 rows of 6 numbers in each of two processes."""
-    found = start("counting", tmp_path, 2)
+    found = two
     assert found["all_gather"] == 4 * 16 * 6 + 16
     gradients = 4 * (found["parameters"] + found["arrays"])
     assert found["all_reduce"] == gradients + 4 * 2 * 16 * 6 + 8 + 8
-
-
-def test_all_stop_when_one_is_told_to(tmp_path):
-    assert start("stopping", tmp_path, 3)["steps"] == 3
 
 
 def test_one_process_is_a_world_of_its_own():
