@@ -18,8 +18,9 @@ help:  ## this list
 demo: $(VENV)/.demo  ## pretrain a GPT and SimCLR on data that is already here; writes runs/demo/report.html
 	$(BIN)/python -m minissl demo
 
+# Hundreds of processes start in the tests: each would compile the library again without bytecode.
 test: $(VENV)/.test  ## all tests, with the oracle libraries, on every core
-	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist worksteal
+	$(ONE_THREAD) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 site: $(VENV)/.docs  ## the course as a website in build/site; DRAFT=1 is quick and forgives warnings
 	$(ONE_THREAD) $(BIN)/python -m docs.site $(if $(DRAFT),--draft)

@@ -36,7 +36,7 @@ def start(folder, methods):
 
 def slow_disk():
     """Every ``fsync`` takes its time, process 1 a little less: renames then fall between."""
-    usual, pause = os.fsync, 0.02 if world().rank else 0.05
+    usual, pause = os.fsync, 0.003 if world().rank else 0.01
 
     def fsync(descriptor):
         time.sleep(pause)

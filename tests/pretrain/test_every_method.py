@@ -298,7 +298,7 @@ def test_a_wrong_gradient_would_be_seen(monkeypatch):
 def test_two_processes_on_a_slow_disk(tmp_path):
     """Every method begins, is refused other data, goes on and is opened, by both processes alike.
 
-    With ``fsync`` of 0.05 s and more, writers in two processes would meet; one alone writes.
+    With an ``fsync`` of 0.01 s and more, writers in two processes would meet; one alone writes.
     """
     start(tmp_path, METHODS)
     for name in METHODS:
