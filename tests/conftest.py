@@ -18,6 +18,9 @@ if importlib.util.find_spec("triton") is None:
     ]
 
 
+LONG = ("test_every_launch_compiles_well", "tests/site/", "test_distributed", "tests/notebooks/")
+
+
 def pytest_collection_modifyitems(items):
-    """What takes minutes in one test begins first, so that the workers end together."""
-    items.sort(key=lambda item: "test_every_launch_compiles_well" not in item.nodeid)
+    """What takes long in one test begins first, so that the workers end together."""
+    items.sort(key=lambda item: not any(part in item.nodeid for part in LONG))

@@ -11,7 +11,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minissl.cli import main
@@ -219,8 +219,10 @@ def test_a_reader_that_wants_nothing_is_no_error(action, tok):
 )
 def test_ids_may_be_split_over_blocks(parts, size):
     data = b"".join(parts)
+    expected = data.replace(b",", b" ").split()
+    assume(all(len(word) <= 20 for word in expected))  # a longer one is no id: the test below
     words = [word for block in command._words(Blocks(data, size)) for word in block]
-    assert words == data.replace(b",", b" ").split()
+    assert words == expected
 
 
 def test_a_word_too_long_for_an_id_is_not_read_to_its_end():
