@@ -7,7 +7,7 @@ the two sides are compared, and what keeps all images from becoming the same.
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from minissl.autograd.tensor import Tensor
 from minissl.data.images import ImageOptions, Images, Pixels
 from minissl.models.convolutional import ConvEncoder
 from minissl.nn.evaluating import evaluating
-from minissl.nn.module import Module
 from minissl.options import option
 from minissl.pretrain.method import Pretraining, Training
 from minissl.training import diagnostics
@@ -70,6 +69,7 @@ class TwoViews(Pretraining):
 
     Settings = ViewSettings
     Data = Images
+    Model: ClassVar[Any]  # made of an encoder, its features, the embedding's width, a generator
 
     def __init__(
         self,
@@ -94,9 +94,13 @@ class TwoViews(Pretraining):
         self._held_out_views = self._views(held_out, np.random.default_rng(0))
 
     @classmethod
-    @abstractmethod
-    def new_model(cls, settings: Any, *, seed: int = 0) -> Module:
+    def new_model(cls, settings: Any, *, seed: int = 0) -> Any:
         """The encoder and all that stands on it, with random weights."""
+        generator = np.random.default_rng(seed)
+        encoder = settings.encoder(generator)
+        return cls.Model(
+            encoder, features=settings.features, embedding=settings.embedding, generator=generator
+        )
 
     @classmethod
     def build(cls, settings: Any, data: Pixels, *, seed: int = 0) -> Self:

@@ -78,6 +78,7 @@ class BYOL(TwoViews):
     """
 
     Settings = BYOLSettings
+    Model = BYOLModel
     model: BYOLModel
 
     def __init__(
@@ -93,15 +94,6 @@ class BYOL(TwoViews):
     ):
         super().__init__(model, images, augment, batch_size=batch_size, held_out=held_out)
         self.decay, self.steps = decay, steps
-
-    @classmethod
-    def new_model(cls, settings: ViewSettings, *, seed: int = 0) -> BYOLModel:
-        """The encoder, head and predictor with random weights, and the first copy."""
-        generator = np.random.default_rng(seed)
-        encoder = settings.encoder(generator)
-        return BYOLModel(
-            encoder, features=settings.features, embedding=settings.embedding, generator=generator
-        )
 
     @classmethod
     def choices(cls, settings: BYOLSettings) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class SimCLR(TwoViews):
     """
 
     Settings = SimCLRSettings
+    Model = SimCLRModel
     model: SimCLRModel
 
     def __init__(
@@ -89,15 +90,6 @@ class SimCLR(TwoViews):
             raise ValueError(f"loss must be one of {sorted(LOSSES)}, got {loss!r}")
         super().__init__(model, images, augment, batch_size=batch_size, held_out=held_out)
         self.loss_name, self.temperature = loss, temperature
-
-    @classmethod
-    def new_model(cls, settings: ViewSettings, *, seed: int = 0) -> SimCLRModel:
-        """The encoder and its head with random weights."""
-        generator = np.random.default_rng(seed)
-        encoder = settings.encoder(generator)
-        return SimCLRModel(
-            encoder, features=settings.features, embedding=settings.embedding, generator=generator
-        )
 
     @classmethod
     def choices(cls, settings: SimCLRSettings) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class SimSiam(TwoViews):
     """
 
     Settings = SimSiamSettings
+    Model = SimSiamModel
     model: SimSiamModel
 
     def __init__(
@@ -78,15 +79,6 @@ class SimSiam(TwoViews):
     ):
         super().__init__(model, images, augment, batch_size=batch_size, held_out=held_out)
         self.stop_gradient = stop_gradient
-
-    @classmethod
-    def new_model(cls, settings: ViewSettings, *, seed: int = 0) -> SimSiamModel:
-        """The encoder, its head and the predictor with random weights."""
-        generator = np.random.default_rng(seed)
-        encoder = settings.encoder(generator)
-        return SimSiamModel(
-            encoder, features=settings.features, embedding=settings.embedding, generator=generator
-        )
 
     @classmethod
     def choices(cls, settings: SimSiamSettings) -> dict[str, Any]:
