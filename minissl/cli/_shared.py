@@ -61,6 +61,12 @@ def settings_from(kind: type[Options], arguments: argparse.Namespace) -> Any:
     return kind(**{one.name: getattr(arguments, one.name) for one in fields(kind)})
 
 
+def add_run_and_data(parser: argparse.ArgumentParser, data: str) -> None:
+    """Add the run that is opened and the data it is asked about; ``data``: its help."""
+    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
+    parser.add_argument("data", nargs="?", type=path, metavar="DATA", help=data)
+
+
 def add_device(parser: argparse.ArgumentParser, *, precision: bool = False) -> None:
     """Add ``--device`` and, for training, ``--precision``."""
     parser.add_argument(

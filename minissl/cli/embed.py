@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device, path
+from minissl.cli._shared import add_device, add_run_and_data, path
 
 DESCRIPTION = """\
 Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
@@ -19,11 +19,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
-    parser.add_argument(
-        "data", nargs="?", type=path, metavar="DATA",
-        help="a file or folder (default: what every machine has)",
-    )  # fmt: skip
+    add_run_and_data(parser, "a file or folder (default: what every machine has)")
     parser.add_argument(
         "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, path
+from minissl.cli._shared import add_device, add_run_and_data
 
 DESCRIPTION = """\
 Prints what the method of a run measures of itself: the held-out loss and what else it knows. With
@@ -20,10 +20,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
-    parser.add_argument(
-        "data", nargs="?", type=path, metavar="DATA", help="a file or folder (default: the run's)"
-    )
+    add_run_and_data(parser, "a file or folder (default: the run's)")
     add_device(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from minissl.cli._shared import add_device, add_seed, argument, path
+from minissl.cli._shared import add_device, add_run_and_data, add_seed, argument
 
 DESCRIPTION = """\
 Fits linear probes on the frozen representation of a run with few labels per class, beside the same
@@ -20,11 +20,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
-    parser.add_argument(
-        "data", nargs="?", type=path, metavar="DATA",
-        help="one folder per class (default: what every machine has)",
-    )  # fmt: skip
+    add_run_and_data(parser, "one folder per class (default: what every machine has)")
     parser.add_argument(
         "--labels", type=argument(1, least=1), nargs="+", default=[1, 2, 5, 10, 20, 50],
         metavar="N", help="labels per class",
