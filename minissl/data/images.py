@@ -78,6 +78,8 @@ class Images:
 
     def __init__(self, images: NDArray[np.float32], names: Sequence[str] = ()):
         check_images(images)
+        if len(bad := np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))):
+            raise ValueError(f"image {bad[0]} of {len(images)} has pixels that are NaN or infinite")
         self.images = images
         self.names = tuple(names) or tuple(f"image {number}" for number in range(len(images)))
 
@@ -174,7 +176,13 @@ class LabelledImages(Images):
         names: Sequence[str] = (),
     ):
         super().__init__(images, names)
-        self.labels, self.class_names = labels, tuple(class_names)
+        fits = np.shape(labels) == images.shape[:1] and np.asarray(labels).dtype.kind in "iu"
+        if not fits or not np.isin(labels, np.arange(len(class_names))).all():
+            raise ValueError(
+                f"labels: expected {len(images)} whole numbers from 0 to {len(class_names) - 1}, "
+                f"got shape {np.shape(labels)} of {np.asarray(labels).dtype}"
+            )
+        self.labels, self.class_names = np.asarray(labels), tuple(class_names)
 
     @classmethod
     def read(cls, path: Path | None, settings: ImageOptions) -> LabelledImages:

@@ -70,3 +70,20 @@ def test_images_of_other_classes_than_those_kept_are_refused(raw):
     other = LabelledImages(raw.images, raw.labels, ("lying", "flying"))
     with pytest.raises(ValueError, match=r"classes.json has the classes lying, standing, the"):
         other.prepare(kept, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "labels", [[[0], [1], [0]], [0, 1], [0, 1, 2], [0, 1, -1], [0.0, 1.0, 0.0], ["a", "b", "a"]]
+)
+def test_labels_that_are_no_numbers_of_classes_are_refused(labels):
+    images = np.zeros((3, 8, 8, 1), np.float32)
+    with pytest.raises(ValueError, match="labels: expected 3 whole numbers from 0 to 1, got shape"):
+        LabelledImages(images, np.array(labels), ("a", "b"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_pixel_that_is_no_number_is_named(value):
+    images = np.zeros((5, 8, 8, 1), np.float32)
+    images[3, 2, 1] = value
+    with pytest.raises(ValueError, match="image 3 of 5 has pixels that are NaN or infinite"):
+        LabelledImages(images, np.zeros(5, np.int64), ("a",))
