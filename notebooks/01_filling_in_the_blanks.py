@@ -10,8 +10,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
+from minissl.adapt.heads.probe import few_label_curve, linear_probe
 from minissl.data.images import Images
+from minissl.data.labels import draw_few_labels
 from minissl.figures import principal_components, views
 from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings

@@ -8,9 +8,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
-from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy
+from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
+from minissl.adapt.heads.probe import few_label_curve, linear_probe
 from minissl.data.images import Images
+from minissl.data.labels import draw_few_labels
 from minissl.figures import principal_components
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import pretrain

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.adapt.linear_probe import few_label_curve
+from minissl.adapt.heads.probe import few_label_curve
 from minissl.figures import new_figure
 from minissl.optim import AdamW, warmup_cosine
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
+from minissl.adapt.heads.probe import few_label_curve, linear_probe
+from minissl.data.labels import draw_few_labels
 from minissl.figures import new_figure, principal_components
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings

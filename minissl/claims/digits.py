@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.adapt.linear_probe import few_label_curve
+from minissl.adapt.heads.probe import few_label_curve
 from minissl.claims.claim import Measured, Setup
 from minissl.nn.evaluating import evaluating
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings

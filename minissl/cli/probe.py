@@ -37,24 +37,23 @@ def run(arguments: argparse.Namespace) -> None:
     """Print accuracies in percent, a row per representation."""
     import numpy as np
 
-    from minissl.adapt.linear_probe import few_label_curve
-    from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy
+    from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
+    from minissl.adapt.heads.probe import few_label_curve
+    from minissl.data.labels import split_labelled
     from minissl.pretrain.run import open_run
 
     opened = open_run(arguments.folder)
-    data = opened.data.labelled(arguments.data, opened.settings)
+    kind = type(opened.method).Data.with_labels
+    data = opened.data.labelled(kind.read(arguments.data, opened.settings))
     untrained = type(opened.method).build(opened.settings, opened.data, seed=arguments.seed)
     features: dict[str, Any] = {data.raw_name: data.raw}
     for name, method in (("untrained network", untrained), ("pretrained network", opened.method)):
         method.model.to(arguments.device)
         features[name] = method.represent(data.inputs)
-    count = len(data.labels)
-    order = np.random.default_rng(arguments.seed).permutation(count)
-    test, train = np.split(order, [count // 3])
-    if not len(test) or len(data.class_names) < 2:
+    train, test = split_labelled(len(data), data.held_out)
+    if len(data.class_names) < 2:
         raise ValueError(
-            f"{count} labelled examples of {len(data.class_names)} class(es) are too few to train "
-            "and test a probe: give three or more of two classes"
+            f"{len(data)} labelled examples of {len(data.class_names)} class(es): a probe needs two"
         )
     smallest = int(np.bincount(data.labels[train], minlength=len(data.class_names)).min())
     labels = [number for number in arguments.labels if number <= smallest]

@@ -7,11 +7,25 @@ are two types, since a run is opened again without the data it was trained on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from minissl.data.labels import Labelled
+from minissl.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields(Options):
+    """Which columns of a table (.csv, .tsv, .jsonl) are what."""
+
+    text_field: str = option("text", "the column with the text, or with the first of two texts")
+    second_field: str = option("second", "the column with the second of two texts")
+    label_field: str = option("label", "the column with the label: a class, or a number")
+    image_field: str = option("image", "the column with the image file, from the table's folder")
+
+
+FIELDS = Fields()
 
 
 class Kept(dict[str, bytes]):
@@ -36,16 +50,6 @@ class Examples(NamedTuple):
     names: list[str]
 
 
-class Labelled(NamedTuple):
-    """Examples with their labels, for a probe, and the raw inputs to compare with."""
-
-    inputs: Any  # what ``represent`` takes
-    labels: NDArray[np.int64]  # (examples,) numbers of classes
-    class_names: tuple[str, ...]
-    raw: NDArray  # (examples, width): the examples themselves as features
-    raw_name: str  # in words: "raw pixels"
-
-
 class Prepared(Protocol):
     """What a method is built on: arrays, and what reads new examples in the same way."""
 
@@ -63,8 +67,8 @@ class Prepared(Protocol):
     def examples(self, raw: Any) -> Examples:
         """What ``represent`` takes, of raw data of this kind."""
 
-    def labelled(self, path: Path | None, settings: Any) -> Labelled:
-        """Examples with labels, from one folder per class."""
+    def labelled(self, raw: Any) -> Labelled:
+        """What ``represent`` takes, of raw data of this kind with labels."""
 
     def describe(self) -> str:
         """In words, with the share that is held out."""
@@ -73,12 +77,17 @@ class Prepared(Protocol):
 class Data(Protocol):
     """Raw data of one kind, as read: cheap, nothing has been learned from it yet."""
 
-    default: str  # in words, what is read when no path is given
-    prepared: Any  # the type that ``prepare`` returns
+    default: ClassVar[str]  # in words, what is read when no path is given
+    prepared: ClassVar[Any]  # the type that ``prepare`` returns
+    with_labels: ClassVar[Any]  # the kind of these with labels: ``read`` takes ``labels`` too
+    fields: ClassVar[tuple[str, ...]]  # which of the ``Fields`` it asks a table for
 
     @classmethod
-    def read(cls, path: Path | None, settings: Any) -> Self:
-        """From a file or folder, or (None) what every machine has."""
+    def read(cls, path: Path | None, settings: Any, fields: Fields = FIELDS) -> Self:
+        """From a file, a folder, the name of a data set, or (None) what every machine has.
+
+        A kind with labels takes ``labels="class"`` or ``labels="number"`` besides.
+        """
 
     @classmethod
     def toy(cls, settings: Any, *, seed: int = 0) -> Self:

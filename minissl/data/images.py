@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data import Examples, Kept, Labelled
+from minissl.data import FIELDS, Examples, Fields, Kept
+from minissl.data.labels import Labelled, check_labels, split_labelled
 from minissl.options import Options, option
 from minissl.vision.images import ImageFolder, check_images, load_digits, load_image_folder
 
@@ -56,11 +57,12 @@ class Pixels:
         """The images and their paths."""
         return Examples(raw.images, list(raw.names))
 
-    def labelled(self, path: Path | None, settings: ImageOptions) -> Labelled:
-        """Images in one folder per class, or (None) scikit-learn's digits."""
-        raw = LabelledImages.read(path, settings)
+    def labelled(self, raw: LabelledImages) -> Labelled:
+        """The images with their labels; raw: their pixels."""
         pixels = raw.images.reshape(len(raw.images), -1)
-        return Labelled(raw.images, raw.labels, raw.class_names, pixels, "raw pixels")
+        return Labelled(
+            raw.images, raw.names, raw.labels, raw.class_names, pixels, "raw pixels", raw.held_out
+        )
 
     def describe(self) -> str:
         """How many there are."""
@@ -73,8 +75,10 @@ class Pixels:
 class Images:
     """Images as they were read: (count, size, size, channels) with a name for each."""
 
-    default = "scikit-learn's digits"
-    prepared: Any = Pixels
+    default: ClassVar[str] = "scikit-learn's digits"
+    prepared: ClassVar[Any] = Pixels
+    with_labels: ClassVar[Any]
+    fields: ClassVar[tuple[str, ...]] = ("image_field",)
 
     def __init__(self, images: NDArray[np.float32], names: Sequence[str] = ()):
         check_images(images)
@@ -84,7 +88,7 @@ class Images:
         self.names = tuple(names) or tuple(f"image {number}" for number in range(len(images)))
 
     @classmethod
-    def read(cls, path: Path | None, settings: ImageOptions) -> Images:
+    def read(cls, path: Path | None, settings: ImageOptions, fields: Fields = FIELDS) -> Images:
         """All images below a folder, or (None) scikit-learn's 1,797 digits."""
         folder = _read(path, settings)
         return cls(folder.images, folder.paths)
@@ -134,7 +138,6 @@ def _bars(settings: ImageOptions, seed: int) -> tuple[NDArray[np.float32], NDArr
 
 # ---- with labels ---------------------------------------------------------------------------------
 
-HELD_OUT = 5  # one image of so many is held out from training on labels
 CLASSES = "classes.json"
 
 
@@ -167,25 +170,26 @@ class LabelledImages(Images):
     """Images in one folder per class: labels (count,) are numbers of the ``class_names``."""
 
     prepared = LabelledPixels
+    fields = ("image_field", "label_field")
 
     def __init__(
         self,
         images: NDArray[np.float32],
-        labels: NDArray[np.int64],
+        labels: NDArray,
         class_names: Sequence[str],
         names: Sequence[str] = (),
+        held_out: NDArray[np.int64] | None = None,
     ):
         super().__init__(images, names)
-        fits = np.shape(labels) == images.shape[:1] and np.asarray(labels).dtype.kind in "iu"
-        if not fits or not np.isin(labels, np.arange(len(class_names))).all():
-            raise ValueError(
-                f"labels: expected {len(images)} whole numbers from 0 to {len(class_names) - 1}, "
-                f"got shape {np.shape(labels)} of {np.asarray(labels).dtype}"
-            )
-        self.labels, self.class_names = np.asarray(labels), tuple(class_names)
+        self.labels = check_labels(labels, len(images), class_names)
+        self.class_names = tuple(class_names)
+        self.held_out = held_out
 
     @classmethod
-    def read(cls, path: Path | None, settings: ImageOptions) -> LabelledImages:
+    def read(
+        cls, path: Path | None, settings: ImageOptions, fields: Fields = FIELDS,
+        *, labels: str = "class",
+    ) -> LabelledImages:  # fmt: skip
         """A folder with one folder of images per class, or (None) scikit-learn's digits."""
         folder = _read(path, settings)
         if folder.labels is None:
@@ -193,13 +197,17 @@ class LabelledImages(Images):
                 f"{path} has images outside of class folders: put the images of each class "
                 "into a folder of their own, named after the class"
             )
-        return cls(folder.images, folder.labels, folder.class_names, folder.paths)
+        # Without a path: the split of the lectures and of the demo, 1,200 and 597 images.
+        held_out = np.arange(1200, len(folder.images)) if path is None else None
+        return cls(folder.images, folder.labels, folder.class_names, folder.paths, held_out)
 
     @classmethod
-    def toy(cls, settings: ImageOptions, *, seed: int = 0) -> LabelledImages:
-        """Forty generated images of two classes: the bright bar lies or stands."""
-        images, labels = _bars(settings, seed)
-        return cls(images, labels, ("lying", "standing"))
+    def toy(cls, settings: ImageOptions, *, seed: int = 0, labels: str = "class") -> LabelledImages:
+        """Forty generated images of two classes: the bright bar lies or stands; or how bright."""
+        images, numbers = _bars(settings, seed)
+        if labels == "number":
+            return cls(images, images.mean(axis=(1, 2, 3)).astype(np.float64), ())
+        return cls(images, numbers, ("lying", "standing"))
 
     def fingerprint(self) -> dict[str, Any]:
         """That of the images, with the names of the classes and how many each has."""
@@ -213,7 +221,7 @@ class LabelledImages(Images):
     def prepare(
         self, kept: Kept, settings: ImageOptions, *, progress: bool = False
     ) -> LabelledPixels:
-        """Hold out one image of five, the same ones in every run."""
+        """Hold out a third of the images, the same ones in every run: see ``split_labelled``."""
         names = json.dumps(list(self.class_names)).encode()
         kept = Kept({CLASSES: names, **kept}, kept.folder)
         if _class_names(kept) != self.class_names:
@@ -221,13 +229,12 @@ class LabelledImages(Images):
                 f"{kept.place(CLASSES)} has the classes {', '.join(_class_names(kept))}, the "
                 f"images have {', '.join(self.class_names)}: use the classes of the run"
             )
-        order = np.random.default_rng(0).permutation(len(self.images))
-        test, train = np.split(order, [max(1, len(order) // HELD_OUT)])
-        if not len(train) or len(self.class_names) < 2:
+        if len(self.class_names) < 2:
             raise ValueError(
-                f"{len(order)} labelled image(s) of {len(self.class_names)} class(es): there is "
-                "nothing to tell apart, give two classes or more"
+                f"{len(self.images)} labelled image(s) of {len(self.class_names)} class(es): there "
+                "is nothing to tell apart, give two classes or more"
             )
+        train, test = split_labelled(len(self.images), self.held_out)
         return LabelledPixels(
             kept, settings, self.images[train], self.images[test],
             labels=self.labels[train], held_out_labels=self.labels[test],
@@ -241,3 +248,6 @@ def _class_names(kept: Kept) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{kept.place(CLASSES)} is no list of class names: it is damaged")
     return tuple(names)
+
+
+Images.with_labels = LabelledImages

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minissl.data import Examples, Kept, Labelled
+from minissl.data import FIELDS, Examples, Fields, Kept
+from minissl.data.labels import Labelled, as_classes, check_labels
 from minissl.options import Options, option
 from minissl.text import Tokenizer
 from minissl.text.corpora import make_manifest, python_english
@@ -76,24 +79,15 @@ class Streams:
     def _tokens(self, text: str) -> list[int]:
         return [self.separator, *self.tokenizer.encode(text, allow_special="none")]
 
-    def labelled(self, path: Path | None, settings: TextOptions) -> Labelled:
-        """One text file per example in one folder per class; raw: how often each token comes.
-
-        Raises ValueError for files outside of class folders, or without a path.
-        """
-        advice = "give a folder in which each class has a folder of its own, with a file per text"
-        if path is None:
-            raise ValueError(f"there are no labelled texts on every machine: {advice}")
-        documents = read_text_documents(path, piece_characters=1 << 62)
-        if loose := [document.name for document in documents if "/" not in document.name]:
-            raise ValueError(f"{path}: {loose[0]} is in no class folder: {advice}")
-        names = sorted({document.source for document in documents})
-        inputs = [self._tokens(document.text) for document in documents]
+    def labelled(self, raw: LabelledTexts) -> Labelled:
+        """Each text as its tokens; raw: how often each token comes in it."""
+        inputs, names = self.examples(raw)
         size = self.tokenizer.vocab_size
         counts = np.stack([np.bincount(tokens, minlength=size) for tokens in inputs])
-        labels = np.array([names.index(document.source) for document in documents])
-        raw = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
-        return Labelled(inputs, labels, tuple(names), raw, "token counts")
+        shares = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+        return Labelled(
+            inputs, tuple(names), raw.labels, raw.class_names, shares, "token counts", raw.held_out
+        )
 
     def describe(self) -> str:
         """How many documents and tokens, and how much is held out."""
@@ -103,14 +97,16 @@ class Streams:
 class Texts:
     """Documents as they were read."""
 
-    default = "Python's own English"
-    prepared = Streams
+    default: ClassVar[str] = "Python's own English"
+    prepared: ClassVar[Any] = Streams
+    with_labels: ClassVar[Any]
+    fields: ClassVar[tuple[str, ...]] = ("text_field",)
 
     def __init__(self, documents: Sequence[Document]):
         self.documents = tuple(documents)
 
     @classmethod
-    def read(cls, path: Path | None, settings: Any = None) -> Texts:
+    def read(cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS) -> Texts:
         """A text file, a folder of text files, or (None) the English that ships with Python."""
         return cls(_python_english() if path is None else read_text_documents(path))
 
@@ -155,6 +151,62 @@ class Texts:
             f"{100 * held_out_share(train, held_out):.1f} % of them held out"
         )
         return replace(streams, about=about)
+
+
+class LabelledTexts(Texts):
+    """Whole texts with labels (texts,): numbers of the ``class_names``, or float64 without classes.
+
+    ``held_out``: indices of a test set that everybody uses, None where there is none.
+    """
+
+    default = "the docstrings of Python's library, each with its package"
+    fields = ("text_field", "label_field")
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        labels: NDArray,
+        class_names: Sequence[str],
+        held_out: NDArray[np.int64] | None = None,
+    ):
+        super().__init__(documents)
+        self.labels = check_labels(labels, len(self.documents), class_names)
+        self.class_names, self.held_out = tuple(class_names), held_out
+
+    @classmethod
+    def read(
+        cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS,
+        *, labels: str = "class",
+    ) -> LabelledTexts:  # fmt: skip
+        """One text file per example in one folder per class."""
+        advice = "give a folder in which each class has a folder of its own, with a file per text"
+        if path is None:
+            raise ValueError(f"there are no labelled texts on every machine: {advice}")
+        documents = read_text_documents(path, piece_characters=1 << 62)
+        if loose := [document.name for document in documents if "/" not in document.name]:
+            raise ValueError(f"{path}: {loose[0]} is in no class folder: {advice}")
+        return cls(documents, *as_classes([document.source for document in documents]))
+
+    @classmethod
+    def toy(cls, settings: Any = None, *, seed: int = 0, labels: str = "class") -> LabelledTexts:
+        """Forty generated documents: about animals that sit, or that run; or how many words."""
+        documents = Texts.toy(settings, seed=seed).documents
+        texts = [d.text.replace("the cat", "a dog") if i % 2 else d.text.replace("a dog", "the cat")
+                 for i, d in enumerate(documents)]  # fmt: skip
+        documents = tuple(d._replace(text=text) for d, text in zip(documents, texts))
+        if labels == "number":
+            counts = np.array([float(text.count("a dog")) for text in texts])
+            return cls(documents, counts, ())
+        return cls(documents, np.arange(40) % 2, ("sitting", "running"))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """That of the texts, with the labels."""
+        fingerprint = super().fingerprint()
+        about = f"{fingerprint['sha256']} {self.class_names} {self.labels.tolist()}"
+        return {**fingerprint, "sha256": hashlib.sha256(about.encode()).hexdigest()}
+
+
+Texts.with_labels = LabelledTexts
 
 
 def encode_documents(

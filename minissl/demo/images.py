@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from minissl import figures
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
+from minissl.adapt.heads.probe import few_label_curve
 from minissl.data.images import Images
+from minissl.data.labels import draw_few_labels
 from minissl.demo.page import Page
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings

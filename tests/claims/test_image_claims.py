@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from minissl.adapt.linear_probe import draw_few_labels, linear_probe
+from minissl.adapt.heads.probe import linear_probe
 from minissl.autograd.devices import device_of
 from minissl.claims import digits, load_claim
 from minissl.claims.claim import Cell, Setup
@@ -17,6 +17,7 @@ from minissl.claims.experiments import (
     few_labels,
     projection_head,
 )
+from minissl.data.labels import draw_few_labels
 from minissl.pretrain.images.supervised import Supervised
 from minissl.vision.images import load_digits
 

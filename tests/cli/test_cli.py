@@ -140,7 +140,7 @@ def test_a_probe_is_tested_on_examples_without_a_part_in_it(photos, tmp_path, mo
         seen.append((train, train_labels, test, test_labels))
         return 0.5
 
-    monkeypatch.setattr("minissl.adapt.nearest_neighbors.nearest_neighbor_accuracy", accuracy)
+    monkeypatch.setattr("minissl.adapt.heads.neighbors.nearest_neighbor_accuracy", accuracy)
     assert call("probe", tmp_path / "run", photos, "--labels", 1, "--draws", 1) == 0
     raw, untrained, pretrained = seen
     assert (len(raw[0]), len(raw[2])) == (16, 8)

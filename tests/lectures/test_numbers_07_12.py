@@ -208,7 +208,7 @@ def test_planted_mistakes_are_counted(kernels):
 
 
 def test_probe_by_hand(adaptation):
-    from minissl.adapt.linear_probe import linear_probe
+    from minissl.adapt.heads.probe import linear_probe
 
     for l2, weight, probability in (
         (1.0, "0.337", "0.663"),
@@ -235,7 +235,7 @@ def test_draws_of_labels(adaptation):
 
 def pixel_curve(figures, divisor=1, **settings):
     """Probes on raw pixels, each column divided by ``divisor``."""
-    from minissl.adapt.linear_probe import few_label_curve
+    from minissl.adapt.heads.probe import few_label_curve
 
     digits = figures.load_digits()
     train, test = figures.flat(digits.train_images), figures.flat(digits.test_images)
@@ -255,7 +255,7 @@ def test_one_scale_or_many(adaptation):
 
 
 def test_neighbours_and_counts(adaptation, contrast):
-    from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy
+    from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 
     digits = adaptation.figures.load_digits()
     train, test = (adaptation.figures.flat(x) for x in (digits.train_images, digits.test_images))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minissl.adapt.linear_probe import draw_few_labels
 from minissl.claims import digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
+from minissl.data.labels import draw_few_labels
 from minissl.figures import accuracy_against_labels
 from minissl.pretrain.images.simclr import SimCLR
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings

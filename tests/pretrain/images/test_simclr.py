@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve
+from minissl.adapt.heads.probe import few_label_curve
+from minissl.data.labels import draw_few_labels
 from minissl.losses.contrastive import alignment_loss, chance_level, nt_xent, simclr_cs229
 from minissl.models.convolutional import ConvEncoder
 from minissl.optim import AdamW, warmup_cosine

@@ -23,12 +23,12 @@ def numbers(images):
     return np.rint(images[:, 0, 0, 0] * 60).astype(int)
 
 
-def test_one_image_of_five_is_held_out_and_not_trained_on(raw):
+def test_a_third_of_the_images_is_held_out_and_not_trained_on(raw):
     method = Supervised.build(SETTINGS, raw.prepare(Kept(), SETTINGS))
     method.augment = lambda images, generator: images
     trained, labels = method.batch(np.random.default_rng(0))
     held_out = numbers(method.held_out)
-    assert len(held_out) == 12
+    assert len(held_out) == 20
     assert len({*numbers(method.images), *held_out}) == 60
     assert not {*numbers(trained)} & {*held_out}
     np.testing.assert_array_equal(labels, numbers(trained) % 2)

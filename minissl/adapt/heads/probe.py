@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from minissl.data.labels import draw_few_labels
+
 
 @dataclass(frozen=True)
 class LinearProbe:
@@ -115,27 +117,6 @@ class FewLabelResult:
     def std(self) -> float:
         """Standard deviation over the draws."""
         return float(self.accuracies.std())
-
-
-def draw_few_labels(
-    labels: ArrayLike, labels_per_class: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Indices of ``labels_per_class`` random examples of every class, class after class.
-
-    Raises ValueError when a class has fewer.
-    """
-    labels = np.asarray(labels)
-    classes, counts = np.unique(labels, return_counts=True)
-    if labels_per_class < 1 or counts.min() < labels_per_class:
-        raise ValueError(
-            f"asked for {labels_per_class} labels per class, the smallest of {len(classes)} "
-            f"classes has {counts.min()}"
-        )
-    chosen = [
-        generator.choice(np.flatnonzero(labels == c), labels_per_class, replace=False)
-        for c in classes
-    ]
-    return np.concatenate(chosen)
 
 
 def few_label_curve(

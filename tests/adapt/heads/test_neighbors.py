@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from minissl.adapt.nearest_neighbors import nearest_neighbor_accuracy, nearest_neighbor_predictions
+from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy, nearest_neighbor_predictions
 
 
 def data(seed, width=8):

@@ -5,7 +5,8 @@ import pytest
 from scipy.optimize import check_grad
 from sklearn.linear_model import LogisticRegression
 
-from minissl.adapt.linear_probe import draw_few_labels, few_label_curve, linear_probe
+from minissl.adapt.heads.probe import few_label_curve, linear_probe
+from minissl.data.labels import draw_few_labels
 
 
 def clusters(seed=0, per_class=30, classes=4, width=6, spread=1.0):

@@ -1,0 +1,136 @@
+"""Labels: names of classes or numbers, as they were read; which are held out, which are drawn.
+
+Lecture 11 compares representations by a few labelled examples: the draws must be the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+HELD_OUT = 1 / 3  # of the labelled examples, where nobody has split them
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples with their labels, read as a run reads them, and raw features to compare with.
+
+    inputs: what ``represent`` takes, one for each of the names. labels: (examples,) int64, numbers
+    of the ``class_names``, or float64 where there are no classes. raw: (examples, width), the
+    examples themselves as features; ``raw_name`` says what they are ("raw pixels"). ``held_out``:
+    indices of a test set that everybody uses, None where there is none.
+    """
+
+    inputs: Any
+    names: tuple[str, ...]
+    labels: NDArray
+    class_names: tuple[str, ...]
+    raw: NDArray
+    raw_name: str
+    held_out: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def kind(self) -> str:
+        """``"class"`` or ``"number"``."""
+        return "class" if self.class_names else "number"
+
+    def take(self, chosen: NDArray[np.int64]) -> Labelled:
+        """Some of the examples, in this order."""
+        chosen = np.asarray(chosen, np.int64)
+        inputs = self.inputs
+        inputs = inputs[chosen] if isinstance(inputs, np.ndarray) else [inputs[i] for i in chosen]
+        names = tuple(self.names[i] for i in chosen)
+        return replace(
+            self, inputs=inputs, names=names, labels=self.labels[chosen], raw=self.raw[chosen],
+            held_out=None,
+        )  # fmt: skip
+
+    def split(self) -> tuple[Labelled, Labelled]:
+        """Those to train on, and those that are held out: see ``split_labelled``."""
+        train, test = split_labelled(len(self), self.held_out)
+        return self.take(train), self.take(test)
+
+
+def split_labelled(
+    count: int, held_out: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices to train on and to test on: a third is held out, the same one for every seed.
+
+    ``held_out``: the indices of a test set that everybody uses, which is then taken. Raises
+    ValueError when a part is empty.
+    """
+    if held_out is None:
+        order = np.random.default_rng(0).permutation(count)
+        held_out = np.sort(order[: round(HELD_OUT * count)])
+    train = np.setdiff1d(np.arange(count), held_out)
+    if not len(train) or not len(held_out):
+        raise ValueError(
+            f"{count} labelled examples are too few to learn from some and test on others: give "
+            "three or more"
+        )
+    return train, held_out
+
+
+def draw_few_labels(
+    labels: ArrayLike, labels_per_class: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices of ``labels_per_class`` random examples of every class, class after class.
+
+    Raises ValueError when a class has fewer.
+    """
+    labels = np.asarray(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    if labels_per_class < 1 or counts.min() < labels_per_class:
+        raise ValueError(
+            f"asked for {labels_per_class} labels per class, the smallest of {len(classes)} "
+            f"classes has {counts.min()}"
+        )
+    chosen = [
+        generator.choice(np.flatnonzero(labels == c), labels_per_class, replace=False)
+        for c in classes
+    ]
+    return np.concatenate(chosen)
+
+
+def as_classes(labels: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Numbers of the classes, and the names of the classes in sorted order."""
+    names = sorted(set(labels))
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers[label] for label in labels], np.int64), tuple(names)
+
+
+def as_numbers(labels: Sequence[str], places: Sequence[str]) -> NDArray[np.float64]:
+    """The labels as numbers. Raises ValueError with the place of the first that is none."""
+    numbers = np.empty(len(labels))
+    for row, (label, place) in enumerate(zip(labels, places)):
+        try:
+            numbers[row] = float(label)
+        except ValueError:
+            numbers[row] = np.nan
+        if not np.isfinite(numbers[row]):
+            raise ValueError(f"{place}: the label is {label!r:.60}, expected a finite number")
+    return numbers
+
+
+def check_labels(labels: ArrayLike, count: int, class_names: Sequence[str]) -> NDArray:
+    """The labels as an array: int64 below the number of classes, or finite float64 without classes.
+
+    Raises ValueError for anything else, or another number than ``count``.
+    """
+    array = np.asarray(labels)
+    if array.shape == (count,) and array.dtype.kind in ("iu" if class_names else "iuf"):
+        if class_names and np.isin(array, np.arange(len(class_names))).all():
+            return array.astype(np.int64)
+        if not class_names and np.isfinite(array).all():
+            return array.astype(np.float64)
+    numbers = f"whole numbers from 0 to {len(class_names) - 1}" if class_names else "finite numbers"
+    raise ValueError(
+        f"labels: expected {count} {numbers}, got shape {array.shape} of {array.dtype}"
+    )
