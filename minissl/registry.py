@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 
 def modules_in(folder: Path) -> dict[str, Path]:
@@ -16,3 +18,48 @@ def first_line(file: Path) -> str:
     """The first line of a module's docstring. The module is read, not imported."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0]
+
+
+class Families:
+    """What lies in a package as ``FAMILY/NAME.py``: a new file in a family is a new member.
+
+    ``file``: that of the package (its ``__file__``). ``attribute``: what each file has, its class
+    ``METHOD``. ``noun``: what a member is called in messages. Nothing is imported before ``load``.
+    """
+
+    def __init__(self, package: str, file: str, attribute: str, noun: str):
+        self.package, self.folder = package, Path(file).parent
+        self.attribute, self.noun = attribute, noun
+
+    def names(self) -> list[str]:
+        """The names of all members, family by family."""
+        return list(self._files())
+
+    def about(self, name: str) -> str:
+        """The first line of a member's file."""
+        return first_line(self._file(name))
+
+    def family(self, name: str) -> str:
+        """The folder that a member lies in."""
+        return self._file(name).parent.name
+
+    def load(self, name: str) -> Any:
+        """The class of a member. Raises ValueError with the names that there are."""
+        module = f"{self.package}.{self.family(name)}.{self._file(name).stem}"
+        return getattr(import_module(module), self.attribute)
+
+    def _file(self, name: str) -> Path:
+        files = self._files()
+        if name not in files:
+            names = ", ".join(files)
+            raise ValueError(f"there is no {self.noun} {name!r}; choose one of: {names}")
+        return files[name]
+
+    def _files(self) -> dict[str, Path]:
+        folders = sorted(path for path in self.folder.iterdir() if path.is_dir())
+        return {name: file for folder in folders for name, file in modules_in(folder).items()}
+
+
+def file_name_of(kind: type) -> str:
+    """The name of a member: that of its file, with dashes."""
+    return kind.__module__.rpartition(".")[2].replace("_", "-")

@@ -108,7 +108,7 @@ def test_files_and_functions_stay_small():
 
 
 def test_no_command_names_a_method():
-    from minissl.pretrain import family, load_method, method_names
+    from minissl.pretrain import METHODS, load_method, method_names
 
     words = {n: load_method(n).__name__ for n in method_names()}
     for file in sorted((PACKAGE / "cli").glob("*.py")):
@@ -118,5 +118,5 @@ def test_no_command_names_a_method():
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         assert not names & ({*words} | {*words.values()}), file
-        modules = {f"minissl.pretrain.{family(n)}" for n in words}
+        modules = {f"minissl.pretrain.{METHODS.family(n)}" for n in words}
         assert not [m for m in imported(file) if m.startswith(tuple(modules))], file

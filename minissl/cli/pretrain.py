@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minissl.cli._shared import add_device, add_options, add_seed, path, settings_from
-from minissl.pretrain import about, family, load_method, method_names
+from minissl.pretrain import METHODS, load_method, method_names
 
 CONTINUING = """\
 A run that was stopped (Ctrl-C, a crash) is continued by the same command, bit for bit. A finished
@@ -28,7 +28,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         return
     if argv and argv[0].startswith("--") and (named := [a for a in argv if a in method_names()]):
         parser.error(f"the method comes first: minissl pretrain {named[0]} ...")
-    lines = [f"  {name:14} {about(name)} ({family(name)})" for name in method_names()]
+    lines = [f"  {n:14} {METHODS.about(n)} ({METHODS.family(n)})" for n in method_names()]
     parser.epilog = "\n".join(
         ["methods:", *lines, "", "`minissl pretrain METHOD --help` has the settings of each.", ""]
     ) + CONTINUING.format(name="METHOD")
@@ -39,7 +39,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
 def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str]) -> None:
     kind = load_method(name)
     parser.prog = f"minissl pretrain {name}"
-    parser.description = f"{about(name)} ({(kind.Settings.__doc__ or '').strip()})"
+    parser.description = f"{METHODS.about(name)} ({(kind.Settings.__doc__ or '').strip()})"
     parser.epilog = CONTINUING.format(name=name)
     parser.add_argument("method", choices=[name], metavar=name, help=argparse.SUPPRESS)
     parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"

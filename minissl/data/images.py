@@ -212,8 +212,8 @@ class LabelledImages(Images):
     def fingerprint(self) -> dict[str, Any]:
         """That of the images, with the names of the classes and how many each has."""
         fingerprint = super().fingerprint()
-        counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
-        labels = np.ascontiguousarray(self.labels, np.int64).tobytes()
+        counts = [int(np.sum(self.labels == number)) for number in range(len(self.class_names))]
+        labels = np.ascontiguousarray(self.labels).tobytes()
         both = f"{fingerprint['sha256']} {self.class_names}".encode() + labels
         classes = dict(zip(self.class_names, counts))
         return {**fingerprint, "classes": classes, "sha256": hashlib.sha256(both).hexdigest()}

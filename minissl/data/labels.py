@@ -43,19 +43,26 @@ class Labelled:
 
     def take(self, chosen: NDArray[np.int64]) -> Labelled:
         """Some of the examples, in this order."""
-        chosen = np.asarray(chosen, np.int64)
-        inputs = self.inputs
-        inputs = inputs[chosen] if isinstance(inputs, np.ndarray) else [inputs[i] for i in chosen]
-        names = tuple(self.names[i] for i in chosen)
         return replace(
-            self, inputs=inputs, names=names, labels=self.labels[chosen], raw=self.raw[chosen],
+            self,
+            inputs=pick(self.inputs, chosen),
+            names=tuple(pick(self.names, chosen)),
+            labels=self.labels[chosen],
+            raw=self.raw[chosen],
             held_out=None,
-        )  # fmt: skip
+        )
 
     def split(self) -> tuple[Labelled, Labelled]:
         """Those to train on, and those that are held out: see ``split_labelled``."""
         train, test = split_labelled(len(self), self.held_out)
         return self.take(train), self.take(test)
+
+
+def pick(examples: Any, chosen: NDArray[np.int64]) -> Any:
+    """Some of an array or a sequence, in this order; of a sequence as a list."""
+    if isinstance(examples, np.ndarray):
+        return examples[chosen]
+    return [examples[i] for i in chosen]
 
 
 def split_labelled(

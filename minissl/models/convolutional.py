@@ -29,6 +29,7 @@ class ConvEncoder(Module):
         features: int = 128,
         generator: np.random.Generator,
     ):
+        self.features = features
         self.convolutions = []
         for number, width in enumerate(widths):
             stride = 2 if number else 1

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 
 from minissl.autograd.tensor import Tensor
+from minissl.data.labels import pick
+from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
 from minissl.optim import AdamW, warmup_cosine
 from minissl.optim.optimizer import Optimizer
@@ -76,13 +78,41 @@ class Pretraining(ABC):
     def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
         """The loss of a batch: a Tensor with one element. ``generator`` is for dropout."""
 
-    @abstractmethod
-    def represent(self, examples: Any) -> np.ndarray:
-        """What the model makes of the examples: (examples, width).
+    @property
+    def encoder(self) -> Module:
+        """The part of the model that ``encode`` needs: all of it, unless it says otherwise."""
+        return self.model
 
-        In evaluation mode whatever mode the model is in (``nn.evaluating``), and for each example
-        the same, whatever else is asked for with it.
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many numbers represent an example."""
+
+    def collate(self, examples: Any) -> Any:
+        """Some examples as the arrays that ``encode`` takes; images are one already."""
+        return np.asarray(examples)
+
+    @abstractmethod
+    def encode(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
+        """What represents each example of a collated batch: (batch, width), with its gradient.
+
+        In the mode that the model is in; ``generator`` is for dropout. In evaluation mode an
+        example is represented in the same way whatever else is in the batch.
         """
+
+    def represent(self, examples: Any, *, batch_size: int = 512) -> np.ndarray:
+        """What the pretrained model makes of examples, in evaluation mode: (examples, width)."""
+        if not len(examples):
+            return np.empty((0, self.width), self.model.parameters()[0].numpy().dtype)
+        sizes = [0 if isinstance(examples, np.ndarray) else len(one) for one in examples]
+        order = np.argsort(sizes, kind="stable")  # little padding inside a batch
+        parts = []
+        with evaluating(self.model):
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                parts.append(self.encode(self.collate(pick(examples, chosen))).numpy())
+        rows = np.concatenate(parts)
+        return rows[np.argsort(order, kind="stable")]
 
 
 @runtime_checkable
@@ -103,6 +133,9 @@ class Generates(Protocol):
         """Continue the prompt by at most ``count`` tokens; ``write`` gets each as it comes."""
 
 
-def method_name(kind: type) -> str:
-    """The name of a method: that of its file."""
-    return kind.__module__.rpartition(".")[2].replace("_", "-")
+@runtime_checkable
+class Augments(Protocol):
+    """A method that changes examples at random so that they stay what they are."""
+
+    def augment(self, examples: Any, generator: np.random.Generator) -> Any:
+        """The examples, each changed in its own way."""

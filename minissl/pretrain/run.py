@@ -6,31 +6,20 @@ anything learned from the data, and only when all of it fits is anything written
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minissl.autograd.processes import from_first, world
-from minissl.data import Data, Kept, Prepared
-from minissl.options import binding, from_json, is_whole
+from minissl.data import FIELDS, Data, Fields, Kept, Prepared
+from minissl.options import from_json, is_whole
 from minissl.pretrain import load_method
-from minissl.pretrain.method import Pretraining, Training, method_name
+from minissl.pretrain.method import Pretraining, Training
+from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint, fit
-from minissl.training.checkpoint import list_checkpoints
-from minissl.training.folder import (
-    CONFIG,
-    DATA,
-    RunFolder,
-    differences,
-    other_settings,
-    read_json,
-    read_kept,
-    sums,
-)
+from minissl.training.folder import DATA, read_json, read_kept
 from minissl.training.method import Evaluated
+from minissl.training.opening import Opening, learned_by_first, read_config, weights_of
 
 
 class Pretrained(NamedTuple):
@@ -57,11 +46,19 @@ class Opened:
 
     def on(self, data: Prepared) -> Any:
         """The same weights, in a method that is built on other data."""
-        _require(data, type(self.method).Data.prepared, "data")
+        require(data, type(self.method).Data.prepared, "data")
         method = type(self.method).build(self.settings, data, seed=0)
         method.model.load_state_dict(self.checkpoint.weights)
         method.model.eval()
         return method
+
+    def read(self, path: Path | None, fields: Fields = FIELDS) -> Any:
+        """Raw data of the kind that it was trained on."""
+        return type(self.method).Data.read(path, self.settings, fields)
+
+    def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
+        """Raw data to be represented: here the same."""
+        return self.read(path, fields)
 
     def read_from(self) -> Path | None:
         """Where the data of the run lay, None for data that is on every machine.
@@ -97,29 +94,30 @@ def pretrain(
     the folder is as it was.
     """
     _check_kinds(kind, settings, data, start, seed)
-    if start is not None and start.name != method_name(kind):
+    if start is not None and start.name != file_name_of(kind):
         raise ValueError(
-            f"{start.folder} holds a run of {start.name!r}: only a run of {method_name(kind)!r} "
+            f"{start.folder} holds a run of {start.name!r}: only a run of {file_name_of(kind)!r} "
             "can go on from its weights"
         )
     with ExitStack() as stack:
-        ours: dict[str, Any] = {"method": method_name(kind), "fingerprint": data.fingerprint()}
-        opening = _Opening(ours, settings, start, stack)
-        told = json.loads(from_first(lambda: opening.look(folder, kind)))
-        _require_same_data(ours["fingerprint"], told["fingerprint"])
+        origin = {"from": start and weights_of(start.checkpoint, start.name)}
+        opening = Opening("method", file_name_of(kind), settings, data, origin, stack)
+        opening.look(folder)
         kept = Kept(start.data.kept if start else {}, start.folder if start else None)
-        kept.update(_from_text(told["kept"]))
-        prepared = _prepare(data, kept, settings, progress=bool(progress))
+        kept.update(opening.kept)
+        prepared = learned_by_first(
+            lambda: data.prepare(kept, settings, progress=bool(progress)),
+            kept,
+            lambda learned: data.prepare(learned, settings),
+        )
         method = kind.build(settings, prepared, seed=seed)
         if start is not None:
             _begin_with(method, start)
         method.model.to(device)
-        config = told["config"] or opening.config(data, prepared.kept)
-        about = {"kind": type(data).__name__, "read_from": read_from and str(read_from), **ours}
-        history = _fit(
+        history = fit_as_told(
             method, settings, seed=seed, precision=precision, progress=progress,
-            run=opening.folder, config=config,
-            files={**prepared.kept, DATA: json.dumps(about, indent=1).encode()},
+            run=opening.folder, config=opening.config(prepared.kept),
+            files=opening.files(prepared.kept, read_from),
         )  # fmt: skip
     return Pretrained(method, prepared, history)
 
@@ -136,30 +134,32 @@ def train(
 
     There is no folder here: it would not know on which data.
     """
-    _require(settings, Training, "settings")
-    return _fit(method, settings, seed=seed, precision=precision, progress=progress)
+    require(settings, Training, "settings")
+    return fit_as_told(method, settings, seed=seed, precision=precision, progress=progress)
 
 
 def _check_kinds(kind: Any, settings: Any, data: Any, start: Any, seed: Any) -> None:
     """Raise TypeError or ValueError for what would fail later, and far from here."""
     if not (isinstance(kind, type) and issubclass(kind, Pretraining)):
         raise TypeError(f"kind must be the class of a method, got {kind!r:.60}: see load_method")
-    _require(settings, kind.Settings, "settings")
-    _require(data, kind.Data, "data")
+    require(settings, kind.Settings, "settings")
+    require(data, kind.Data, "data")
     if start is not None:
-        _require(start, Opened, "start")
+        require(start, Opened, "start")
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
 
 
-def _require(value: Any, kind: type, name: str) -> None:
+def require(value: Any, kind: type, name: str) -> None:
+    """Raise TypeError unless the value is of the kind. ``name``: the argument's."""
     if not isinstance(value, kind):
         raise TypeError(
             f"{name} must be of type {kind.__name__}, got a {type(value).__name__}: {value!r:.60}"
         )
 
 
-def _fit(method: Any, settings: Training, **options: Any) -> History:
+def fit_as_told(method: Any, settings: Training, **options: Any) -> History:
+    """``fit`` with the optimizer, the schedule and the numbers of the settings."""
     measured = isinstance(method, Evaluated)
     return fit(
         method,
@@ -171,96 +171,6 @@ def _fit(method: Any, settings: Training, **options: Any) -> History:
         keep=settings.keep or None,
         **options,
     )
-
-
-class _Opening:
-    """The folder of a run, compared with what is asked for before anything is learned."""
-
-    def __init__(
-        self, ours: dict[str, Any], settings: Training, start: Opened | None, stack: ExitStack
-    ):
-        self.ours, self.settings, self.start, self.stack = ours, settings, start, stack
-        self.folder: RunFolder | None = None
-
-    def look(self, path: str | Path | None, kind: type[Pretraining]) -> bytes:
-        """Hold the folder and compare; returns, as JSON, what all processes need to know of it."""
-        told: dict[str, Any] = {"fingerprint": self.ours["fingerprint"], "kept": {}, "config": None}
-        if path is not None:
-            self.folder = self.stack.enter_context(RunFolder(path))
-            if self.folder.config is not None:
-                old = read_config(self.folder.config.get("config"), self.folder.path)
-                self._compare(self.folder, old, kind)
-                told["kept"] = _as_text(read_kept(self.folder.path, old["kept"]))
-                told["config"] = old
-        return json.dumps(told).encode()
-
-    def _compare(self, folder: RunFolder, old: dict[str, Any], kind: type[Pretraining]) -> None:
-        if old["method"] != self.ours["method"]:
-            raise ValueError(
-                f"{folder.path} holds a run of {old['method']!r}, not of {self.ours['method']!r}: "
-                "use a new run folder"
-            )
-        folder.require_data(old["data"], self.ours["fingerprint"])
-        before = from_json(kind.Settings, old["settings"], str(folder.path / CONFIG))
-        if changes := differences(binding(before), binding(self.settings)):
-            raise other_settings(folder.path, changes)
-        if old["from"] and not self.start and not list_checkpoints(folder.path / "checkpoints"):
-            raise ValueError(
-                f"{folder.path} was begun from the weights of another run and has no checkpoint "
-                "yet: give the same start (--from) again"
-            )
-        # Without a start, a run that was begun with one goes on.
-        if self.start and (changes := differences({"from": old["from"]}, {"from": self._origin()})):
-            raise other_settings(folder.path, changes)
-
-    def _origin(self) -> dict[str, Any] | None:
-        """Which weights the run begins with, where they are those of another run."""
-        if self.start is None:
-            return None
-        weights = (self.start.checkpoint.path / "model.safetensors").read_bytes()
-        return {"method": self.start.name, "step": self.start.checkpoint.step} | sums(
-            {"weights": weights}
-        )
-
-    def config(self, data: Data, kept: Kept) -> dict[str, Any]:
-        """What a new run records of itself, in JSON types."""
-        return {
-            "method": self.ours["method"],
-            "settings": asdict(self.settings),
-            "data": {"kind": type(data).__name__, "sha256": self.ours["fingerprint"]["sha256"]},
-            "kept": sums(kept),
-            "from": self._origin(),
-        }
-
-
-def _require_same_data(ours: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    """Raise ValueError when process 0 has read other data than this one."""
-    if ours["sha256"] != first["sha256"]:
-        raise ValueError(
-            f"process {world().rank} has read other data than process 0: give all processes "
-            "the same files"
-        )
-
-
-def _prepare(data: Data, kept: Kept, settings: Training, *, progress: bool) -> Prepared:
-    """Process 0 learns what is missing; the others receive it and encode the data themselves."""
-    made: list[Prepared] = []
-
-    def learn() -> bytes:
-        made.append(data.prepare(kept, settings, progress=progress))
-        return json.dumps(_as_text(made[0].kept)).encode()
-
-    learned = Kept(_from_text(json.loads(from_first(learn))), kept.folder)
-    return made[0] if made else data.prepare(learned, settings)
-
-
-def _as_text(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Files for JSON, which has no bytes: each becomes the character of the same number."""
-    return {name: data.decode("latin-1") for name, data in files.items()}
-
-
-def _from_text(files: Mapping[str, str]) -> dict[str, bytes]:
-    return {name: text.encode("latin-1") for name, text in files.items()}
 
 
 def _begin_with(method: Any, start: Opened) -> None:
@@ -289,10 +199,14 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
     folder = checkpoint.path.parent
     folder = folder.parent if folder.name == "checkpoints" else folder
     config = read_config(checkpoint.config, folder)
-    kind = kind or load_method(config["method"])
-    if config["method"] != method_name(kind):
+    if "method" not in config:
         raise ValueError(
-            f"{folder} holds a run of {config['method']!r}, not of {method_name(kind)!r}"
+            f"{folder} holds an adaptation by {config['adaptation']!r}, not a pretrained model"
+        )
+    kind = kind or load_method(config["method"])
+    if config["method"] != file_name_of(kind):
+        raise ValueError(
+            f"{folder} holds a run of {config['method']!r}, not of {file_name_of(kind)!r}"
         )
     settings = from_json(kind.Settings, config["settings"], str(checkpoint.path))
     kept = Kept(read_kept(folder, config["kept"]), folder)
@@ -304,19 +218,3 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
         raise ValueError(f"{checkpoint.path} does not fit its own settings: {error}") from None
     method.model.eval()
     return Opened(folder, config["method"], method, settings, data, checkpoint)
-
-
-def read_config(config: Any, folder: Path) -> dict[str, Any]:
-    """What a run records of itself. ValueError, a sentence, for a run that has something else."""
-    if not isinstance(config, dict) or "method" not in config:
-        raise ValueError(
-            f"{folder} does not say which method it is a run of: it was made by fit() in Python, "
-            "or is damaged. Its weights can be read with minissl.training.load_model"
-        )
-    parts = {"settings": dict, "data": dict, "kept": dict}
-    if any(not isinstance(config.get(name), kind) for name, kind in parts.items()):
-        raise ValueError(
-            f"{folder} holds a run of {config['method']!r} from before methods recorded their "
-            "settings (minissl 0.1): pretrain again, or open it with the version that made it"
-        )
-    return {"from": None, **config}

@@ -16,6 +16,7 @@ from minissl.autograd.tensor import Tensor
 from minissl.data.images import ImageOptions, Images, Pixels
 from minissl.models.convolutional import ConvEncoder
 from minissl.nn.evaluating import evaluating
+from minissl.nn.module import Module
 from minissl.options import option
 from minissl.pretrain.method import Pretraining, Training
 from minissl.training import diagnostics
@@ -146,9 +147,19 @@ class TwoViews(Pretraining):
         ``gather``: with the embeddings of all processes.
         """
 
-    def represent(self, examples: NDArray, *, batch_size: int = 512) -> NDArray:
-        """What the encoder, without the head, makes of images: (count, features)."""
-        return represent_by(self.model, examples, batch_size)
+    @property
+    def encoder(self) -> Module:
+        """Without what stands on it."""
+        return self.model.encoder
+
+    @property
+    def width(self) -> int:
+        """Of what the encoder makes of an image."""
+        return self.model.encoder.features
+
+    def encode(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
+        """What the encoder, without the head, makes of images: (batch, features)."""
+        return self.model.encoder(batch)
 
     def evaluate(self) -> dict[str, float]:
         """The loss and the health of the embeddings on held-out views, always the same ones."""
@@ -165,14 +176,6 @@ class TwoViews(Pretraining):
             "alignment": diagnostics.alignment(first, second),
             "uniformity": diagnostics.uniformity(first),
         }
-
-
-def represent_by(model: Any, images: NDArray, batch_size: int) -> NDArray:
-    """What ``model.encoder`` makes of images, some at a time: (count, features)."""
-    starts = range(0, len(images), batch_size) or [0]
-    with evaluating(model):
-        parts = [model.encoder(images[i : i + batch_size]).numpy() for i in starts]
-    return np.concatenate(parts)
 
 
 def batch_of(size: int, images: int) -> int:

@@ -18,7 +18,7 @@ from minissl.optim.optimizer import Optimizer
 from minissl.options import is_whole
 from minissl.training.folder import RunFolder
 from minissl.training.log import History
-from minissl.training.method import Evaluated, Method
+from minissl.training.method import Evaluated, Method, Partial
 from minissl.training.precision import check_precision
 from minissl.training.progress import Progress, postponed_interrupt
 from minissl.training.recorder import Recorder
@@ -78,12 +78,13 @@ def fit(
     settings = _settings(
         method, optimizer, steps, schedule, seed, accumulate * here.size, clip, config
     )
+    saved = method.saved() if isinstance(method, Partial) else method.model
     keep_freed_memory()
     method.model.train()
     with (
         engine_threads(),
         _held(run) as folder,
-        Run(folder, settings, method.model, optimizer, keep, files) as book,
+        Run(folder, settings, saved, optimizer, keep, files) as book,
         Progress(book.step, steps, progress and here.rank == 0) as line,
         postponed_interrupt() as interrupted,
     ):

@@ -54,3 +54,11 @@ class Moving(Protocol):
 
     def after_step(self, done: int) -> None:
         """Called after every update with how many there have been; what moves is in ``model``."""
+
+
+@runtime_checkable
+class Partial(Protocol):
+    """A method that changes a part of its model, and saves no more than that."""
+
+    def saved(self) -> Module:
+        """The part: what it does not hold, somebody else gives back when the run is opened."""

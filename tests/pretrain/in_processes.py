@@ -19,11 +19,11 @@ from tests.pretrain.toy import toy_data, toy_settings
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder, methods):
+def start(folder, names, module=__name__):
     """Run this file in two processes. Raises what they say when one of them fails."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     ended = subprocess.run(
-        [*command, "-m", __name__, str(folder), *methods],
+        [*command, "-m", module, str(folder), *names],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,

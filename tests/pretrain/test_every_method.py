@@ -11,9 +11,11 @@ import pytest
 from minissl.autograd import Tensor, no_grad
 from minissl.autograd import tensor as tensor_module
 from minissl.cli import parser_of
-from minissl.pretrain import about, load_method, method_names
-from minissl.pretrain.method import Pretraining, Training, method_name
+from minissl.pretrain import METHODS as REGISTRY
+from minissl.pretrain import load_method, method_names
+from minissl.pretrain.method import Pretraining, Training
 from minissl.pretrain.run import open_run, pretrain
+from minissl.registry import file_name_of
 from minissl.training import History
 from minissl.training.method import Evaluated
 from tests.pretrain.in_processes import start
@@ -47,9 +49,9 @@ def test_it_says_what_it_is(name):
     kind = load_method(name)
     assert issubclass(kind, Pretraining)
     assert issubclass(kind.Settings, Training)
-    assert method_name(kind) == name
+    assert file_name_of(kind) == name
     text = sys.modules[kind.__module__].__doc__
-    assert about(name) == text.splitlines()[0]
+    assert REGISTRY.about(name) == text.splitlines()[0]
     assert re.search(r"[Ll]ectures? \d\d", text)
     assert re.search(r"\((\w+, )?(19|20)\d\d", text), "the paper's year"
     assert "Not here:" in text, "what it does not do"

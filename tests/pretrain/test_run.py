@@ -142,7 +142,7 @@ def test_a_process_that_has_read_other_data_than_the_first_says_so(monkeypatch):
     def first(action):
         return json.dumps({**json.loads(action()), "fingerprint": {"sha256": "0"}}).encode()
 
-    monkeypatch.setattr("minissl.pretrain.run.from_first", first)
+    monkeypatch.setattr("minissl.training.opening.from_first", first)
     settings = toy_settings("simclr")
     with pytest.raises(ValueError, match="process 0 has read other data than process 0: give all"):
         pretrain(SimCLR, toy_data("simclr", settings), settings, progress=False)

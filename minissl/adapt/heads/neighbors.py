@@ -1,10 +1,19 @@
-"""k-nearest-neighbour evaluation: are the neighbours in feature space of the same class?
+"""The k nearest neighbours vote: do examples of one class lie close together?
 
-Nothing is trained, so it is the quickest honest look at a representation. Lecture 11.
+Nothing is trained, so it is the quickest honest look at a representation. Wu, Xiong, Yu and Lin
+(2018), Unsupervised feature learning via non-parametric instance discrimination. Lecture 11. Not
+here: approximate search, which a million examples would want.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from minissl.adapt.frozen import Frozen, Readout
+from minissl.adapt.method import FewLabels, Task
+from minissl.autograd.tensor import Tensor
+from minissl.options import option
 
 
 def nearest_neighbor_predictions(
@@ -64,3 +73,56 @@ def _unit_rows(features: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"expected features (examples, width), got shape {matrix.shape}")
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix / np.where(lengths == 0, 1, lengths)
+
+
+# ---- as an adaptation of a run -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborSettings(FewLabels):
+    """The labelled examples themselves, kept as features; the nearest ones vote."""
+
+    k: int = option(0, "neighbours that vote; 0: a tenth of the examples, at most 200", least=0)
+    temperature: float = option(0.1, "of the votes", above=0)
+
+    def neighbors(self, examples: int) -> int:
+        """How many vote, of so many labelled examples."""
+        return self.k or max(1, min(200, examples // 10))
+
+
+class KeptExamples(Readout):
+    """Features (examples, width) float32 and labels (examples,) of all that may vote."""
+
+    def __init__(self, examples: int, width: int, settings: NeighborSettings):
+        self.settings = settings
+        self.features = Tensor(np.zeros((examples, width), np.float32))
+        self.labels = Tensor(np.zeros(examples, np.int64))
+
+    def learn(self, features: NDArray, labels: NDArray, pool: NDArray) -> None:
+        """Keep them."""
+        self.load_state_dict({"features": features, "labels": labels})
+
+    def predict(self, features: NDArray) -> NDArray:
+        """The class with the most votes."""
+        return nearest_neighbor_predictions(
+            self.features.numpy(),
+            self.labels.numpy(),
+            features,
+            k=self.settings.neighbors(len(self.labels.array)),
+            temperature=self.settings.temperature,
+        )
+
+
+class Neighbors(Frozen):
+    """A vote of the nearest labelled examples."""
+
+    Settings = NeighborSettings
+
+    @classmethod
+    def new_readout(cls, settings: NeighborSettings, width: int, task: Task) -> KeptExamples:
+        """Room for all that will be learned from."""
+        examples = settings.labels_per_class * task.outputs or task.size
+        return KeptExamples(examples, width, settings)
+
+
+ADAPTATION = Neighbors

@@ -1,6 +1,8 @@
-"""Linear probe: how much of a label can be read off frozen features by a straight line? Lecture 11.
+"""A linear classifier on frozen features: how much of a label does a straight line read off them?
 
-The pretrained network is used as it is; only a multinomial logistic regression on top is trained.
+Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes. Lecture
+11. The pretrained network is used as it is; only a multinomial logistic regression on top is
+trained, to its one best answer. Not here: layers in between, and features that are standardised.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from minissl.adapt.frozen import Frozen, Readout
+from minissl.adapt.method import FewLabels, Task, softmax
+from minissl.autograd.tensor import Tensor
 from minissl.data.labels import draw_few_labels
+from minissl.nn.module import Parameter
+from minissl.options import option
 
 
 @dataclass(frozen=True)
@@ -156,3 +163,58 @@ def _features(features: ArrayLike) -> NDArray[np.float64]:
             "flatten images with images.reshape(len(images), -1)"
         )
     return matrix
+
+
+# ---- as an adaptation of a run -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings(FewLabels):
+    """A multinomial logistic regression on frozen features, solved to the end."""
+
+    l2: float = option(1e-2, "weight of the squared weights beside the mean loss", above=0)
+
+
+class LinearReadout(Readout):
+    """``LinearProbe`` as a module: mean (width,), scale (), weight (width, classes), bias."""
+
+    def __init__(self, width: int, classes: int, l2: float):
+        self.l2 = l2
+        self.mean = Tensor(np.zeros(width))
+        self.scale = Tensor(np.ones(()))
+        self.weight = Parameter(np.zeros((width, classes)))
+        self.bias = Parameter(np.zeros(classes))
+
+    def learn(self, features: NDArray, labels: NDArray, pool: NDArray) -> None:
+        """Every class must be among the labels."""
+        probe = linear_probe(features, labels, l2=self.l2, unlabelled=pool)
+        arrays = {"mean": probe.mean, "scale": probe.scale, "weight": probe.weight}
+        self.load_state_dict({**arrays, "bias": probe.bias})
+
+    def probe(self) -> LinearProbe:
+        """What was learned, for classes 0, 1, ..."""
+        mean, weight, bias = (t.numpy() for t in (self.mean, self.weight, self.bias))
+        return LinearProbe(mean, self.scale.item(), weight, bias, np.arange(len(bias)))
+
+    def predict(self, features: NDArray) -> NDArray:
+        """The number of the likeliest class."""
+        return self.probe().predict(features)
+
+
+class Probe(Frozen):
+    """A linear classifier on what a pretrained method makes of examples."""
+
+    Settings = ProbeSettings
+    model: LinearReadout
+
+    @classmethod
+    def new_readout(cls, settings: ProbeSettings, width: int, task: Task) -> LinearReadout:
+        """All weights 0."""
+        return LinearReadout(width, task.outputs, settings.l2)
+
+    def probabilities(self, inputs: ArrayLike) -> NDArray:
+        """The softmax of the logits: (examples, classes)."""
+        return softmax(self.model.probe().logits(self.base.represent(inputs)))
+
+
+ADAPTATION = Probe

@@ -18,7 +18,7 @@ from minissl.nn.layers import Linear
 from minissl.nn.module import Module
 from minissl.options import option
 from minissl.pretrain.method import Pretraining
-from minissl.pretrain.views import EncoderSettings, represent_by
+from minissl.pretrain.views import EncoderSettings
 from minissl.vision.augment import Augmentation
 from minissl.vision.images import check_images
 
@@ -126,9 +126,19 @@ class Supervised(Pretraining):
         images, labels = batch
         return fused.cross_entropy(self.model(images), labels)
 
-    def represent(self, examples: NDArray, *, batch_size: int = 512) -> NDArray:
-        """What the encoder makes of images: (count, features)."""
-        return represent_by(self.model, examples, batch_size)
+    @property
+    def encoder(self) -> Module:
+        """Without what stands on it."""
+        return self.model.encoder
+
+    @property
+    def width(self) -> int:
+        """Of what the encoder makes of an image."""
+        return self.model.output.weight.shape[1]
+
+    def encode(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
+        """What the encoder, without the Linear, makes of images: (batch, features)."""
+        return self.model.encoder(batch)
 
     def evaluate(self) -> dict[str, float]:
         """Loss and accuracy, 0 to 1, on the held-out images."""

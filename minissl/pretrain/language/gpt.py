@@ -7,9 +7,11 @@ which every window is an example. Not here: the network (``models/gpt.py``), sam
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.data.texts import Streams, TextOptions, Texts
 from minissl.losses.language_modeling import (
@@ -155,29 +157,48 @@ class LanguageModeling(Pretraining):
         """How many targets are predicted: those after a separator may not be."""
         return float((batch[1] != IGNORE).sum())
 
-    def represent(self, examples: Sequence[Sequence[int]]) -> np.ndarray:
+    @property
+    def width(self) -> int:
+        """Of a hidden state."""
+        return self.model.config.width
+
+    def collate(self, examples: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Token sequences, cut to the context: tokens (batch, time) and weights of their mean.
+
+        The weights (batch, time) are 1 / tokens inside a sequence and 0 behind its end.
+        Raises ValueError for a sequence without tokens.
+        """
+        length = self.model.config.context_length
+        cut = [np.asarray(example, dtype=np.int64)[:length] for example in examples]
+        sizes = np.array([len(example) for example in cut])
+        if not all(sizes):
+            raise ValueError(f"example {int(np.argmin(sizes))} of the batch has no tokens")
+        tokens = np.zeros((len(cut), sizes.max()), np.int64)
+        inside = np.arange(tokens.shape[1]) < sizes[:, None]
+        tokens[inside] = np.concatenate(cut)
+        dtype = self.model.tokens.weight[:0].numpy().dtype
+        return tokens, (inside / sizes[:, None]).astype(dtype)
+
+    def encode(
+        self,
+        batch: tuple[np.ndarray, np.ndarray],
+        generator: np.random.Generator | None = None,
+    ) -> Tensor:
+        """The mean of a text's last hidden states: (batch, width). See ``collate``."""
+        tokens, weights = batch
+        hidden = self.model.hidden(tokens, generator=generator)  # causal: no padding is seen
+        mean = ops.matmul(weights[:, None], hidden)  # (batch, 1, width)
+        return mean.reshape(mean.shape[0], self.width)
+
+    def represent(self, examples: Any, *, batch_size: int = 32) -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).
 
         A sequence longer than the context is cut at its end. Raises ValueError for an empty one.
         """
-        length = self.model.config.context_length
-        cut = [np.asarray(example, dtype=np.int64)[:length] for example in examples]
-        sizes = np.array([len(example) for example in cut], dtype=np.int64)
-        if not all(sizes):
-            raise ValueError(f"example {int(np.argmin(sizes))} has no tokens to represent")
-        rows = np.empty(
-            (len(cut), self.model.config.width), self.model.tokens.weight[:0].numpy().dtype
-        )
-        by_length = np.argsort(sizes, kind="stable")  # little padding inside a batch
-        with evaluating(self.model):
-            for start in range(0, len(cut), self.batch_size):
-                chosen = by_length[start : start + self.batch_size]
-                tokens = np.zeros((len(chosen), sizes[chosen].max()), np.int64)
-                inside = np.arange(tokens.shape[1]) < sizes[chosen, None]
-                tokens[inside] = np.concatenate([cut[i] for i in chosen])
-                hidden = self.model.hidden(tokens).numpy()  # causal: padding changes nothing before
-                rows[chosen] = (hidden * inside[..., None]).sum(axis=1) / sizes[chosen, None]
-        return rows
+        if not all(len(example) for example in examples):
+            empty = next(i for i, example in enumerate(examples) if not len(example))
+            raise ValueError(f"example {empty} has no tokens to represent")
+        return super().represent(examples, batch_size=batch_size)
 
     def evaluate(self) -> dict[str, float]:
         """Held-out loss in nats per token, its perplexity, and bits per byte if bytes were given.

@@ -1,0 +1,1 @@
+"""Efficient fine-tuning: few new weights beside frozen ones. Lecture 11."""

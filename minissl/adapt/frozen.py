@@ -1,0 +1,115 @@
+"""Adaptations of frozen features: the network is used as it is, something small is read off it.
+
+Lecture 11. The same is read off the raw inputs and off the network before its pretraining, since a
+number for a representation means nothing without these two beside it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.adapt.method import Adaptation, Task, score
+from minissl.data.labels import Labelled
+from minissl.nn.module import Module
+from minissl.options import Options
+
+
+class Readout(Module):
+    """What is learned on features (examples, width): arrays whose shapes are known beforehand."""
+
+    @abstractmethod
+    def learn(self, features: NDArray, labels: NDArray, pool: NDArray) -> None:
+        """From labelled features; ``pool``: all features of the training part, without labels."""
+
+    @abstractmethod
+    def predict(self, features: NDArray) -> NDArray:
+        """(examples, width) -> the number of a class, or a number, for each."""
+
+
+class Frozen(Adaptation):
+    """A ``Readout`` on what a pretrained method makes of examples, in evaluation mode.
+
+    A subclass says how its readout begins (``new_readout``) and has settings with ``choose``.
+    """
+
+    Settings: ClassVar[type[Options]]
+
+    def __init__(self, base: Any, task: Task, readout: Readout, settings: Any, *, seed: int = 0):
+        self.base, self.task, self.model = base, task, readout
+        self.settings, self.seed = settings, seed
+
+    @classmethod
+    def build(cls, settings: Any, opened: Any, task: Task, *, seed: int = 0) -> Self:
+        """With a readout that knows nothing yet."""
+        readout = cls.new_readout(settings, opened.method.width, task)
+        return cls(opened.method, task, readout, settings, seed=seed)
+
+    @classmethod
+    @abstractmethod
+    def new_readout(cls, settings: Any, width: int, task: Task) -> Readout:
+        """For features of this width."""
+
+    def solve(self) -> None:
+        """Learn from the examples that the settings choose."""
+        if self.task.train is None:
+            raise ValueError(
+                "there are no labelled examples: this adaptation was opened to be used"
+            )
+        train = self.task.train
+        chosen = self.settings.choose(train.labels, self.seed)
+        features = self.base.represent(train.inputs)
+        self.model.learn(features[chosen], train.labels[chosen], features)
+
+    def predict(self, inputs: Any) -> NDArray:
+        """What is read off the representation of each example."""
+        return self.model.predict(self.base.represent(inputs))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores (draws,) by name, of one representation."""
+
+    name: str
+    scores: dict[str, NDArray[np.float64]]
+
+
+def compare(
+    kind: type[Frozen], settings: Any, opened: Any, task: Task,
+    *, seed: int = 0, draws: int = 1, device: str = "cpu",
+) -> list[Row]:  # fmt: skip
+    """The same readout on the raw inputs, on the network before its pretraining, and after it.
+
+    Held-out scores of ``draws`` choices of the labelled examples, for all rows the same choices.
+    """
+    if task.train is None or task.held_out is None:
+        raise ValueError("there are no labelled examples to compare on")
+    untrained = type(opened.method).build(opened.settings, opened.data, seed=seed)
+    rows = [_row(kind, settings, task, task.train.raw_name, lambda part: part.raw, seed, draws)]
+    for name, method in (("random network", untrained), (opened.name, opened.method)):
+        method.model.to(device)
+
+        def represent(part: Labelled, method: Any = method) -> NDArray:
+            return method.represent(part.inputs)
+
+        rows.append(_row(kind, settings, task, name, represent, seed, draws))
+    return rows
+
+
+def _row(
+    kind: type[Frozen], settings: Any, task: Task, name: str, represent: Any, seed: int, draws: int
+) -> Row:
+    assert task.train is not None
+    assert task.held_out is not None
+    features, test = represent(task.train), represent(task.held_out)
+    found: list[dict[str, float]] = []
+    for draw in range(draws):
+        chosen = settings.choose(task.train.labels, seed, draw)
+        readout = kind.new_readout(settings, features.shape[1], task)
+        readout.learn(features[chosen], task.train.labels[chosen], features)
+        found.append(score(readout.predict(test), task.held_out.labels, kind.labels))
+    return Row(name, {key: np.array([one[key] for one in found]) for key in found[0]})

@@ -1,0 +1,1 @@
+"""Heads: something small that is read off a network, or put on top of it. Lecture 11."""

@@ -1,0 +1,217 @@
+"""What every adaptation has: settings, a task, and a prediction. Lecture 11.
+
+The pretrained method says what represents an example (``encode``); the adaptation says what is
+learned from labelled examples on top of that, and what of it has to be saved.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.data import Examples, Kept
+from minissl.data.labels import Labelled, draw_few_labels
+from minissl.nn.module import Module
+from minissl.options import Options, option
+
+TASK = "task.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewLabels(Options):
+    """How many of the labels are used: to ask what pretraining is worth when there are few."""
+
+    labels_per_class: int = option(
+        0, "learn from so many random examples of each class; 0: from all", least=0, most=10**9
+    )
+
+    def choose(self, labels: NDArray, seed: int, draw: int = 0) -> NDArray[np.int64]:
+        """Which of the examples are learned from; for any features the same ones.
+
+        Raises ValueError when a class has fewer.
+        """
+        count = self.labels_per_class
+        if not count:
+            return np.arange(len(labels))
+        return draw_few_labels(labels, count, np.random.default_rng([seed, count, draw]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled data made ready: what is learned from, what is held out, and the names of classes.
+
+    ``base``: the prepared data of the pretrained run, which reads examples. ``train``,
+    ``held_out``: None in an adaptation that is only used. ``size``: of the training part.
+    """
+
+    kept: Kept
+    base: Any
+    class_names: tuple[str, ...]
+    size: int
+    train: Labelled | None = None
+    held_out: Labelled | None = None
+
+    @classmethod
+    def prepare(cls, base: Any, raw: Any, kind: str) -> Task:
+        """A third of labelled raw data is held out, or the test set that comes with it.
+
+        ``kind``: of the labels, "class" or "number". Raises ValueError for labels of the other
+        kind, fewer than two classes, and too few examples.
+        """
+        labelled = base.labelled(raw)
+        if labelled.kind != kind:
+            raise ValueError(f"the labels must be a {kind} each, these are a {labelled.kind} each")
+        if kind == "class" and len(labelled.class_names) < 2:
+            raise ValueError(
+                f"all {len(labelled)} examples are of the class {labelled.class_names[0]!r}: there "
+                "is nothing to tell apart, give two classes or more"
+            )
+        train, held_out = labelled.split()
+        missing = np.setdiff1d(np.arange(len(labelled.class_names)), train.labels)
+        if len(missing):
+            raise ValueError(
+                f"class {labelled.class_names[missing[0]]!r} has no example left to learn from, "
+                f"after {len(held_out)} of {len(labelled)} were held out: give more of it"
+            )
+        about = {"class_names": list(labelled.class_names), "size": len(train)}
+        kept = Kept({**base.kept, TASK: json.dumps(about).encode()}, base.kept.folder)
+        return cls(kept, base, labelled.class_names, len(train), train, held_out)
+
+    @classmethod
+    def reopen(cls, kept: Kept, base: Any) -> Task:
+        """Without any example. Raises ValueError, with the file's name, for damaged bytes."""
+        about = json.loads(kept.get(TASK, b"null"))
+        about = about if isinstance(about, dict) else {}
+        names, size = about.get("class_names", [0]), about.get("size")
+        fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not fits or type(size) is not int or size < 1:
+            raise ValueError(f"{kept.place(TASK)} does not describe labelled data: it is damaged")
+        return cls(kept, base, tuple(names), size)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers are predicted: one for each class, or a single one."""
+        return len(self.class_names) or 1
+
+    def unseen(self, raw: Any) -> Task:
+        """All of this labelled data held out. Raises ValueError for a class that is not known."""
+        labelled = self.base.labelled(raw)
+        if labelled.kind != ("class" if self.class_names else "number"):
+            raise ValueError(f"these labels are a {labelled.kind} each, others were learned")
+        if strange := sorted({*labelled.class_names} - {*self.class_names}):
+            raise ValueError(
+                f"class {strange[0]!r} is not one of those learned: {', '.join(self.class_names)}"
+            )
+        labels = labelled.labels
+        if self.class_names:
+            numbers = [self.class_names.index(name) for name in labelled.class_names]
+            labels = np.array(numbers, np.int64)[labels]
+        held_out = replace(labelled, labels=labels, class_names=self.class_names)
+        return replace(self, train=None, held_out=held_out)
+
+    def examples(self, raw: Any) -> Examples:
+        """What ``predict`` takes, of raw data without labels."""
+        return self.base.examples(raw)
+
+    def describe(self) -> str:
+        """How many examples, and of how many classes."""
+        held_out = f", {len(self.held_out):,} held out" if self.held_out else ""
+        classes = f" of {len(self.class_names)} classes" if self.class_names else ""
+        return f"{self.size:,} labelled examples{classes}{held_out}"
+
+
+class Adaptation(ABC):
+    """From a pretrained method and labelled examples to a predictor.
+
+    ``model`` holds what is learned; ``saved()`` is the part of it that is kept in the run folder.
+    ``from_base``: whether the weights of the pretrained run are needed to open it again. As for
+    pretraining methods the file says in its docstring paper, lecture and what is "Not here:"; and
+    ``tests/adapt/test_every_adaptation.py`` asks for all of it.
+
+    Two kinds are run: one with ``solve()``, which computes everything at once, and one with
+    ``batch`` and ``loss``, which ``fit`` trains.
+    """
+
+    Settings: ClassVar[type[Options]]
+    labels: ClassVar[str] = "class"  # or "number"
+    from_base: ClassVar[bool] = True
+    base: Any  # the pretrained method
+    task: Task
+    model: Any
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: Any, opened: Any, task: Task, *, seed: int = 0) -> Self:
+        """On an opened run, before anything is learned; ``task`` may be without examples."""
+
+    @abstractmethod
+    def predict(self, inputs: Any) -> NDArray:
+        """For each example the number of its class (examples,), or a number."""
+
+    def saved(self) -> Module:
+        """What is kept in the run folder."""
+        return self.model
+
+    def represent(self, examples: Any) -> NDArray:
+        """What the network makes of examples, adapted where it is: (examples, width)."""
+        return self.base.represent(examples)
+
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the predictions on what is held out."""
+        if self.task.held_out is None:
+            return {}
+        held_out = self.task.held_out
+        scores = score(self.predict(held_out.inputs), held_out.labels, self.labels)
+        return {f"held_out_{name}": value for name, value in scores.items()}
+
+
+@runtime_checkable
+class Solved(Protocol):
+    """An adaptation that is computed at once."""
+
+    def solve(self) -> None:
+        """Learn from the training part of the task."""
+
+
+@runtime_checkable
+class Confident(Protocol):
+    """An adaptation that says how sure it is."""
+
+    def probabilities(self, inputs: Any) -> NDArray:
+        """Of each class: (examples, classes), rows sum to 1."""
+
+
+def score(predictions: NDArray, labels: NDArray, kind: str) -> dict[str, float]:
+    """Of classes the accuracy, 0 to 1; of numbers R² and Spearman's rank correlation.
+
+    R² is 1 − Σ (label − prediction)² / Σ (label − mean label)²: 0 is as good as the mean. The rank
+    correlation, −1 to 1, is that of the ranks, equal values sharing the mean of theirs; 0 where one
+    side is constant.
+    """
+    if kind == "class":
+        return {"accuracy": float(np.mean(predictions == labels))}
+    spread = float(np.sum((labels - labels.mean()) ** 2))
+    error = float(np.sum((labels - predictions) ** 2))
+    r2 = 1 - error / spread if spread else 0.0
+    first, second = mean_ranks(predictions), mean_ranks(labels)
+    constant = first.std() == 0 or second.std() == 0
+    return {"r2": r2, "spearman": 0.0 if constant else float(np.corrcoef(first, second)[0, 1])}
+
+
+def mean_ranks(values: Sequence[float] | NDArray) -> NDArray[np.float64]:
+    """The place of each value in sorted order, from 1; equal values share their mean place."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.take(ends - (counts - 1) / 2, inverse)
+
+
+def softmax(logits: NDArray) -> NDArray:
+    """Probabilities of logits (examples, classes): rows sum to 1."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

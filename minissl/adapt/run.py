@@ -1,0 +1,240 @@
+"""From a pretrained run and labelled data to an adaptation in a folder, and back: for all alike.
+
+As in ``pretrain.run`` the folder is opened first and compared; nothing is written before all fits.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minissl.adapt import load_adaptation
+from minissl.adapt.method import Adaptation, Solved, Task
+from minissl.data import FIELDS, Data, Fields, Kept
+from minissl.optim.optimizer import Optimizer
+from minissl.options import from_json, is_whole
+from minissl.pretrain import load_method
+from minissl.pretrain.run import Opened, fit_as_told, open_run, require
+from minissl.registry import file_name_of
+from minissl.training import Checkpoint, History, find_checkpoint
+from minissl.training.folder import RunFolder, read_kept
+from minissl.training.opening import Opening, read_config, weights_of
+from minissl.training.run import Run
+
+
+class Adapted(NamedTuple):
+    """An adaptation after its training, what it learned from, and what happened on the way."""
+
+    method: Any
+    data: Task
+    history: History
+
+
+@dataclass(frozen=True)
+class OpenedAdaptation(Opened):
+    """An adaptation that was opened: ``method`` predicts; ``data``: a task without examples."""
+
+    base: Opened
+
+    def on(self, data: Any) -> Any:
+        """The same weights, with other data held out."""
+        require(data, Task, "data")
+        return _restored(type(self.method), self.settings, self.base, data, self.checkpoint)
+
+    def read(self, path: Path | None, fields: Fields = FIELDS) -> Any:
+        """Raw data with labels, of the kind that it was adapted to."""
+        return read_labelled(type(self.method), self.base, path, fields)
+
+    def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
+        """Raw data without labels."""
+        return self.base.read_examples(path, fields)
+
+
+def read_labelled(
+    kind: type[Adaptation], opened: Opened, path: Path | None, fields: Fields = FIELDS
+) -> Any:
+    """Raw labelled data for an adaptation of this run: texts for a GPT, images for SimCLR."""
+    raw: Any = type(opened.method).Data
+    return raw.with_labels.read(path, opened.settings, fields, labels=kind.labels)
+
+
+def adapt(
+    kind: type[Adaptation],
+    opened: Opened,
+    data: Data,
+    settings: Any,
+    folder: str | Path | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
+    progress: bool | str = True,
+    read_from: str | Path | None = None,
+) -> Adapted:
+    """Adapt an opened run to raw labelled data, or continue in the folder what was begun there.
+
+    The run is not changed. Raises ValueError when the folder holds another adaptation, one of
+    another run or on other data, BusyError when another process trains there, and what ``build``,
+    ``solve`` and ``fit`` raise. After an error before the first step the folder is as it was.
+    """
+    _check_kinds(kind, opened, data, settings, seed)
+    with ExitStack() as stack:
+        origin = {"base": weights_of(opened.checkpoint, opened.name)}
+        opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
+        opening.look(folder)
+        task = Task.prepare(opened.data, data, kind.labels)
+        method = kind.build(settings, opened, task, seed=seed)
+        for model in (method.base.model, *(() if isinstance(method, Solved) else (method.model,))):
+            model.to(device)
+        config = opening.config(task.kept, **_base(opened, folder))
+        files = opening.files(task.kept, read_from)
+        if isinstance(method, Solved):
+            history = _solve(method, seed, opening.folder, config, files)
+        else:
+            history = fit_as_told(
+                method, settings, seed=seed, precision=precision, progress=progress,
+                run=opening.folder, config=config, files=files,
+            )  # fmt: skip
+    return Adapted(method, task, history)
+
+
+def _check_kinds(kind: Any, opened: Any, data: Any, settings: Any, seed: Any) -> None:
+    """Raise TypeError or ValueError for what would fail later, and far from here."""
+    if not (isinstance(kind, type) and issubclass(kind, Adaptation)):
+        raise TypeError(f"kind must be the class of an adaptation, got {kind!r:.60}")
+    require(opened, Opened, "opened")
+    if isinstance(opened, OpenedAdaptation):
+        raise ValueError(f"{opened.folder} is an adaptation itself: give a pretrained run")
+    require(settings, kind.Settings, "settings")
+    require(data, type(opened.method).Data.with_labels, "data")
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
+
+
+def _base(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
+    """What is recorded of the run that is adapted: how to build it, and where its weights lie."""
+    place = os.path.abspath(opened.folder)
+    relative = os.path.relpath(place, os.path.abspath(folder)) if folder is not None else place
+    return {"base_settings": asdict(opened.settings), "base_folder": [relative, place]}
+
+
+class NothingToRemember(Optimizer):
+    """Stands for the optimizer of what is computed at once."""
+
+    def __init__(self) -> None:
+        self.parameters, self.lr, self.state, self.steps = {}, 0.0, {}, {}
+
+
+def _solve(
+    method: Any, seed: int, folder: RunFolder | None, config: dict[str, Any],
+    files: dict[str, bytes],
+) -> History:  # fmt: skip
+    """Compute it and write its only checkpoint, or load the one that is there."""
+    settings = {"method": type(method).__name__, "steps": 0, "seed": int(seed), "config": config}
+    with Run(folder, settings, method.saved(), NothingToRemember(), 1, files) as run:
+        if not run.resumed:
+            try:
+                method.solve()
+                run.log({"step": 0, **method.evaluate()})
+                run.save(0)
+            except BaseException:
+                run.withdraw()
+                raise
+    return run.history
+
+
+# ---- opening -------------------------------------------------------------------------------------
+
+
+def open_any(folder: str | Path) -> Opened:
+    """A pretrained run or an adaptation, whichever the folder holds; errors as of both."""
+    checkpoint = find_checkpoint(folder)
+    adapted = isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config
+    return open_adaptation(folder) if adapted else open_run(folder)
+
+
+def open_adaptation(folder: str | Path, base: str | Path | None = None) -> OpenedAdaptation:
+    """An adaptation with what it learned, ready to predict.
+
+    ``base``: the run that was adapted, where it is no longer in its place; what was fine-tuned as a
+    whole does not need it. Raises CheckpointError when there is no checkpoint, ValueError for a
+    folder of something else, for damage, and for a base with other weights.
+    """
+    checkpoint = find_checkpoint(folder)
+    folder = checkpoint.path.parent
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    config = read_config(checkpoint.config, folder)
+    if "adaptation" not in config:
+        raise ValueError(
+            f"{folder} holds a run of {config['method']!r}, which was not adapted: "
+            "see minissl adapt"
+        )
+    kind = load_adaptation(config["adaptation"])
+    settings = from_json(kind.Settings, config["settings"], str(checkpoint.path))
+    kept = Kept(read_kept(folder, config["kept"]), folder)
+    opened = _open_base(kind, config, kept, checkpoint, base)
+    task = Task.reopen(kept, opened.data)
+    method = _restored(kind, settings, opened, task, checkpoint)
+    return OpenedAdaptation(
+        folder, config["adaptation"], method, settings, task, checkpoint, opened
+    )
+
+
+def _open_base(
+    kind: type[Adaptation], config: dict[str, Any], kept: Kept, checkpoint: Checkpoint,
+    given: str | Path | None,
+) -> Opened:  # fmt: skip
+    """The run that was adapted; without its weights where the adaptation has them all."""
+    where = str(checkpoint.path)
+    base: Any = config.get("base")
+    places: Any = config.get("base_folder")
+    named = isinstance(base, dict) and isinstance(base.get("method"), str)
+    if not named or not (isinstance(places, list) and [type(p) for p in places] == [str, str]):
+        raise ValueError(f"{where} does not say which run was adapted: it is damaged")
+    if kind.from_base:
+        opened = open_run(_find(places, checkpoint, given))
+        if weights_of(opened.checkpoint, opened.name) != base:
+            raise ValueError(
+                f"{opened.folder} has other weights (a run of {opened.name!r}, step "
+                f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
+                f"{base.get('step')}): give that run, or adapt again"
+            )
+        return opened
+    method_kind: Any = load_method(base["method"])
+    settings = from_json(method_kind.Settings, config.get("base_settings"), where)
+    data = method_kind.Data.prepared.reopen(kept, settings)
+    method = method_kind.build(settings, data, seed=0)
+    weights = Checkpoint(checkpoint.path, method.model.state_dict(), {}, checkpoint.state)
+    return Opened(Path(places[1]), base["method"], method, settings, data, weights)
+
+
+def _find(places: list[str], checkpoint: Checkpoint, given: str | Path | None) -> Path:
+    """Where the adapted run lies: as given, from the adaptation's folder, or where it was."""
+    if given is not None:
+        return Path(given)
+    own = checkpoint.path.parent.parent
+    tried = [own / places[0], Path(places[-1])]
+    for place in tried:
+        if place.is_dir():
+            return Path(os.path.normpath(place))
+    raise FileNotFoundError(
+        f"{own} was adapted from the run {places[-1]}, which is not there: put it back, or say "
+        "where it is (--base)"
+    )
+
+
+def _restored(
+    kind: type[Adaptation], settings: Any, opened: Opened, task: Task, checkpoint: Checkpoint
+) -> Any:
+    """The adaptation with the weights of its checkpoint."""
+    method = kind.build(settings, opened, task, seed=0)
+    try:
+        method.saved().load_state_dict(checkpoint.weights)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{checkpoint.path} does not fit its own settings: {error}") from None
+    method.base.model.eval()
+    method.model.eval()
+    return method

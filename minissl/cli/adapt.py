@@ -1,0 +1,138 @@
+"""learn from labels on top of a pretrained run: probe, fine-tune, LoRA"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from minissl.adapt import ADAPTATIONS, adaptation_names, load_adaptation
+from minissl.cli._shared import (
+    add_device,
+    add_options,
+    add_run_and_data,
+    add_seed,
+    argument,
+    path,
+    settings_from,
+)
+
+EXAMPLES = """\
+examples:
+  minissl adapt probe runs/photos labelled/ --labels-per-class 5 --draws 10
+  minissl adapt finetune runs/book reviews.csv --label-field stars --run runs/reviews
+  minissl predict runs/reviews more.csv --out predicted.csv
+
+The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
+or the name of a data set. A third of it is held out and measured on, or its own test set.
+With --run the result is kept, and a command that was stopped goes on when it is called again."""
+
+
+def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Those of the adaptation that is named first; without one, the list."""
+    names = adaptation_names()
+    parser.epilog = EXAMPLES
+    if argv and argv[0] in names:
+        _add_adaptation(parser, argv[0])
+        return
+    if argv and argv[0].startswith("--") and (named := [a for a in argv if a in names]):
+        parser.error(f"the adaptation comes first: minissl adapt {named[0]} ...")
+    lines = [f"  {n:12} {ADAPTATIONS.about(n)} ({ADAPTATIONS.family(n)})" for n in names]
+    advice = "`minissl adapt NAME --help` has the settings of each."
+    parser.epilog = "\n".join(["adaptations:", *lines, "", advice, "", EXAMPLES])
+    parser.usage = "minissl adapt NAME RUN [DATA] [--run FOLDER] [settings]"
+    parser.add_argument("adaptation", choices=names, metavar="NAME", help="one of the list")
+
+
+def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
+    from minissl.adapt.frozen import Frozen
+
+    kind = load_adaptation(name)
+    parser.prog = f"minissl adapt {name}"
+    parser.description = f"{ADAPTATIONS.about(name)} ({(kind.Settings.__doc__ or '').strip()})"
+    parser.usage = f"{parser.prog} RUN [DATA] [--run FOLDER] [settings]"
+    parser.add_argument("adaptation", choices=[name], metavar=name, help=argparse.SUPPRESS)
+    add_run_and_data(parser, "labelled examples (default: what every machine has)")
+    parser.add_argument("--run", type=path, metavar="FOLDER", help="where the result is kept")
+    if issubclass(kind, Frozen):
+        parser.add_argument(
+            "--draws", type=argument(1, least=1), default=1, metavar="N",
+            help="how often the labelled examples are drawn, for the means of the table "
+            "(default: %(default)s)",
+        )  # fmt: skip
+    add_seed(parser, "of what is drawn, and of new weights")
+    add_device(parser, precision=not issubclass(kind, Frozen))
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_options(parser, kind.Settings)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the labelled data, adapt, say what came out."""
+    from minissl.adapt.frozen import Frozen
+    from minissl.adapt.run import adapt, read_labelled
+    from minissl.autograd.devices import resolve_device
+    from minissl.autograd.processes import joined, world
+    from minissl.pretrain.run import open_run
+
+    kind: Any = load_adaptation(arguments.adaptation)
+    settings = settings_from(kind.Settings, arguments)
+    opened = open_run(arguments.folder)
+    with joined(resolve_device(arguments.device)) as device:
+        first = world().rank == 0
+        data = read_labelled(kind, opened, arguments.data)
+        adapted = adapt(
+            kind,
+            opened,
+            data,
+            settings,
+            arguments.run,
+            seed=arguments.seed,
+            device=device,
+            precision=getattr(arguments, "precision", "float32"),
+            progress=not arguments.quiet and first,
+            read_from=None if arguments.data is None else str(arguments.data.resolve()),
+        )
+        if not first:
+            return
+        print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
+        if issubclass(kind, Frozen):
+            _print_table(kind, settings, opened, adapted.data, arguments, device)
+        else:
+            _print_numbers(adapted)
+    if arguments.run is None:
+        print("nothing was kept: --run FOLDER keeps the result, for minissl predict")
+    else:
+        print(f"now: minissl predict {arguments.run} DATA")
+
+
+def _print_table(
+    kind: Any, settings: Any, opened: Any, task: Any, arguments: argparse.Namespace, device: str
+) -> None:
+    """Held-out scores, a row for each representation: the mean over the draws, and their spread."""
+    from minissl.adapt.frozen import compare
+
+    rows = compare(
+        kind, settings, opened, task, seed=arguments.seed, draws=arguments.draws, device=device
+    )
+    names = list(rows[0].scores)
+    print(f"{'held out':24}" + "".join(f"{name:>16}" for name in names))
+    for row in rows:
+        cells = [_cell(name, values) for name, values in row.scores.items()]
+        print(f"{row.name:24}" + "".join(f"{cell:>16}" for cell in cells))
+
+
+def _cell(name: str, values: Any) -> str:
+    """Accuracies in percent, with the standard deviation over the draws where there are some."""
+    factor, digits, unit = (100, 1, " %") if name == "accuracy" else (1, 3, "")
+    mean, spread = factor * values.mean(), factor * values.std()
+    more = f" ± {spread:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{more}{unit}"
+
+
+def _print_numbers(adapted: Any) -> None:
+    """The last value of what was measured, and how much was trained."""
+    model = adapted.method.model
+    trained = sum(p.size for p in model.parameters() if p.requires_grad)
+    print(f"{trained:,} of {model.num_parameters():,} weights trained")
+    for name, value in adapted.method.evaluate().items():
+        print(f"{name.replace('_', ' '):28} {value:.6g}")

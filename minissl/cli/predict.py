@@ -1,0 +1,71 @@
+"""labels for new examples, from an adapted run"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from minissl.cli._shared import add_device, path
+
+DESCRIPTION = """\
+Predicts the class, or the number, of every example with what `minissl adapt --run` has kept: a
+table in CSV with the name of the example, the prediction and, for classes, its probability."""
+EXAMPLES = """\
+examples:
+  minissl predict runs/reviews more.csv
+  minissl predict runs/animals photos/ --out predicted.csv"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", type=path, metavar="RUN", help="the folder of an adaptation")
+    parser.add_argument("data", type=path, metavar="DATA", help="a file or folder, without labels")
+    parser.add_argument("--out", type=path, metavar="FILE", help="the table (default: printed)")
+    parser.add_argument(
+        "--base", type=path, metavar="RUN",
+        help="the pretrained run that was adapted, if it is no longer where it was",
+    )  # fmt: skip
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read, predict, write."""
+    from minissl.adapt.run import open_adaptation
+    from minissl.durable import make_parents, replace_durably
+
+    if arguments.out is not None:
+        make_parents(arguments.out)
+    opened = open_adaptation(arguments.folder, arguments.base)
+    examples = opened.data.examples(opened.read_examples(arguments.data))
+    opened.method.base.model.to(arguments.device)
+    if hasattr(opened.method.model, "head"):
+        opened.method.model.to(arguments.device)
+    table = _table(opened, examples)
+    if arguments.out is None:
+        sys.stdout.write(table)
+        return
+    replace_durably(arguments.out, table.encode("utf-8", "surrogateescape"))
+    print(f"{arguments.out}: {len(examples.names):,} predictions")
+
+
+def _table(opened: Any, examples: Any) -> str:
+    """One line for each example, below a line with the names of the columns."""
+    import csv
+    import io
+
+    from minissl.adapt.method import Confident
+
+    method, classes = opened.method, opened.data.class_names
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    if isinstance(method, Confident):
+        probabilities = method.probabilities(examples.inputs)
+        writer.writerow(["name", "prediction", "probability"])
+        for name, row in zip(examples.names, probabilities):
+            writer.writerow([name, classes[row.argmax()], f"{row.max():.4f}"])
+        return file.getvalue()
+    writer.writerow(["name", "prediction"])
+    for name, value in zip(examples.names, method.predict(examples.inputs)):
+        writer.writerow([name, classes[value] if classes else f"{value:.6g}"])
+    return file.getvalue()

@@ -1,0 +1,346 @@
+"""What must hold for every adaptation, of runs of images and of texts: found by its file."""
+
+import re
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from minissl.adapt import ADAPTATIONS, adaptation_names, load_adaptation
+from minissl.adapt.frozen import Frozen
+from minissl.adapt.method import TASK, Adaptation, Confident, Solved, Task
+from minissl.adapt.run import adapt, open_adaptation, open_any
+from minissl.autograd import no_grad
+from minissl.cli import parser_of
+from minissl.data import Kept
+from minissl.pretrain.run import open_run
+from minissl.registry import file_name_of
+from minissl.training import History
+from tests.adapt.in_processes import __name__ as IN_PROCESSES
+from tests.adapt.toy import BASES, adapted, adapting, toy_base, toy_labelled
+from tests.pretrain.in_processes import start
+from tests.pretrain.test_every_method import in_float64, logged, snapshot
+
+NAMES = adaptation_names()
+TRAINED = [name for name in NAMES if not hasattr(load_adaptation(name), "solve")]
+every_adaptation = pytest.mark.parametrize("name", NAMES)
+of_every_run = pytest.mark.parametrize("base", BASES)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    """A run of images and a run of texts."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {name: toy_base(name, folder / name) for name in BASES}
+
+
+def weights(method):
+    return {name: array.tobytes() for name, array in method.saved().state_dict().items()}
+
+
+def of_base(opened):
+    return {name: array.tobytes() for name, array in opened.method.model.state_dict().items()}
+
+
+@every_adaptation
+def test_it_says_what_it_is(name):
+    kind = load_adaptation(name)
+    assert issubclass(kind, Adaptation)
+    assert file_name_of(kind) == name
+    text = sys.modules[kind.__module__].__doc__
+    assert ADAPTATIONS.about(name) == text.splitlines()[0]
+    assert re.search(r"[Ll]ectures?\s\d\d", text)
+    assert re.search(r"\((\w+, )?(19|20)\d\d", text), "the paper's year"
+    assert "Not\nhere:" in text or "Not here:" in text, "what it does not do"
+    help_text = " ".join(parser_of("adapt", [name]).format_help().split())
+    for one in fields(kind.Settings):
+        assert f"--{one.name.replace('_', '-')}" in help_text
+        assert one.metadata["help"].split()[0] in help_text
+
+
+@of_every_run
+@every_adaptation
+def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
+    opened, before = bases[base], of_base(bases[base])
+    made = adapted(name, opened, tmp_path)
+    assert of_base(opened) == before, "the run itself must not change"
+    again = open_adaptation(tmp_path)
+    assert again.name == name
+    assert again.settings == adapting(name)
+    assert weights(again.method) == weights(made.method)
+    assert type(open_any(tmp_path).method) is type(made.method)
+    held_out = made.data.held_out
+    expected = made.method.predict(held_out.inputs)
+    np.testing.assert_array_equal(again.method.predict(held_out.inputs), expected)
+    alone = [made.method.predict(held_out.take([i]).inputs)[0] for i in range(len(held_out))]
+    np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-5)
+    assert again.method.represent(held_out.inputs).shape == (len(held_out), opened.method.width)
+    raw = toy_labelled(name, opened, seed=3)
+    examples = again.data.examples(raw)
+    assert len(again.method.predict(examples.inputs)) == len(examples.names) == 40
+    elsewhere = again.on(again.data.unseen(raw)).evaluate()
+    assert elsewhere.keys() == made.method.evaluate().keys()
+    if isinstance(made.method, Confident):
+        probabilities = again.method.probabilities(examples.inputs)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(
+            probabilities.argmax(axis=1), again.method.predict(examples.inputs)
+        )
+    before = snapshot(tmp_path)
+    assert weights(adapted(name, opened, tmp_path).method) == weights(made.method)  # it is loaded
+    assert snapshot(tmp_path) == before
+
+
+@every_adaptation
+def test_the_metrics_are_those_of_its_predictions(name, bases):
+    made = adapted(name, bases["gpt"])
+    predicted = made.method.predict(made.data.held_out.inputs)
+    found, labels = made.method.evaluate(), made.data.held_out.labels
+    if load_adaptation(name).labels == "class":
+        assert found["held_out_accuracy"] == pytest.approx(np.mean(predicted == labels))
+    else:
+        from scipy.stats import spearmanr
+        from sklearn.metrics import r2_score
+
+        assert found["held_out_r2"] == pytest.approx(r2_score(labels, predicted))
+        assert found["held_out_spearman"] == pytest.approx(spearmanr(labels, predicted).statistic)
+    assert made.history.latest(next(iter(found))) == pytest.approx(next(iter(found.values())))
+
+
+@of_every_run
+@pytest.mark.parametrize("name", TRAINED)
+def test_it_is_killed_and_goes_on_bit_for_bit(name, base, bases, tmp_path, monkeypatch):
+    undisturbed = adapted(name, bases[base])
+    kind, calls = load_adaptation(name), iter(range(2))
+
+    def batch(self, generator, usual=kind.batch):
+        if next(calls, None) is None:
+            raise InterruptedError
+        return usual(self, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "batch", batch)
+        with pytest.raises(InterruptedError):
+            adapted(name, bases[base], tmp_path)
+    continued = adapted(name, bases[base], tmp_path)
+    assert weights(continued.method) == weights(undisturbed.method)
+    assert logged(History.read(tmp_path)) == logged(undisturbed.history)
+
+
+@every_adaptation
+def test_what_is_refused_changes_nothing(name, bases, tmp_path):
+    opened = bases["simclr"]
+    adapted(name, opened, tmp_path / "run")
+    other_run = toy_base("simclr", tmp_path / "other", seed=5)
+    before = snapshot(tmp_path)
+    with pytest.raises(ValueError, match="begun with other data"):
+        adapted(name, opened, tmp_path / "run", data_seed=1)
+    with pytest.raises(ValueError, match="other settings: seed: 0, now 1"):
+        adapted(name, opened, tmp_path / "run", seed=1)
+    with pytest.raises(ValueError, match=r"other settings: base\.weights"):
+        adapted(name, other_run, tmp_path / "run")
+    for other in NAMES:
+        if other != name:
+            with pytest.raises(ValueError, match=f"by '{name}', not of '{other}'"):
+                adapted(other, opened, tmp_path / "run")
+    with pytest.raises(ValueError, match="holds an adaptation by"):
+        open_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="which was not adapted"):
+        open_adaptation(tmp_path / "other")
+    opened_again = open_adaptation(tmp_path / "run")
+    with pytest.raises(ValueError, match="is an adaptation itself"):
+        adapt(load_adaptation(name), opened_again, toy_labelled(name, opened), adapting(name))
+    with pytest.raises(ValueError, match="opened to be used"):
+        (getattr(opened_again.method, "solve", None) or opened_again.method.batch)(
+            *([] if isinstance(opened_again.method, Solved) else [np.random.default_rng(0)])
+        )
+    assert snapshot(tmp_path) == before
+
+
+@every_adaptation
+def test_the_run_may_move_with_it_or_be_gone(name, tmp_path):
+    opened = toy_base("simclr", tmp_path / "runs" / "base")
+    made = adapted(name, opened, tmp_path / "runs" / "made")
+    inputs = made.data.held_out.inputs
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    expected = made.method.predict(inputs)
+    moved = open_adaptation(tmp_path / "moved" / "made")
+    np.testing.assert_array_equal(moved.method.predict(inputs), expected)
+    (tmp_path / "moved" / "base").rename(tmp_path / "elsewhere")
+    if not load_adaptation(name).from_base:
+        alone = open_adaptation(tmp_path / "moved" / "made")
+        np.testing.assert_array_equal(alone.method.predict(inputs), expected)
+        return
+    with pytest.raises(FileNotFoundError, match="which is not there: put it back"):
+        open_adaptation(tmp_path / "moved" / "made")
+    given = open_adaptation(tmp_path / "moved" / "made", base=tmp_path / "elsewhere")
+    np.testing.assert_array_equal(given.method.predict(inputs), expected)
+    toy_base("simclr", tmp_path / "moved" / "base", seed=5)
+    with pytest.raises(ValueError, match="other weights"):
+        open_adaptation(tmp_path / "moved" / "made")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if load_adaptation(n).labels == "class"])
+def test_few_labels_are_the_same_ones_for_every_adaptation(name, bases, monkeypatch):
+    opened = bases["simclr"]
+    made = adapted(name, opened, changes={"labels_per_class": 2})
+    train = made.data.train
+    settings = adapting(name, labels_per_class=2)
+    chosen = settings.choose(train.labels, 0)
+    assert np.bincount(train.labels[chosen]).tolist() == [2, 2]
+    np.testing.assert_array_equal(settings.choose(train.labels, 0), chosen)
+    assert {*settings.choose(train.labels, 0, draw=1)} != {*chosen}
+    hidden = train.labels.copy()  # all other labels are wrong: nothing changes
+    others = np.setdiff1d(np.arange(len(hidden)), chosen)
+    hidden[others] = 1 - hidden[others]
+    lying = Task(made.data.kept, made.data.base, made.data.class_names, made.data.size)
+    from dataclasses import replace
+
+    lying = replace(lying, train=replace(train, labels=hidden), held_out=made.data.held_out)
+    monkeypatch.setattr(type(settings), "choose", lambda *_, **__: chosen)
+    monkeypatch.setattr(Task, "prepare", lambda *_: lying)
+    again = adapted(name, opened, changes={"labels_per_class": 2})
+    assert weights(again.method) == weights(made.method)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="asked for 99 labels per class"):
+        adapted(name, opened, changes={"labels_per_class": 99})
+
+
+def test_rows_beside_a_probe_are_those_of_raw_inputs_and_of_the_untrained_network(bases):
+    """The mean over three draws by hand, with scikit-learn's own classifier."""
+    from sklearn.linear_model import LogisticRegression
+
+    from minissl.adapt.frozen import compare
+    from minissl.adapt.heads.probe import Probe
+    from minissl.data.labels import draw_few_labels
+
+    opened = bases["simclr"]
+    settings = adapting("probe", labels_per_class=3)
+    task = Task.prepare(opened.data, toy_labelled("probe", opened), "class")
+    rows = {row.name: row.scores for row in compare(Probe, settings, opened, task, draws=3)}
+    untrained = type(opened.method).build(opened.settings, opened.data, seed=0)
+    by_hand = {
+        "raw pixels": lambda part: part.raw,
+        "random network": lambda part: untrained.represent(part.inputs),
+        "simclr": lambda part: opened.method.represent(part.inputs),
+    }
+    assert rows.keys() == by_hand.keys()
+    for row, represent in by_hand.items():
+        pool = represent(task.train).astype(np.float64)
+        mean = pool.mean(axis=0)
+        scale = np.sqrt(np.mean((pool - mean) ** 2))
+        for draw in range(3):
+            chosen = draw_few_labels(task.train.labels, 3, np.random.default_rng([0, 3, draw]))
+            classifier = LogisticRegression(C=1 / (1e-2 * len(chosen)), tol=1e-8, max_iter=5000)
+            classifier.fit((pool[chosen] - mean) / scale, task.train.labels[chosen])
+            test = (represent(task.held_out) - mean) / scale
+            expected = classifier.score(test, task.held_out.labels)
+            assert rows[row]["accuracy"][draw] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("damage", [b"null", b"[]", b"{}", b'{"class_names": [3], "size": 2}'])
+def test_a_damaged_task_is_named(damage, bases):
+    from pathlib import Path
+
+    kept = Kept({TASK: damage}, Path("runs/reviews"))
+    with pytest.raises(ValueError, match=r"runs/reviews/task.json does not describe"):
+        Task.reopen(kept, bases["gpt"].data)
+
+
+def test_labels_that_tell_nothing_apart_are_refused(bases):
+    opened = bases["simclr"]
+    raw = toy_labelled("probe", opened)
+    one = type(raw)(raw.images, np.zeros(40, np.int64), ("a",))
+    with pytest.raises(ValueError, match="all 40 examples are of the class 'a'"):
+        Task.prepare(opened.data, one, "class")
+    labels = np.zeros(40, np.int64)
+    split = Task.prepare(opened.data, raw, "class")
+    held_out = int(split.held_out.names[0].split()[-1])
+    labels[held_out] = 1
+    alone = type(raw)(raw.images, labels, ("a", "b"))
+    with pytest.raises(ValueError, match="class 'b' has no example left to learn from"):
+        Task.prepare(opened.data, alone, "class")
+    with pytest.raises(ValueError, match="must be a class each, these are a number each"):
+        Task.prepare(opened.data, type(raw).toy(opened.settings, labels="number"), "class")
+    made = adapted("probe", opened)
+    strange = type(raw)(raw.images, raw.labels, ("lying", "flying"))
+    with pytest.raises(ValueError, match="class 'flying' is not one of those learned: lying"):
+        made.data.unseen(strange)
+    turned = type(raw)(raw.images, 1 - raw.labels, ("standing", "lying"))
+    np.testing.assert_array_equal(made.data.unseen(turned).held_out.labels, raw.labels)
+
+
+# ---- the gradient, devices, processes ------------------------------------------------------------
+
+
+@of_every_run
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_gradient_is_that_of_the_loss(name, base, bases):
+    """In random directions of what is trained, against differences of the loss (no kink)."""
+    kind, opened = load_adaptation(name), bases[base]
+    task = Task.prepare(opened.data, toy_labelled(name, opened), kind.labels)
+    method = kind.build(adapting(name), opened, task, seed=0)
+    method.base.model.astype(np.float64)
+    method.model.astype(np.float64)
+    generator = np.random.default_rng(3)
+    parameters = [p for p in method.model.parameters() if p.requires_grad]
+    for p in parameters:  # away from where LoRA begins: there half of the gradient is zero
+        p.array = p.array + 0.1 * generator.standard_normal(p.shape)
+    method.model.train()
+    batch = in_float64(method.batch(generator))
+    loss = method.loss(batch, np.random.default_rng(2))
+    middle = loss.item()
+    loss.backward()
+    frozen = [p for p in method.base.model.parameters() if not p.requires_grad]
+    assert all(p.grad is None for p in frozen)
+    size, checked = 1e-7, 0
+    for draw in range(20):
+        generator = np.random.default_rng([7, draw])
+        direction = [generator.standard_normal(p.shape) for p in parameters]
+        values = []
+        for sign in (1, -1):
+            for p, part in zip(parameters, direction):
+                p.array = p.array + sign * size * part
+            with no_grad():
+                values.append(method.loss(batch, np.random.default_rng(2)).item())
+            for p, part in zip(parameters, direction):
+                p.array = p.array - sign * size * part
+        up, down = (values[0] - middle) / size, (middle - values[1]) / size
+        if abs(up - down) > 1e-5 * (abs(up) + abs(down)):
+            continue
+        slope = sum(np.sum(p.grad * d) for p, d in zip(parameters, direction) if p.grad is not None)
+        assert (up + down) / 2 == pytest.approx(slope, rel=1e-4)
+        checked += 1
+    assert checked >= 3
+
+
+@of_every_run
+@every_adaptation
+def test_it_computes_the_same_on_another_device(name, base, bases, monkeypatch):
+    monkeypatch.setattr("minissl.autograd.fused.gpu._interpreted", lambda: False)
+    here = adapted(name, bases[base])
+    try:
+        there = adapted(name, bases[base], device="torch")
+        for key, value in there.method.evaluate().items():
+            assert value == pytest.approx(here.method.evaluate()[key], rel=0.05, abs=0.05)
+        if not issubclass(load_adaptation(name), Frozen):
+            rough = adapted(name, bases[base], device="torch", precision="bfloat16")
+            assert rough.history.losses()[0] == pytest.approx(here.history.losses()[0], rel=0.05)
+    finally:
+        bases[base].method.model.to("cpu")
+
+
+def test_two_processes_on_a_slow_disk(tmp_path):
+    """Every adaptation is made, loaded and refused by both processes alike; one alone writes."""
+    for base in BASES:
+        toy_base(base, tmp_path / base)
+    start(tmp_path, NAMES, IN_PROCESSES)
+    for base in BASES:
+        for name in NAMES:
+            told = [(tmp_path / f"{base}-{name}-{rank}.txt").read_text() for rank in (0, 1)]
+            assert told[0] == told[1]
+            assert told[0].splitlines()[0] == "refused"
+            steps = [record["step"] for record in History.read(tmp_path / f"{base}-{name}")]
+            assert steps == sorted({*steps}), "each step once"
+            assert open_adaptation(tmp_path / f"{base}-{name}").name == name
