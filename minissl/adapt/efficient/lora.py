@@ -1,0 +1,168 @@
+"""LoRA: the weights stay; beside some of them a product of two thin matrices is learned.
+
+Hu et al. (2021), LoRA: low-rank adaptation of large language models. Lecture 11. A weight matrix W
+(out, in) becomes W + (alpha / rank) · up · down with up (out, rank) starting at zero, so that
+nothing has changed before the first step. Not here: embeddings, dropout on the input of ``down``,
+and ranks that differ between layers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minissl.adapt.replacing import replace_modules
+from minissl.adapt.trained import TrainedClassifier, TrainedSettings
+from minissl.autograd import operations as ops
+from minissl.autograd.fused.convolution import conv2d
+from minissl.autograd.tensor import Tensor
+from minissl.nn import init
+from minissl.nn.convolution import Conv2d
+from minissl.nn.layers import Linear
+from minissl.nn.module import Module, Parameter
+from minissl.nn.part import Part
+from minissl.options import option
+
+ATTENTION = r"(query|value)$"  # what the paper changes in a Transformer
+
+
+class LoRA(Module):
+    """A Linear or Conv2d ``inner``, frozen, and the learned update of its weight.
+
+    The weight of a convolution (out, kernel, kernel, in) counts as a matrix of ``out`` rows. Shapes
+    of input and output are those of the inner module. Raises TypeError for another kind of module,
+    ValueError for a rank that is larger than both sides of the matrix.
+    """
+
+    def __init__(
+        self,
+        inner: Linear | Conv2d,
+        rank: int,
+        *,
+        alpha: float = 16.0,
+        generator: np.random.Generator,
+    ):
+        rows, columns = _matrix(inner, rank)
+        self.inner: Any = inner.freeze()
+        self.scale = alpha / rank
+        self.down = Parameter(init.uniform_fan_in((rank, columns), columns, generator))
+        self.up = Parameter(np.zeros((rows, rank), np.float32))
+        self.astype(inner.weight.numpy().dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        inner = self.inner
+        if isinstance(inner, Linear):  # two thin products: cheaper than a matrix of W's size
+            return inner(x) + ops.linear(ops.linear(x, self.down), self.up) * self.scale
+        return conv2d(
+            x, inner.weight + self.update(), inner.bias,
+            stride=inner.stride, padding=inner.padding, relu=inner.relu,
+        )  # fmt: skip
+
+    def update(self) -> Tensor:
+        """What is added to the weight: (alpha / rank) · up · down, in its shape."""
+        return (ops.matmul(self.up, self.down) * self.scale).reshape(*self.inner.weight.shape)
+
+
+def _matrix(layer: Any, rank: int) -> tuple[int, int]:
+    """Rows and columns of a layer's weight, where an update of this rank can be made for it."""
+    if not isinstance(layer, Linear | Conv2d):
+        raise TypeError(f"LoRA changes a Linear or a Conv2d, got a {type(layer).__name__}")
+    rows, columns = layer.weight.shape[0], math.prod(layer.weight.shape[1:])
+    if not 1 <= rank <= max(rows, columns):
+        raise ValueError(f"rank must be from 1 to {max(rows, columns)} here, got {rank}")
+    return rows, columns
+
+
+def add_lora(
+    model: Module,
+    rank: int,
+    *,
+    alpha: float = 16.0,
+    where: str = "",
+    generator: np.random.Generator,
+) -> list[str]:
+    """Freeze the model, and put ``LoRA`` around its layers whose path matches ``where``.
+
+    ``where``: a regular expression, searched in paths such as "blocks.0.attention.query". Empty:
+    queries and values, if the model has any, otherwise every Linear and Conv2d. Returns the paths.
+    Raises ValueError, with the paths that there are, when none matches.
+    """
+    layers = {n: m for n, m in model.named_modules() if n and isinstance(m, Linear | Conv2d)}
+    if not where and any(re.search(ATTENTION, name) for name in layers):
+        where = ATTENTION
+    try:
+        pattern = re.compile(where)
+    except re.error as error:
+        raise ValueError(f"where is no regular expression: {where!r} ({error})") from None
+    chosen = [layer for name, layer in layers.items() if pattern.search(name)]
+    if not chosen:
+        raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
+    for layer in chosen:  # all of them, before anything is changed
+        _matrix(layer, rank)
+    model.freeze()
+
+    def make(path: str, module: Module) -> Module | None:
+        if not isinstance(module, Linear | Conv2d) or not pattern.search(path):
+            return None
+        return LoRA(module, rank, alpha=alpha, generator=generator)
+
+    return replace_modules(model, make)
+
+
+def merge_lora(model: Module) -> list[str]:
+    """Add every update to its weight, and put the plain layers back. Returns their paths."""
+
+    def make(path: str, module: Module) -> Module | None:
+        if not isinstance(module, LoRA):
+            return None
+        inner: Any = module.inner
+        inner.weight.array = inner.weight.array + module.update().array
+        return inner
+
+    return replace_modules(model, make)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRASettings(TrainedSettings):
+    """Thin matrices beside frozen weights, and a new linear layer on top."""
+
+    rank: int = option(4, "of the update of each weight matrix", least=1, most=1 << 16)
+    alpha: float = option(16.0, "the update is multiplied by alpha / rank", above=0, most=1e6)
+    where: str = option(
+        "", "layers, a regular expression; empty: queries and values, or else all of them"
+    )
+    learning_rate: float = option(
+        3e-3, "at its highest, after a warm-up of a twentieth", above=0, most=100
+    )
+
+
+class LoRAClassifier(TrainedClassifier):
+    """Classification by a Linear on an encoder whose weights move along thin matrices only."""
+
+    Settings = LoRASettings
+
+    @classmethod
+    def open_up(
+        cls, encoder: Module, settings: LoRASettings, generator: np.random.Generator
+    ) -> None:
+        """Freeze everything, and put the thin matrices beside the chosen layers."""
+        add_lora(
+            encoder, settings.rank, alpha=settings.alpha, where=settings.where, generator=generator
+        )
+
+    def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
+        """As without LoRA; the frozen part is used as it is evaluated: no dropout, no statistics
+        of the batch."""
+        self.base.model.eval()
+        return super().loss(batch, generator)
+
+    def saved(self) -> Module:
+        """The thin matrices and the layer on top."""
+        return Part({n: p for n, p in self.model.named_parameters() if p.requires_grad})
+
+
+ADAPTATION = LoRAClassifier
