@@ -6,8 +6,8 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd import operations as ops
-from minissl.homework.planted import Collection, hw3_model
 from minissl.nn.evaluating import evaluating
+from tests.homework.planted import Collection, hw3_model
 
 PLANTED = Collection(hw3_model.PLANTED)
 

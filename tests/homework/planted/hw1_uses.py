@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minissl.homework.planted import Collection
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 

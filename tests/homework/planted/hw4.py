@@ -7,13 +7,13 @@ import numpy as np
 
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
-from minissl.homework.planted import Collection
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 add = PLANTED.add
 
 if importlib.util.find_spec("triton"):
-    from minissl.homework.planted.hw4_kernels import PLANTED as KERNELS
+    from tests.homework.planted.hw4_kernels import PLANTED as KERNELS
 
     PLANTED.extend(KERNELS)
 

@@ -8,8 +8,8 @@ import numpy as np
 from minissl.autograd import operations as ops
 from minissl.autograd.composed import allowed_keys, check_key_lengths, dropout_mask
 from minissl.autograd.tensor import Tensor, differentiable
-from minissl.homework.planted import Collection
 from minissl.nn import transformer
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 

@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from minissl.homework.planted import Collection, hw2_training
 from minissl.text import bpe, patterns, tokenizer
 from minissl.text.patterns import GPT2
 from minissl.text.segment import longest_match
+from tests.homework.planted import Collection, hw2_training
 
 PLANTED = Collection(hw2_training.PLANTED)
 

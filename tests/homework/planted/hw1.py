@@ -1,6 +1,6 @@
 """Wrong answers to homework 1."""
 
-from minissl.homework.planted import (
+from tests.homework.planted import (
     Collection,
     hw1_gradcheck,
     hw1_graphs,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.tensor import Tensor, no_grad
-from minissl.homework.planted import Collection
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 

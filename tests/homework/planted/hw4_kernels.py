@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from minissl.homework.planted import Collection
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 add = PLANTED.add

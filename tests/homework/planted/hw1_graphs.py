@@ -9,7 +9,7 @@ import numpy as np
 
 from minissl.autograd.nodes import Node, _conform, _parents_first
 from minissl.autograd.tensor import Tensor
-from minissl.homework.planted import Collection
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 

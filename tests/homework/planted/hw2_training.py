@@ -3,8 +3,8 @@
 from collections import Counter
 from itertools import chain, pairwise
 
-from minissl.homework.planted import Collection
 from minissl.text import bpe
+from tests.homework.planted import Collection
 
 PLANTED = Collection()
 
