@@ -8,7 +8,8 @@ import pytest
 
 from minissl.adapt.heads.probe import linear_probe
 from minissl.autograd.devices import device_of
-from minissl.claims import digits, load_claim
+from minissl.claims import load_claim
+from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Setup
 from minissl.claims.experiments import (
     augmentation,

@@ -9,7 +9,8 @@ import pytest
 
 from minissl.autograd import Tensor, composed, fused
 from minissl.autograd.fused import gpu
-from minissl.claims import language, load_claim
+from minissl.claims import gpt_on_english as english
+from minissl.claims import load_claim
 from minissl.claims.claim import Cell, Setup
 from minissl.claims.drawing import smooth
 from minissl.claims.experiments import (
@@ -24,7 +25,7 @@ from minissl.claims.experiments import (
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
@@ -108,7 +109,7 @@ def test_simple_baselines_stand_beside_the_claim(runs, name, baselines):
 
 def test_the_seed_decides_which_documents_are_held_out():
     settings = {"documents": 200}
-    splits = [language.english(Setup(seed, settings)) for seed in (0, 0, 1)]
+    splits = [english.english(Setup(seed, settings)) for seed in (0, 0, 1)]
     assert splits[0] == splits[1]
     for training, held_out in splits:
         assert (len(training), len(held_out)) == (192, 8)
@@ -120,7 +121,7 @@ def test_the_seed_decides_which_documents_are_held_out():
 def test_models_can_live_on_another_device(name, monkeypatch):
     # The interpreter of the kernels would take minutes: compose everything on torch arrays.
     monkeypatch.setattr(gpu, "_interpreted", lambda: False)
-    assert language.new_gpt(Setup(0, {}, "torch"), GPTSettings(width=8), 20).device == "torch"
+    assert english.new_gpt(Setup(0, {}, "torch"), GPTSettings(width=8), 20).device == "torch"
     claim = load_claim(name)
     settings = {**claim.scales["quick"], "steps": 4, "written": 9, "texts": 4}
     here, there = (claim.measure(Setup(0, settings, device)).table for device in ("cpu", "torch"))
@@ -134,7 +135,7 @@ def test_models_can_live_on_another_device(name, monkeypatch):
 def test_log_probabilities_and_smoothing():
     logits = np.array([[1000.0, 1001.0, 999.0]], dtype=np.float32)
     expected = np.array([1, math.e, 1 / math.e]) / (1 + math.e + 1 / math.e)
-    np.testing.assert_allclose(np.exp(language.log_probabilities(logits))[0], expected)
+    np.testing.assert_allclose(np.exp(english.log_probabilities(logits))[0], expected)
     assert smooth([1, 3, 5, 7, 100], 2).tolist() == [2, 6]
 
 
@@ -184,7 +185,7 @@ def test_hiding_the_future_changes_nothing_for_a_causal_model_alone():
     for kind, same in ((GPT, True), (causal.UnmaskedGPT, False)):
         model = new_gpt(kind)
         with evaluating(model):
-            all_at_once = language.log_probabilities(model(windows[:, :-1]).numpy())
+            all_at_once = english.log_probabilities(model(windows[:, :-1]).numpy())
         seen = [all_at_once[i, k - 1, windows[i, k]] for i in range(5) for k in known]
         close = causal.future_hidden_loss(model, windows) == pytest.approx(-np.mean(seen), rel=1e-5)
         assert close == same
@@ -207,7 +208,7 @@ def test_without_the_mask_it_learns_to_copy_noise():
     last = {}
     for kind in (GPT, causal.UnmaskedGPT):
         model = new_gpt(kind, vocab_size=8, context_length=8, width=32)
-        history = train(LanguageModeling(model, stream, batch_size=16), settings, progress=False)
+        history = train(GPTPretraining(model, stream, batch_size=16), settings, progress=False)
         last[kind] = np.mean(history.losses()[-20:])
     assert last[GPT] > math.log(8) - 0.1
     assert last[causal.UnmaskedGPT] < 0.7  # one position has nothing to copy: ln 8 / 8 = 0.26
@@ -227,7 +228,7 @@ def test_unknown_words_by_hand():
 
 
 def test_a_smaller_tokenizer_is_what_training_would_have_given():
-    texts = [document.text for document in language.english(Setup(0, {"documents": 60}))[0]]
+    texts = [document.text for document in english.english(Setup(0, {"documents": 60}))[0]]
     large = Tokenizer.train(texts, 500)
     assert subwords.smaller(large, 300).ranks == Tokenizer.train(texts, 300).ranks
 
@@ -396,7 +397,7 @@ def test_continuations_keep_the_prompt_and_follow_the_way():
 def test_writer_and_judge_are_different_models():
     setup = Setup(0, {})
     first, second, again = (
-        language.new_gpt(setup, GPTSettings(width=8), 20, number=number) for number in (0, 1, 0)
+        english.new_gpt(setup, GPTSettings(width=8), 20, number=number) for number in (0, 1, 0)
     )
     same = [
         np.array_equal(a.array, b.array) for a, b in zip(first.parameters(), again.parameters())

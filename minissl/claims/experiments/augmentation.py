@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.claims import digits
+from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.figures import new_figure
 from minissl.vision.augment import compose, digits_augmentation

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minissl.claims import digits
+from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.figures import new_figure
 from minissl.vision.images import LabelledSplit

@@ -11,7 +11,7 @@ import numpy as np
 from minissl.autograd import Tensor, no_grad
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, RED, bars, level, line, panels, smooth, values
-from minissl.claims.language import (
+from minissl.claims.gpt_on_english import (
     FULL,
     QUICK,
     SEPARATOR,

@@ -7,7 +7,7 @@ from typing import Any
 
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, level, line, panels, values
-from minissl.claims.language import encoded, english, gpt_settings, new_gpt, trained
+from minissl.claims.gpt_on_english import encoded, english, gpt_settings, new_gpt, trained
 from minissl.data.texts import Streams
 from minissl.models.gpt import GPTConfig
 from minissl.text.baselines import (

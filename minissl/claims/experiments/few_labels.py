@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minissl.claims import digits
+from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.data.labels import draw_few_labels
 from minissl.figures import accuracy_against_labels

@@ -10,7 +10,7 @@ import numpy as np
 
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
-from minissl.claims.language import (
+from minissl.claims.gpt_on_english import (
     FULL,
     QUICK,
     SEPARATOR,
@@ -179,7 +179,7 @@ CLAIM = Claim(
     about=(
         "Documents of the English inside Python; losses are means over held-out documents of eight "
         "tokens or more, each read from its beginning. Without a separator, x₁ is given by how "
-        "often each token occurs anywhere. 'x₁ not learned' is `LanguageModeling(separator=...)`, "
+        "often each token occurs anywhere. 'x₁ not learned' is `GPTPretraining(separator=...)`, "
         "where no target is predicted from another document: what follows a separator is left out. "
         "`minissl pretrain gpt` learns it; until this experiment it did not."
     ),

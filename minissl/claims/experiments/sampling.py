@@ -12,7 +12,7 @@ import numpy as np
 from minissl.autograd.threads import engine_threads
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
-from minissl.claims.language import (
+from minissl.claims.gpt_on_english import (
     FULL,
     QUICK,
     encoded,

@@ -9,7 +9,7 @@ import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, OCHRE, RED, line, panels
-from minissl.claims.language import english
+from minissl.claims.gpt_on_english import english
 from minissl.text import Tokenizer
 from minissl.text.bpe import segment
 from minissl.text.patterns import count_pieces

@@ -1,4 +1,4 @@
-"""What the claims about images share: digits -> pretraining -> representation -> linear probes."""
+"""What the claims about SimCLR share: digits -> pretraining -> representation -> linear probes."""
 
 from __future__ import annotations
 

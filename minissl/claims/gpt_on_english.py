@@ -1,4 +1,4 @@
-"""What the experiments on language share: English that the seed splits, and a GPT kept in memory.
+"""What the claims about GPT share: English that the seed splits, and a GPT kept in memory.
 
 No downloads: the text is the English inside Python (``minissl.text.corpora``). The seed decides
 which documents are held out, the initial weights and the batches.
@@ -16,7 +16,7 @@ import numpy as np
 from minissl.claims.claim import Setup
 from minissl.data.texts import Streams, encode_documents
 from minissl.models.gpt import GPT
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
@@ -104,7 +104,7 @@ def trained(
     held_out: bool = True,
 ) -> History:
     """Train on the stream of the data; with ``held_out`` also measure on its held-out text."""
-    method = LanguageModeling(
+    method = GPTPretraining(
         model,
         data.stream,
         batch_size=settings.batch_size,
