@@ -4,12 +4,13 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minissl.claims import claim_names, load_claim, report
+from minissl.claims import claim_names, experiments, load_claim, report
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, ahead
 from minissl.claims.report import judge, redraw_claim, run_claim, summary, to_markdown, verdict
 from minissl.cli import main
@@ -297,6 +298,15 @@ def test_what_the_lectures_show_is_what_the_claim_says_today(kept, tmp_path):
     assert result["scale"] != "quick"
     assert len(result["seeds"]) >= 3
     assert ElementTree.parse(kept.with_suffix(".svg")).getroot().tag.endswith("svg")
+
+
+def test_a_file_in_a_family_is_a_claim_and_begins_with_its_lecture():
+    files = [*Path(experiments.__path__[0]).glob("*/[!_]*.py")]
+    assert sorted(file.stem.replace("_", "-") for file in files) == sorted(claim_names())
+    for name in claim_names():
+        about = import_module(load_claim(name).measure.__module__).__doc__
+        assert about.startswith(f"Lecture {load_claim(name).lecture[:2]}: ")
+        assert about.splitlines()[0].endswith(".")
 
 
 def test_a_name_that_is_none(capsys, tmp_path):

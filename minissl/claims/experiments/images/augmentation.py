@@ -1,4 +1,4 @@
-"""Claim 8: the augmentation decides what a representation keeps. Lecture 12."""
+"""Lecture 12: the augmentation decides what a representation keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim 15: larger batches help, and the temperature matters. Lecture 12."""
+"""Lecture 12: larger batches help, and the temperature matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C10: what temperature, top-k and top-p do to samples, and what a cache saves."""
+"""Lecture 10: what temperature, top-k and top-p do to samples, and what a cache saves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim 10: no unknown words; common words stay whole, rare ones are split."""
+"""Lecture 03: no unknown words; common words stay whole, rare ones are split."""
 
 from __future__ import annotations
 

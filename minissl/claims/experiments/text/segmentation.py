@@ -1,4 +1,4 @@
-"""A5: one vocabulary, several ways to cut a word; merges do not give the fewest pieces."""
+"""Lecture 03: one vocabulary, several ways to cut a word; merges are not the shortest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim 2: when labels are few, pretraining without labels wins. Lecture 11."""
+"""Lecture 11: when labels are few, pretraining without labels wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim 1: without something that keeps images apart, everything collapses. Lecture 12."""
+"""Lecture 12: without something that keeps images apart, everything collapses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C1: characters against subwords, in bits per byte and at equal compute."""
+"""Lecture 05: characters against subwords, in bits per byte and at equal compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C5: the chain rule begins with p(x₁), and a model without a beginning has none."""
+"""Lecture 05: the chain rule begins with p(x₁); a model without a beginning has none."""
 
 from __future__ import annotations
 

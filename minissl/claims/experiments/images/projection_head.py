@@ -1,4 +1,4 @@
-"""Claim 9: the representation before the projection head beats the one after it. Lecture 12."""
+"""Lecture 12: the representation before the projection head beats the one after it."""
 
 from __future__ import annotations
 

@@ -1,54 +1,31 @@
-"""The claims about language and attention: what they measure is what they say, quickly."""
+"""The claims about GPT: what they measure is what they say, quickly."""
 
-import json
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
 
-from minissl.autograd import Tensor, composed, fused
+from minissl.autograd import Tensor
 from minissl.autograd.fused import gpu
 from minissl.claims import gpt_on_english as english
 from minissl.claims import load_claim
-from minissl.claims.claim import Cell, Setup
+from minissl.claims.claim import Setup
 from minissl.claims.drawing import smooth
-from minissl.claims.experiments import (
-    attention_memory,
+from minissl.claims.experiments.language import (
     causal,
     characters_and_subwords,
     first_token,
     sampling,
-    segmentation,
-    subwords,
 )
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import train
-from minissl.text import Tokenizer
-from minissl.text.documents import Document
+from tests.claims.reading import cells, require_whole
 
-NAMES = (
-    "attention-memory",
-    "causal",
-    "characters-and-subwords",
-    "first-token",
-    "sampling",
-    "segmentation",
-    "subwords",
-)
+NAMES = ("causal", "characters-and-subwords", "first-token", "sampling")
 SEEDS = [0, 1]
-
-
-def cells(result, column):
-    """row -> the values of the seeds, for the rows that have the column."""
-    return {row: c[column]["values"] for row, c in result["table"].items() if column in c}
-
-
-def documents(*texts):
-    return [Document(f"document {number}", "here", text) for number, text in enumerate(texts)]
 
 
 class Table(Module):
@@ -77,19 +54,10 @@ def new_gpt(kind=GPT, seed=0, **sizes):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_claim_runs_from_end_to_end(runs, name):
     result, folder = runs(name)
-    assert json.loads((folder / f"{name}.json").read_text()) == result
-    assert (folder / f"{name}.svg").stat().st_size > 10_000
-    claim, table = load_claim(name), result["table"]
-    for expectation in claim.expectations:
-        sides = [expectation.larger, expectation.smaller]
-        assert any(isinstance(side, Cell) for side in sides)
-        for side in sides:
-            assert not isinstance(side, Cell) or side.column in table[side.row]
-        assert expectation.margin >= 0
-    for row in table.values():
+    require_whole(name, result, folder)
+    for row in result["table"].values():
         for column, cell in row.items():
             assert "%" not in column or 0 <= cell["low"] <= cell["high"]
-    assert {"quick", "small", "full"} == set(claim.scales)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +67,6 @@ def test_a_claim_runs_from_end_to_end(runs, name):
         ("characters-and-subwords", {"gzip", "xz", "pairs of bytes"}),
         ("first-token", {"uniform", first_token.COUNTED}),
         ("sampling", {sampling.TEXT, "greedy"}),
-        ("segmentation", {"bytes"}),
-        ("subwords", {subwords.CHARACTERS, "words, 4,096"}),
     ],
 )
 def test_simple_baselines_stand_beside_the_claim(runs, name, baselines):
@@ -212,75 +178,6 @@ def test_without_the_mask_it_learns_to_copy_noise():
         last[kind] = np.mean(history.losses()[-20:])
     assert last[GPT] > math.log(8) - 0.1
     assert last[causal.UnmaskedGPT] < 0.7  # one position has nothing to copy: ln 8 / 8 = 0.26
-
-
-# ---- subwords and segmentation ------------------------------------------------------------------
-
-
-def test_unknown_words_by_hand():
-    new = subwords.count_words(documents("The cat, the dog2", "the don't"))
-    assert new == {"The": 1, "cat": 1, "the": 2, "dog": 1, "don": 1, "t": 1}
-    found = subwords.words_known({"the", "cat", "laern"}, new)
-    assert found == {"unknown words (%)": pytest.approx(100 * 4 / 7), "invented words kept": 1}
-    found = subwords.characters_known(set("thecadogn lr"), new, "")
-    assert found["unknown words (%)"] == pytest.approx(100 * 1 / 7)  # the T of The
-    assert found["invented words kept"] == 1
-
-
-def test_a_smaller_tokenizer_is_what_training_would_have_given():
-    texts = [document.text for document in english.english(Setup(0, {"documents": 60}))[0]]
-    large = Tokenizer.train(texts, 500)
-    assert subwords.smaller(large, 300).ranks == Tokenizer.train(texts, 300).ranks
-
-
-def test_pieces_against_rank_by_hand():
-    tokenizer = Tokenizer.from_merges([(b" ", b"a"), (b" a", b"b")])
-    counts = Counter({"ab": 9, "abc": 5, "x": 3, "xyz": 1, "a": 1})
-    ranks, pieces = subwords.pieces_by_rank(tokenizer, counts, 4)
-    assert ranks == pytest.approx([2**0.5, 2 * 2**0.5])
-    assert pieces == [1, (2 + 2) / 2]  # " ab"; " ab|c" and " |x"
-
-
-def test_a_word_that_is_lost_is_counted():
-    class Forgetful(Tokenizer):
-        def decode(self, ids, errors="replace"):
-            return super().decode(ids, errors).replace("q", "")
-
-    tokenizer = Forgetful.from_merges([])
-    assert subwords.not_restored(tokenizer, Counter({"queue": 3, "list": 5})) == 3
-
-
-def test_pieces_of_the_subwords_claim(runs):
-    table = runs("subwords")[0]["table"]
-    for size in ("512", "4,096", "8,192"):
-        row = table[f"BPE, {size}"]
-        assert row["unknown words (%)"]["high"] == 0
-        assert row["pieces, common words"]["high"] < row["pieces, unseen words"]["low"]
-    assert table["words, 512"]["unknown words (%)"]["low"] > 10
-
-
-def test_segmentations_are_counted_by_hand():
-    ranks = {bytes([b]): b for b in range(256)}
-    ranks |= {t: 256 + i for i, t in enumerate([b"ab", b"bc", b"cd", b"abc", b"bcde", b"de"])}
-    words = {b"abcde": 2, b"abcd": 3, b"de": 5, b"x": 1}
-    # merges: ab cd e | ab cd | de;  longest: abc de | abc d | de;  fewest: abc de | abc d | de
-    rows = segmentation.compare(words, segmentation.ways(ranks, 0))
-    assert rows["fewest pieces"]["bytes per token"] == (10 + 12 + 10 + 1) / (4 + 6 + 5 + 1)
-    merges = rows["merges replayed"]
-    assert merges["more than needed (%)"] == pytest.approx(100 * 2 / 16)
-    assert merges["not the fewest (%)"] == pytest.approx(100 * 2 / 5)
-    assert merges["not as by merges (%)"] == 0
-    longest = rows["longest match"]
-    assert longest["not the fewest (%)"] == 0
-    assert longest["not as by merges (%)"] == 100
-    assert all(row["words below the fewest"] == 0 for row in rows.values())
-
-
-def test_what_is_below_the_fewest_would_be_noticed():
-    ways = {**segmentation.ways({b"a": 0}, 0), "lossy": lambda word: [b"a"]}
-    ways[segmentation.MERGES] = ways[segmentation.FEWEST]
-    rows = segmentation.compare({b"aa": 1, b"aaa": 1}, ways)
-    assert rows["lossy"]["words below the fewest"] == 2
 
 
 # ---- characters and subwords --------------------------------------------------------------------
@@ -404,62 +301,3 @@ def test_writer_and_judge_are_different_models():
     ]
     assert all(same)
     assert not np.array_equal(first.tokens.weight.array, second.tokens.weight.array)
-
-
-# ---- attention ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("causal_mask", [True, False])
-@pytest.mark.parametrize("length", [5, attention_memory.TILE, 2 * attention_memory.TILE + 17])
-def test_tiled_attention_and_its_gradients(causal_mask, length):
-    generator = np.random.default_rng(length)
-    arrays = 3 * generator.standard_normal((4, 2, 3, length, 8))
-    results = []
-    for attention in (attention_memory.tiled_attention, composed.attention, fused.attention):
-        tensors = [Tensor(array, requires_grad=True) for array in arrays[:3]]
-        output = attention(*tensors, causal=causal_mask)
-        output.backward(arrays[3])
-        results.append([output.array, *(tensor.grad for tensor in tensors)])
-    for tiled, naive, library in zip(*results):
-        np.testing.assert_allclose(tiled, naive, rtol=1e-9, atol=1e-10)
-        np.testing.assert_allclose(tiled, library, rtol=1e-9, atol=1e-10)
-
-
-def test_tiles_never_hold_the_matrix():
-    length = 1024
-    inputs = attention_memory.random_inputs(Setup(0, {"heads": 1, "head_dim": 8}), length, "cpu")
-    matrix = length * length * 4 / 1e6  # MB
-    ways = attention_memory.ways("cpu")
-    peaks = {
-        name: attention_memory.peak_megabytes(way, inputs, "cpu") for name, way in ways.items()
-    }
-    assert peaks[attention_memory.TILED] < 0.3 * matrix
-    assert peaks[attention_memory.ONE] > matrix
-    assert peaks[attention_memory.NAIVE] > 3 * matrix
-
-
-def test_the_peak_is_what_was_allocated_beyond_the_inputs():
-    compiled = []
-
-    def wasteful(query, key, value, causal):
-        if not compiled:
-            compiled.append(np.ones(10**7))  # 80 MB, once, as a compiler might
-        first = np.ones(10**6)  # 8 MB
-        second = 2 * first  # and 8 more, before both are freed
-        return query + key + value + 0 * float(second[0])
-
-    inputs = attention_memory.random_inputs(Setup(0, {"heads": 1, "head_dim": 8}), 16, "cpu")
-    assert attention_memory.peak_megabytes(wasteful, inputs, "cpu") == pytest.approx(16, abs=0.1)
-
-
-def test_growth_is_that_of_the_last_doublings(runs):
-    result = runs("attention-memory")[0]
-    growth = cells(result, "memory per doubling (×)")
-    for row, curve in (
-        (attention_memory.NAIVE, result["curves"][0][f"MB, {attention_memory.NAIVE}"]),
-        (attention_memory.TILED, result["curves"][0][f"MB, {attention_memory.TILED}"]),
-    ):
-        _, memory = curve
-        assert growth[row][0] == pytest.approx((memory[-1] / memory[-3]) ** 0.5)
-    assert growth[attention_memory.NAIVE][0] > 3
-    assert growth[attention_memory.TILED][0] < 2.5

@@ -1,4 +1,4 @@
-"""Memory and time of attention against length: every score kept, or one tile at a time."""
+"""Lecture 07: memory and time of attention against length, whole or tile by tile."""
 
 from __future__ import annotations
 

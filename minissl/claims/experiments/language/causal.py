@@ -1,4 +1,4 @@
-"""Claims 3 and D1: maximum likelihood is cross-entropy, as long as nobody sees the future."""
+"""Lecture 05: maximum likelihood is cross-entropy, as long as nobody sees the future."""
 
 from __future__ import annotations
 
