@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +22,7 @@ from minissl.text.documents import SEPARATOR, Document
 from minissl.training import History
 
 HELD_OUT = 0.04  # of the documents
+OWN = ("documents",)  # what these functions read in a scale, beside the settings of a GPT
 
 # What the scales "quick" (for tests) and "full" (for a GPU) change in every experiment here.
 QUICK = {
@@ -70,13 +69,6 @@ def encoded(train: Sequence[Document], held_out: Sequence[Document], vocab_size:
     texts = [document.text for document in train]
     tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[SEPARATOR])
     return encode_documents(train, held_out, tokenizer)
-
-
-def gpt_settings(setup: Setup, **changes: Any) -> GPTSettings:
-    """Those settings of the scale that a GPT has, and ``changes``."""
-    names = {field.name for field in fields(GPTSettings)}
-    chosen = {name: value for name, value in setup.settings.items() if name in names}
-    return GPTSettings(**{**chosen, **changes})
 
 
 def new_gpt(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minissl.adapt.heads.probe import few_label_curve
-from minissl.claims.claim import Measured, Setup
+from minissl.claims.claim import Measured, Setup, chosen
 from minissl.nn.evaluating import evaluating
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
@@ -20,6 +19,7 @@ from minissl.vision.images import LabelledSplit, load_digits
 
 Represent = Callable[[NDArray], NDArray]
 HELD_OUT = 256  # test images whose views are examined during training
+OWN = ("draws",)  # what the experiments read in a scale, beside settings: see ``scales``
 RAW, RANDOM = "raw pixels", "random network"  # the baselines of every claim here
 DATA = (
     "Data: scikit-learn's 1,797 handwritten digits, 1,200 for training, 597 for testing. A seed "
@@ -50,18 +50,11 @@ def load(setup: Setup) -> LabelledSplit:
     return load_digits(seed=setup.seed)
 
 
-def simclr_settings(setup: Setup, **changes: Any) -> SimCLRSettings:
-    """The library's defaults, then what the scale sets, then the changes."""
-    known = {field.name for field in fields(SimCLRSettings)}
-    of_scale = {name: value for name, value in setup.settings.items() if name in known}
-    return SimCLRSettings(**(of_scale | changes))
-
-
 def pretrain(
     setup: Setup, data: LabelledSplit, augment: Augmentation | None = None, **changes: Any
 ) -> tuple[SimCLR, History]:
     """SimCLR on the training images, without their labels. ``changes``: of the settings."""
-    settings = simclr_settings(setup, **changes)
+    settings = chosen(SimCLRSettings, setup, **changes)
     method = build(setup, data, settings, augment)
     return method, train(method, settings, seed=setup.seed, progress=False)
 
@@ -88,7 +81,7 @@ def build(
 
 def random_network(setup: Setup, data: LabelledSplit) -> SimCLR:
     """The network that ``pretrain`` starts from, as it is before the first step."""
-    return build(setup, data, simclr_settings(setup))
+    return build(setup, data, chosen(SimCLRSettings, setup))
 
 
 def raw_pixels(images: NDArray) -> NDArray:

@@ -3,7 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from minissl.claims import claim_names, experiments, load_claim, report
-from minissl.claims.claim import Cell, Claim, Expectation, Measured, ahead
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.report import judge, redraw_claim, run_claim, summary, to_markdown, verdict
 from minissl.cli import main
 from minissl.figures import new_figure
+from minissl.options import Options, option
 
 KEPT = Path(__file__).resolve().parents[2] / "lectures" / "claims"
 TRUTH, LIE = Cell("truth", "score"), Cell("lie", "score")
@@ -44,6 +45,7 @@ TOY = Claim(
     expectations=(Expectation(TRUTH, LIE, 1, "it is true"),),
     figure=figure,
     scales={"quick": {"gap": 5}, "small": {"gap": 2}, "full": {"gap": 0.5}},
+    own=["gap"],
     formats={"length": ".0f"},
     rows="who",
     about="Made for the tests.",
@@ -118,6 +120,40 @@ def test_the_spread_is_over_the_seeds():
         summary([{"a": {"x": 1}}, {"a": {"x": float("nan")}}])
     with pytest.raises(KeyError, match="no 'score' of 'lie'; it has"):
         judge(Expectation(TRUTH, LIE, 1), [{"truth": {"score": 1.0}}])
+
+
+# ---- settings -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size(Options):
+    width: int = option(3, "of the toy", least=1)
+    depth: int = option(5, "of the toy", least=1)
+
+
+def test_settings_are_defaults_then_the_scale_then_the_changes():
+    setup = Setup(0, {"width": 7, "draws": 2})
+    assert chosen(Size, Setup(0, {})) == Size(width=3, depth=5)
+    assert chosen(Size, setup) == Size(width=7, depth=5)
+    assert chosen(Size, setup, width=9, depth=1) == Size(width=9, depth=1)
+    with pytest.raises(ValueError, match="Size has no setting heigth; it has depth, width"):
+        chosen(Size, setup, heigth=2)
+    with pytest.raises(ValueError, match="no setting draws"):  # though the scale has it
+        chosen(Size, setup, draws=2)
+    with pytest.raises(ValueError, match="width must be a whole number ≥ 1, got 0"):
+        chosen(Size, Setup(0, {"width": 0}))
+
+
+@pytest.mark.parametrize("name", claim_names())
+def test_no_scale_has_a_name_that_nobody_reads(name):
+    claim = load_claim(name)
+    for scale, settings in claim.scales.items():
+        typo = {**claim.scales, scale: {**settings, "stesp": 3}}
+        with pytest.raises(ValueError, match=f"{name}, scale {scale}: nobody reads stesp; there"):
+            replace(claim, scales=typo)
+    read = {name for settings in claim.scales.values() for name in settings}
+    assert {*claim.own} <= read  # and none is declared for nothing
+    assert not {*claim.own} & {one.name for kind in claim.settings for one in fields(kind)}
 
 
 # ---- what is kept -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from minissl.adapt.heads.probe import linear_probe
 from minissl.autograd.devices import device_of
 from minissl.claims import load_claim
 from minissl.claims import simclr_on_digits as digits
-from minissl.claims.claim import Setup
+from minissl.claims.claim import Setup, chosen
 from minissl.claims.experiments.images import (
     augmentation,
     batch_and_temperature,
@@ -18,6 +18,7 @@ from minissl.claims.experiments.images import (
     projection_head,
 )
 from minissl.data.labels import draw_few_labels
+from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.pretrain.images.supervised import Supervised
 from minissl.vision.images import load_digits
 from tests.claims.reading import require_whole
@@ -70,7 +71,7 @@ def test_every_arm_starts_from_the_network_called_random():
     setup = Setup(4, QUICK)
     data = digits.load(setup)
     untrained = digits.random_network(setup, data)
-    settings = digits.simclr_settings(setup, temperature=3.0)
+    settings = chosen(SimCLRSettings, setup, temperature=3.0)
     assert settings.temperature == 3.0
     assert settings.batch_size == QUICK["batch_size"]
     assert settings.learning_rate == QUICK["learning_rate"]

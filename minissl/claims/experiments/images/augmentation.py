@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.figures import new_figure
+from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.augment import compose, digits_augmentation
 from minissl.vision.images import LabelledSplit
 from minissl.vision.warp import affine_warp, shift
@@ -150,6 +151,8 @@ CLAIM = Claim(
     ),
     figure=figure,
     scales=digits.scales(),
+    settings=[SimCLRSettings],
+    own=digits.OWN,
     formats={ACCURACY: ".1f", FIVE: ".1f"},
     about=digits.DATA + " Photometric: brightness, contrast and noise; geometric: turns up to 15 "
     "degrees, zoom and shifts up to a pixel; too strong: turns up to 90 degrees, shifts up to 3 "

@@ -10,6 +10,7 @@ import numpy as np
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.figures import new_figure
+from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.images import LabelledSplit
 
 BATCHES = ("small batch", "medium batch", "large batch")
@@ -110,6 +111,8 @@ CLAIM = Claim(
         small={"small batch": 16, "medium batch": 64, "large batch": 256, "steps": 200},
         full={"small batch": 32, "medium batch": 256, "large batch": 1024, "steps": 2000},
     ),
+    settings=[SimCLRSettings],
+    own=(*digits.OWN, *BATCHES),
     formats=dict.fromkeys([*map(at, TEMPERATURES), AS_MANY], ".1f"),
     rows="accuracy in %, 1 label per class",
     about=digits.DATA + " Batches of 16, 64 and 256 images at the scale small. All trainings "

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from minissl.claims import simclr_on_digits as digits
-from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.figures import new_figure
-from minissl.pretrain.images.simclr import SimCLR
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.simsiam import SimSiam, SimSiamModel
 from minissl.pretrain.run import train
 from minissl.pretrain.views import TwoViews
@@ -58,7 +58,7 @@ def trained(setup: Setup, data: LabelledSplit, name: str) -> tuple[TwoViews, His
     losses = {NT_XENT: "nt_xent", CS229: "simclr_cs229", POSITIVES: "positives_only"}
     if name in losses:
         return digits.pretrain(setup, data, loss=losses[name])
-    settings = digits.simclr_settings(setup)
+    settings = chosen(SimCLRSettings, setup)
     model = SimSiamModel(
         SimCLR.new_model(settings, seed=setup.seed).encoder,
         features=settings.features,
@@ -118,6 +118,8 @@ CLAIM = Claim(
         small={"evaluations": 20, "learning_rate": 1e-3},
         full={"evaluations": 50, "learning_rate": 1e-3},
     ),
+    settings=[SimCLRSettings],
+    own=digits.OWN,
     formats={ACCURACY: ".1f", RANK: ".1f"},
     about=digits.DATA + " z-std is 1 for directions spread evenly and 0 for a single one; "
     "the effective rank is at most 64; both are of the embeddings, after the head, where the loss "

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from minissl.claims import simclr_on_digits as digits
-from minissl.claims.claim import Claim, Measured, Setup, ahead
+from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
 from minissl.data.labels import draw_few_labels
 from minissl.figures import accuracy_against_labels
-from minissl.pretrain.images.simclr import SimCLR
+from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import train
 from minissl.vision.images import LabelledSplit
@@ -38,14 +38,14 @@ def measure(setup: Setup) -> Measured:
 
 def from_scratch(setup: Setup, data: LabelledSplit, count: int, draw: int) -> float:
     """The same encoder and the same augmentation, but only the labelled examples: its accuracy."""
-    settings = digits.simclr_settings(setup)
+    settings = chosen(SimCLRSettings, setup)
     generator = np.random.default_rng([setup.seed, count, draw])  # the draws of the probes
-    chosen = draw_few_labels(data.train_labels, count, generator)
+    labelled = draw_few_labels(data.train_labels, count, generator)
     encoder = SimCLR.new_model(settings, seed=setup.seed + 1000 * draw).encoder
     model = Classifier(encoder, 10, features=settings.features, generator=generator)
     model.to(setup.device)
     method = Supervised(
-        model, data.train_images[chosen], data.train_labels[chosen], settings.augment()
+        model, data.train_images[labelled], data.train_labels[labelled], settings.augment()
     )
     alone = SupervisedSettings(steps=setup.settings["scratch_steps"])
     train(method, alone, seed=setup.seed + 1000 * draw, progress=False)
@@ -85,6 +85,8 @@ CLAIM = Claim(
         small={"steps": 800, "scratch_steps": 300, "scratch_draws": 3},
         full={"steps": 5000, "scratch_steps": 1500, "scratch_draws": 10},
     ),
+    settings=[SimCLRSettings],
+    own=(*digits.OWN, "scratch_steps", "scratch_draws"),
     formats={digits.column(count): ".1f" for count in LABELS},
     rows="accuracy in %, labels per class",
     about=digits.DATA + " The network from scratch sees the same augmentations; its learning rate "

@@ -11,6 +11,7 @@ import numpy as np
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.figures import new_figure
+from minissl.pretrain.images.simclr import SimCLRSettings
 
 LABELS = (1, 5)
 LENGTHS = ("short", "medium", "long")
@@ -104,6 +105,8 @@ CLAIM = Claim(
         small={"short": 100, "medium": 400, "long": 1600},
         full={"short": 300, "medium": 2000, "long": 12000},
     ),
+    settings=[SimCLRSettings],
+    own=(*digits.OWN, *LENGTHS),
     formats={GAP: ".1f"} | {name(n): ".1f" for name in (before, after) for n in LABELS},
     rows="accuracy in %, labels per class",
     about=digits.DATA + " Short, medium and long are separate trainings of 100, 400 and 1,600 "

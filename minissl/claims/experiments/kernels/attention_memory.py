@@ -229,6 +229,7 @@ CLAIM = Claim(
             "tries": 5,
         },
     },
+    own=("lengths", "heads", "head_dim", "tries"),
     formats={"MB, short": ".3g", "MB, long": ".3g", "ms, long": ",.1f"},
     rows="attention",
     about=(

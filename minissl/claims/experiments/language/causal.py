@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import Tensor, no_grad
-from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, RED, bars, level, line, panels, smooth, values
 from minissl.claims.gpt_on_english import (
     FULL,
+    OWN,
     QUICK,
     SEPARATOR,
     encoded,
     english,
-    gpt_settings,
     log_probabilities,
     new_gpt,
     trained,
@@ -26,6 +26,7 @@ from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
+from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text.baselines import bigram_probabilities, unigram_probabilities
 
 LONGEST_PRODUCT = 64  # probabilities; of many more the product is 0 even in float64
@@ -50,7 +51,7 @@ def measure(setup: Setup) -> Measured:
     """Train the same network with and without its mask; measure what each knows, and whence."""
     train, held_out = english(setup)
     data = encoded(train, held_out, setup.settings["vocab_size"])
-    settings = gpt_settings(setup)
+    settings = chosen(GPTSettings, setup)
     vocab_size = data.tokenizer.vocab_size
     separator = data.tokenizer.special_tokens[SEPARATOR]
     windows = held_out_windows(data.held_out_stream, settings.context_length)
@@ -266,6 +267,8 @@ CLAIM = Claim(
         "small": {**SIZE, "vocab_size": 1024, "steps": 1500, "batch_size": 16},
         "full": {**SIZE, **FULL},
     },
+    settings=[GPTSettings],
+    own=OWN,
     formats={
         "training loss": ".3f",
         "past changes by": ".2g",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minissl.claims.claim import Claim, Measured, Setup, ahead
+from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, level, line, panels, values
-from minissl.claims.gpt_on_english import encoded, english, gpt_settings, new_gpt, trained
+from minissl.claims.gpt_on_english import OWN, encoded, english, new_gpt, trained
 from minissl.data.texts import Streams
 from minissl.models.gpt import GPTConfig
+from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text.baselines import (
     bigram_loss,
     bits_per_byte,
@@ -29,10 +30,10 @@ def measure(setup: Setup) -> Measured:
         name = row(vocab_size)
         setup.note(name)
         data = encoded(train, held_out, vocab_size)
-        settings = gpt_settings(setup)
+        settings = chosen(GPTSettings, setup)
         model = new_gpt(setup, settings, vocab_size)
         per_step = flops_per_step(model.config, settings.batch_size)
-        settings = gpt_settings(setup, steps=max(1, round(budget / per_step)))
+        settings = chosen(GPTSettings, setup, steps=max(1, round(budget / per_step)))
         history = trained(setup, model, data, settings)
         tokens = settings.steps * settings.batch_size * settings.context_length
         bytes_per_token = len(data.text) / len(data.stream)
@@ -152,6 +153,8 @@ CLAIM = Claim(
             "dropout": 0.2,
         },
     },
+    settings=[GPTSettings],
+    own=(*OWN, "vocab_sizes", "teraflop"),
     formats={"TFLOP": ".2f", "steps": ",.0f", "MB of text read": ".1f"},
     rows="model",
     about=(

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from minissl.claims.claim import Claim, Measured, Setup, ahead
+from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
 from minissl.claims.gpt_on_english import (
     FULL,
+    OWN,
     QUICK,
     SEPARATOR,
     encoded,
     english,
-    gpt_settings,
     log_probabilities,
     new_gpt,
     trained,
@@ -25,6 +25,7 @@ from minissl.losses.language_modeling import IGNORE, next_token_loss
 from minissl.models.generate import generate
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text import Tokenizer
 from minissl.text.baselines import unigram_probabilities
 from minissl.text.documents import Document
@@ -42,7 +43,7 @@ def measure(setup: Setup) -> Measured:
     separator = data.tokenizer.special_tokens[SEPARATOR]
     documents = [tokens[:8] for tokens in in_tokens(data.tokenizer, held_out) if len(tokens) >= 8]
     stream = data.stream[data.stream != separator]
-    settings, vocab_size = gpt_settings(setup), data.tokenizer.vocab_size
+    settings, vocab_size = chosen(GPTSettings, setup), data.tokenizer.vocab_size
     unigram = unigram_probabilities(stream, vocab_size)
     runs = {
         WITH: (data, None),
@@ -175,6 +176,8 @@ CLAIM = Claim(
         "small": SIZE,
         "full": {**SIZE, **FULL},
     },
+    settings=[GPTSettings],
+    own=(*OWN, "written"),
     rows="trained with",
     about=(
         "Documents of the English inside Python; losses are means over held-out documents of eight "

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.threads import engine_threads
-from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
 from minissl.claims.gpt_on_english import (
     FULL,
+    OWN,
     QUICK,
     encoded,
     english,
-    gpt_settings,
     log_probabilities,
     new_gpt,
     trained,
@@ -26,6 +26,7 @@ from minissl.models import decode
 from minissl.models.generate import generate, next_token_logits
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.pretrain.language.gpt import GPTSettings
 
 PROMPT, NGRAM = 8, 4
 TEXT, CACHED, ANEW = "the text itself", "with a cache", "without a cache"
@@ -47,7 +48,7 @@ def measure(setup: Setup) -> Measured:
     """Two models learn from two halves of the text: one writes, the other judges."""
     train, held_out = english(setup)
     data = encoded(train, held_out, setup.settings["vocab_size"])
-    settings, vocab_size = gpt_settings(setup), data.tokenizer.vocab_size
+    settings, vocab_size = chosen(GPTSettings, setup), data.tokenizer.vocab_size
     middle = len(data.stream) // 2
     models = []
     for number, half in enumerate((data.stream[:middle], data.stream[middle:])):
@@ -127,7 +128,7 @@ def cost_of_a_token(
     not matter here. One thread, as ``generate`` uses; on a GPU by the clock, else processor time.
     """
     lengths = setup.settings["lengths"]
-    settings = gpt_settings(setup, context_length=max(lengths) + 1)
+    settings = chosen(GPTSettings, setup, context_length=max(lengths) + 1)
     model = new_gpt(setup, settings, vocab_size)
     quick = decode.applies_to(model)
     clock = time.perf_counter if setup.device.startswith("cuda") else time.process_time
@@ -247,6 +248,8 @@ CLAIM = Claim(
             "written": 200,
         },
     },
+    settings=[GPTSettings],
+    own=(*OWN, "texts", "written", "lengths", "tries"),
     formats={
         "same tokens (%)": ".0f",
         "times as long": ".3g",

@@ -9,7 +9,7 @@ import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, OCHRE, RED, line, panels
-from minissl.claims.gpt_on_english import english
+from minissl.claims.gpt_on_english import OWN, english
 from minissl.text import Tokenizer
 from minissl.text.bpe import segment
 from minissl.text.patterns import count_pieces
@@ -140,6 +140,7 @@ CLAIM = Claim(
         "small": {"vocab_size": 4096, "vocab_sizes": [512, 1024, 2048, 4096, 8192]},
         "full": {"vocab_size": 4096, "vocab_sizes": [512, 1024, 2048, 4096, 8192, 16384]},
     },
+    own=(*OWN, "vocab_size", "vocab_sizes"),
     formats={"words below the fewest": ".0f"},
     rows="words cut by",
     about=(

@@ -11,7 +11,7 @@ import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
-from minissl.claims.gpt_on_english import english
+from minissl.claims.gpt_on_english import OWN, english
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
 
@@ -211,6 +211,7 @@ CLAIM = Claim(
             "ranks": 8192,
         },
     },
+    own=(*OWN, "vocab_sizes", "shown", "ranks"),
     formats={"invented words kept": ".0f"},
     rows="tokens",
     about=(
