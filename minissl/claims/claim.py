@@ -132,7 +132,7 @@ class Claim:
     settings of methods that ``measure`` asks for with ``chosen``; ``own``: the names in the scales
     that the experiment itself reads. ``formats``: how a column is printed, ``".2f"`` if it is not
     named. ``rows``: what the rows are, for the corner of the table. ``about``: what a reader must
-    know to judge.
+    know to judge. ``packages``: what it imports beside matplotlib that the library does without.
 
     Raises ValueError for a scale with a name that neither ``settings`` nor ``own`` has.
     """
@@ -150,6 +150,7 @@ class Claim:
     formats: Mapping[str, str] = field(default_factory=dict)
     rows: str = ""
     about: str = ""
+    packages: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         known = {*self.own, *(one.name for kind in self.settings for one in fields(kind))}

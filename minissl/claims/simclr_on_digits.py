@@ -19,6 +19,7 @@ from minissl.vision.images import LabelledSplit, load_digits
 
 Represent = Callable[[NDArray], NDArray]
 HELD_OUT = 256  # test images whose views are examined during training
+PACKAGES = ("sklearn",)  # has the digits
 OWN = ("draws",)  # what the experiments read in a scale, beside settings: see ``scales``
 RAW, RANDOM = "raw pixels", "random network"  # the baselines of every claim here
 DATA = (

@@ -153,6 +153,7 @@ CLAIM = Claim(
     scales=digits.scales(),
     settings=[SimCLRSettings],
     own=digits.OWN,
+    packages=digits.PACKAGES,
     formats={ACCURACY: ".1f", FIVE: ".1f"},
     about=digits.DATA + " Photometric: brightness, contrast and noise; geometric: turns up to 15 "
     "degrees, zoom and shifts up to a pixel; too strong: turns up to 90 degrees, shifts up to 3 "

@@ -113,6 +113,7 @@ CLAIM = Claim(
     ),
     settings=[SimCLRSettings],
     own=(*digits.OWN, *BATCHES),
+    packages=digits.PACKAGES,
     formats=dict.fromkeys([*map(at, TEMPERATURES), AS_MANY], ".1f"),
     rows="accuracy in %, 1 label per class",
     about=digits.DATA + " Batches of 16, 64 and 256 images at the scale small. All trainings "

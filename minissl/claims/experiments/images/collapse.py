@@ -120,6 +120,7 @@ CLAIM = Claim(
     ),
     settings=[SimCLRSettings],
     own=digits.OWN,
+    packages=digits.PACKAGES,
     formats={ACCURACY: ".1f", RANK: ".1f"},
     about=digits.DATA + " z-std is 1 for directions spread evenly and 0 for a single one; "
     "the effective rank is at most 64; both are of the embeddings, after the head, where the loss "

@@ -87,6 +87,7 @@ CLAIM = Claim(
     ),
     settings=[SimCLRSettings],
     own=(*digits.OWN, "scratch_steps", "scratch_draws"),
+    packages=digits.PACKAGES,
     formats={digits.column(count): ".1f" for count in LABELS},
     rows="accuracy in %, labels per class",
     about=digits.DATA + " The network from scratch sees the same augmentations; its learning rate "

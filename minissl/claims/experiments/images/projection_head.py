@@ -107,6 +107,7 @@ CLAIM = Claim(
     ),
     settings=[SimCLRSettings],
     own=(*digits.OWN, *LENGTHS),
+    packages=digits.PACKAGES,
     formats={GAP: ".1f"} | {name(n): ".1f" for name in (before, after) for n in LABELS},
     rows="accuracy in %, labels per class",
     about=digits.DATA + " Short, medium and long are separate trainings of 100, 400 and 1,600 "
