@@ -20,7 +20,7 @@ from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
 from minissl.models.gpt import GPT, GPTConfig
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 
 CONFIG = GPTConfig(num_layers=4, width=256, num_heads=4, vocab_size=4096, context_length=128)
 BATCH, LEARNING_RATE = 16, 1e-3
@@ -43,7 +43,7 @@ def ours(model: GPT) -> Callable[[], float]:
     from minissl.optim import AdamW
 
     batch = new_batch()
-    method = LanguageModeling(model, np.zeros(200, np.int64))
+    method = GPTPretraining(model, np.zeros(200, np.int64))
     optimizer = AdamW(model.named_parameters(), lr=LEARNING_RATE, decay=lambda name, p: True)
     generator = np.random.default_rng(0)
 

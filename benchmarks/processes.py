@@ -29,7 +29,7 @@ from minissl.conditions import environment
 from minissl.models.gpt import GPT
 from minissl.optim import AdamW
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.training import History, distributed, fit
 from minissl.vision.images import load_digits
 
@@ -51,7 +51,7 @@ def train_gpt(steps: int) -> History:
     config = settings.config(settings.vocab_size)
     model = GPT(config, generator=np.random.default_rng(0))
     stream = np.random.default_rng(1).integers(config.vocab_size, size=100_000)
-    method = LanguageModeling(model, stream, batch_size=settings.batch_size)
+    method = GPTPretraining(model, stream, batch_size=settings.batch_size)
     optimizer = AdamW(model.named_parameters(), lr=1e-3, betas=(0.9, 0.95))
     accumulate = 2 // processes.world().size
     return fit(method, optimizer, steps=steps, accumulate=accumulate, clip=1.0, progress=False)

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,21 @@ def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
         "packages": versions,
         "thread_variables": threads,
     }
+
+
+def require_packages(who: str, *packages: str) -> None:
+    """Import them now: before long work, not at its end.
+
+    ``who``: needs them, in words. Raises ImportError that says what to install.
+    """
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"{who} needs {package}, which cannot be imported ({error}): "
+                'pip install "minissl[demo]"'
+            ) from error
 
 
 def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:

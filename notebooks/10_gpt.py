@@ -18,7 +18,7 @@ from minissl.models.generate import generate, next_token_logits, next_token_prob
 from minissl.models.gpt import GPT
 from minissl.nn import evaluating
 from minissl.pretrain import run as pretraining
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.text import Tokenizer
 from minissl.text.baselines import bigram_loss, unigram_loss
 from minissl.text.corpora import python_english
@@ -51,7 +51,7 @@ settings = GPTSettings(
     evaluations=3,
 )
 model = GPT(settings.config(512), generator=np.random.default_rng(0))
-method = LanguageModeling(model, data.stream, batch_size=8, held_out=data.held_out_stream)
+method = GPTPretraining(model, data.stream, batch_size=8, held_out=data.held_out_stream)
 started = time.perf_counter()
 history = pretraining.train(method, settings, progress=False)
 print(f"{model.num_parameters():,} parameters, {time.perf_counter() - started:.1f} s")
@@ -189,7 +189,7 @@ _ = axis.legend(frameon=False)
 # 1. Let greedy write 200 tokens from several prompts. How soon does it go in circles?
 # 2. `TOP_P = 0.9` at `TEMPERATURE` 0.5, 1 and 2: how many tokens are kept after each prompt?
 # 3. Write with an *empty* prompt, `[separator]` alone. Then give `separator=separator` to
-#    `LanguageModeling`, train again, and compare how the texts begin.
+#    `GPTPretraining`, train again, and compare how the texts begin.
 # 4. Measure the mean of −ln p of sampled texts at T = 0.7, 1 and 1.3, under the model itself,
 #    beside its held-out loss. At which temperature do they agree?
 # 5. Take the first token of a long prompt away. The words are nearly the same, every position is

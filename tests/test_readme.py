@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minissl.homework.assignments import assignment_numbers
-from minissl.homework.planted import planted
+from tests.homework.planted import planted
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from benchmarks.kernels.measure import OURS, Machine, against
 from benchmarks.training_gpu import race
 from benchmarks.training_gpu.race import COMPILED, EAGER, Result, Train
 from minissl.models.gpt import GPT, GPTConfig
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 
 TITLE = "GPT-2 124M, training step"
 NOTES = (
@@ -60,7 +60,7 @@ def new_model(machine: Machine) -> GPT:
 def ours(machine: Machine) -> Train:
     model = new_model(machine).to("torch" if machine.dry else "cuda")
     stream = np.zeros(config(machine).context_length + 2, np.int64)  # batches come from elsewhere
-    method = LanguageModeling(model, stream)
+    method = GPTPretraining(model, stream)
     return race.by_fit(method, new_batch(machine), accumulate=parts(machine), **SETTINGS)
 
 

@@ -13,7 +13,7 @@ from benchmarks.training_gpu import gpt2, race, twins
 from benchmarks.training_gpu.race import EAGER, Result, Train
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.optim import AdamW, warmup_cosine
-from minissl.pretrain.language.gpt import LanguageModeling, stream_nats
+from minissl.pretrain.language.gpt import GPTPretraining, stream_nats
 from minissl.training import History, fit
 
 TITLE = "Tiny Shakespeare by characters"
@@ -36,7 +36,7 @@ BATCH, STEPS, EVERY, BETAS = 64, 5000, 250, (0.9, 0.99)
 SETTINGS = {"precision": "bfloat16", "lr": 1e-3, "clip": 1.0}
 
 
-class ByWindows(LanguageModeling):
+class ByWindows(GPTPretraining):
     """Held out as nanoGPT does it: every window begins without a past."""
 
     def evaluate(self) -> dict[str, float]:

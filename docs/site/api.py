@@ -33,7 +33,6 @@ FLOORS = {
 LEFT_OUT = (
     "minissl.claims.experiments",
     "minissl.homework.assignments",
-    "minissl.homework.planted",
 )
 # Called by Triton and torch, never by a reader's own code.
 INTERNAL = re.compile(r"triton\.jit|custom_op|\.register_")

@@ -13,7 +13,7 @@ from minissl.figures import new_figure
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import Transformer, TransformerConfig, evaluating
 from minissl.nn.positions import sinusoids
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
@@ -202,7 +202,7 @@ def small_gpt(steps: int = 300) -> tuple[GPT, Tokenizer]:
         num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
     )
     model = GPT(settings.config(1024), generator=np.random.default_rng(0))
-    method = LanguageModeling(model, stream, batch_size=16, separator=separator)
+    method = GPTPretraining(model, stream, batch_size=16, separator=separator)
     train(method, settings, progress=False)
     return model, tokenizer
 

@@ -12,7 +12,7 @@ from minissl.losses.language_modeling import next_token_loss
 from minissl.models.generate import generate, next_token_logits, next_token_probabilities
 from minissl.models.gpt import GPT
 from minissl.nn import evaluating
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
@@ -50,7 +50,7 @@ def trained(steps: int = 400) -> tuple[GPT, Streams, float]:
         num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
     )
     model = GPT(settings.config(1024), generator=np.random.default_rng(0))
-    method = LanguageModeling(model, data.stream, batch_size=16, held_out=data.held_out_stream)
+    method = GPTPretraining(model, data.stream, batch_size=16, held_out=data.held_out_stream)
     history = train(method, settings, progress=False)
     return model, data, float(history[-1]["held_out_loss"])
 

@@ -8,8 +8,10 @@ every single seed; otherwise the verdict says "not at this scale", and what was 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from minissl.options import Options
 
 Table = dict[str, dict[str, float]]  # row -> column -> value
 Curves = dict[str, tuple[Any, Any]]  # name -> (x, y), lists or arrays of numbers
@@ -27,6 +29,22 @@ class Setup:
     settings: Mapping[str, Any]
     device: str = "cpu"
     note: Callable[[str], None] = lambda text: None
+
+
+T = TypeVar("T", bound=Options)
+
+
+def chosen(kind: type[T], setup: Setup, **changes: Any) -> T:
+    """Settings of a method: the library's defaults, then what the scale sets, then the changes.
+
+    Raises ValueError for a change that is no setting of this kind, or a value out of bounds.
+    """
+    known = {one.name for one in fields(kind)}
+    if unknown := sorted(changes.keys() - known):
+        has = ", ".join(sorted(known))
+        raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; it has {has}")
+    of_scale = {name: value for name, value in setup.settings.items() if name in known}
+    return kind(**(of_scale | changes))
 
 
 @dataclass
@@ -110,9 +128,13 @@ class Claim:
     the experiment, baselines included. ``expectations``: written before it is run. ``figure``:
     takes what each seed measured, and the settings, and returns a matplotlib figure.
     ``scales``: settings by name; ``"small"`` takes minutes on two cores, ``"full"`` is the larger
-    run for a GPU, ``"quick"`` seconds (for tests; its verdict means nothing). ``formats``: how a
-    column is printed, ``".2f"`` if it is not named. ``rows``: what the rows are, for the corner of
-    the table. ``about``: what a reader must know to judge.
+    run for a GPU, ``"quick"`` seconds (for tests; its verdict means nothing). ``settings``: the
+    settings of methods that ``measure`` asks for with ``chosen``; ``own``: the names in the scales
+    that the experiment itself reads. ``formats``: how a column is printed, ``".2f"`` if it is not
+    named. ``rows``: what the rows are, for the corner of the table. ``about``: what a reader must
+    know to judge. ``packages``: what it imports beside matplotlib that the library does without.
+
+    Raises ValueError for a scale with a name that neither ``settings`` nor ``own`` has.
     """
 
     name: str
@@ -123,6 +145,18 @@ class Claim:
     expectations: Sequence[Expectation]
     figure: Callable[[Sequence[Measured], Mapping[str, Any]], Any]
     scales: Mapping[str, Mapping[str, Any]]
+    settings: Sequence[type[Options]] = ()
+    own: Sequence[str] = ()
     formats: Mapping[str, str] = field(default_factory=dict)
     rows: str = ""
     about: str = ""
+    packages: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        known = {*self.own, *(one.name for kind in self.settings for one in fields(kind))}
+        for scale, settings in self.scales.items():
+            if unknown := sorted(settings.keys() - known):
+                raise ValueError(
+                    f"claim {self.name}, scale {scale}: nobody reads {', '.join(unknown)}; there "
+                    f"are {', '.join(sorted(known)) or 'no settings'}"
+                )

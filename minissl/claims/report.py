@@ -1,106 +1,23 @@
-"""Runs a claim with several seeds, judges it, and writes the table, the figure and the JSON."""
+"""Judges what the seeds of a claim have measured, and says it: as JSON and as Markdown."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table
-from minissl.conditions import environment, markdown_table
-from minissl.durable import replace_durably
-from minissl.training.progress import Items
+from minissl.claims.claim import Claim, Expectation, Measured, Table
+from minissl.conditions import markdown_table
 
 
-def run_claim(
-    claim: Claim,
-    folder: Path,
-    *,
-    scale: str = "small",
-    seeds: Sequence[int] = (0, 1, 2),
-    device: str = "cpu",
-    progress: bool = True,
-) -> dict[str, Any]:
-    """Run it, and write ``NAME.json`` and ``NAME.svg`` to the folder. Returns what the JSON says.
+def result(claim: Claim, measured: Sequence[Measured], how: Mapping[str, Any]) -> dict[str, Any]:
+    """What the JSON says: the claim, what was measured and judged, and how. In JSON types.
 
-    Raises ValueError for a scale that the claim does not have or without a seed; nothing written
-    before is touched unless the whole run succeeds.
+    Raises ValueError for numbers that are not finite, or seeds that measured different things.
     """
-    if scale not in claim.scales:
-        raise ValueError(f"scale must be one of {', '.join(claim.scales)}, got {scale!r}")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"expected one or more different seeds, got {list(seeds)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = claim.scales[scale]
-    conditions = environment(["scipy", "scikit-learn", "torch"])
-    if device.startswith("cuda"):
-        import torch
-
-        conditions["gpu"] = torch.cuda.get_device_name(device)
-    started, cpu = time.perf_counter(), time.process_time()
-    items = Items(list(seeds), f"{claim.name}, seed", progress)
-    measured = [claim.measure(Setup(seed, settings, device, items.note)) for seed in items]
-    how = {
-        "command": command(claim.name, scale, seeds, device),
-        "scale": scale,
-        "settings": dict(settings),
-        "seeds": list(seeds),
-        "device": device,
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-        "conditions": conditions,
-    }
-    return _write(claim, folder, measured, how)
-
-
-def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
-    """Write both files again from the numbers kept there, in the claim's present words and figure.
-
-    Nothing is run; how it was run stays as it is. Raises FileNotFoundError when nothing was kept,
-    ValueError when the file is damaged.
-    """
-    path = folder / f"{claim.name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there: run the claim first, with the same --out")
-    kept = _read(path)
-    measured = [
-        Measured(
-            {
-                row: {column: cell["values"][number] for column, cell in cells.items()}
-                for row, cells in kept["table"].items()
-            },
-            curves,
-        )
-        for number, curves in enumerate(kept["curves"])
-    ]
-    return _write(claim, folder, measured, {key: kept[key] for key in HOW})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A kept result. Raises ValueError unless it is whole."""
-    advice = f"{path} is no whole result of a claim: run the claim again, with the same --out"
-    try:
-        kept = json.loads(path.read_bytes())
-    except ValueError as error:  # cut off, or no text
-        raise ValueError(f"{advice} ({error})") from error
-    if not isinstance(kept, dict) or not {*HOW, "table", "curves"} <= kept.keys():
-        raise ValueError(advice)
-    return kept
-
-
-HOW = ("command", "scale", "settings", "seeds", "device", "seconds", "cpu_seconds", "conditions")
-
-
-def _write(
-    claim: Claim, folder: Path, measured: Sequence[Measured], how: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Judge what was measured, write ``NAME.json`` and ``NAME.svg``; returns what the JSON says."""
     tables = [run.table for run in measured]
-    result = {
+    found = {
         "name": claim.name,
         "title": claim.title,
         "statement": claim.statement,
@@ -115,20 +32,7 @@ def _write(
         ],
         **how,
     }
-    text = json.dumps(result, indent=1, ensure_ascii=False, default=float, allow_nan=False) + "\n"
-    figure = BytesIO()
-    _figure(claim, measured, how["settings"]).savefig(figure, format="svg", metadata={"Date": None})
-    replace_durably(folder / f"{claim.name}.svg", figure.getvalue())
-    replace_durably(folder / f"{claim.name}.json", text.encode())
-    return json.loads(text)
-
-
-def _figure(claim: Claim, measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
-    """The claim's figure; the same numbers give the same file."""
-    from matplotlib import rcParams
-
-    rcParams["svg.hashsalt"] = claim.name
-    return claim.figure(measured, settings)
+    return json.loads(json.dumps(found, default=float, allow_nan=False))
 
 
 def command(name: str, scale: str, seeds: Sequence[int], device: str) -> str:

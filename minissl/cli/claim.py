@@ -9,7 +9,7 @@ from minissl.cli._shared import add_device, argument, path
 
 DESCRIPTION = """\
 Runs the experiment behind a claim with several seeds, prints the table and whether the expectation
-held, and writes NAME.json and NAME.svg."""
+held, and writes NAME.json and NAME.svg. Every seed is kept: a claim that was stopped goes on."""
 EXAMPLES = """\
 examples:
   minissl claim --list
@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run nothing: judge and draw the numbers kept in --out once more",
     )
+    parser.add_argument(
+        "--fresh", action="store_true", help="measure again what a run before has kept in --out"
+    )
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -51,7 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     """List the claims, or run one."""
     from minissl.autograd.devices import resolve_device
     from minissl.claims import claim_names, load_claim
-    from minissl.claims.report import redraw_claim, run_claim, to_markdown
+    from minissl.claims.report import to_markdown
+    from minissl.claims.run import redraw_claim, run_claim
 
     if arguments.list:
         for name in claim_names():
@@ -71,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
             seeds=arguments.seeds,
             device=resolve_device(arguments.device),
             progress=not arguments.quiet,
+            fresh=arguments.fresh,
         )
     print(to_markdown(result))
     print(f"written: {arguments.out / arguments.name}.json and .svg")

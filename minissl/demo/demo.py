@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from minissl.conditions import require_packages
 from minissl.demo.images import image_demo
 from minissl.demo.language import language_demo
 from minissl.demo.page import Page
@@ -39,8 +40,10 @@ def run_demo(
     that was interrupted continues; one that is finished begins anew, and the files of the old one
     are replaced when the new ones are ready. ``quick``: a tenth of the training.
 
-    Raises RuntimeError when a half fails; it has said why.
+    Raises ImportError for a package that is missing, before anything; RuntimeError when a half
+    fails; it has said why.
     """
+    require_packages("the demo", "matplotlib", "sklearn")
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

@@ -14,7 +14,7 @@ from minissl.data.texts import Streams, Texts
 from minissl.demo.page import Page
 from minissl.models.generate import generate
 from minissl.models.gpt import GPT
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import pretrain
 from minissl.text import show_tokens
 from minissl.text.baselines import (
@@ -37,7 +37,7 @@ def language_demo(
     started = time.perf_counter()
     documents = python_english()
     method, data, history = pretrain(
-        LanguageModeling,
+        GPTPretraining,
         Texts(documents),
         settings,
         folder,

@@ -84,17 +84,17 @@ def fit(
     with (
         engine_threads(),
         _held(run) as folder,
-        Run(folder, settings, saved, optimizer, keep, files) as book,
-        Progress(book.step, steps, progress and here.rank == 0) as line,
+        Run(folder, settings, saved, optimizer, keep, files) as running,
+        Progress(running.step, steps, progress and here.rank == 0) as line,
         postponed_interrupt() as interrupted,
     ):
         recorder = Recorder(
-            method, optimizer, book, line, steps=steps, precision=precision,
+            method, optimizer, running, line, steps=steps, precision=precision,
             evaluate_every=evaluate_every, log_every=log_every,
         )  # fmt: skip
-        if not book.resumed:
+        if not running.resumed:
             recorder.begin()
-        for step in range(book.step, steps):
+        for step in range(running.step, steps):
             if schedule is not None:
                 optimizer.lr = schedule(step)
             loss, norm = train_step(
@@ -106,10 +106,10 @@ def fit(
             save = done == steps or stop or done % (checkpoint_every or max(1, steps // 10)) == 0
             recorder.record(done, loss, norm, save=save)
             if save:
-                book.save(done)
+                running.save(done)
             if stop and done < steps:
-                raise KeyboardInterrupt(book.how_to_continue(steps))
-    return book.history
+                raise KeyboardInterrupt(running.how_to_continue(steps))
+    return running.history
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Recorder:
         self,
         method: Method,
         optimizer: Optimizer,
-        book: Run,
+        running: Run,
         line: Progress,
         *,
         steps: int,
@@ -37,7 +37,7 @@ class Recorder:
         evaluate_every: int | None = None,
         log_every: int = 1,
     ):
-        self.method, self.optimizer, self.book, self.line = method, optimizer, book, line
+        self.method, self.optimizer, self.running, self.line = method, optimizer, running, line
         self.steps, self.precision = steps, precision
         self.evaluate_every, self.log_every = evaluate_every, log_every
         self.waiting: list[Record] = []  # steps whose loss and norm have not been looked at
@@ -49,10 +49,10 @@ class Recorder:
         """What comes before the first step of a new run: an evaluation and a checkpoint."""
         try:
             if self.evaluate_every and (metrics := self._evaluate()):
-                self.book.log({"step": 0, **metrics})
-            self.book.save(0)  # a folder that cannot be written is noticed now, not in an hour
+                self.running.log({"step": 0, **metrics})
+            self.running.save(0)  # a folder that cannot be written is noticed now, not in an hour
         except BaseException:
-            self.book.withdraw()
+            self.running.withdraw()
             raise
 
     def record(self, done: int, loss: Any, norm: Any, *, save: bool) -> None:
@@ -61,7 +61,7 @@ class Recorder:
         Raises DivergedError when one of those that are looked at is not finite.
         """
         record: Record = {"step": done, "loss": later(loss), "lr": float(self.optimizer.lr)}
-        record |= {"grad_norm": later(norm), "seconds": self.book.seconds()}
+        record |= {"grad_norm": later(norm), "seconds": self.running.seconds()}
         self.waiting.append(record)
         every = self.evaluate_every
         evaluate = every and (done == self.steps or done % every == 0)
@@ -74,7 +74,7 @@ class Recorder:
             settled[-1] |= self._evaluate()
         for record in settled:
             if self._is_due(record["step"]):
-                self.book.log(record | self.place)
+                self.running.log(record | self.place)
                 self.place = {}  # it was said once
             self.line.show(record["step"], record["loss"], record["lr"])
 
@@ -112,6 +112,6 @@ class Recorder:
         return DivergedError(
             f"step {step}: the loss is {loss:.6g} and the gradient norm {norm:.6g}, at learning "
             f"rate {lr:.3g}. With NaN or infinity in it: {not_finite(arrays) or 'no parameter'}. "
-            f"This update was not made. {self.book.way_back()}",
+            f"This update was not made. {self.running.way_back()}",
             step,
         )

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from minissl.claims import load_claim
-from minissl.claims.report import run_claim
+from minissl.claims.run import run_claim
 
 
 @pytest.fixture(scope="module")

@@ -3,51 +3,24 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minissl.claims import claim_names, load_claim, report
-from minissl.claims.claim import Cell, Claim, Expectation, Measured, ahead
-from minissl.claims.report import judge, redraw_claim, run_claim, summary, to_markdown, verdict
+from minissl.claims import claim_names, experiments, load_claim, report
+from minissl.claims import run as running
+from minissl.claims.claim import Cell, Expectation, Setup, ahead, chosen
+from minissl.claims.report import judge, summary, to_markdown, verdict
+from minissl.claims.run import redraw_claim, run_claim
 from minissl.cli import main
 from minissl.figures import new_figure
+from minissl.options import Options, option
+from tests.claims.toy import LIE, TOY, TRUTH, measure, measure_alone
 
 KEPT = Path(__file__).resolve().parents[2] / "lectures" / "claims"
-TRUTH, LIE = Cell("truth", "score"), Cell("lie", "score")
-
-
-def measure(setup):
-    """Truth is ahead by the setting ``gap`` plus up to a tenth; everything comes from the seed."""
-    setup.note("measuring")
-    noise = np.random.default_rng(setup.seed).uniform(0, 0.1, 2)
-    table = {"truth": {"score": setup.settings["gap"] + noise[0], "length": 3}}
-    return Measured(table | {"lie": {"score": -noise[1]}}, {"path": (np.arange(2), noise)})
-
-
-def figure(measured, settings):
-    drawn, (axis,) = new_figure(width=4)
-    for run in measured:
-        axis.plot(*run.curves["path"])
-    return drawn
-
-
-TOY = Claim(
-    name="toy",
-    title="A toy",
-    statement="Truth scores more.",
-    lecture="1",
-    measure=measure,
-    expectations=(Expectation(TRUTH, LIE, 1, "it is true"),),
-    figure=figure,
-    scales={"quick": {"gap": 5}, "small": {"gap": 2}, "full": {"gap": 0.5}},
-    formats={"length": ".0f"},
-    rows="who",
-    about="Made for the tests.",
-)
-
 
 # ---- the verdict --------------------------------------------------------------------------------
 
@@ -119,6 +92,40 @@ def test_the_spread_is_over_the_seeds():
         judge(Expectation(TRUTH, LIE, 1), [{"truth": {"score": 1.0}}])
 
 
+# ---- settings -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size(Options):
+    width: int = option(3, "of the toy", least=1)
+    depth: int = option(5, "of the toy", least=1)
+
+
+def test_settings_are_defaults_then_the_scale_then_the_changes():
+    setup = Setup(0, {"width": 7, "draws": 2})
+    assert chosen(Size, Setup(0, {})) == Size(width=3, depth=5)
+    assert chosen(Size, setup) == Size(width=7, depth=5)
+    assert chosen(Size, setup, width=9, depth=1) == Size(width=9, depth=1)
+    with pytest.raises(ValueError, match="Size has no setting heigth; it has depth, width"):
+        chosen(Size, setup, heigth=2)
+    with pytest.raises(ValueError, match="no setting draws"):  # though the scale has it
+        chosen(Size, setup, draws=2)
+    with pytest.raises(ValueError, match="width must be a whole number ≥ 1, got 0"):
+        chosen(Size, Setup(0, {"width": 0}))
+
+
+@pytest.mark.parametrize("name", claim_names())
+def test_no_scale_has_a_name_that_nobody_reads(name):
+    claim = load_claim(name)
+    for scale, settings in claim.scales.items():
+        typo = {**claim.scales, scale: {**settings, "stesp": 3}}
+        with pytest.raises(ValueError, match=f"{name}, scale {scale}: nobody reads stesp; there"):
+            replace(claim, scales=typo)
+    read = {name for settings in claim.scales.values() for name in settings}
+    assert {*claim.own} <= read  # and none is declared for nothing
+    assert not {*claim.own} & {one.name for kind in claim.settings for one in fields(kind)}
+
+
 # ---- what is kept -------------------------------------------------------------------------------
 
 
@@ -137,10 +144,6 @@ def test_a_run_writes_what_it_returns(tmp_path):
     assert verdict(run_claim(TOY, tmp_path, scale="full", progress=False)).startswith("not")
 
 
-def measure_alone(seed, gap=2):
-    return gap + np.random.default_rng(seed).uniform(0, 0.1, 2)[0]
-
-
 def test_the_same_seeds_give_the_same_numbers_and_the_same_picture(tmp_path):
     seeds = [5, 3]
     first, second, other = (
@@ -156,23 +159,33 @@ def test_a_run_that_fails_leaves_the_old_result(tmp_path):
     run_claim(TOY, tmp_path, progress=False)
     old = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def fail(*_):
-        raise RuntimeError("the experiment broke")
-
     def once(setup):
         return measure(setup) if setup.seed == 0 else fail()
 
-    for broken in (replace(TOY, measure=once), replace(TOY, figure=fail)):
-        with pytest.raises(RuntimeError, match="broke"):
-            run_claim(broken, tmp_path, scale="full", progress=False)
-        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == old
+    with pytest.raises(RuntimeError, match="broke"):
+        run_claim(replace(TOY, measure=once), tmp_path, scale="full", progress=False)
+    assert {path: path.read_bytes() for path in old} == old
 
 
-def test_both_files_are_replaced_durably(tmp_path, monkeypatch):
+def fail(*_):
+    raise RuntimeError("the experiment broke")
+
+
+def test_a_figure_that_fails_costs_no_numbers(tmp_path):
+    run_claim(TOY, tmp_path, seeds=[7], progress=False)
+    with pytest.raises(RuntimeError, match="broke"):
+        run_claim(replace(TOY, figure=fail), tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.json"]  # no picture of seed 7
+    found = redraw_claim(replace(TOY, measure=fail), tmp_path)
+    assert found["table"]["truth"]["score"]["values"] == [measure_alone(seed) for seed in (0, 1, 2)]
+    assert (tmp_path / "toy.svg").exists()
+
+
+def test_all_files_are_replaced_durably(tmp_path, monkeypatch):
     replaced = []
-    monkeypatch.setattr(report, "replace_durably", lambda path, data: replaced.append(path.name))
+    monkeypatch.setattr(running, "replace_durably", lambda path, data: replaced.append(path.name))
     run_claim(TOY, tmp_path, progress=False)
-    assert sorted(replaced) == ["toy.json", "toy.svg"]
+    assert replaced == [*["toy.json.unfinished"] * 3, "toy.json", "toy.svg"]
     assert not list(tmp_path.iterdir())  # nothing is written in another way
 
 
@@ -195,16 +208,6 @@ def test_kept_numbers_can_be_judged_and_drawn_once_more(tmp_path):
     assert not again["expectations"][0]["reproduced"]
     with pytest.raises(FileNotFoundError, match="run the claim first"):
         redraw_claim(TOY, tmp_path / "elsewhere")
-
-
-@pytest.mark.parametrize("damage", [b"", b'{"name": "to', b"[1, 2]", b"{}", b"\xff\xfe"])
-def test_a_damaged_result_is_refused_and_left_alone(tmp_path, damage):
-    path = tmp_path / f"{TOY.name}.json"
-    path.write_bytes(damage)
-    with pytest.raises(ValueError, match="no whole result of a claim: run the claim again"):
-        redraw_claim(TOY, tmp_path)
-    assert path.read_bytes() == damage
-    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_what_cannot_be_run(tmp_path):
@@ -297,6 +300,15 @@ def test_what_the_lectures_show_is_what_the_claim_says_today(kept, tmp_path):
     assert result["scale"] != "quick"
     assert len(result["seeds"]) >= 3
     assert ElementTree.parse(kept.with_suffix(".svg")).getroot().tag.endswith("svg")
+
+
+def test_a_file_in_a_family_is_a_claim_and_begins_with_its_lecture():
+    files = [*Path(experiments.__path__[0]).glob("*/[!_]*.py")]
+    assert sorted(file.stem.replace("_", "-") for file in files) == sorted(claim_names())
+    for name in claim_names():
+        about = import_module(load_claim(name).measure.__module__).__doc__
+        assert about.startswith(f"Lecture {load_claim(name).lecture[:2]}: ")
+        assert about.splitlines()[0].endswith(".")
 
 
 def test_a_name_that_is_none(capsys, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from minissl.homework.assignments import load_assignment
 from minissl.homework.outcome import run_check
-from minissl.homework.planted import hw2, hw2_training, hw3, hw3_model
+from tests.homework.planted import hw2, hw2_training, hw3, hw3_model
 
 RIGHT = {
     "2.3": hw2_training.learner(hw2_training.largest),

@@ -13,10 +13,10 @@ import pytest
 from minissl.homework.assignments import assignment_numbers, load_assignment
 from minissl.homework.check import check_submission
 from minissl.homework.outcome import Outcome, run_check
-from minissl.homework.planted import planted
 from minissl.homework.source import find, student_file
 from minissl.homework.starter import handout
 from minissl.homework.submission import missing_packages, subject_of
+from tests.homework.planted import planted
 
 NUMBERS = assignment_numbers()
 LECTURES = Path(__file__).parents[2] / "lectures"

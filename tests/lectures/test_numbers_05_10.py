@@ -18,7 +18,7 @@ from minissl.models.generate import next_token_probabilities
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import LSTM, Embedding, Linear, Transformer, evaluating
 from minissl.nn.positions import sinusoids
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
 from tests.lectures.reading import figures, says, text
 
@@ -131,7 +131,7 @@ def test_what_separators_leave_out():
     np.testing.assert_array_equal(stream, [0, 5, 6, 0, 7, 0])
     config = GPTConfig(vocab_size=8, context_length=5, num_layers=1, width=8, num_heads=1)
     model = GPT(config, generator=np.random.default_rng(0))
-    method = LanguageModeling(model, stream, batch_size=1, separator=0)
+    method = GPTPretraining(model, stream, batch_size=1, separator=0)
     _, targets = method.batch(np.random.default_rng(0))
     np.testing.assert_array_equal(targets, [[IGNORE, 6, 0, IGNORE, 0]])
 

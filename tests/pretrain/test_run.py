@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from minissl.pretrain.images.simclr import SimCLR
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.pretrain.run import open_run, pretrain, train
 from minissl.training import CheckpointError, load_checkpoint
 from minissl.training.checkpoint import FILES, SUMS, _sum_line
@@ -19,7 +19,7 @@ from tests.pretrain.toy import toy_data, toy_settings
 def made(tmp_path_factory):
     """A run of text and one of images."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, kind in (("gpt", LanguageModeling), ("simclr", SimCLR)):
+    for name, kind in (("gpt", GPTPretraining), ("simclr", SimCLR)):
         settings = toy_settings(name, temperature=0.7, loss="positives_only")
         pretrain(kind, toy_data(name, settings), settings, folder / name, progress=False)
     return folder
@@ -57,7 +57,7 @@ def test_an_opened_run_remembers_everything(runs):
     assert data["fingerprint"]["sha256"] == config["data"]["sha256"]
     assert open_run(runs / "simclr", SimCLR).name == "simclr"
     with pytest.raises(ValueError, match="holds a run of 'simclr', not of 'gpt'"):
-        open_run(runs / "simclr", LanguageModeling)
+        open_run(runs / "simclr", GPTPretraining)
 
 
 def test_a_tokenizer_of_another_run_is_refused(runs):
@@ -80,7 +80,7 @@ def test_what_was_kept_is_loaded_and_not_made_again(runs, monkeypatch):
 
     monkeypatch.setattr(Tokenizer, "train", never)
     settings = toy_settings("gpt")
-    pretrain(LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt", progress=False)
+    pretrain(GPTPretraining, toy_data("gpt", settings), settings, runs / "gpt", progress=False)
     open_run(runs / "gpt")
 
 
@@ -96,7 +96,7 @@ def test_runs_made_before_are_refused_with_a_sentence(runs):
         open_run(runs / "gpt")
     settings = toy_settings("gpt")
     with pytest.raises(ValueError, match=sentence):
-        pretrain(LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt")
+        pretrain(GPTPretraining, toy_data("gpt", settings), settings, runs / "gpt")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_run_that_fit_made_says_how_to_read_it(tmp_path):
 )
 def test_in_python_a_wrong_kind_is_a_sentence(tmp_path, change, message):
     settings = toy_settings("gpt")
-    right = {"kind": LanguageModeling, "data": toy_data("gpt", settings), "settings": settings}
+    right = {"kind": GPTPretraining, "data": toy_data("gpt", settings), "settings": settings}
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         pretrain(**{**right, **change}, folder=tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
@@ -209,9 +209,7 @@ def test_a_checkpoint_that_says_nothing_is_named(runs, state):
         lines = [_sum_line(name, (path / name).read_bytes()) for name in FILES]
         (path / SUMS).write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(CheckpointError, match="step-0000000"):
-        pretrain(
-            LanguageModeling, toy_data("gpt", settings), settings, runs / "gpt", progress=False
-        )
+        pretrain(GPTPretraining, toy_data("gpt", settings), settings, runs / "gpt", progress=False)
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_needs_its_start_again(runs, tmp_path):
@@ -219,12 +217,12 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_needs_its_start_again
     settings, start = toy_settings("gpt", steps=2), open_run(runs / "gpt")
     data = toy_data("gpt", settings)
     options = {"folder": tmp_path / "more", "progress": False}
-    pretrain(LanguageModeling, data, settings, start=start, **options)
+    pretrain(GPTPretraining, data, settings, start=start, **options)
     shutil.rmtree(tmp_path / "more" / "checkpoints")
     (tmp_path / "more" / "log.jsonl").unlink()
     with pytest.raises(
         ValueError, match=r"no checkpoint yet: give the same start \(--from\) again"
     ):
-        pretrain(LanguageModeling, data, settings, **options)
-    again = pretrain(LanguageModeling, data, settings, start=start, **options)
+        pretrain(GPTPretraining, data, settings, **options)
+    again = pretrain(GPTPretraining, data, settings, start=start, **options)
     assert again.history.latest("step") == 2

@@ -13,7 +13,7 @@ from docs.site.api import to_markdown
 from docs.site.pages import HERE, Pages, markdown
 from docs.site.python_source import ROOT, NameGone, find, listing
 from minissl.claims.claim import Cell, Claim, Expectation, Measured
-from minissl.claims.report import run_claim
+from minissl.claims.run import run_claim
 from minissl.figures import new_figure
 
 # Of Sphinx and its extensions, which use what Sphinx 11 will drop.

@@ -30,7 +30,7 @@ from minissl.autograd.processes import (
 from minissl.losses.contrastive import info_nce, nt_xent, simclr_cs229
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.optim import SGD, AdamW
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.training import DivergedError, distributed, fit
 from minissl.training import step as step_module
 from tests.training.tiny import TinyMethod
@@ -197,7 +197,7 @@ def language_modeling(device, **choices):
     )
     model = GPT(config, generator=np.random.default_rng(world().rank)).to(device)
     stream = np.random.default_rng(0).integers(17, size=200)
-    method = LanguageModeling(model, stream, batch_size=2)
+    method = GPTPretraining(model, stream, batch_size=2)
     return method, AdamW(model.named_parameters(), lr=0.01)
 
 
@@ -336,7 +336,7 @@ def counted(folder, device):
     config = GPTConfig(vocab_size=9, context_length=8, num_layers=1, width=8, num_heads=2)
     model = GPT(config, generator=generator)
     stream = np.where(generator.random(300) < 0.4, 0, generator.integers(9, size=300))
-    method = LanguageModeling(model, stream, batch_size=1, separator=0)
+    method = GPTPretraining(model, stream, batch_size=1, separator=0)
     return run_of(method, SGD(model.named_parameters(), lr=0.5))[0]
 
 

@@ -16,7 +16,7 @@ from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW, warmup_cosine
 from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.training import fit
 from minissl.training.checkpoint import find_checkpoint
 from minissl.training.precision import computing_in
@@ -34,7 +34,7 @@ class Interrupted(Exception):
     pass
 
 
-class Stopping(LanguageModeling):
+class Stopping(GPTPretraining):
     """Pretraining that goes wrong in one step: ``how`` is None, an exception, or "nan"."""
 
     how, when = None, 5
@@ -211,7 +211,7 @@ def test_numbers_are_read_one_step_later_and_none_is_lost():
     """While step k is computed, its loss is not asked for; at the end all are there."""
     read = []
 
-    class Watched(LanguageModeling):
+    class Watched(GPTPretraining):
         def loss(self, batch, generator):
             read.append("begin")
             return super().loss(batch, generator)
@@ -245,7 +245,7 @@ def test_the_first_record_of_the_log_names_device_and_precision(without_kernels)
 
 
 def test_the_mean_loss_of_bfloat16_batches_has_more_digits(without_kernels):
-    class Counting(LanguageModeling):
+    class Counting(GPTPretraining):
         """Losses that bfloat16 can tell apart, and whose mean it cannot."""
 
         def loss(self, batch, generator):

@@ -5,7 +5,7 @@ import pytest
 
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.optim import SGD
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.training import fit, train_step
 from minissl.training.method import Counted, Moving
 from tests.training.test_fit import Regression, fit_quietly
@@ -16,7 +16,7 @@ def windows(rows):
     config = GPTConfig(vocab_size=8, context_length=6, num_layers=1, width=8, num_heads=2)
     model = GPT(config, generator=np.random.default_rng(0)).astype(np.float64)
     stream = np.array([t for row in rows for t in row])
-    method = LanguageModeling(model, stream, batch_size=1, separator=0)
+    method = GPTPretraining(model, stream, batch_size=1, separator=0)
     numbers = iter(range(10**6))
 
     def batch(generator):

@@ -1,1 +1,4 @@
-"""One experiment per file; its name, with dashes, is the claim's."""
+"""One experiment per file, in the families of ``pretrain`` and of the library's rooms.
+
+Its name, with dashes, is the claim's; its first line begins with its lecture.
+"""

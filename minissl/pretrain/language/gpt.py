@@ -83,7 +83,7 @@ class GPTSettings(Training, TextOptions):
         )
 
 
-class LanguageModeling(Pretraining):
+class GPTPretraining(Pretraining):
     """Pretrain a GPT on windows of one token stream: predict each token from those before it.
 
     ``stream``: (time,) integers, see ``data.texts.pack``; empty in a run that is only used. A batch
@@ -121,7 +121,7 @@ class LanguageModeling(Pretraining):
         self.held_out, self.held_out_bytes = held_out, held_out_bytes
 
     @classmethod
-    def build(cls, settings: GPTSettings, data: Streams, *, seed: int = 0) -> "LanguageModeling":
+    def build(cls, settings: GPTSettings, data: Streams, *, seed: int = 0) -> "GPTPretraining":
         """A GPT of the settings on the streams of the data."""
         model = GPT(
             settings.config(data.tokenizer.vocab_size), generator=np.random.default_rng(seed)
@@ -290,4 +290,4 @@ def stream_nats(
     return total
 
 
-METHOD = LanguageModeling
+METHOD = GPTPretraining

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minissl.data.texts import pack
 from minissl.losses.language_modeling import IGNORE
 from minissl.models.gpt import GPT, GPTConfig
-from minissl.pretrain.language.gpt import LanguageModeling, stream_nats
+from minissl.pretrain.language.gpt import GPTPretraining, stream_nats
 
 VOCAB, CONTEXT, SEPARATOR = 13, 8, 0
 
@@ -73,7 +73,7 @@ def test_the_loss_starts_at_ln_vocab_size():
     config = GPTConfig(vocab_size=1000, context_length=32, num_layers=2, width=64, num_heads=4)
     model = GPT(config, generator=np.random.default_rng(0))
     tokens = np.random.default_rng(1).integers(1000, size=2000)
-    method = LanguageModeling(model, tokens, batch_size=16)
+    method = GPTPretraining(model, tokens, batch_size=16)
     loss = method.loss(method.batch(np.random.default_rng(2)), np.random.default_rng(3))
     assert abs(loss.item() - math.log(1000)) < 0.05
     assert loss.dtype == np.float32
@@ -137,7 +137,7 @@ def test_packed_documents_come_apart_again(documents):
 @pytest.mark.parametrize("dtype", [np.int64, np.uint16])
 def test_targets_are_the_next_tokens_of_the_stream(dtype):
     stream = np.arange(50).astype(dtype)  # every token says where it stands
-    method = LanguageModeling(GPT(new_config(vocab_size=50), generator=np.random.default_rng(0)),
+    method = GPTPretraining(GPT(new_config(vocab_size=50), generator=np.random.default_rng(0)),
                               stream, batch_size=300)  # fmt: skip
     inputs, targets = method.batch(np.random.default_rng(0))
     assert inputs.shape == targets.shape == (300, CONTEXT)
@@ -152,7 +152,7 @@ def test_no_target_crosses_a_document_when_asked():
     documents = [np.arange(10 * i + 1, 10 * i + 6) for i in range(9)]
     stream = pack(documents, SEPARATOR)
     model = GPT(new_config(vocab_size=100), generator=np.random.default_rng(0))
-    method = LanguageModeling(model, stream, batch_size=200, separator=SEPARATOR)
+    method = GPTPretraining(model, stream, batch_size=200, separator=SEPARATOR)
     inputs, targets = method.batch(np.random.default_rng(0))
     crossing = inputs == SEPARATOR
     assert crossing.any()
@@ -162,20 +162,18 @@ def test_no_target_crosses_a_document_when_asked():
     np.testing.assert_array_equal(ends, targets == SEPARATOR)
     inside = ~crossing & ~ends
     np.testing.assert_array_equal(inputs[inside] // 10, targets[inside] // 10)
-    crossing_allowed = LanguageModeling(model, stream, batch_size=200).batch(
-        np.random.default_rng(0)
-    )
+    crossing_allowed = GPTPretraining(model, stream, batch_size=200).batch(np.random.default_rng(0))
     assert (crossing_allowed[1] != IGNORE).all()
 
 
 def test_unusable_streams_are_refused():
     model = new_model()
-    LanguageModeling(model, random_stream(CONTEXT + 1)).batch(np.random.default_rng(0))
+    GPTPretraining(model, random_stream(CONTEXT + 1)).batch(np.random.default_rng(0))
     for wrong in (random_stream(CONTEXT), np.zeros(50), np.zeros((50, 2), int)):
         with pytest.raises(ValueError, match="stream: expected 9 or more integers in one axis"):
-            LanguageModeling(model, wrong)
+            GPTPretraining(model, wrong)
     with pytest.raises(ValueError, match="held_out: expected 2 or more"):
-        LanguageModeling(model, random_stream(50), held_out=np.array([1]))
+        GPTPretraining(model, random_stream(50), held_out=np.array([1]))
 
 
 # ---- the method ---------------------------------------------------------------------------------
@@ -183,7 +181,7 @@ def test_unusable_streams_are_refused():
 
 def test_the_loss_is_the_mean_over_the_targets_that_count():
     model = new_model()
-    method = LanguageModeling(model, random_stream(200), batch_size=3, separator=SEPARATOR)
+    method = GPTPretraining(model, random_stream(200), batch_size=3, separator=SEPARATOR)
     batch = method.batch(np.random.default_rng(1))
     nats = [
         -log_probabilities(model, row[: t + 1])[targets[t]]
@@ -198,7 +196,7 @@ def test_the_loss_is_the_mean_over_the_targets_that_count():
 
 def test_training_uses_dropout_and_evaluation_does_not():
     model = new_model(dropout=0.3)
-    method = LanguageModeling(model, random_stream(99), held_out=random_stream(40, seed=1))
+    method = GPTPretraining(model, random_stream(99), held_out=random_stream(40, seed=1))
     batch = method.batch(np.random.default_rng(0))
     first, again, other = (method.loss(batch, np.random.default_rng(s)).item() for s in (1, 1, 2))
     assert first == again != other
@@ -208,7 +206,7 @@ def test_training_uses_dropout_and_evaluation_does_not():
 
 def test_a_few_steps_of_descent_learn_a_cycle():
     model = GPT(new_config(), generator=np.random.default_rng(0))
-    method = LanguageModeling(model, np.tile(np.arange(5), 20), batch_size=4)
+    method = GPTPretraining(model, np.tile(np.arange(5), 20), batch_size=4)
     losses = []
     for step in range(60):
         generator = np.random.default_rng([0, step])
@@ -249,20 +247,20 @@ def test_stream_nats_refuses_a_stride_that_would_skip_tokens():
 
 def test_evaluate_reports_nats_perplexity_and_bits_per_byte():
     model, held_out = new_model(), random_stream(30, seed=1)
-    method = LanguageModeling(model, random_stream(99), held_out=held_out, held_out_bytes=50)
+    method = GPTPretraining(model, random_stream(99), held_out=held_out, held_out_bytes=50)
     metrics = method.evaluate()
     total = stream_nats(model, held_out)
     assert metrics["held_out_loss"] == pytest.approx(total / 29)
     assert metrics["held_out_perplexity"] == pytest.approx(math.exp(total / 29))
     assert metrics["held_out_bits_per_byte"] == pytest.approx(total / 50 / math.log(2))
-    assert LanguageModeling(model, random_stream(99)).evaluate() == {}
-    without_bytes = LanguageModeling(model, random_stream(99), held_out=held_out).evaluate()
+    assert GPTPretraining(model, random_stream(99)).evaluate() == {}
+    without_bytes = GPTPretraining(model, random_stream(99), held_out=held_out).evaluate()
     assert sorted(without_bytes) == ["held_out_loss", "held_out_perplexity"]
 
 
 def test_representations_do_not_depend_on_the_batch():
     model = new_model()
-    method = LanguageModeling(model, random_stream(99), batch_size=2)
+    method = GPTPretraining(model, random_stream(99), batch_size=2)
     examples = [[1], [2, 3, 4, 5, 6], list(range(12)), [7, 8], np.array([9, 1, 1])]
     rows = method.represent(examples)
     assert rows.shape == (5, 8)

@@ -4,7 +4,7 @@ import numpy as np
 
 from minissl.data.texts import Texts
 from minissl.models.generate import next_token_logits, next_token_probabilities
-from minissl.pretrain.language.gpt import GPTSettings, LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import open_run, pretrain
 from minissl.text.documents import Document
 
@@ -20,7 +20,7 @@ def test_the_first_token_of_a_document_is_learned(tmp_path):
     The claim ``first-token`` measures what leaving these targets out costs.
     """
     documents = [Document(f"d{i}", f"s{i}", "Q" + "ab" * (5 + i % 4)) for i in range(60)]
-    data = pretrain(LanguageModeling, Texts(documents), SETTINGS, tmp_path, progress=False).data
+    data = pretrain(GPTPretraining, Texts(documents), SETTINGS, tmp_path, progress=False).data
     assert (data.stream[1:][data.stream[:-1] == 256] == ord("Q")).all()
     opened = open_run(tmp_path)
     logits = next_token_logits(opened.method.model, [opened.data.separator])

@@ -7,7 +7,7 @@ import pytest
 
 from minissl.data import Kept
 from minissl.data.texts import TOKENIZER, TextOptions, Texts
-from minissl.pretrain.language.gpt import LanguageModeling
+from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.text import Tokenizer
 from minissl.text.documents import SEPARATOR, Document, split_documents
 from tests.pretrain.toy import toy_method, toy_settings
@@ -62,7 +62,7 @@ def test_a_tokenizer_that_is_larger_than_the_run_is_refused(raw):
 def test_the_method_is_built_on_both_streams(raw):
     settings = toy_settings("gpt", batch_size=5)
     data = raw.prepare(Kept(), settings)
-    method = LanguageModeling.build(settings, data)
+    method = GPTPretraining.build(settings, data)
     assert method.batch(np.random.default_rng(0))[0].shape == (5, settings.context_length)
     assert method.stream is data.stream
     assert method.held_out is data.held_out_stream

@@ -1,0 +1,1 @@
+"""Claims about representations of images: lectures 11 and 12."""

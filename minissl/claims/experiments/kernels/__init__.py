@@ -1,0 +1,1 @@
+"""Claims about what an operation costs: lecture 07."""

@@ -1,0 +1,1 @@
+"""Claims about tokens, before any network: lecture 03."""

@@ -1,0 +1,246 @@
+"""Runs a claim seed by seed, keeps each seed as it comes, and goes on where it was stopped.
+
+``NAME.json.unfinished`` has the seeds so far; when all are there it becomes ``NAME.json``, and the
+figure ``NAME.svg`` is drawn. What was kept is used again only when scale, settings, sources and
+machine are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from minissl.claims.claim import Claim, Measured, Setup
+from minissl.claims.origin import claim_digest, conditions, lasting
+from minissl.claims.report import command, result
+from minissl.conditions import require_packages
+from minissl.durable import make_parents, replace_durably
+from minissl.training.folder import differences
+from minissl.training.progress import Items
+
+# How it was run, in the JSON; the second line is of each seed, and older files lack it.
+HOW = ("command", "scale", "settings", "seeds", "device", "seconds", "cpu_seconds", "conditions")
+EACH = ("sources", "spent")
+
+
+@dataclass
+class Seed:
+    """What one seed measured, and what it cost: seconds on the clock, and of the processor."""
+
+    measured: Measured
+    spent: tuple[float, float]
+
+
+def run_claim(
+    claim: Claim,
+    folder: Path,
+    *,
+    scale: str = "small",
+    seeds: Sequence[int] = (0, 1, 2),
+    device: str = "cpu",
+    progress: bool = True,
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Run it, and write ``NAME.json`` and ``NAME.svg`` to the folder. Returns what the JSON says.
+
+    Every seed is kept when it is measured. The same call again goes on with those that are missing;
+    ``fresh`` measures all of them again. An older result stays until the new one is complete.
+
+    Raises ImportError for a package that is missing, ValueError for a scale that the claim does not
+    have, without a seed, for a file that is none of this claim, or when the folder has unfinished
+    seeds that were measured in another way, OSError when it cannot be written: all before the first
+    seed. KeyboardInterrupt says what is kept.
+    """
+    if scale not in claim.scales:
+        raise ValueError(f"scale must be one of {', '.join(claim.scales)}, got {scale!r}")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"expected one or more different seeds, got {list(seeds)}")
+    require_packages(f"the claim {claim.name}", "matplotlib", *claim.packages)
+    place = folder / f"{claim.name}.json"
+    make_parents(place)
+    how: dict[str, Any] = {
+        "command": command(claim.name, scale, seeds, device),
+        "scale": scale,
+        "settings": dict(claim.scales[scale]),
+        "device": device,
+        "conditions": conditions(device),
+        "sources": claim_digest(claim, device),
+    }
+    kept, before = ({}, None) if fresh else _kept(claim, place, how, seeds)
+    missing = [seed for seed in seeds if seed not in kept]
+    if progress and len(missing) < len(seeds):
+        there = ", ".join(str(seed) for seed in seeds if seed in kept)
+        print(f"{claim.name}: kept from before: seed {there}", file=sys.stderr)
+    items = Items(missing, f"{claim.name}, seed", progress)
+    try:
+        for seed in items:
+            kept[seed] = _measure(claim, Setup(seed, how["settings"], device, items.note))
+            _replace(_unfinished(place), _result(claim, kept, [*kept], how))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_kept(place, seeds, kept)) from None
+    if not missing and before is not None:
+        how["conditions"] = before  # those of the measurement
+    return _finish(claim, place, _result(claim, kept, seeds, how))
+
+
+def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
+    """Write both files again from the numbers kept there, in the claim's present words and figure.
+
+    Nothing is run; how it was run stays as it is. Raises FileNotFoundError when nothing was kept,
+    ValueError when the file is damaged, ImportError without matplotlib.
+    """
+    require_packages(f"the claim {claim.name}", "matplotlib")
+    path = folder / f"{claim.name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: run the claim first, with the same --out")
+    kept = _read(claim, path)
+    measured = [seed.measured for seed in _seeds(kept).values()]
+    how = {name: kept[name] for name in (*HOW, *EACH) if name in kept}
+    found = result(claim, measured, how)
+    _replace(path, found)
+    _draw(claim, path, found)
+    return found
+
+
+def _measure(claim: Claim, setup: Setup) -> Seed:
+    started, cpu = time.perf_counter(), time.process_time()
+    measured = claim.measure(setup)
+    return Seed(measured, (time.perf_counter() - started, time.process_time() - cpu))
+
+
+def _result(
+    claim: Claim, kept: Mapping[int, Seed], seeds: Sequence[int], how: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the JSON says of these seeds."""
+    chosen = [kept[seed] for seed in seeds]
+    spent = [seed.spent for seed in chosen]
+    costs = {
+        "seeds": list(seeds),
+        "seconds": round(sum(wall for wall, _ in spent), 1),
+        "cpu_seconds": round(sum(cpu for _, cpu in spent), 1),
+        "spent": [[round(seconds, 3) for seconds in each] for each in spent],
+    }
+    all_of_it = {**how, **costs}
+    ordered = {name: all_of_it[name] for name in (*HOW, *EACH)}
+    return result(claim, [seed.measured for seed in chosen], ordered)
+
+
+# ---- what was kept ------------------------------------------------------------------------------
+
+
+def _unfinished(place: Path) -> Path:
+    return place.with_name(f"{place.name}.unfinished")
+
+
+def _kept(
+    claim: Claim, place: Path, how: Mapping[str, Any], seeds: Sequence[int]
+) -> tuple[dict[int, Seed], dict[str, Any] | None]:
+    """What was measured in the same way, by seed, and under which conditions.
+
+    Of a finished result the seeds that are wanted now, of an unfinished one all.
+    """
+    for path in (_unfinished(place), place):
+        if not path.exists():
+            continue
+        old = _read(claim, path)
+        if not (changes := differences(_way(old), _way(how))):
+            found = _seeds(old)
+            wanted = found if path != place else [seed for seed in seeds if seed in found]
+            return {seed: found[seed] for seed in wanted}, old["conditions"]
+        if path != place:
+            there = ", ".join(map(str, old["seeds"]))
+            raise ValueError(
+                f"{path} has seed {there} of a claim that was stopped and is not the same: "
+                f"{'; '.join(changes)}. Finish it ({old['command']}), give another --out, or "
+                "measure everything again with --fresh"
+            )
+    return {}, None
+
+
+def _way(how: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for two seeds to stand in one table, in JSON types."""
+    way = {name: how[name] for name in ("scale", "settings", "device")}
+    way["sources"] = how.get("sources", "unknown")[:12]
+    return json.loads(json.dumps(way | lasting(dict(how["conditions"]))))
+
+
+def _read(claim: Claim, path: Path) -> dict[str, Any]:
+    """A kept result. Raises ValueError, which names the file, unless it is whole and of this claim.
+
+    OSError when it cannot be read.
+    """
+    advice = (
+        f"{path} is no whole result of the claim {claim.name}: run the claim again with --fresh, "
+        "or give another --out"
+    )
+    try:
+        kept = json.loads(path.read_bytes())
+        if kept["name"] != claim.name or not {*HOW} <= kept.keys():
+            raise ValueError(f"it is of {kept['name']!r}")
+        lasting(kept["conditions"])
+        _seeds(kept)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{advice} ({error})") from error
+    return kept
+
+
+def _seeds(kept: Mapping[str, Any]) -> dict[int, Seed]:
+    """What each seed measured, from a kept result."""
+    found = {}
+    for number, seed in enumerate(kept["seeds"]):
+        table = {
+            row: {column: cell["values"][number] for column, cell in cells.items()}
+            for row, cells in kept["table"].items()
+        }
+        curves = {name: (x, y) for name, (x, y) in kept["curves"][number].items()}
+        wall, cpu = kept["spent"][number] if "spent" in kept else (0.0, 0.0)
+        found[int(seed)] = Seed(Measured(table, curves), (wall, cpu))
+    return found
+
+
+def _what_is_kept(place: Path, seeds: Sequence[int], kept: Mapping[int, Seed]) -> str:
+    """What to say when Ctrl-C stopped the claim."""
+    there = [str(seed) for seed in seeds if seed in kept]
+    if not there:
+        return "stopped before the first seed was measured: nothing is kept of it"
+    left = next(seed for seed in seeds if seed not in kept)
+    return (
+        f"stopped; seed {', '.join(there)} is kept in {place.parent}: the same command "
+        f"(without --fresh) goes on with seed {left}"
+    )
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def _finish(claim: Claim, place: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Both files of a complete result; what was unfinished is in them now."""
+    place.with_suffix(".svg").unlink(missing_ok=True)  # never a picture of other numbers
+    _replace(place, found)
+    unfinished = _unfinished(place)
+    if unfinished.exists() and {*json.loads(unfinished.read_bytes())["seeds"]} <= {*found["seeds"]}:
+        unfinished.unlink()
+    _draw(claim, place, found)  # last: a figure that fails costs no numbers
+    return found
+
+
+def _draw(claim: Claim, place: Path, found: Mapping[str, Any]) -> None:
+    """The figure, of the numbers as they were kept: the same ones give the same file."""
+    from matplotlib import rcParams
+
+    rcParams["svg.hashsalt"] = claim.name
+    drawn = claim.figure([seed.measured for seed in _seeds(found).values()], found["settings"])
+    picture = BytesIO()
+    drawn.savefig(picture, format="svg", metadata={"Date": None})
+    replace_durably(place.with_suffix(".svg"), picture.getvalue())
+
+
+def _replace(path: Path, found: Mapping[str, Any]) -> None:
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    replace_durably(path, text.encode())
