@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minissl.autograd.processes import from_first, world
-from minissl.data import Data, Kept, Prepared
+from minissl.data import FIELDS, Data, Fields, Kept, Prepared
 from minissl.options import binding, from_json, is_whole
 from minissl.pretrain import load_method
 from minissl.pretrain.method import Pretraining, Training, method_name
@@ -73,6 +73,11 @@ class Opened:
             raise ValueError(f"{self.folder} does not say where its data lies: give the data")
         return None if about["read_from"] is None else Path(about["read_from"])
 
+    def read_fields(self) -> Fields:
+        """Which columns of a table the run was told to read; the usual ones of older runs."""
+        about = read_json(self.folder / DATA) or {}
+        return from_json(Fields, about.get("fields", {}), str(self.folder / DATA))
+
 
 def pretrain(
     kind: type[Pretraining],
@@ -86,11 +91,13 @@ def pretrain(
     precision: str = "float32",
     progress: bool | str = True,
     read_from: str | Path | None = None,
+    fields: Fields = FIELDS,
 ) -> Pretrained:
     """Pretrain on raw data in the folder, or continue what was begun there with the same settings.
 
     start: an opened run whose weights (and tokenizer) a new run begins with, with a schedule and
-    settings of its own. read_from: where the data lies, so that ``evaluate`` finds it again.
+    settings of its own. read_from: where the data lies, so that ``evaluate`` finds it again, and
+    fields: which columns of a table it is.
 
     Raises ValueError when the folder holds another run or one on other data, BusyError when another
     process trains there, and what ``build`` and ``fit`` raise. After an error before the first step
@@ -115,7 +122,8 @@ def pretrain(
             _begin_with(method, start)
         method.model.to(device)
         config = told["config"] or opening.config(data, prepared.kept)
-        about = {"kind": type(data).__name__, "read_from": read_from and str(read_from), **ours}
+        place = {"read_from": read_from and str(read_from), "fields": asdict(fields)}
+        about = {"kind": type(data).__name__, **place, **ours}
         history = _fit(
             method, settings, seed=seed, precision=precision, progress=progress,
             run=opening.folder, config=config,
