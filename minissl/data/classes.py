@@ -36,6 +36,11 @@ def kept_classes(kept: Kept) -> tuple[str, ...]:
     return tuple(names)
 
 
+def no_labels(class_names: Sequence[str]) -> NDArray:
+    """The labels of no examples: whole numbers of classes, or floats where there are none."""
+    return np.zeros(0, np.int64 if class_names else np.float64)
+
+
 def require_two(class_names: Sequence[str], count: int, what: str) -> None:
     """Raise ValueError for examples of one class or none. what: "images", of which count are."""
     if len(class_names) < 2:

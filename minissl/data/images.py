@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import FIELDS, Examples, Fields, Kept, fingerprint
-from minissl.data.classes import as_in_the_run, keep_classes, kept_classes, require_two
+from minissl.data.classes import as_in_the_run, keep_classes, kept_classes, no_labels, require_two
 from minissl.data.image_sources import read_images
 from minissl.data.labels import Labelled, check_labels, split_labelled
 from minissl.options import Options, option
@@ -155,7 +155,8 @@ class LabelledPixels(Pixels):
         """Without any image; the names of the classes were kept."""
         size = settings.image_size
         none = np.zeros((0, size, size, settings.channels), np.float32)
-        return cls(kept, settings, none, class_names=kept_classes(kept))
+        names = kept_classes(kept)
+        return cls(kept, settings, none, labels=no_labels(names), class_names=names)
 
     def unseen(self, raw: LabelledImages) -> LabelledPixels:  # type: ignore[override]
         """All of these images held out. Raises ValueError for a class that the run has not."""

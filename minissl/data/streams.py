@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import Examples, Kept
-from minissl.data.classes import as_in_the_run, kept_classes
+from minissl.data.classes import as_in_the_run, kept_classes, no_labels
 from minissl.data.labels import Labelled
 from minissl.options import Options, option
 from minissl.text import Tokenizer
@@ -118,8 +118,7 @@ class LabelledStreams(Tokenized):
     def reopen(cls, kept: Kept, settings: TextOptions) -> LabelledStreams:
         """The tokenizer and the names of the classes. ValueError when one is missing."""
         names = kept_classes(kept)
-        none = np.zeros(0, np.int64 if names else np.float64)
-        return cls(kept, kept_tokenizer(kept, settings), [], none, names)
+        return cls(kept, kept_tokenizer(kept, settings), [], no_labels(names), names)
 
     def unseen(self, raw: LabelledTexts) -> LabelledStreams:
         """All of these texts held out. Raises ValueError for a class that the run has not."""
