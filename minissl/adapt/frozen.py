@@ -54,6 +54,10 @@ class Frozen(Adaptation):
     def new_readout(cls, settings: Any, width: int, task: Task) -> Readout:
         """For features of this width."""
 
+    def to(self, device: str) -> None:
+        """The network computes there; what is read off it is float64 on the processor."""
+        self.base.model.to(device)
+
     def solve(self) -> None:
         """Learn from the examples that the settings choose."""
         if self.task.train is None:

@@ -154,6 +154,11 @@ class Adaptation(ABC):
     def predict(self, inputs: Any) -> NDArray:
         """For each example the number of its class (examples,), or a number."""
 
+    def to(self, device: str) -> None:
+        """Compute there: "cpu", "cuda"."""
+        self.base.model.to(device)
+        self.model.to(device)
+
     def saved(self) -> Module:
         """What is kept in the run folder."""
         return self.model

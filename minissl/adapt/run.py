@@ -48,6 +48,10 @@ class OpenedAdaptation(Opened):
         """Raw data with labels, of the kind that it was adapted to."""
         return read_labelled(type(self.method), self.base, path, fields)
 
+    def prepare(self, raw: Any) -> Task:
+        """Split as it was."""
+        return Task.prepare(self.base.data, raw, type(self.method).labels)
+
     def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data without labels."""
         return self.base.read_examples(path, fields)
@@ -73,12 +77,16 @@ def adapt(
     precision: str = "float32",
     progress: bool | str = True,
     read_from: str | Path | None = None,
+    fields: Fields = FIELDS,
 ) -> Adapted:
     """Adapt an opened run to raw labelled data, or continue in the folder what was begun there.
 
-    The run is not changed. Raises ValueError when the folder holds another adaptation, one of
-    another run or on other data, BusyError when another process trains there, and what ``build``,
-    ``solve`` and ``fit`` raise. After an error before the first step the folder is as it was.
+    The run is not changed. read_from, fields: where the data lies and which columns of a table it
+    is, so that ``evaluate`` finds it again.
+
+    Raises ValueError when the folder holds another adaptation, one of another run or on other data,
+    BusyError when another process trains there, and what ``build``, ``solve`` and ``fit`` raise.
+    After an error before the first step the folder is as it was.
     """
     _check_kinds(kind, opened, data, settings, seed)
     with ExitStack() as stack:
@@ -87,10 +95,9 @@ def adapt(
         opening.look(folder)
         task = Task.prepare(opened.data, data, kind.labels)
         method = kind.build(settings, opened, task, seed=seed)
-        for model in (method.base.model, *(() if isinstance(method, Solved) else (method.model,))):
-            model.to(device)
+        method.to(device)
         config = opening.config(task.kept, **_base(opened, folder))
-        files = opening.files(task.kept, read_from)
+        files = opening.files(task.kept, read_from, fields)
         if isinstance(method, Solved):
             history = _solve(method, seed, opening.folder, config, files)
         else:

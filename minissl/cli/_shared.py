@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,47 @@ def settings_from(kind: type[Options], arguments: argparse.Namespace) -> Any:
     return kind(**{one.name: getattr(arguments, one.name) for one in fields(kind)})
 
 
+def add_fields(
+    parser: argparse.ArgumentParser, names: Sequence[str] = (), *, of_run: bool = False
+) -> None:
+    """Add the options that say which column of a table is what.
+
+    names: those that the data has a use for (``Data.fields``), all of them when it is not known
+    yet. of_run: without them, what the run was told is taken.
+    """
+    from minissl.data import Fields
+
+    group = parser.add_argument_group("columns of a table (.csv, .tsv, .jsonl)")
+    for one in fields(Fields):
+        if names and one.name not in names:
+            continue
+        group.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            type=_typed(one),
+            default=None if of_run else one.default,
+            metavar="NAME",
+            help=one.metadata["help"] + (" (default: the run's)" if of_run else " (%(default)s)"),
+        )
+
+
+def fields_from(arguments: argparse.Namespace, of_run: Any = None) -> Any:
+    """The ``Fields`` that were chosen on the command line; the others are those of the run."""
+    from minissl.data import FIELDS, Fields
+
+    given = {one.name: getattr(arguments, one.name, None) for one in fields(Fields)}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return replace(of_run or FIELDS, **chosen)
+
+
 def add_run_and_data(parser: argparse.ArgumentParser, data: str) -> None:
     """Add the run that is opened and the data it is asked about; ``data``: its help."""
     parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
     parser.add_argument("data", nargs="?", type=path, metavar="DATA", help=data)
+
+
+def place_of(data: Path | None) -> Path | None:
+    """Where the data lies, whatever the folder; the name of a data set stays a name."""
+    return data.resolve() if data and data.exists() else data
 
 
 def add_device(parser: argparse.ArgumentParser, *, precision: bool = False) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 from minissl.adapt import ADAPTATIONS, adaptation_names, load_adaptation
 from minissl.cli._shared import (
     add_device,
+    add_fields,
     add_options,
     add_run_and_data,
     add_seed,
     argument,
+    fields_from,
     path,
+    place_of,
     settings_from,
 )
 
@@ -63,6 +66,7 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Frozen))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_fields(parser)
     add_options(parser, kind.Settings)
 
 
@@ -77,9 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
     kind: Any = load_adaptation(arguments.adaptation)
     settings = settings_from(kind.Settings, arguments)
     opened = open_run(arguments.folder)
+    fields = fields_from(arguments)
     with joined(resolve_device(arguments.device)) as device:
         first = world().rank == 0
-        data = read_labelled(kind, opened, arguments.data)
+        data = read_labelled(kind, opened, arguments.data, fields)
         adapted = adapt(
             kind,
             opened,
@@ -90,7 +95,8 @@ def run(arguments: argparse.Namespace) -> None:
             device=device,
             precision=getattr(arguments, "precision", "float32"),
             progress=not arguments.quiet and first,
-            read_from=None if arguments.data is None else str(arguments.data.resolve()),
+            read_from=place_of(arguments.data),
+            fields=fields,
         )
         if not first:
             return

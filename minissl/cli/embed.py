@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device, add_run_and_data, path
+from minissl.cli._shared import add_device, add_fields, add_run_and_data, fields_from, path
 
 DESCRIPTION = """\
 Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )
+    add_fields(parser, of_run=True)
     add_device(parser)
 
 
@@ -32,16 +33,17 @@ def run(arguments: argparse.Namespace) -> None:
 
     import numpy as np
 
+    from minissl.adapt.run import open_any
     from minissl.durable import make_parents, replace_durably
-    from minissl.pretrain.run import open_run
 
     if arguments.out.suffix != ".npz":
         raise ValueError(f"--out {arguments.out}: expected a name that ends with .npz")
-    opened = open_run(arguments.folder)
-    raw = type(opened.method).Data.read(arguments.data, opened.settings)
+    opened = open_any(arguments.folder)
+    fields = fields_from(arguments, opened.read_fields())
+    raw = opened.read_examples(arguments.data, fields)
     examples = opened.data.examples(raw)
     make_parents(arguments.out)
-    opened.method.model.to(arguments.device)
+    opened.method.to(arguments.device)
     features = np.asarray(opened.method.represent(examples.inputs), np.float32)
     file = io.BytesIO()
     np.savez(file, features=features, names=np.array(examples.names, dtype=np.str_))

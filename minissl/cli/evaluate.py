@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, add_run_and_data
+from minissl.cli._shared import add_device, add_fields, add_run_and_data, fields_from
 
 DESCRIPTION = """\
 Prints what the method of a run measures of itself: the held-out loss and what else it knows. With
@@ -21,22 +21,23 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_run_and_data(parser, "a file or folder (default: the run's)")
+    add_fields(parser, of_run=True)
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print one line for each number."""
-    from minissl.pretrain.run import open_run
+    from minissl.adapt.run import open_any
     from minissl.training.method import Evaluated
 
-    opened = open_run(arguments.folder)
+    opened = open_any(arguments.folder)
     if not isinstance(opened.method, Evaluated):
         raise ValueError(
             f"{arguments.folder} holds a run of {opened.name!r}, which measures nothing"
         )
-    prepared = _data(opened, arguments.data)
+    prepared = _data(opened, arguments.data, fields_from(arguments, opened.read_fields()))
     method = opened.on(prepared)
-    method.model.to(arguments.device)
+    method.to(arguments.device)
     metrics = method.evaluate()
     if not metrics:
         raise ValueError(f"{arguments.folder}: nothing is held out: give data to measure on")
@@ -44,16 +45,15 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{name.replace('_', ' '):28} {value:.6g}")
 
 
-def _data(opened: Any, path: Path | None) -> Any:
+def _data(opened: Any, path: Path | None, fields: Any) -> Any:
     """All of the data given, as unseen; or that of the run, split as it was."""
-    read = type(opened.method).Data.read
     if path is not None:
-        return opened.data.unseen(read(path, opened.settings))
+        return opened.data.unseen(opened.read(path, fields))
     place = opened.read_from()
-    raw = read(place, opened.settings)
+    raw = opened.read(place, fields)
     if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
         raise ValueError(
             f"{place or type(raw).default} is not what {opened.folder} was trained on, so nobody "
             "knows what was held out: give the data to measure on"
         )
-    return raw.prepare(opened.data.kept, opened.settings)
+    return opened.prepare(raw)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from minissl.cli._shared import add_device, path
+from minissl.cli._shared import add_device, add_fields, fields_from, path
 
 DESCRIPTION = """\
 Predicts the class, or the number, of every example with what `minissl adapt --run` has kept: a
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base", type=path, metavar="RUN",
         help="the pretrained run that was adapted, if it is no longer where it was",
     )  # fmt: skip
+    add_fields(parser, of_run=True)
     add_device(parser)
 
 
@@ -37,10 +38,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         make_parents(arguments.out)
     opened = open_adaptation(arguments.folder, arguments.base)
-    examples = opened.data.examples(opened.read_examples(arguments.data))
-    opened.method.base.model.to(arguments.device)
-    if hasattr(opened.method.model, "head"):
-        opened.method.model.to(arguments.device)
+    fields = fields_from(arguments, opened.read_fields())
+    examples = opened.data.examples(opened.read_examples(arguments.data, fields))
+    opened.method.to(arguments.device)
     table = _table(opened, examples)
     if arguments.out is None:
         sys.stdout.write(table)

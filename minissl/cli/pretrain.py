@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, add_options, add_seed, path, settings_from
+from minissl.cli._shared import (
+    add_device,
+    add_fields,
+    add_options,
+    add_seed,
+    fields_from,
+    path,
+    place_of,
+    settings_from,
+)
 from minissl.pretrain import METHODS, load_method, method_names
 
 CONTINUING = """\
@@ -45,7 +54,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"
     parser.add_argument(
         "data", nargs="?", type=path, metavar="DATA",
-        help=f"a file or folder (default: {kind.Data.default})",
+        help=f"a file, a folder or the name of a data set (default: {kind.Data.default})",
     )  # fmt: skip
     parser.add_argument("--run", type=path, required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(
@@ -55,6 +64,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     add_seed(parser, "of weights, batches and dropout")
     add_device(parser, precision=True)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_fields(parser, kind.Data.fields)
     add_options(parser, kind.Settings, _defaults(kind, argv))
 
 
@@ -80,10 +90,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     kind: Any = load_method(arguments.method)
     settings = settings_from(kind.Settings, arguments)
+    fields = fields_from(arguments)
     start = None if arguments.start is None else open_run(arguments.start, kind)
     with joined(resolve_device(arguments.device)) as device:
         first = world().rank == 0
-        data = kind.Data.read(arguments.data, settings)
+        data = kind.Data.read(arguments.data, settings, fields)
         pretrained = pretrain(
             kind,
             data,
@@ -94,7 +105,8 @@ def run(arguments: argparse.Namespace) -> None:
             device=device,
             precision=arguments.precision,
             progress=not arguments.quiet and first,
-            read_from=None if arguments.data is None else str(arguments.data.resolve()),
+            read_from=place_of(arguments.data),
+            fields=fields,
         )
     if first:
         print(f"{arguments.run}: {pretrained.data.describe()}")

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     untrained = type(opened.method).build(opened.settings, opened.data, seed=arguments.seed)
     features: dict[str, Any] = {data.raw_name: data.raw}
     for name, method in (("untrained network", untrained), ("pretrained network", opened.method)):
-        method.model.to(arguments.device)
+        method.to(arguments.device)
         features[name] = method.represent(data.inputs)
     train, test = split_labelled(len(data), data.held_out)
     if len(data.class_names) < 2:

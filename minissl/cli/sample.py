@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.folder} holds a run of {opened.name!r}, which cannot write text; "
             f"methods that can: {', '.join(writing_methods())}"
         )
-    opened.method.model.to(arguments.device)
+    opened.method.to(arguments.device)
     prompt = os.fsencode(arguments.prompt)
     characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
 

@@ -142,7 +142,7 @@ def _whole_texts(path: Path | None) -> list[str]:
 
     if path is None:
         return [document.text for document in python_english()]
-    found = read_text_documents(path, piece_characters=sys.maxsize, keep_mark=True)
+    found = read_text_documents(path, piece_characters=sys.maxsize, any_kind=True, keep_mark=True)
     return [document.text for document in found]
 
 

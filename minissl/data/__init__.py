@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from minissl.data.labels import Labelled
 from minissl.options import Options, option
+from minissl.text.files import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,19 @@ class Fields(Options):
 
 
 FIELDS = Fields()
+
+
+def located(path: Path) -> Any:
+    """The file or folder. Raises FileNotFoundError where there is none."""
+    if path.exists():
+        return path
+    raise FileNotFoundError(f"no file or folder {shown(path)!r}: give one that exists")
+
+
+def check_kind(labels: str) -> None:
+    """Raise ValueError unless ``labels`` is one of the two kinds of labels."""
+    if labels not in ("class", "number"):
+        raise ValueError(f"labels must be 'class' or 'number', got {labels!r:.40}")
 
 
 class Kept(dict[str, bytes]):

@@ -1,8 +1,7 @@
-"""Images without labels: a folder of files becomes one array. Lecture 12."""
+"""Images, without labels and with: all that was read becomes one array. Lecture 12."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,10 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data import FIELDS, Examples, Fields, Kept
+from minissl.data import FIELDS, Examples, Fields, Kept, fingerprint
+from minissl.data.classes import as_in_the_run, keep_classes, kept_classes, no_labels, require_two
+from minissl.data.image_sources import read_images
 from minissl.data.labels import Labelled, check_labels, split_labelled
 from minissl.options import Options, option
-from minissl.vision.images import ImageFolder, check_images, load_digits, load_image_folder
+from minissl.vision.images import check_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,25 +74,37 @@ class Pixels:
 
 
 class Images:
-    """Images as they were read: (count, size, size, channels) with a name for each."""
+    """Images as they were read: (count, size, size, channels) with a name for each.
+
+    ``files``: where each was read from, none for images that are in no file of their own.
+    """
 
     default: ClassVar[str] = "scikit-learn's digits"
     prepared: ClassVar[Any] = Pixels
     with_labels: ClassVar[Any]
     fields: ClassVar[tuple[str, ...]] = ("image_field",)
 
-    def __init__(self, images: NDArray[np.float32], names: Sequence[str] = ()):
+    def __init__(
+        self,
+        images: NDArray[np.float32],
+        names: Sequence[str] = (),
+        files: Sequence[Path] = (),
+    ):
         check_images(images)
         if len(bad := np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))):
             raise ValueError(f"image {bad[0]} of {len(images)} has pixels that are NaN or infinite")
         self.images = images
+        self.files = tuple(files)
         self.names = tuple(names) or tuple(f"image {number}" for number in range(len(images)))
 
     @classmethod
     def read(cls, path: Path | None, settings: ImageOptions, fields: Fields = FIELDS) -> Images:
-        """All images below a folder, or (None) scikit-learn's 1,797 digits."""
-        folder = _read(path, settings)
-        return cls(folder.images, folder.paths)
+        """All images below a folder, or that a table names, or in a .npy or .npz.
+
+        None: scikit-learn's 1,797 digits. See ``image_sources``.
+        """
+        found = read_images(path, settings, fields)
+        return cls(found.images, found.paths, found.files)
 
     @classmethod
     def toy(cls, settings: ImageOptions, *, seed: int = 0) -> Images:
@@ -100,29 +113,14 @@ class Images:
         return cls(images)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Number, shape and the SHA-256 of all pixels, as they were read."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
-        return {"images": len(self.images), "shape": list(self.images.shape[1:]), "sha256": digest}
+        """Of the files they were read from, by their names; of pixels without files."""
+        if self.files:
+            return {"images": len(self.images), **fingerprint.of_files(self.files, self.names)}
+        return {"images": len(self.images), **fingerprint.of_array(self.images)}
 
     def prepare(self, kept: Kept, settings: ImageOptions, *, progress: bool = False) -> Pixels:
         """Nothing has to be learned from images."""
         return Pixels(kept, settings, self.images)
-
-
-def _read(path: Path | None, settings: ImageOptions) -> ImageFolder:
-    """A folder of images in the size the settings want, or (None) all of scikit-learn's digits."""
-    if path is not None:
-        return load_image_folder(path, settings.image_size, settings.channels)
-    if (settings.image_size, settings.channels) != (8, 1):
-        raise ValueError(
-            f"the digits have size 8 and 1 channel, got {settings.image_size} and "
-            f"{settings.channels}: give a folder of images, or leave the two options out"
-        )
-    digits = load_digits()
-    names = tuple(str(digit) for digit in range(10))
-    images = np.concatenate([digits.train_images, digits.test_images])
-    labels = np.concatenate([digits.train_labels, digits.test_labels])
-    return ImageFolder(images, labels, names, tuple(f"digit {i}" for i in range(len(images))))
 
 
 def _bars(settings: ImageOptions, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -138,15 +136,18 @@ def _bars(settings: ImageOptions, seed: int) -> tuple[NDArray[np.float32], NDArr
 
 # ---- with labels ---------------------------------------------------------------------------------
 
-CLASSES = "classes.json"
+MANY_CLASSES = 300  # whose counts would only fill a file
 
 
 @dataclass(frozen=True)
 class LabelledPixels(Pixels):
-    """Images with labels (count,), numbers of the ``class_names``; held out with theirs."""
+    """Images with labels (count,), held out with theirs.
 
-    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    held_out_labels: NDArray[np.int64] | None = None
+    labels: numbers of the ``class_names``, or float64 where there are no classes.
+    """
+
+    labels: NDArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    held_out_labels: NDArray | None = None
     class_names: tuple[str, ...] = ()
 
     @classmethod
@@ -154,20 +155,17 @@ class LabelledPixels(Pixels):
         """Without any image; the names of the classes were kept."""
         size = settings.image_size
         none = np.zeros((0, size, size, settings.channels), np.float32)
-        return cls(kept, settings, none, class_names=_class_names(kept))
+        names = kept_classes(kept)
+        return cls(kept, settings, none, labels=no_labels(names), class_names=names)
 
     def unseen(self, raw: LabelledImages) -> LabelledPixels:  # type: ignore[override]
         """All of these images held out. Raises ValueError for a class that the run has not."""
-        if strange := sorted({*raw.class_names} - {*self.class_names}):
-            raise ValueError(
-                f"class {strange[0]!r} is not one of this run: {', '.join(self.class_names)}"
-            )
-        numbers = np.array([self.class_names.index(name) for name in raw.class_names])
-        return replace(self, held_out=raw.images, held_out_labels=numbers[raw.labels])
+        labels = as_in_the_run(raw.labels, raw.class_names, self.class_names)
+        return replace(self, held_out=raw.images, held_out_labels=labels)
 
 
 class LabelledImages(Images):
-    """Images in one folder per class: labels (count,) are numbers of the ``class_names``."""
+    """Images with labels (count,): numbers of the ``class_names``, or float64 without classes."""
 
     prepared = LabelledPixels
     fields = ("image_field", "label_field")
@@ -179,8 +177,9 @@ class LabelledImages(Images):
         class_names: Sequence[str],
         names: Sequence[str] = (),
         held_out: NDArray[np.int64] | None = None,
+        files: Sequence[Path] = (),
     ):
-        super().__init__(images, names)
+        super().__init__(images, names, files)
         self.labels = check_labels(labels, len(images), class_names)
         self.class_names = tuple(class_names)
         self.held_out = held_out
@@ -190,16 +189,17 @@ class LabelledImages(Images):
         cls, path: Path | None, settings: ImageOptions, fields: Fields = FIELDS,
         *, labels: str = "class",
     ) -> LabelledImages:  # fmt: skip
-        """A folder with one folder of images per class, or (None) scikit-learn's digits."""
-        folder = _read(path, settings)
-        if folder.labels is None:
-            raise ValueError(
-                f"{path} has images outside of class folders: put the images of each class "
-                "into a folder of their own, named after the class"
-            )
+        """A folder with one folder of images per class, a table, a .npz with ``labels``.
+
+        None: scikit-learn's digits.
+        """
+        found = read_images(path, settings, fields, labels)
+        assert found.labels is not None
         # Without a path: the split of the lectures and of the demo, 1,200 and 597 images.
-        held_out = np.arange(1200, len(folder.images)) if path is None else None
-        return cls(folder.images, folder.labels, folder.class_names, folder.paths, held_out)
+        held_out = np.arange(1200, len(found.images)) if path is None else None
+        return cls(
+            found.images, found.labels, found.class_names, found.paths, held_out, found.files
+        )
 
     @classmethod
     def toy(cls, settings: ImageOptions, *, seed: int = 0, labels: str = "class") -> LabelledImages:
@@ -210,44 +210,28 @@ class LabelledImages(Images):
         return cls(images, numbers, ("lying", "standing"))
 
     def fingerprint(self) -> dict[str, Any]:
-        """That of the images, with the names of the classes and how many each has."""
-        fingerprint = super().fingerprint()
-        counts = [int(np.sum(self.labels == number)) for number in range(len(self.class_names))]
-        labels = np.ascontiguousarray(self.labels).tobytes()
-        both = f"{fingerprint['sha256']} {self.class_names}".encode() + labels
+        """That of the images, with every label, and how many each class has."""
+        examples = super().fingerprint()
+        parts = (json.dumps(self.class_names).encode(), self.labels.tobytes())
+        if not 0 < len(self.class_names) <= MANY_CLASSES:
+            return fingerprint.combined(examples, *parts)
+        counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         classes = dict(zip(self.class_names, counts))
-        return {**fingerprint, "classes": classes, "sha256": hashlib.sha256(both).hexdigest()}
+        return fingerprint.combined(examples, *parts, classes=classes)
 
     def prepare(
         self, kept: Kept, settings: ImageOptions, *, progress: bool = False
     ) -> LabelledPixels:
         """Hold out a third of the images, the same ones in every run: see ``split_labelled``."""
-        names = json.dumps(list(self.class_names)).encode()
-        kept = Kept({CLASSES: names, **kept}, kept.folder)
-        if _class_names(kept) != self.class_names:
-            raise ValueError(
-                f"{kept.place(CLASSES)} has the classes {', '.join(_class_names(kept))}, the "
-                f"images have {', '.join(self.class_names)}: use the classes of the run"
-            )
-        if len(self.class_names) < 2:
-            raise ValueError(
-                f"{len(self.images)} labelled image(s) of {len(self.class_names)} class(es): there "
-                "is nothing to tell apart, give two classes or more"
-            )
+        if self.class_names:
+            require_two(self.class_names, len(self.images), "images")
+        kept = keep_classes(kept, self.class_names)
         train, test = split_labelled(len(self.images), self.held_out)
         return LabelledPixels(
             kept, settings, self.images[train], self.images[test],
             labels=self.labels[train], held_out_labels=self.labels[test],
             class_names=self.class_names,
         )  # fmt: skip
-
-
-def _class_names(kept: Kept) -> tuple[str, ...]:
-    """The kept names of the classes. ValueError for anything but a list of texts."""
-    names = json.loads(kept.get(CLASSES, b"null"))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{kept.place(CLASSES)} is no list of class names: it is damaged")
-    return tuple(names)
 
 
 Images.with_labels = LabelledImages

@@ -5,7 +5,8 @@ Lecture 11 compares representations by a few labelled examples: the draws must b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,6 +84,24 @@ def split_labelled(
             "three or more"
         )
     return train, held_out
+
+
+def split_by_hash(
+    contents: Iterable[bytes], fraction: float = 0.05
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices to train on and to test on, of examples without labels: hashes decide, no chance.
+
+    contents: what each example is. About the fraction is held out, one at least; equal examples
+    are on one side. Raises ValueError when all are equal.
+    """
+    hashes = [hashlib.sha256(content).digest() for content in contents]
+    limit = sorted(hashes)[max(0, round(fraction * len(hashes)) - 1)]
+    held_out = np.array([value <= limit for value in hashes])
+    if held_out.all():
+        raise ValueError(
+            f"{len(hashes)} example(s), all equal: give others, to learn from some and test on one"
+        )
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def draw_few_labels(

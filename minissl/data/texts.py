@@ -1,97 +1,59 @@
-"""Texts without labels: documents become one stream of tokens. Lectures 03 and 05."""
+"""Texts, without labels and with: what a file, a folder or a table of texts becomes.
+
+What is made of them stands in ``streams``. Lectures 03 and 05; with labels, Lecture 11.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data import FIELDS, Examples, Fields, Kept
-from minissl.data.labels import Labelled, as_classes, check_labels
-from minissl.options import Options, option
-from minissl.text import Tokenizer
+from minissl.data import FIELDS, Fields, Kept, check_kind, located
+from minissl.data.classes import keep_classes, require_two
+from minissl.data.labels import as_classes, check_labels, split_labelled
+from minissl.data.streams import (
+    TOKENIZER,
+    LabelledStreams,
+    Streams,
+    TextOptions,
+    encode_documents,
+    keep_tokenizer,
+    kept_tokenizer,
+    make_streams,
+    pack,
+)
+from minissl.data.tables import Table, is_table, read_table
 from minissl.text.corpora import make_manifest, python_english
 from minissl.text.documents import (
-    SEPARATOR,
     Document,
+    cut,
+    digest,
     held_out_share,
     read_text_documents,
     split_documents,
 )
-from minissl.text.formats import tokenizer_from_bytes, tokenizer_to_bytes
+from minissl.text.files import shown
 
-TOKENIZER = "tokenizer.json"
+__all__ = [
+    "TOKENIZER",
+    "LabelledStreams",
+    "LabelledTexts",
+    "Streams",
+    "TextOptions",
+    "Texts",
+    "encode_documents",
+    "pack",
+]
 
-
-@dataclass(frozen=True, kw_only=True)
-class TextOptions(Options):
-    """How texts become tokens."""
-
-    vocab_size: int = option(
-        2048, "tokens of the tokenizer: 256 bytes, the separator, and what it learns",
-        least=257, most=1_000_000,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Streams:
-    """Texts made ready: two streams of tokens, and the texts themselves for other baselines.
-
-    stream, held_out_stream: (time,) int64, documents between separators; empty in a reopened run.
-    """
-
-    kept: Kept
-    tokenizer: Tokenizer
-    stream: np.ndarray
-    held_out_stream: np.ndarray
-    text: bytes
-    held_out_text: bytes
-    about: str = "no texts"
-
-    @property
-    def separator(self) -> int:
-        """The token between documents."""
-        return self.tokenizer.special_tokens[SEPARATOR]
-
-    @classmethod
-    def reopen(cls, kept: Kept, settings: TextOptions) -> Streams:
-        """The tokenizer alone. Raises ValueError when it is missing or not of this size."""
-        return _encode([], [], _tokenizer(kept, settings), kept)
-
-    def unseen(self, raw: Texts) -> Streams:
-        """The same tokenizer, and all of these texts held out."""
-        streams = _encode([], raw.documents, self.tokenizer, self.kept)
-        return replace(streams, about=f"{len(raw.documents):,} documents, all unseen")
-
-    def examples(self, raw: Texts) -> Examples:
-        """Each document as its tokens, after a separator, as the model met documents."""
-        return Examples(
-            [self._tokens(document.text) for document in raw.documents],
-            [document.name for document in raw.documents],
-        )
-
-    def _tokens(self, text: str) -> list[int]:
-        return [self.separator, *self.tokenizer.encode(text, allow_special="none")]
-
-    def labelled(self, raw: LabelledTexts) -> Labelled:
-        """Each text as its tokens; raw: how often each token comes in it."""
-        inputs, names = self.examples(raw)
-        size = self.tokenizer.vocab_size
-        counts = np.stack([np.bincount(tokens, minlength=size) for tokens in inputs])
-        shares = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
-        return Labelled(
-            inputs, tuple(names), raw.labels, raw.class_names, shares, "token counts", raw.held_out
-        )
-
-    def describe(self) -> str:
-        """How many documents and tokens, and how much is held out."""
-        return f"{self.about}; {len(self.stream):,} tokens to train on"
+PIECE_CHARACTERS = 10_000  # of a long text without labels, so that a part of it can be held out
 
 
 class Texts:
@@ -107,8 +69,25 @@ class Texts:
 
     @classmethod
     def read(cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS) -> Texts:
-        """A text file, a folder of text files, or (None) the English that ships with Python."""
-        return cls(_python_english() if path is None else read_text_documents(path))
+        """A text file, a folder of them, a table, or (None) the English that ships with Python.
+
+        A row of a table without any text is passed over, as an empty file is.
+        """
+        if path is None:
+            return cls(_python_english())
+        found = located(path)
+        if not isinstance(found, Path):
+            return cls(found.load())
+        if not is_table(found):
+            return cls(read_text_documents(found))
+        table = read_table(found, fields)
+        texts = table.texts("text_field", empty=True)
+        sources = [shown(found.name)] * len(texts)
+        documents = [Document(*row) for row in zip(table.names, sources, texts)]
+        pieces = [piece for whole in documents for piece in cut(whole, PIECE_CHARACTERS)]
+        if not pieces:
+            raise ValueError(f"{shown(found)} holds no text: its {len(texts)} row(s) are empty")
+        return cls(pieces)
 
     @classmethod
     def toy(cls, settings: Any = None, *, seed: int = 0) -> Texts:
@@ -127,7 +106,11 @@ class Texts:
         return cls(documents)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The manifest of the documents: counts, bytes and hashes, also of each source."""
+        """The manifest of the documents: counts, bytes and hashes, also of each source.
+
+        Of their names and texts, so a file that was renamed is other data and a folder that was
+        moved is not; neither is the order in which they were read.
+        """
         return make_manifest(self.documents)
 
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> Streams:
@@ -136,15 +119,9 @@ class Texts:
         A tokenizer that was kept is used as it is. Raises ValueError for too little text.
         """
         train, held_out = split_documents(self.documents)
-        if TOKENIZER not in kept:
-            tokenizer = Tokenizer.train(
-                [document.text for document in train],
-                settings.vocab_size,
-                special_tokens=[SEPARATOR],
-                progress=progress,
-            )
-            kept = Kept({**kept, TOKENIZER: tokenizer_to_bytes(tokenizer)}, kept.folder)
-        streams = _encode(train, held_out, _tokenizer(kept, settings), kept)
+        texts = [document.text for document in train]
+        kept = keep_tokenizer(texts, kept, settings, progress=progress)
+        streams = make_streams(train, held_out, kept_tokenizer(kept, settings), kept)
         characters = sum(len(document.text) for document in self.documents)
         about = (
             f"{len(self.documents):,} documents, {characters:,} characters, "
@@ -156,10 +133,12 @@ class Texts:
 class LabelledTexts(Texts):
     """Whole texts with labels (texts,): numbers of the ``class_names``, or float64 without classes.
 
-    ``held_out``: indices of a test set that everybody uses, None where there is none.
+    ``held_out``: indices of a test set that everybody uses, None where there is none. Two equal
+    texts are two examples; ``LabelledStreams.describe`` says when that makes a test too easy.
     """
 
     default = "the docstrings of Python's library, each with its package"
+    prepared = LabelledStreams
     fields = ("text_field", "label_field")
 
     def __init__(
@@ -178,14 +157,37 @@ class LabelledTexts(Texts):
         cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS,
         *, labels: str = "class",
     ) -> LabelledTexts:  # fmt: skip
-        """One text file per example in one folder per class."""
-        advice = "give a folder in which each class has a folder of its own, with a file per text"
+        """One text file per example in one folder per class, or a table.
+
+        Raises ValueError for an example that has no text: its label would be learned from nothing.
+        """
+        check_kind(labels)
+        advice = (
+            "give a folder in which each class has a folder of its own, with a file per text, or a "
+            "table with --text-field and --label-field"
+        )
         if path is None:
             raise ValueError(f"there are no labelled texts on every machine: {advice}")
-        documents = read_text_documents(path, piece_characters=1 << 62)
-        if loose := [document.name for document in documents if "/" not in document.name]:
-            raise ValueError(f"{path}: {loose[0]} is in no class folder: {advice}")
+        found = located(path)
+        if isinstance(found, Path) and is_table(found):
+            return cls._of_table(read_table(found, fields), labels)
+        if labels == "number":
+            raise ValueError(
+                f"{shown(path)} gives classes, no numbers: those are read from a table (.csv, "
+                ".tsv, .jsonl), from the column of --label-field"
+            )
+        documents = found.load() if not isinstance(found, Path) else _whole_files(found, advice)
         return cls(documents, *as_classes([document.source for document in documents]))
+
+    @classmethod
+    def _of_table(cls, table: Table, kind: str) -> LabelledTexts:
+        texts = table.texts("text_field")
+        labels, class_names = table.labels(kind)
+        sources = [shown(table.path.name)] * len(texts)
+        if class_names:
+            sources = [class_names[number] for number in labels]
+        documents = [Document(*row) for row in zip(table.names, sources, texts)]
+        return cls(documents, labels, class_names)
 
     @classmethod
     def toy(cls, settings: Any = None, *, seed: int = 0, labels: str = "class") -> LabelledTexts:
@@ -200,69 +202,50 @@ class LabelledTexts(Texts):
         return cls(documents, np.arange(40) % 2, ("sitting", "running"))
 
     def fingerprint(self) -> dict[str, Any]:
-        """That of the texts, with the labels."""
+        """That of the texts, with the label of each in their order, which decides the held-out."""
         fingerprint = super().fingerprint()
-        about = f"{fingerprint['sha256']} {self.class_names} {self.labels.tolist()}"
+        texts = [digest(document).hex() for document in self.documents]
+        about = json.dumps([fingerprint["sha256"], self.class_names, self.labels.tolist(), texts])
         return {**fingerprint, "sha256": hashlib.sha256(about.encode()).hexdigest()}
+
+    def prepare(  # type: ignore[override]
+        self, kept: Kept, settings: TextOptions, *, progress: bool = False
+    ) -> LabelledStreams:
+        """Hold out a third of the texts, train a tokenizer on the others, and encode all.
+
+        See ``split_labelled``. Raises ValueError for fewer than two classes, where there are any.
+        """
+        if self.class_names:
+            require_two(self.class_names, len(self.documents), "texts")
+        train, test = split_labelled(len(self.documents), self.held_out)
+        kept = keep_classes(kept, self.class_names)
+        texts = [self.documents[i].text for i in train]
+        kept = keep_tokenizer(texts, kept, settings, progress=progress)
+        none = self.labels[:0]
+        reader = LabelledStreams(kept, kept_tokenizer(kept, settings), [], none, self.class_names)
+        return replace(
+            reader,
+            inputs=[reader.tokens(text) for text in texts],
+            labels=self.labels[train],
+            held_out=[reader.tokens(self.documents[i].text) for i in test],
+            held_out_labels=self.labels[test],
+        )
 
 
 Texts.with_labels = LabelledTexts
 
 
-def encode_documents(
-    train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer
-) -> Streams:
-    """Both parts as streams of tokens; the tokenizer must have the special token SEPARATOR."""
-    return _encode(train, held_out, tokenizer, Kept({TOKENIZER: tokenizer_to_bytes(tokenizer)}))
-
-
-def pack(documents: Iterable[Sequence[int]], separator: int) -> np.ndarray:
-    """All documents in one stream of tokens, a separator before, between and after them.
-
-    Example: [[5, 6], [7]] with separator 0 -> [0, 5, 6, 0, 7, 0]. So every token of every document,
-    and its end, is predicted once. Int64 (time,). Raises ValueError for a separator in a document.
-    """
-    pieces = [np.array([separator])]
-    for number, document in enumerate(documents):
-        tokens = np.asarray(document, dtype=np.int64)
-        if (tokens == separator).any():
-            raise ValueError(f"document {number} holds the separator {separator} itself")
-        pieces += [tokens, pieces[0]]
-    return np.concatenate(pieces)
-
-
-def _encode(
-    train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer, kept: Kept
-) -> Streams:
-    separator = tokenizer.special_tokens[SEPARATOR]
-
-    def stream(part: Sequence[Document]) -> np.ndarray:
-        if not part:
-            return np.zeros(0, np.int64)
-        tokens = (tokenizer.encode(document.text, allow_special="none") for document in part)
-        return pack(tokens, separator)
-
-    def joined(part: Sequence[Document]) -> bytes:
-        return "\n".join(document.text for document in part).encode()
-
-    streams = stream(train), stream(held_out)
-    return Streams(kept, tokenizer, *streams, joined(train), joined(held_out))
-
-
-def _tokenizer(kept: Kept, settings: TextOptions) -> Tokenizer:
-    """The kept tokenizer. Raises ValueError when it is missing, or larger than it was asked for."""
-    place = kept.place(TOKENIZER)
-    if TOKENIZER not in kept:
-        raise ValueError(f"{place} is missing: without it the model's tokens mean nothing")
-    tokenizer = tokenizer_from_bytes(kept[TOKENIZER], place)
-    if SEPARATOR not in tokenizer.special_tokens:
-        raise ValueError(f"{place} has no special token {SEPARATOR}, which ends a document")
-    if tokenizer.vocab_size > settings.vocab_size:
-        raise ValueError(
-            f"{place} has {tokenizer.vocab_size} tokens, more than vocab_size "
-            f"{settings.vocab_size}: give the vocab_size that it was trained with"
-        )
-    return tokenizer
+def _whole_files(folder: Path, advice: str) -> list[Document]:
+    """A document for each file, each in a class folder. ``advice``: what else to give."""
+    documents = read_text_documents(folder, piece_characters=1 << 62, keep_empty=True)
+    for document in documents:
+        if "/" not in document.name:
+            raise ValueError(f"{shown(folder)}: {document.name} is in no class folder: {advice}")
+        if not document.text:
+            raise ValueError(
+                f"{shown(folder)}: {document.name} is empty: remove it, or give it a text"
+            )
+    return documents
 
 
 @functools.cache

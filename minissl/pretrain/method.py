@@ -78,6 +78,10 @@ class Pretraining(ABC):
     def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
         """The loss of a batch: a Tensor with one element. ``generator`` is for dropout."""
 
+    def to(self, device: str) -> None:
+        """Compute there: "cpu", "cuda"."""
+        self.model.to(device)
+
     @property
     def encoder(self) -> Module:
         """The part of the model that ``encode`` needs: all of it, unless it says otherwise."""

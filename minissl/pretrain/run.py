@@ -56,6 +56,10 @@ class Opened:
         """Raw data of the kind that it was trained on."""
         return type(self.method).Data.read(path, self.settings, fields)
 
+    def prepare(self, raw: Any) -> Any:
+        """Raw data of the run made ready once more, and split as it was."""
+        return raw.prepare(self.data.kept, self.settings)
+
     def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data to be represented: here the same."""
         return self.read(path, fields)
@@ -70,6 +74,11 @@ class Opened:
             raise ValueError(f"{self.folder} does not say where its data lies: give the data")
         return None if about["read_from"] is None else Path(about["read_from"])
 
+    def read_fields(self) -> Fields:
+        """Which columns of a table the run was told to read; the usual ones of older runs."""
+        about = read_json(self.folder / DATA) or {}
+        return from_json(Fields, about.get("fields", {}), str(self.folder / DATA))
+
 
 def pretrain(
     kind: type[Pretraining],
@@ -83,11 +92,13 @@ def pretrain(
     precision: str = "float32",
     progress: bool | str = True,
     read_from: str | Path | None = None,
+    fields: Fields = FIELDS,
 ) -> Pretrained:
     """Pretrain on raw data in the folder, or continue what was begun there with the same settings.
 
     start: an opened run whose weights (and tokenizer) a new run begins with, with a schedule and
-    settings of its own. read_from: where the data lies, so that ``evaluate`` finds it again.
+    settings of its own. read_from: where the data lies, so that ``evaluate`` finds it again, and
+    fields: which columns of a table it is.
 
     Raises ValueError when the folder holds another run or one on other data, BusyError when another
     process trains there, and what ``build`` and ``fit`` raise. After an error before the first step
@@ -117,7 +128,7 @@ def pretrain(
         history = fit_as_told(
             method, settings, seed=seed, precision=precision, progress=progress,
             run=opening.folder, config=opening.config(prepared.kept),
-            files=opening.files(prepared.kept, read_from),
+            files=opening.files(prepared.kept, read_from, fields),
         )  # fmt: skip
     return Pretrained(method, prepared, history)
 

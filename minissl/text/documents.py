@@ -10,6 +10,8 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from minissl.text.files import files_below, read_text, shown
+
 __all__ = [
     "SEPARATOR",
     "Document",
@@ -40,64 +42,51 @@ def read_text_documents(
     suffixes: Sequence[str] | None = TEXT_SUFFIXES,
     piece_characters: int = 10_000,
     *,
+    any_kind: bool = False,
     keep_mark: bool = False,
+    keep_empty: bool = False,
 ) -> list[Document]:
-    """The documents of a UTF-8 text file, or of every text file below a folder.
+    """The documents of a text file, or of every text file below a folder.
 
     A text longer than ``piece_characters`` is cut into documents of about that length, after a
     blank line where there is one, so that a single long file can be split as well; the pieces,
-    joined, are the file. A byte-order mark at its beginning is left out, unless ``keep_mark``: then
-    the text encodes to the bytes of the file. Line ends stay as they are. A file of the folder
-    counts as text when its name ends with one of ``suffixes`` (``None``: every file); hidden files
-    are passed over. A file given by name is read whatever its suffix. Files are read whole into
+    joined, are the file. Encodings and byte-order marks: see ``files.read_text``, also for
+    ``keep_mark``. Line ends stay as they are. A file of the folder counts as text when its name
+    ends with one of ``suffixes`` (``None``: every file); hidden files are passed over. A file given
+    by name is read whatever its suffix, but JSON, markup and tables are refused unless
+    ``any_kind``, and empty ones are passed over unless ``keep_empty``. Files are read whole into
     memory.
 
     Returns documents in the order of their names. Raises ``FileNotFoundError`` for a path that does
-    not exist or a folder without text files, and ``ValueError`` naming the file for text that is
-    not UTF-8 (with the position of the first bad byte) or when all files are empty.
+    not exist or a folder without text files, ``OSError`` naming the file that cannot be read, and
+    ``ValueError`` naming the one that is no plain text, or when all are empty.
     """
     root = Path(path)
     if not root.exists():
-        raise FileNotFoundError(f"no file or folder {str(root)!r}: give one with UTF-8 text")
+        raise FileNotFoundError(f"no file or folder {shown(root)!r}: give one with UTF-8 text")
     documents = []
     files = [root] if not root.is_dir() else _text_files(root, suffixes)
     for file in files:
         relative = file.relative_to(root if root.is_dir() else root.parent)
-        text = _decode(file) if keep_mark else _decode(file).removeprefix("\ufeff")
-        whole = Document(relative.as_posix(), relative.parts[0], text)
-        documents.extend(cut(whole, piece_characters))
+        text = read_text(file, any_kind=any_kind, keep_mark=keep_mark)
+        whole = Document(shown(relative.as_posix()), shown(relative.parts[0]), text)
+        documents.extend(cut(whole, piece_characters) or [whole] * keep_empty)
     if not documents:
-        raise ValueError(f"{str(root)!r} holds no text: its {len(files)} file(s) are empty")
+        raise ValueError(f"{shown(root)!r} holds no text: its {len(files)} file(s) are empty")
     return documents
 
 
 def _text_files(folder: Path, suffixes: Sequence[str] | None) -> list[Path]:
-    every_file = [
-        file
-        for file in sorted(folder.rglob("*"), key=lambda file: file.relative_to(folder).as_posix())
-        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(folder).parts)
-    ]
+    every_file = files_below(folder)
     files = [f for f in every_file if suffixes is None or f.suffix.lower() in suffixes]
     if not files:
-        names = [file.name for file in every_file]
+        names = [shown(file.name) for file in every_file]
         found = f"{len(names)} other file(s) such as {names[0]!r}" if names else "no files at all"
         raise FileNotFoundError(
-            f"no text files below {str(folder)!r}: expected names that end with "
+            f"no text files below {shown(folder)!r}: expected names that end with "
             f"{', '.join(suffixes or ['anything'])}, found {found}"
         )
     return files
-
-
-def _decode(file: Path) -> str:
-    data = file.read_bytes()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{str(file)!r} is not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset "
-            f"{error.start} ({error.reason}). Convert it first, for example with "
-            "`iconv -f latin1 -t utf-8`, or leave it out."
-        ) from None
 
 
 def cut(document: Document, piece_characters: int) -> list[Document]:
@@ -108,8 +97,7 @@ def cut(document: Document, piece_characters: int) -> list[Document]:
     while start < len(text):
         end = min(start + piece_characters, len(text))
         if end < len(text):
-            blank_line = text.rfind("\n\n", start + piece_characters // 2, end)
-            end = end if blank_line < 0 else blank_line + 2
+            end = _after_blank_line(text, start + piece_characters // 2, end) or end
         pieces.append(text[start:end])
         start = end
     if len(pieces) == 1:
@@ -118,6 +106,17 @@ def cut(document: Document, piece_characters: int) -> list[Document]:
         document._replace(name=f"{document.name}[{number}]", text=piece)
         for number, piece in enumerate(pieces)
     ]
+
+
+def _after_blank_line(text: str, start: int, end: int) -> int:
+    """Where the last blank line between two places ends, with any kind of line end; 0: nowhere."""
+    places = []
+    for blank in ("\n\n", "\n\r\n", "\r\r"):  # the second is also that of "\r\n\r\n"
+        found = text.rfind(blank, start, end)
+        place = found + len(blank)
+        if found >= 0 and not (blank[-1] == "\r" and text.startswith("\n", place)):
+            places.append(place)
+    return max(places, default=0)
 
 
 def split_documents(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minissl.autograd.processes import from_first, world
-from minissl.data import Data, Kept
+from minissl.data import Data, Fields, Kept
 from minissl.options import Options, binding, from_json
 from minissl.training.checkpoint import Checkpoint, list_checkpoints
 from minissl.training.folder import (
@@ -115,11 +115,12 @@ class Opening:
             **more,
         }
 
-    def files(self, kept: Kept, read_from: str | Path | None) -> dict[str, bytes]:
-        """The files of a new run: what its data needs, and on which data it is."""
+    def files(self, kept: Kept, read_from: str | Path | None, fields: Fields) -> dict[str, bytes]:
+        """The files of a new run: what its data needs, and on which data it is, read how."""
         about = {
             "kind": type(self.data).__name__,
             "read_from": read_from and str(read_from),
+            "fields": asdict(fields),
             self.role: self.name,
             "fingerprint": self.fingerprint,
         }

@@ -3,16 +3,29 @@
 Lecture 12 (contrastive learning) pretrains on them.
 """
 
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ImageFolder", "LabelledSplit", "check_images", "load_digits", "load_image_folder"]
+from minissl.text.files import files_below, read_bytes, shown
+
+__all__ = [
+    "ImageFolder",
+    "LabelledSplit",
+    "check_images",
+    "load_digits",
+    "load_image_files",
+    "load_image_folder",
+    "square_image",
+]
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no program is started for these
 
 
 class LabelledSplit(NamedTuple):
@@ -27,13 +40,15 @@ class LabelledSplit(NamedTuple):
 class ImageFolder(NamedTuple):
     """The images of a folder; without class folders ``labels`` is None and ``class_names`` empty.
 
-    ``paths`` are relative to the folder, in the order of the images.
+    ``paths`` are relative to the folder, in the order of the images, and can be printed; ``files``
+    are where they lie, none for images that were in no file of their own.
     """
 
     images: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
+    labels: NDArray | None
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def check_images(images: NDArray) -> None:
@@ -86,53 +101,61 @@ def load_image_folder(path: str | os.PathLike[str], size: int, channels: int = 3
     Raises ``FileNotFoundError`` for a missing folder or one without images, ``ValueError`` naming
     the file that cannot be read as an image, ``ImportError`` without Pillow.
     """
+    folder = Path(path)
+    files = _image_files(folder)
+    images = load_image_files(files, size, channels)
+    paths = [file.relative_to(folder) for file in files]
+    names = tuple(shown(path.as_posix()) for path in paths)
+    if any(len(relative.parts) == 1 for relative in paths):
+        return ImageFolder(images, None, (), names, tuple(files))
+    class_names, labels = np.unique([shown(p.parts[0]) for p in paths], return_inverse=True)
+    return ImageFolder(
+        images, labels.astype(np.int64), tuple(class_names.tolist()), names, tuple(files)
+    )
+
+
+def load_image_files(files: Sequence[Path], size: int, channels: int = 3) -> NDArray[np.float32]:
+    """The images of these files, ``(files, size, size, channels)``: see ``load_image_folder``."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("load_image_folder needs Pillow: pip install pillow") from error
+        raise ImportError("reading image files needs Pillow: pip install pillow") from error
     if size < 1 or channels not in (1, 3):
         raise ValueError(
             f"got size {size} and {channels} channels, expected a positive size and 1 or 3 channels"
         )
-    folder = Path(path)
-    files = _image_files(folder)
     images = np.empty((len(files), size, size, channels), np.float32)
     for image, file in zip(images, files):
         try:
-            with Image.open(file) as opened:
+            with Image.open(io.BytesIO(read_bytes(file)), formats=FORMATS) as opened:
                 image[:] = _square_pixels(opened, size, channels)
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken files
+        # What Pillow raises for broken files, and for small ones that would become huge.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
-                f"{str(file)!r} cannot be read as an image ({error}): repair it or leave it out"
+                f"{shown(file)!r} cannot be read as an image ({error}): repair it or leave it out"
             ) from error
-    paths = [file.relative_to(folder) for file in files]
-    if any(len(relative.parts) == 1 for relative in paths):
-        return ImageFolder(images, None, (), tuple(p.as_posix() for p in paths))
-    class_names, labels = np.unique([p.parts[0] for p in paths], return_inverse=True)
-    return ImageFolder(
-        images,
-        labels.astype(np.int64),
-        tuple(class_names.tolist()),
-        tuple(p.as_posix() for p in paths),
-    )
+    return images
+
+
+def square_image(pixels: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.float32]:
+    """One image ``(height, width)`` or ``(height, width, 3 or 4)`` as if read from a file."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("resizing images needs Pillow: pip install pillow") from error
+    return _square_pixels(Image.fromarray(pixels), size, channels)
 
 
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {str(folder)!r}: give a folder of images")
-    files = [
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
+        raise FileNotFoundError(f"no folder {shown(folder)!r}: give a folder of images")
+    files = [file for file in files_below(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise FileNotFoundError(
-            f"no images below {str(folder)!r}: expected files that end with "
+            f"no images below {shown(folder)!r}: expected files that end with "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+    return files
 
 
 def _square_pixels(opened, size: int, channels: int) -> NDArray[np.float32]:

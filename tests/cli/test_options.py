@@ -53,7 +53,7 @@ def toys(monkeypatch, place):
     for name in method_names():
         data = load_method(name).Data
         monkeypatch.setattr(
-            data, "read", classmethod(lambda cls, path, settings: cls.toy(settings))
+            data, "read", classmethod(lambda cls, path, settings, fields: cls.toy(settings))
         )
     monkeypatch.chdir(place)
 

@@ -358,7 +358,7 @@ def test_a_bad_byte_after_a_mark_is_named_with_its_place_in_the_file(tmp_path):
 
 def test_every_file_when_asked(tmp_path):
     write(tmp_path, {"data.csv": "1"})
-    assert [d.name for d in read_text_documents(tmp_path, suffixes=None)] == ["data.csv"]
+    assert [d.name for d in read_text_documents(tmp_path, None, any_kind=True)] == ["data.csv"]
 
 
 def test_pieces_need_a_size():

@@ -101,7 +101,12 @@ class Supervised(Pretraining):
     def build(
         cls, settings: SupervisedSettings, data: LabelledPixels, *, seed: int = 0
     ) -> "Supervised":
-        """The method of the settings on the images and labels of the data."""
+        """The method of the settings on the images and labels of the data.
+
+        Raises ValueError where the labels are numbers, not classes.
+        """
+        if not data.class_names:
+            raise ValueError("the labels are numbers: supervised learns classes, read those")
         return cls(
             cls.new_model(settings, len(data.class_names), seed=seed),
             data.images,

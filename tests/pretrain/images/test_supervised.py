@@ -72,6 +72,12 @@ def test_images_of_other_classes_than_those_kept_are_refused(raw):
         other.prepare(kept, SETTINGS)
 
 
+def test_numbers_are_not_learned_as_classes(raw):
+    numbers = LabelledImages(raw.images, np.linspace(0, 1, 60), ())
+    with pytest.raises(ValueError, match="the labels are numbers: supervised learns classes"):
+        Supervised.build(SETTINGS, numbers.prepare(Kept(), SETTINGS))
+
+
 @pytest.mark.parametrize(
     "labels", [[[0], [1], [0]], [0, 1], [0, 1, 2], [0, 1, -1], [0.0, 1.0, 0.0], ["a", "b", "a"]]
 )

@@ -1,0 +1,212 @@
+"""Texts made ready: two streams of tokens, or labelled texts as tokens. Lectures 03, 05, 11."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.data import Examples, Kept
+from minissl.data.classes import as_in_the_run, kept_classes, no_labels
+from minissl.data.labels import Labelled
+from minissl.options import Options, option
+from minissl.text import Tokenizer
+from minissl.text.documents import SEPARATOR, Document
+from minissl.text.formats import tokenizer_from_bytes, tokenizer_to_bytes
+
+if TYPE_CHECKING:
+    from minissl.data.texts import LabelledTexts, Texts
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(Options):
+    """How texts become tokens."""
+
+    vocab_size: int = option(
+        2048, "tokens of the tokenizer: 256 bytes, the separator, and what it learns",
+        least=257, most=1_000_000,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """What all that is made of texts has: the kept tokenizer, and how it reads new ones."""
+
+    kept: Kept
+    tokenizer: Tokenizer
+
+    @property
+    def separator(self) -> int:
+        """The token between documents."""
+        return self.tokenizer.special_tokens[SEPARATOR]
+
+    def tokens(self, text: str) -> list[int]:
+        """A text after a separator, as the model met documents."""
+        return [self.separator, *self.tokenizer.encode(text, allow_special="none")]
+
+    def examples(self, raw: Texts) -> Examples:
+        """Each document as its tokens."""
+        return Examples(
+            [self.tokens(document.text) for document in raw.documents],
+            [document.name for document in raw.documents],
+        )
+
+    def labelled(self, raw: LabelledTexts) -> Labelled:
+        """Each text as its tokens; raw: how often each token comes in it."""
+        inputs, names = self.examples(raw)
+        return Labelled(
+            inputs, tuple(names), raw.labels, raw.class_names, self.shares(inputs),
+            "token counts", raw.held_out,
+        )  # fmt: skip
+
+    def shares(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """(texts, vocabulary): each token's part of the text."""
+        size = self.tokenizer.vocab_size
+        shares = np.empty((len(inputs), size), np.float32)
+        for row, tokens in zip(shares, inputs):
+            row[:] = np.bincount(tokens, minlength=size) / len(tokens)
+        return shares
+
+
+@dataclass(frozen=True)
+class Streams(Tokenized):
+    """Texts made ready: two streams of tokens, and the texts themselves for other baselines.
+
+    stream, held_out_stream: (time,) int64, documents between separators; empty in a reopened run.
+    """
+
+    stream: np.ndarray
+    held_out_stream: np.ndarray
+    text: bytes
+    held_out_text: bytes
+    about: str = "no texts"
+
+    @classmethod
+    def reopen(cls, kept: Kept, settings: TextOptions) -> Streams:
+        """The tokenizer alone. Raises ValueError when it is missing or not of this size."""
+        return make_streams([], [], kept_tokenizer(kept, settings), kept)
+
+    def unseen(self, raw: Texts) -> Streams:
+        """The same tokenizer, and all of these texts held out."""
+        streams = make_streams([], raw.documents, self.tokenizer, self.kept)
+        return replace(streams, about=f"{len(raw.documents):,} documents, all unseen")
+
+    def describe(self) -> str:
+        """How many documents and tokens, and how much is held out."""
+        return f"{self.about}; {len(self.stream):,} tokens to train on"
+
+
+@dataclass(frozen=True)
+class LabelledStreams(Tokenized):
+    """Texts with labels made ready: each as its tokens, whole; none in a reopened run.
+
+    labels, held_out_labels: (texts,) int64 numbers of the ``class_names``, or float64 without.
+    """
+
+    inputs: list[list[int]]
+    labels: NDArray
+    class_names: tuple[str, ...]
+    held_out: list[list[int]] | None = None
+    held_out_labels: NDArray | None = None
+
+    @classmethod
+    def reopen(cls, kept: Kept, settings: TextOptions) -> LabelledStreams:
+        """The tokenizer and the names of the classes. ValueError when one is missing."""
+        names = kept_classes(kept)
+        return cls(kept, kept_tokenizer(kept, settings), [], no_labels(names), names)
+
+    def unseen(self, raw: LabelledTexts) -> LabelledStreams:
+        """All of these texts held out. Raises ValueError for a class that the run has not."""
+        labels = as_in_the_run(raw.labels, raw.class_names, self.class_names)
+        return replace(self, held_out=self.examples(raw).inputs, held_out_labels=labels)
+
+    def describe(self) -> str:
+        """How many texts and classes; what a person should know before believing a number."""
+        held_out = self.held_out or []
+        what = f"of {len(self.class_names)} classes" if self.class_names else "with numbers"
+        words = [
+            f"{len(self.inputs) + len(held_out):,} texts {what}, {len(held_out):,} of them held out"
+        ]
+        trained = {tuple(tokens) for tokens in self.inputs}
+        if self.inputs and (copies := sum(tuple(tokens) in trained for tokens in held_out)):
+            words.append(f"{copies:,} of those are also trained on, letter for letter")
+        if self.inputs and self.class_names:
+            counts = np.bincount(self.labels, minlength=len(self.class_names))
+            if len(empty := np.flatnonzero(counts == 0)):
+                words.append(f"class {self.class_names[empty[0]]!r} has no text to train on")
+        return "; ".join(words)
+
+
+def encode_documents(
+    train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer
+) -> Streams:
+    """Both parts as streams of tokens; the tokenizer must have the special token SEPARATOR."""
+    kept = Kept({TOKENIZER: tokenizer_to_bytes(tokenizer)})
+    return make_streams(train, held_out, tokenizer, kept)
+
+
+def pack(documents: Iterable[Sequence[int]], separator: int) -> np.ndarray:
+    """All documents in one stream of tokens, a separator before, between and after them.
+
+    Example: [[5, 6], [7]] with separator 0 -> [0, 5, 6, 0, 7, 0]. So every token of every document,
+    and its end, is predicted once. Int64 (time,). Raises ValueError for a separator in a document.
+    """
+    pieces = [np.array([separator])]
+    for number, document in enumerate(documents):
+        tokens = np.asarray(document, dtype=np.int64)
+        if (tokens == separator).any():
+            raise ValueError(f"document {number} holds the separator {separator} itself")
+        pieces += [tokens, pieces[0]]
+    return np.concatenate(pieces)
+
+
+def make_streams(
+    train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer, kept: Kept
+) -> Streams:
+    """Both parts as streams, with what is kept; see ``encode_documents``."""
+    separator = tokenizer.special_tokens[SEPARATOR]
+
+    def stream(part: Sequence[Document]) -> np.ndarray:
+        if not part:
+            return np.zeros(0, np.int64)
+        tokens = (tokenizer.encode(document.text, allow_special="none") for document in part)
+        return pack(tokens, separator)
+
+    def joined(part: Sequence[Document]) -> bytes:
+        return "\n".join(document.text for document in part).encode()
+
+    streams = stream(train), stream(held_out)
+    return Streams(kept, tokenizer, *streams, joined(train), joined(held_out))
+
+
+def keep_tokenizer(
+    texts: Sequence[str], kept: Kept, settings: TextOptions, *, progress: bool = False
+) -> Kept:
+    """The kept files with a tokenizer; it is trained on the texts where there is none yet."""
+    if TOKENIZER in kept:
+        return kept
+    tokenizer = Tokenizer.train(
+        texts, settings.vocab_size, special_tokens=[SEPARATOR], progress=progress
+    )
+    return Kept({**kept, TOKENIZER: tokenizer_to_bytes(tokenizer)}, kept.folder)
+
+
+def kept_tokenizer(kept: Kept, settings: TextOptions) -> Tokenizer:
+    """The kept tokenizer. Raises ValueError when it is missing, or larger than it was asked for."""
+    place = kept.place(TOKENIZER)
+    if TOKENIZER not in kept:
+        raise ValueError(f"{place} is missing: without it the model's tokens mean nothing")
+    tokenizer = tokenizer_from_bytes(kept[TOKENIZER], place)
+    if SEPARATOR not in tokenizer.special_tokens:
+        raise ValueError(f"{place} has no special token {SEPARATOR}, which ends a document")
+    if tokenizer.vocab_size > settings.vocab_size:
+        raise ValueError(
+            f"{place} has {tokenizer.vocab_size} tokens, more than vocab_size "
+            f"{settings.vocab_size}: give the vocab_size that it was trained with"
+        )
+    return tokenizer

@@ -1,0 +1,191 @@
+"""Tables of examples, one in each row: .csv, .tsv and .jsonl, read by the names of their fields.
+
+A .csv may quote (``"two\\nlines"``), a .tsv does not: a tab always parts two fields, and a quote is
+a quote. Both begin with the names of their fields. A line of a .jsonl is an object.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from minissl.data import Fields
+from minissl.data.labels import as_classes, as_numbers
+from minissl.text.files import TABLES, read_text, shown
+
+Row = tuple[int, dict[str, Any]]  # the line it begins on, from 1, and its values by field
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is read by fields: its name says so."""
+    return path.suffix.lower() in TABLES and not path.is_dir()
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, and how it is told which column is what."""
+
+    path: Path
+    rows: Sequence[Row]
+    fields: Fields
+
+    @property
+    def names(self) -> list[str]:
+        """Where each row lies, as the name of its example: "reviews.csv, line 12"."""
+        return [f"{shown(self.path.name)}, line {line}" for line, _ in self.rows]
+
+    @property
+    def places(self) -> list[str]:
+        """The same for errors, with the folder."""
+        return [f"{shown(self.path)}, line {line}" for line, _ in self.rows]
+
+    def texts(self, field: str, *, empty: bool = False) -> list[str]:
+        """The column that an option names ("text_field"), all of it texts.
+
+        Raises ValueError with the line of a row that has no such field, or something else in it:
+        nothing at all (``None``, or "" unless ``empty``), a number, half of a character.
+        """
+        texts = []
+        for place, value in zip(self.places, self._column(field)):
+            if not isinstance(value, str):
+                raise ValueError(f"{place}: {self._name(field)} is {_what(value)}, no text")
+            if not (value or empty):
+                raise ValueError(
+                    f"{place}: {self._name(field)} is empty: leave the row out, or give it one"
+                )
+            texts.append(self._encodable(value, place, field))
+        return texts
+
+    def labels(self, kind: str) -> tuple[NDArray, tuple[str, ...]]:
+        """The labels and the names of the classes, ``()`` where ``kind`` is "number".
+
+        A number or a truth of a .jsonl is the class of that name: 1 is "1", true is "true".
+        """
+        labels = []
+        for place, value in zip(self.places, self._column("label_field")):
+            if isinstance(value, bool | int | float):
+                value = json.dumps(value)
+            if not isinstance(value, str) or not value:
+                raise ValueError(
+                    f"{place}: {self._name('label_field')} is {_what(value)}, expected a label"
+                )
+            labels.append(self._encodable(value, place, "label_field"))
+        return (as_numbers(labels, self.places), ()) if kind == "number" else as_classes(labels)
+
+    def _encodable(self, value: str, place: str, field: str) -> str:
+        """The value; ValueError where JSON's escapes have made one that no file can hold."""
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{place}: {self._name(field)} has half of a character ({value[error.start]!r}) at "
+                f"{error.start}: repair it or leave the row out"
+            ) from None
+        return value
+
+    def _name(self, field: str) -> str:
+        return f"the field {getattr(self.fields, field)!r}"
+
+    def _column(self, field: str) -> Iterator[Any]:
+        name = getattr(self.fields, field)
+        for (_, values), place in zip(self.rows, self.places):
+            if name not in values:
+                known = ", ".join(f"{key:.40}" for key in [*values][:20]) or "none"
+                more = f" and {len(values) - 20} more" if len(values) > 20 else ""
+                raise ValueError(
+                    f"{place}: there is no field {name!r}, it has {known}{more}: say which one "
+                    f"it is with --{field.replace('_', '-')} NAME (in Python {field}=...)"
+                )
+            yield values[name]
+
+
+def read_table(path: Path, fields: Fields) -> Table:
+    """Every row of a table, by its suffix. Blank lines are passed over.
+
+    Raises ValueError with the file and the line of what is damaged, and OSError for what cannot be
+    read.
+    """
+    text = read_text(path, any_kind=True)
+    suffix, where = path.suffix.lower(), shown(path)
+    if suffix == ".tsv":
+        rows = _with_names(_parted(text), where, "tab")
+    elif suffix == ".csv":
+        rows = _with_names(_quoted(text, where), where, "comma")
+    else:
+        rows = _objects(text, where)
+    if not (found := list(rows)):
+        raise ValueError(f"{where} has no rows: expected one for each example")
+    return Table(path, found, fields)
+
+
+def _objects(text: str, where: str) -> Iterator[Row]:
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where}, line {number} is no JSON ({error}): repair it") from None
+        if not isinstance(values, dict):
+            raise ValueError(
+                f'{where}, line {number} is {_what(values)}, expected an object: {{"text": ...}}'
+            )
+        yield number, values
+
+
+def _parted(text: str) -> list[tuple[int, list[str]]]:
+    """The rows of a .tsv with their lines."""
+    lines = enumerate(io.StringIO(text, newline=None), 1)
+    return [(number, line.rstrip("\n").split("\t")) for number, line in lines if line != "\n"]
+
+
+def _quoted(text: str, where: str) -> list[tuple[int, list[str]]]:
+    """The rows of a .csv, each with the line that it begins on."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    usual = csv.field_size_limit(len(text) + 1)  # of the process; a text may be a whole book
+    found, line = [], 1
+    try:
+        for row in rows:
+            if row:
+                found.append((line, row))
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{where}, line {line}: this row is no CSV ({error}): quote a text that has quotes or "
+            'commas in it, and write its quotes twice: "so ""it"" is"'
+        ) from None
+    finally:
+        csv.field_size_limit(usual)
+    return found
+
+
+def _with_names(rows: list[tuple[int, list[str]]], where: str, mark: str) -> Iterator[Row]:
+    """Rows by the names in the first. ValueError for one that is longer or shorter."""
+    names = rows[0][1] if rows else []
+    for name, times in Counter(names).most_common(1):
+        if times > 1:
+            raise ValueError(f"{where}, line 1 names {times} fields {name!r:.60}: rename them")
+    for line, values in rows[1:]:
+        if len(values) != len(names):
+            raise ValueError(
+                f"{where}, line {line} has {len(values)} field(s), the first line names "
+                f"{len(names)}: repair the row, perhaps one of its texts has a {mark} in it"
+            )
+        yield line, dict(zip(names, values))
+
+
+def _what(value: Any) -> str:
+    """A value of JSON in words."""
+    kinds = {
+        type(None): "null", bool: "true or false", int: "a number", float: "a number",
+        list: "a list", dict: "an object",
+    }  # fmt: skip
+    return kinds.get(type(value)) or (f"the text {value!r:.40}" if value else "empty")
