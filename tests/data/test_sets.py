@@ -335,11 +335,11 @@ def test_stl10(tmp_path, monkeypatch):
     assert [names[label] for label in labels] == ["bird"]
 
 
-def bomb():
-    """A zip whose member says that it has 10 TB."""
+def forged(place, new):
+    """A zip with other bytes at a place of its central directory: 8 is the flags, 24 the size."""
     data = bytearray(zipped({"a/wiki.train.raw": b"x"}))
-    place = data.rindex(b"PK\x01\x02")  # the central directory: the size is 24 bytes further
-    data[place + 24 : place + 28] = struct.pack("<I", 2**32 - 2)
+    begin = data.rindex(b"PK\x01\x02") + place
+    data[begin : begin + len(new)] = new
     return bytes(data)
 
 
@@ -399,7 +399,9 @@ MEMBERS = cifar(1)[0]
         ("wikitext-2", b"PK\x03\x04 and no more", "damaged"),
         ("wikitext-2", zipped({"a/wiki.test.raw": b""}), "0 files named wiki.train.raw"),
         ("wikitext-2", zipped({"a/wiki.train.raw": b"", "b/wiki.train.raw": b""}), "2 files"),
-        ("wikitext-2", bomb(), "expected at most 50,000,000"),
+        ("wikitext-2", forged(24, struct.pack("<I", 2**32 - 2)), "expected at most 50,000,000"),
+        ("wikitext-2", forged(8, b"\x01"), "and a password"),
+        ("wikitext-2", forged(10, b"\x63"), "damaged"),  # packed by a method that nobody knows
         ("sst2", glue(train=b"text,label\n"), "train.tsv begins with 'text,label'"),
         ("sst2", glue(dev=b"sentence\tlabel\ngood\t1\nbad\t2\n"), "dev.tsv, line 3: 'bad\\t2'"),
         ("sst2", glue(dev=b"sentence\tlabel\ngood\n"), "dev.tsv, line 2"),

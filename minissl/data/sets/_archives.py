@@ -11,7 +11,7 @@ import math
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -62,7 +62,7 @@ def tar_members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
     """
     with tarfile.open(path, "r|gz") as archive:
         for member in archive:
-            if member.isreg() and not member.issparse():
+            if member.isreg():
                 content = archive.extractfile(member)
                 assert content is not None
                 yield PurePosixPath(member.name).name, content, member.size
@@ -96,7 +96,7 @@ def zip_member(path: Path, name: str, most: int) -> bytes:
         return archive.read(found[0])
 
 
-def only(path: Path, found: dict[str, NDArray], names: tuple[str, ...]) -> None:
+def check_members(path: Path, found: Mapping[str, NDArray], names: Sequence[str]) -> None:
     """Raise ValueError that names the members which were not found in an archive."""
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it is cut off, or another archive")

@@ -6,6 +6,7 @@ import errno
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,8 @@ def fetch(
             for file in dataset.files if not by_hand else ():
                 files[file.name] = downloads / file.name
                 download(dataset.name, file, files[file.name], progress=progress)
+            if progress:
+                print(f"unpacking {dataset.name}", file=sys.stderr, flush=True)
             dataset.unpack(files, new)
             shutil.rmtree(downloads)
     except OSError as error:

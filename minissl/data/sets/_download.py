@@ -118,7 +118,7 @@ def _reason(error: Exception, url: str, seconds: float) -> str:
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"{host} said nothing for {seconds:g} seconds"
     if "NameResolution" in str(error) or "getaddrinfo" in str(error):
-        return f"the name {host} is not known here: is there a network?"
+        return f"the name {host} is not known here (is there a network?)"
     if isinstance(error, requests.exceptions.SSLError):
         return f"{host} could not prove who it is ({error})"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

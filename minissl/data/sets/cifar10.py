@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minissl.data.sets import DataSet, Download
-from minissl.data.sets._archives import count_records, only, reading, tar_members
+from minissl.data.sets._archives import check_members, count_records, reading, tar_members
 from minissl.data.sets._images import write_part
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -30,7 +30,7 @@ def unpack(files: Mapping[str, Path], folder: Path) -> None:
             if name in (*TRAIN, "test_batch.bin"):
                 count = count_records(path, name, size, RECORD, most=10_000)
                 batches[name] = np.frombuffer(content.read(size), np.uint8).reshape(count, RECORD)
-    only(path, batches, (*TRAIN, "test_batch.bin"))
+    check_members(path, batches, (*TRAIN, "test_batch.bin"))
     for target, names in (("train.npz", TRAIN), ("test.npz", ("test_batch.bin",))):
         records = np.concatenate([batches[name] for name in names])
         images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from minissl.data.sets import DataSet, Download
-from minissl.data.sets._archives import count_records, only, reading, tar_members
+from minissl.data.sets._archives import check_members, count_records, reading, tar_members
 from minissl.data.sets._images import write_part
 
 ARCHIVE = "stl10_binary.tar.gz"
@@ -26,7 +26,7 @@ def unpack(files: Mapping[str, Path], folder: Path) -> None:
     path = files[ARCHIVE]
     with reading(path):
         found = _members(path, folder)
-    only(path, found, (*MOST, "train_y.bin", "test_y.bin", "class_names.txt"))
+    check_members(path, found, (*MOST, "train_y.bin", "test_y.bin", "class_names.txt"))
     for part in ("train", "test"):
         images = np.load(folder / f"{part}.npy", allow_pickle=False)
         labels = found[f"{part}_y.bin"].astype(np.int64) - 1  # published from 1 on
@@ -55,12 +55,13 @@ def _members(path: Path, folder: Path) -> dict[str, np.ndarray]:
 
 def _copy_images(content: IO[bytes], target: Path, count: int) -> None:
     """Published column by column, one colour after the other; written (count, 96, 96, 3)."""
-    array = np.lib.format.open_memmap(target, "w+", np.uint8, (count, 96, 96, 3))
-    for start in range(0, count, AT_ONCE):
-        number = min(AT_ONCE, count - start)
-        block = np.frombuffer(content.read(number * IMAGE), np.uint8)
-        array[start : start + number] = block.reshape(number, 3, 96, 96).transpose(0, 3, 2, 1)
-    array.flush()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, 96, 96, 3)}
+    with open(target, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, count, AT_ONCE):
+            number = min(AT_ONCE, count - start)
+            block = np.frombuffer(content.read(number * IMAGE), np.uint8)
+            file.write(block.reshape(number, 3, 96, 96).transpose(0, 3, 2, 1).tobytes())
 
 
 DATASET = DataSet(
