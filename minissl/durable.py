@@ -5,6 +5,11 @@ On the ground floor, since tokenizers, runs, claims and grades all write files t
 
 import glob
 import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -33,6 +38,45 @@ def replace_durably(path: Path, data: bytes) -> None:
     remove_leftovers(path.parent, path.name)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new, empty folder to fill; when the block ends well it is on the disk and has its name.
+
+    So at any moment there is no such folder, or the one that was there, or all of the new one. An
+    error leaves what was there. Any number of processes may do it at once, on several computers
+    that share the disk: each fills a folder of its own, and the last one's stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The computer's name: process numbers of another one say nothing about who is alive here.
+    name = f"{path.name}.{platform.node()}"
+    remove_leftovers(path.parent, name)
+    ending = f".{os.getpid()}.unfinished"
+    work = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=ending, dir=path.parent))
+    new = work / "new"
+    try:
+        new.mkdir()
+        yield new
+        for file in (file for file in new.rglob("*") if file.is_file()):
+            with open(file, "rb+") as opened:
+                os.fsync(opened.fileno())
+        sync_folder(new)
+        _give_name(new, path, aside=work / "old")
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _give_name(new: Path, path: Path, aside: Path) -> None:
+    """Rename a folder; one that has the name already is moved aside first."""
+    try:
+        os.replace(new, path)
+    except OSError:  # only an empty folder can be replaced, and none on Windows
+        if not path.is_dir():
+            raise
+        os.replace(path, aside)
+        os.replace(new, path)
+
+
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes were writing in a folder; what living ones write stays.
 
@@ -40,7 +84,11 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """
     for path in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.unfinished"):
         number = path.name.split(".")[-2]
-        if number.isdecimal() and not is_alive(int(number)):
+        if not number.isdecimal() or is_alive(int(number)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

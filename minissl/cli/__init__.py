@@ -22,6 +22,7 @@ EXAMPLES = """\
 examples:
   minissl demo                                    everything once, in about three minutes
   minissl tokenizer train book.txt --out tok.json a tokenizer from any text file or folder
+  minissl data list                               data sets that have a name
   minissl pretrain gpt book.txt --run runs/book   a GPT on the same text
   minissl sample runs/book --prompt "It was"      what it writes
   minissl pretrain simclr photos/ --run runs/img  SimCLR on a folder of images
