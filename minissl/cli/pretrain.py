@@ -54,7 +54,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"
     parser.add_argument(
         "data", nargs="?", type=path, metavar="DATA",
-        help=f"a file, a folder or the name of a data set (default: {kind.Data.default})",
+        help=f"a file, a folder or the name of a data set (default: {kind.Data.default or 'none'})",
     )  # fmt: skip
     parser.add_argument("--run", type=path, required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from minissl.data.labels import Labelled
 from minissl.options import Options, option
-from minissl.text.files import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +28,14 @@ class Fields(Options):
 FIELDS = Fields()
 
 
-def located(path: Path) -> Any:
-    """The file or folder. Raises FileNotFoundError where there is none."""
-    if path.exists():
-        return path
-    raise FileNotFoundError(f"no file or folder {shown(path)!r}: give one that exists")
+def located(path: Path | None, default: str) -> Any:
+    """The file or folder, or the ``DataSet`` of this name: see ``sets.find``.
+
+    ``default``: the name of what every machine has, for None.
+    """
+    from minissl.data.sets import find, load_set
+
+    return load_set(default) if path is None else find(path)
 
 
 def check_kind(labels: str) -> None:
@@ -91,7 +93,7 @@ class Prepared(Protocol):
 class Data(Protocol):
     """Raw data of one kind, as read: cheap, nothing has been learned from it yet."""
 
-    default: ClassVar[str]  # in words, what is read when no path is given
+    default: ClassVar[str]  # the data set that is read when no path is given; "": there is none
     prepared: ClassVar[Any]  # the type that ``prepare`` returns
     with_labels: ClassVar[Any]  # the kind of these with labels: ``read`` takes ``labels`` too
     fields: ClassVar[tuple[str, ...]]  # which of the ``Fields`` it asks a table for

@@ -69,7 +69,7 @@ class CaptionedPixels(Tokenized):
 class Captioned(Images):
     """Images as they were read, with a caption for each."""
 
-    default = "none, give a table"
+    default = ""
     prepared: ClassVar[Any] = CaptionedPixels
     with_labels = LabelledImages
     fields = ("image_field", "text_field")

@@ -9,26 +9,34 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minissl.data import Fields, check_kind, located
 from minissl.data.arrays import array_labels, fit_images, is_arrays, read_arrays
 from minissl.data.tables import Table, is_table, read_table
 from minissl.text.files import shown
-from minissl.vision.images import ImageFolder, load_digits, load_image_files, load_image_folder
+from minissl.vision.images import ImageFolder, load_image_files, load_image_folder
+
+
+def find_images(path: Path | None, settings: Any, default: str) -> Any:
+    """The file, folder or ``DataSet``; None: the default, if it has the size of the settings."""
+    if path is None and (settings.image_size, settings.channels) != (8, 1):
+        raise ValueError(
+            f"the {default} have size 8 and 1 channel, got {settings.image_size} and "
+            f"{settings.channels}: give images, the name {default}, or leave the two options out"
+        )
+    return located(path, default)
 
 
 def read_images(
-    path: Path | None, settings: Any, fields: Fields, labels: str | None = None
+    found: Any, settings: Any, fields: Fields, labels: str | None = None
 ) -> ImageFolder:
     """All images of a place, by what it is, in the size and channels of the settings.
 
-    labels: "class" or "number", None when nobody asks for them. Raises ValueError where there are
-    none, or a file is damaged; FileNotFoundError for no such place. None: all 1,797 digits.
+    found: what ``find_images`` says. labels: "class" or "number", None when nobody asks for them.
+    Raises ValueError where there are none, or a file is damaged.
     """
     if labels is not None:
         check_kind(labels)
-    found = _digits(settings) if path is None else located(path)
+    path = shown(found) if isinstance(found, Path) else found.name
     if isinstance(found, Path) and is_table(found):
         return _of_table(read_table(found, fields), settings, labels)
     if isinstance(found, Path) and is_arrays(found):
@@ -36,9 +44,9 @@ def read_images(
     if isinstance(found, Path):
         folder = load_image_folder(found, settings.image_size, settings.channels)
     else:
-        folder = found if isinstance(found, ImageFolder) else found.load()
+        folder = found.load()
         size, channels = settings.image_size, settings.channels
-        folder = folder._replace(images=fit_images(folder.images, size, channels, str(path)))
+        folder = folder._replace(images=fit_images(folder.images, size, channels, path))
     if labels is not None and folder.labels is None:
         raise ValueError(
             f"{path} has images outside of class folders: put the images of each class "
@@ -46,7 +54,7 @@ def read_images(
         )
     if labels == "number":
         raise ValueError(
-            f"{path or 'the digits'} give classes, no numbers: those are read from a table (.csv, "
+            f"{path} gives classes, no numbers: those are read from a table (.csv, "
             ".tsv, .jsonl), from the column of --label-field, or from the labels of a .npz"
         )
     return folder
@@ -86,17 +94,3 @@ def _of_arrays(path: Path, settings: Any, kind: str | None) -> ImageFolder:
     labels, class_names = (None, ()) if kind is None else array_labels(arrays, kind, where)
     names = tuple(f"{shown(path.name)}[{number}]" for number in range(len(images)))
     return ImageFolder(images, labels, class_names, names)
-
-
-def _digits(settings: Any) -> ImageFolder:
-    """All of scikit-learn's digits: the 1,200 of the lectures and of the demo, then the others."""
-    if (settings.image_size, settings.channels) != (8, 1):
-        raise ValueError(
-            f"the digits have size 8 and 1 channel, got {settings.image_size} and "
-            f"{settings.channels}: give a folder of images, or leave the two options out"
-        )
-    digits = load_digits()
-    names = tuple(str(digit) for digit in range(10))
-    images = np.concatenate([digits.train_images, digits.test_images])
-    labels = np.concatenate([digits.train_labels, digits.test_labels])
-    return ImageFolder(images, labels, names, tuple(f"digit {i}" for i in range(len(images))))

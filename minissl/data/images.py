@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minissl.data import FIELDS, Examples, Fields, Kept, fingerprint
 from minissl.data.classes import as_in_the_run, keep_classes, kept_classes, no_labels, require_two
-from minissl.data.image_sources import read_images
+from minissl.data.image_sources import find_images, read_images
 from minissl.data.labels import Labelled, check_labels, split_labelled
 from minissl.options import Options, option
 from minissl.vision.images import check_images
@@ -79,7 +79,7 @@ class Images:
     ``files``: where each was read from, none for images that are in no file of their own.
     """
 
-    default: ClassVar[str] = "scikit-learn's digits"
+    default: ClassVar[str] = "digits"
     prepared: ClassVar[Any] = Pixels
     with_labels: ClassVar[Any]
     fields: ClassVar[tuple[str, ...]] = ("image_field",)
@@ -103,7 +103,7 @@ class Images:
 
         None: scikit-learn's 1,797 digits. See ``image_sources``.
         """
-        found = read_images(path, settings, fields)
+        found = read_images(find_images(path, settings, cls.default), settings, fields)
         return cls(found.images, found.paths, found.files)
 
     @classmethod
@@ -193,10 +193,11 @@ class LabelledImages(Images):
 
         None: scikit-learn's digits.
         """
-        found = read_images(path, settings, fields, labels)
+        place = find_images(path, settings, cls.default)
+        found = read_images(place, settings, fields, labels)
         assert found.labels is not None
-        # Without a path: the split of the lectures and of the demo, 1,200 and 597 images.
-        held_out = np.arange(1200, len(found.images)) if path is None else None
+        train = 0 if isinstance(place, Path) else place.train
+        held_out = np.arange(train, len(found.images)) if train else None
         return cls(
             found.images, found.labels, found.class_names, found.paths, held_out, found.files
         )

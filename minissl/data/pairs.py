@@ -95,7 +95,7 @@ class TokenPairs(Tokenized):
 class TextPairs:
     """Pairs of texts as they were read."""
 
-    default: ClassVar[str] = "none, give a table"
+    default: ClassVar[str] = ""
     prepared: ClassVar[Any] = TokenPairs
     with_labels: ClassVar[Any]
     fields: ClassVar[tuple[str, ...]] = ("text_field", "second_field")
@@ -202,7 +202,7 @@ TextPairs.with_labels = LabelledTextPairs
 
 def table_at(path: Path | None, fields: Fields, what: str) -> Table:
     """The table at a path. ``what``: its rows, for the ValueError where there is none."""
-    found = None if path is None else located(path)
+    found = None if path is None else located(path, "")
     if not isinstance(found, Path) or not is_table(found):
         given = f", {shown(path)} is none" if path else ""
         raise ValueError(f"{what} are read from a table ({', '.join(TABLES)}){given}")

@@ -31,7 +31,7 @@ from minissl.data.streams import (
     pack,
 )
 from minissl.data.tables import Table, is_table, read_table
-from minissl.text.corpora import make_manifest, python_english
+from minissl.text.corpora import make_manifest
 from minissl.text.documents import (
     Document,
     cut,
@@ -59,7 +59,7 @@ PIECE_CHARACTERS = 10_000  # of a long text without labels, so that a part of it
 class Texts:
     """Documents as they were read."""
 
-    default: ClassVar[str] = "Python's own English"
+    default: ClassVar[str] = "python-english"
     prepared: ClassVar[Any] = Streams
     with_labels: ClassVar[Any]
     fields: ClassVar[tuple[str, ...]] = ("text_field",)
@@ -73,11 +73,9 @@ class Texts:
 
         A row of a table without any text is passed over, as an empty file is.
         """
-        if path is None:
-            return cls(_python_english())
-        found = located(path)
+        found = located(path, cls.default)
         if not isinstance(found, Path):
-            return cls(found.load())
+            return cls(_embedded(found.name))
         if not is_table(found):
             return cls(read_text_documents(found))
         table = read_table(found, fields)
@@ -137,7 +135,7 @@ class LabelledTexts(Texts):
     texts are two examples; ``LabelledStreams.describe`` says when that makes a test too easy.
     """
 
-    default = "the docstrings of Python's library, each with its package"
+    default = "python-docstrings"
     prepared = LabelledStreams
     fields = ("text_field", "label_field")
 
@@ -166,17 +164,18 @@ class LabelledTexts(Texts):
             "give a folder in which each class has a folder of its own, with a file per text, or a "
             "table with --text-field and --label-field"
         )
-        if path is None:
-            raise ValueError(f"there are no labelled texts on every machine: {advice}")
-        found = located(path)
+        found = located(path, cls.default)
         if isinstance(found, Path) and is_table(found):
             return cls._of_table(read_table(found, fields), labels)
         if labels == "number":
             raise ValueError(
-                f"{shown(path)} gives classes, no numbers: those are read from a table (.csv, "
-                ".tsv, .jsonl), from the column of --label-field"
+                f"{shown(path or cls.default)} gives classes, no numbers: those are read from a "
+                "table (.csv, .tsv, .jsonl), from the column of --label-field"
             )
-        documents = found.load() if not isinstance(found, Path) else _whole_files(found, advice)
+        if isinstance(found, Path):
+            documents = _whole_files(found, advice)
+        else:
+            documents = list(_embedded(found.name))
         return cls(documents, *as_classes([document.source for document in documents]))
 
     @classmethod
@@ -249,5 +248,8 @@ def _whole_files(folder: Path, advice: str) -> list[Document]:
 
 
 @functools.cache
-def _python_english() -> tuple[Document, ...]:
-    return tuple(python_english())
+def _embedded(name: str) -> tuple[Document, ...]:
+    """The documents of a data set that is on every machine."""
+    from minissl.data.sets import load_set
+
+    return tuple(load_set(name).load())

@@ -49,7 +49,8 @@ class DataSet:
 
     kinds: as what it can be read ("texts", "labelled images"). licence, source: in words, as far as
     the origin states them. ``embedded``: returns it, for a set that is on every machine: a list of
-    ``Document`` (texts; the label is the source) or an ``ImageFolder``.
+    ``Document`` (texts; the label is the source) or an ``ImageFolder``. train: so many of its
+    examples, the first ones, are learned from, and everybody tests on the others; 0: no such rule.
 
     A fetched set has ``files`` and ``unpack(files, folder)``, which turns the fetched files, by
     their names, into those of ``parts``: the file of each part, the first of them what the set's
@@ -62,6 +63,7 @@ class DataSet:
     licence: str
     source: str
     embedded: Callable[[], Any] | None = None
+    train: int = 0
     files: tuple[Download, ...] = ()
     unpack: Unpack | None = None
     parts: Mapping[str, str] = field(default_factory=dict)

@@ -26,4 +26,5 @@ DATASET = DataSet(
     licence="BSD-3-Clause, with scikit-learn",
     source="Alpaydin and Kaynak 1998",
     embedded=load,
+    train=1200,
 )
