@@ -134,8 +134,9 @@ def test_quiet_and_another_folder(cache, here, capsys, tmp_path):
 
 def test_the_bar_of_a_terminal(server, cache, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    _cache.fetch(shakespeare(url(server, "good")), progress=True)
+    folder = _cache.fetch(shakespeare(url(server, "good")), progress=True)
     assert "input.txt: 100%" in capsys.readouterr().err
+    assert _cache.fetch(shakespeare(url(server, "missing"))) == folder  # here: nobody is asked
 
 
 @pytest.mark.parametrize(

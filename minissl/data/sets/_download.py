@@ -52,17 +52,16 @@ def found_sum(path: Path, file: Download) -> str:
 def download(
     name: str, file: Download, target: Path, *, progress: bool = False, seconds: float = SECONDS
 ) -> None:
-    """Fetch a file of the data set ``name`` and compare its sum; a wrong file is removed.
+    """Fetch a file of the data set ``name`` into a temporary folder, and compare its sum.
 
     Raises ConnectionError, in one sentence, for what can go wrong on the way, and ValueError for a
-    wrong sum.
+    wrong sum; who made the folder removes it, with what came.
     """
     import requests
 
     try:
         _fetch(file, target, progress, seconds)
     except requests.RequestException as error:
-        target.unlink(missing_ok=True)
         raise ConnectionError(
             f"{name}: {file.url} could not be fetched: {_reason(error, file.url, seconds)}. "
             f"Nothing was kept; {_again(name)}"
@@ -70,7 +69,6 @@ def download(
     found = found_sum(target, file)
     if found != file.checksum:
         size = target.stat().st_size
-        target.unlink()
         raise ValueError(
             f"{name}: {file.url} gave {size:,} bytes with the sum {found}, expected "
             f"{file.checksum}: the file was changed at its origin, or on the way (a log-in page of "
