@@ -57,6 +57,11 @@ def test_what_has_another_size_becomes_what_a_file_becomes(tmp_path, channels, s
     np.testing.assert_allclose(Images.read(floats, settings).images, wanted, atol=1e-7)
 
 
+def test_floats_that_are_resized_become_the_nearest_step(tmp_path):
+    path = save(tmp_path, images=np.full((1, 5, 5), 0.999))
+    np.testing.assert_array_equal(Images.read(path, GREY).images, np.ones((1, 8, 8, 1)))
+
+
 @pytest.mark.parametrize(
     ("labels", "names", "found", "class_names"),
     [

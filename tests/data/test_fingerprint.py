@@ -1,6 +1,8 @@
 """Fingerprints see what changed, cost little for large data, and say when they only looked."""
 
 import hashlib
+import json
+import os
 
 import numpy as np
 import pytest
@@ -93,8 +95,10 @@ def test_of_large_files_three_places_are_read(tmp_path, monkeypatch):
 def test_where_a_name_ends_is_seen(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     files = [tmp_path / "a"] * 2
-    one, two = (fingerprint.of_files(files, names) for names in (["a0 b", "c"], ["a", "b0 c"]))
-    assert one["sha256"] != two["sha256"]
+    names = ["a0 0 b", "c"], ["a", "b0 0 c"]
+    for one, two in (names, (["ab", "c"], ["a", "bc"])):
+        found = [fingerprint.of_files(files, names)["sha256"] for names in (one, two)]
+        assert found[0] != found[1]
 
 
 def test_of_a_large_array_a_part_of_each_example_is_read(monkeypatch):
@@ -113,3 +117,16 @@ def test_thousands_of_classes_do_not_fill_the_file():
     images = np.zeros((1000, 4, 4, 1), np.float32)
     many = LabelledImages(images, np.arange(1000), [str(n) for n in range(1000)])
     assert "classes" not in many.fingerprint()
+
+
+def test_image_files_whose_names_are_no_utf_8(folder):
+    try:
+        for number, name in enumerate((b"caf\xe9.png", b"caf\xe8.png"), 1):
+            (folder / "ant" / f"{number}.png").rename(folder / "ant" / os.fsdecode(name))
+        (folder / "bee").rename(folder / os.fsdecode(b"b\xeb"))
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    read = LabelledImages.read(folder, SETTINGS)
+    assert read.names[:2] == (r"ant/caf\xe8.png", r"ant/caf\xe9.png")
+    assert read.class_names == ("ant", r"b\xeb")
+    assert json.dumps(read.fingerprint()).encode("ascii")

@@ -54,11 +54,12 @@ def test_damaged_utf_16_is_named(tmp_path):
     ("data", "message"),
     [
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a PNG image"),
-        (gzip.compress(b"hello " * 90), r"packed \(gzip\), not text: unpack it first"),
+        (gzip.compress(b"hello " * 90, mtime=0), r"packed \(gzip\), not text: unpack it first"),
         (b"PAR1\x15\x04\x15\0", "is a parquet table"),
         (pickle.dumps({"a": [0] * 9}), "is a pickle"),
         (random.Random(0).randbytes(5000), "is binary, not text: it has a NUL at offset"),
         (random.Random(0).randbytes(5000).replace(b"\0", b""), "It is binary or damaged"),
+        (b"hello worlds " * 100 + b"\0.", "binary, not text: it has a NUL at offset 1300"),
         (b"hello\0world", r"a NUL at offset 5.*tr -d '\\000'"),
         (b"caf\xe9 au lait", "0xe9 at offset 3 .*iconv -f cp1252 -t utf-8"),
         ("“quoted”".encode("cp1252"), "iconv -f cp1252 -t utf-8"),
@@ -86,6 +87,7 @@ def test_what_is_no_text_is_named_with_advice(tmp_path, data, message):
         ("a.txt", '{"text": "a"}\n\n{"text": "b"}\n', r"JSON lines.*\.jsonl.*--text-field NAME"),
         ("a", '{\n "cells": [1]}', "is JSON, not plain text: write its texts"),
         ("a.txt", '[{"a": {"b": 1}}]', "is JSON"),
+        ("a.txt", '{"a": "b"}\n', "is JSON, not plain text"),
     ],
 )
 def test_other_kinds_are_refused_unless_they_are_asked_for(tmp_path, name, text, message):
