@@ -34,6 +34,8 @@ __all__ = [
 # Tests are code more than English, and idle_test, test and tests are absent from many systems.
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "__pycache__"}
 LONG_PARAGRAPH_WORDS = 12
+MANY_SOURCES = 300  # a folder of thousands would fill a manifest that nobody reads
+OTHERS = "the others"
 CHAPTER_PIECE_CHARACTERS = 4_000  # so that a few per cent of 79 long chapters can be held out
 
 
@@ -162,16 +164,20 @@ def make_manifest(documents: Sequence[Document]) -> dict[str, Any]:
     """What a corpus consists of, as a dictionary for JSON: counts, bytes and hashes per source.
 
     Holds the Python version, the number of documents and of UTF-8 bytes, a sha256 over all names
-    and texts, and the same for each source (``topics``, ``asyncio``, ...). The order of the
-    documents does not matter.
+    and texts, and the same for each source (``topics``, ``asyncio``, ...); of more than 300 sources
+    the last ones by name are one entry, "the others". The order of the documents does not matter.
     """
     by_source: dict[str, list[Document]] = {}
     for document in documents:
         by_source.setdefault(document.source, []).append(document)
+    sources = sorted(by_source)
+    summaries = {source: _summary(by_source[source], 16) for source in sources[:MANY_SOURCES]}
+    if others := sources[MANY_SOURCES:]:
+        summaries[OTHERS] = _summary([d for source in others for d in by_source[source]], 16)
     return {
         "python": platform.python_version(),
         **_summary(documents),
-        "sources": {source: _summary(by_source[source], 16) for source in sorted(by_source)},
+        "sources": summaries,
     }
 
 

@@ -11,6 +11,7 @@ from minissl.data.captions import Captioned, CaptionOptions
 from minissl.data.images import Images, LabelledImages
 from minissl.data.pairs import LabelledTextPairs, Pair, TextPairs
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.text import Tokenizer
 from minissl.text.documents import Document
 
 SETTINGS = CaptionOptions(image_size=8, channels=1, vocab_size=280)
@@ -180,6 +181,26 @@ def test_an_example_is_trained_on_or_held_out(kind):
     assert sorted(parts[0] + parts[1]) == sorted(wanted)
     share = len(parts[1]) / len(wanted)
     assert share == pytest.approx(1 / 3 if kind in LABELLED else 0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if "text_field" in k.fields])
+def test_the_tokenizer_has_not_read_what_is_held_out(kind, monkeypatch):
+    usual, read = Tokenizer.train, []
+
+    def train(texts, *arguments, **options):
+        read.extend(texts)
+        return usual(texts, *arguments, **options)
+
+    monkeypatch.setattr(Tokenizer, "train", train)
+    prepared = toy(kind).prepare(Kept(), SETTINGS)
+    if kind is Texts:
+        assert "\n".join(read).encode() == prepared.text
+        return
+    kept = prepared.captions if kind is Captioned else trained(prepared)
+    texts = [
+        tokens for entry in kept for tokens in (entry if "second_field" in kind.fields else [entry])
+    ]
+    assert read == [prepared.tokenizer.decode(tokens[1:]) for tokens in texts]
 
 
 @every_labelled
