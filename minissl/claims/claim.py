@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minissl.options import Options
+
+if TYPE_CHECKING:
+    from minissl.claims.cache import Cache
 
 Table = dict[str, dict[str, float]]  # row -> column -> value
 Curves = dict[str, tuple[Any, Any]]  # name -> (x, y), lists or arrays of numbers
@@ -22,13 +25,15 @@ class Setup:
     """What one run of an experiment is given.
 
     ``settings``: those of the chosen scale. ``device``: where the models are. ``note(text)``: says
-    what is being done now (it stands beside the progress bar).
+    what is being done now (it stands beside the progress bar). ``cache``: where ``cache.shared``
+    finds pretrained methods; None: all is trained here.
     """
 
     seed: int
     settings: Mapping[str, Any]
     device: str = "cpu"
     note: Callable[[str], None] = lambda text: None
+    cache: Cache | None = None
 
 
 T = TypeVar("T", bound=Options)

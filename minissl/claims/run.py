@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from minissl.claims.cache import Cache
 from minissl.claims.claim import Claim, Measured, Setup
 from minissl.claims.origin import claim_digest, conditions, lasting
 from minissl.claims.report import command, result
@@ -26,15 +27,19 @@ from minissl.training.progress import Items
 
 # How it was run, in the JSON; the second line is of each seed, and older files lack it.
 HOW = ("command", "scale", "settings", "seeds", "device", "seconds", "cpu_seconds", "conditions")
-EACH = ("sources", "spent")
+EACH = ("sources", "spent", "shared")
 
 
 @dataclass
 class Seed:
-    """What one seed measured, and what it cost: seconds on the clock, and of the processor."""
+    """What one seed measured, and what it cost: seconds on the clock, and of the processor.
+
+    ``shared``: which rows came from the cache of pretrained methods; see ``cache``.
+    """
 
     measured: Measured
     spent: tuple[float, float]
+    shared: dict[str, dict[str, str]]
 
 
 def run_claim(
@@ -46,11 +51,13 @@ def run_claim(
     device: str = "cpu",
     progress: bool = True,
     fresh: bool = False,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Run it, and write ``NAME.json`` and ``NAME.svg`` to the folder. Returns what the JSON says.
 
     Every seed is kept when it is measured. The same call again goes on with those that are missing;
     ``fresh`` measures all of them again. An older result stays until the new one is complete.
+    ``cache``: a folder where pretrained methods are shared with other claims; None: they are not.
 
     Raises ImportError for a package that is missing, ValueError for a scale that the claim does not
     have, without a seed, for a file that is none of this claim, or when the folder has unfinished
@@ -80,10 +87,12 @@ def run_claim(
     items = Items(missing, f"{claim.name}, seed", progress)
     try:
         for seed in items:
-            kept[seed] = _measure(claim, Setup(seed, how["settings"], device, items.note))
+            runs = None if cache is None else Cache(cache)
+            kept[seed] = _measure(claim, Setup(seed, how["settings"], device, items.note, runs))
             _replace(_unfinished(place), _result(claim, kept, [*kept], how))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_kept(place, seeds, kept)) from None
+        pretrained = f"; what is pretrained is in {cache}" * (cache is not None and cache.exists())
+        raise KeyboardInterrupt(_what_is_kept(place, seeds, kept) + pretrained) from None
     if not missing and before is not None:
         how["conditions"] = before  # those of the measurement
     return _finish(claim, place, _result(claim, kept, seeds, how))
@@ -111,7 +120,8 @@ def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
 def _measure(claim: Claim, setup: Setup) -> Seed:
     started, cpu = time.perf_counter(), time.process_time()
     measured = claim.measure(setup)
-    return Seed(measured, (time.perf_counter() - started, time.process_time() - cpu))
+    spent = (time.perf_counter() - started, time.process_time() - cpu)
+    return Seed(measured, spent, {} if setup.cache is None else setup.cache.used)
 
 
 def _result(
@@ -125,6 +135,7 @@ def _result(
         "seconds": round(sum(wall for wall, _ in spent), 1),
         "cpu_seconds": round(sum(cpu for _, cpu in spent), 1),
         "spent": [[round(seconds, 3) for seconds in each] for each in spent],
+        "shared": [seed.shared for seed in chosen],
     }
     all_of_it = {**how, **costs}
     ordered = {name: all_of_it[name] for name in (*HOW, *EACH)}
@@ -200,7 +211,8 @@ def _seeds(kept: Mapping[str, Any]) -> dict[int, Seed]:
         }
         curves = {name: (x, y) for name, (x, y) in kept["curves"][number].items()}
         wall, cpu = kept["spent"][number] if "spent" in kept else (0.0, 0.0)
-        found[int(seed)] = Seed(Measured(table, curves), (wall, cpu))
+        runs = kept["shared"][number] if "shared" in kept else {}
+        found[int(seed)] = Seed(Measured(table, curves), (wall, cpu), runs)
     return found
 
 
@@ -208,7 +220,7 @@ def _what_is_kept(place: Path, seeds: Sequence[int], kept: Mapping[int, Seed]) -
     """What to say when Ctrl-C stopped the claim."""
     there = [str(seed) for seed in seeds if seed in kept]
     if not there:
-        return "stopped before the first seed was measured: nothing is kept of it"
+        return "stopped before the first seed was measured"
     left = next(seed for seed in seeds if seed not in kept)
     return (
         f"stopped; seed {', '.join(there)} is kept in {place.parent}: the same command "

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.adapt.heads.probe import few_label_curve
+from minissl.claims.cache import shared
 from minissl.claims.claim import Measured, Setup, chosen
+from minissl.data.images import Images
 from minissl.nn.evaluating import evaluating
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
@@ -58,6 +60,17 @@ def pretrain(
     settings = chosen(SimCLRSettings, setup, **changes)
     method = build(setup, data, settings, augment)
     return method, train(method, settings, seed=setup.seed, progress=False)
+
+
+def shared_simclr(setup: Setup, data: LabelledSplit, row: str, **changes: Any) -> SimCLR:
+    """The same method as ``pretrain`` gives, where its history is not asked for: see ``cache``.
+
+    ``row``: where it stands in the table.
+    """
+    settings = chosen(SimCLRSettings, setup, **changes)
+    found = shared(setup, SimCLR, Images(data.train_images), settings, row=row)
+    method: SimCLR = found.method
+    return method
 
 
 def build(

@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run nothing: judge and draw the numbers kept in --out once more",
     )
     parser.add_argument(
-        "--fresh", action="store_true", help="measure again what a run before has kept in --out"
+        "--fresh",
+        action="store_true",
+        help="use nothing that is kept in --out: no seeds, and no pretrained methods (in shared/)",
     )
     add_device(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -76,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
             device=resolve_device(arguments.device),
             progress=not arguments.quiet,
             fresh=arguments.fresh,
+            cache=None if arguments.fresh else arguments.out / "shared",
         )
     print(to_markdown(result))
     print(f"written: {arguments.out / arguments.name}.json and .svg")

@@ -43,7 +43,7 @@ def test_a_stopped_claim_goes_on_with_the_next_seed(tmp_path):
     assert sorted(files(tmp_path / "whole")) == ["toy.json", "toy.svg"]
     assert (tmp_path / "toy.svg").read_bytes() == (tmp_path / "whole" / "toy.svg").read_bytes()
     assert len(result["spent"]) == 3
-    assert "nothing is kept" in stop(tmp_path / "none", at=0)
+    assert stop(tmp_path / "none", at=0) == "stopped before the first seed was measured"
 
 
 def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys):

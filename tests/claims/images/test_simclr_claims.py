@@ -212,11 +212,11 @@ def test_before_and_after_the_head(runs):
 def test_the_grid_trains_what_its_cells_say(monkeypatch):
     asked = []
 
-    def pretrain(setup, data, **changes):
+    def pretrain(setup, data, row, **changes):
         asked.append(tuple(changes[key] for key in ("batch_size", "temperature", "steps")))
-        return digits.random_network(setup, data), None
+        return digits.random_network(setup, data)
 
-    monkeypatch.setattr(batch_and_temperature.digits, "pretrain", pretrain)
+    monkeypatch.setattr(batch_and_temperature.digits, "shared_simclr", pretrain)
     batch_and_temperature.measure(Setup(0, batch_and_temperature.CLAIM.scales["quick"]))
     steps = batch_and_temperature.CLAIM.scales["quick"]["steps"]
     grid = [(b, t, steps) for b in (8, 16, 32) for t in batch_and_temperature.TEMPERATURES]

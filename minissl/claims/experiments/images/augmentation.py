@@ -41,7 +41,10 @@ def measure(setup: Setup) -> Measured:
     }
     for name, augment in AUGMENTATIONS.items():
         setup.note(name)
-        method, _ = digits.pretrain(setup, data, augment)
+        if name == "both":  # what the settings say, and no argument beside them
+            method = digits.shared_simclr(setup, data, name)
+        else:
+            method, _ = digits.pretrain(setup, data, augment)
         table[name] = examine(setup, data, method.represent, partial(digits.embed, method))
     return Measured(table)
 

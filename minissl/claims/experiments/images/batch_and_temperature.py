@@ -37,23 +37,24 @@ def measure(setup: Setup) -> Measured:
         size, table[row] = setup.settings[row], {}
         for temperature in TEMPERATURES:
             setup.note(f"batch {size}, τ {temperature:g}")
-            table[row][at(temperature)] = accuracy(setup, data, size, temperature)
+            table[row][at(temperature)] = accuracy(setup, data, row, temperature)
         more = largest // size
         table[row][AS_MANY] = table[row][at(CONTROL)]
         if more > 1:
             setup.note(f"batch {size}, {more} times the steps")
-            table[row][AS_MANY] = accuracy(setup, data, size, CONTROL, more)
+            table[row][AS_MANY] = accuracy(setup, data, row, CONTROL, more)
     return Measured(table)
 
 
 def accuracy(
-    setup: Setup, data: LabelledSplit, batch_size: int, temperature: float, more: int = 1
+    setup: Setup, data: LabelledSplit, row: str, temperature: float, more: int = 1
 ) -> float:
     """In percent with one label per class, after ``more`` times the steps of the scale."""
-    method, _ = digits.pretrain(
+    method = digits.shared_simclr(
         setup,
         data,
-        batch_size=batch_size,
+        f"{row}, {AS_MANY if more > 1 else at(temperature)}",
+        batch_size=setup.settings[row],
         temperature=temperature,
         steps=setup.settings["steps"] * more,
     )

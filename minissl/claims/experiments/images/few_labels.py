@@ -31,7 +31,7 @@ def measure(setup: Setup) -> Measured:
         accuracies = [from_scratch(setup, data, count, draw) for draw in draws]
         table[SCRATCH][digits.column(count)] = 100 * float(np.mean(accuracies))
     setup.note(SIMCLR)
-    method, _ = digits.pretrain(setup, data)
+    method = digits.shared_simclr(setup, data, SIMCLR)
     table[SIMCLR] = digits.probe(setup, data, method.represent, LABELS)
     return Measured(table)
 

@@ -37,7 +37,8 @@ def measure(setup: Setup) -> Measured:
     for length in LENGTHS:
         steps = setup.settings[length]
         setup.note(f"{steps} steps")
-        methods[f"{length} training"], _ = digits.pretrain(setup, data, steps=steps)
+        row = f"{length} training"
+        methods[row] = digits.shared_simclr(setup, data, row, steps=steps)
     for name, method in methods.items():
         first = digits.probe(setup, data, method.represent, LABELS)
         second = digits.probe(setup, data, partial(digits.embed, method), LABELS)
