@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from minissl.claims.origin import conditions, lasting, library_digest
 from minissl.data import Data
 from minissl.pretrain import load_method
-from minissl.pretrain.method import Pretraining, Training, method_name
+from minissl.pretrain.method import Pretraining, Training
 from minissl.pretrain.run import Pretrained, pretrain
+from minissl.registry import file_name_of
 from minissl.training.checkpoint import CheckpointError, list_checkpoints
 from minissl.training.folder import BusyError
 
@@ -47,12 +48,12 @@ def shared(
     ``pretrain`` raises.
     """
     how: dict[str, Any] = {"seed": setup.seed, "device": setup.device, "progress": False}
-    if load_method(method_name(kind)) is not kind:
+    if load_method(file_name_of(kind)) is not kind:
         raise ValueError(f"{kind.__name__} is no method of the library: train it, do not share it")
     if setup.cache is None:
         return pretrain(kind, data, settings, **how)
     key = run_key(kind, data, settings, seed=setup.seed, device=setup.device)
-    folder = setup.cache.folder / f"{method_name(kind)}-{key[:16]}"
+    folder = setup.cache.folder / f"{file_name_of(kind)}-{key[:16]}"
     begun, there = folder.exists(), list_checkpoints(folder / "checkpoints")
     step = int(there[0].name.removeprefix("step-")) if there else 0
     came = {0: "trained", settings.steps: "loaded"}.get(step, f"continued from step {step}")
@@ -78,7 +79,7 @@ def run_key(
 ) -> str:
     """The SHA-256 of all that decides the weights: also of sources, versions and machine."""
     decides = {
-        "method": method_name(kind),
+        "method": file_name_of(kind),
         "settings": asdict(settings),
         "data": [type(data).__name__, data.fingerprint()["sha256"]],
         "seed": seed,

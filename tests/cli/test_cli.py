@@ -160,7 +160,6 @@ WRONG = {
         ["tokenizer", "decode", "--text", "12 abc", "--tokenizer", "GPT"],
         "expects ids, got 'abc'",
     ),
-    "probe without labels": (["probe", "GPT"], "no labelled texts on every machine: give a folder"),
     "loose files": (["probe", "GPT", "FOLDER"], "book.txt is in no class folder"),
     "no text from images": (["sample", "SIMCLR"], "cannot write text; methods that can: gpt"),
     "another method": (
