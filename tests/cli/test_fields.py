@@ -9,6 +9,7 @@ import pytest
 
 from minissl.cli import main
 from minissl.data import Fields
+from minissl.data.sets import DataSet
 from minissl.pretrain.run import open_run
 from minissl.text.documents import Document
 
@@ -146,11 +147,10 @@ def test_a_folder_with_a_name_that_is_no_utf_8(tmp_path):
 
 
 def test_the_name_of_a_data_set_is_recorded_as_a_name(tmp_path, monkeypatch):
-    class Embedded:
-        def load(self):
-            return [Document(f"{i}", "set", text) for i, text in enumerate(TEXTS)]
-
-    monkeypatch.setattr("minissl.data.texts.located", lambda path: Embedded())
+    documents = [Document(f"{i}", "set", text) for i, text in enumerate(TEXTS)]
+    dataset = DataSet(kinds=(), licence="", source="", embedded=lambda: documents, name="some-set")
+    monkeypatch.setattr("minissl.data.sets.find", lambda path: dataset)
+    monkeypatch.setattr("minissl.data.sets.load_set", lambda name: dataset)
     monkeypatch.chdir(tmp_path)
     assert pretrain("some-set", tmp_path / "run") == 0
     assert json.loads((tmp_path / "run" / "data.json").read_text())["read_from"] == "some-set"
