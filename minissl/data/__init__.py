@@ -36,6 +36,18 @@ def located(path: Path) -> Any:
     raise FileNotFoundError(f"no file or folder {shown(path)!r}: give one that exists")
 
 
+def loaded(found: Any, kind: type, path: Path) -> Any:
+    """What a data set holds that is in no file. ValueError, by its name, for one of another kind.
+
+    kind: a list for documents, an ImageFolder for images.
+    """
+    content = found.load()
+    if not isinstance(content, kind):
+        what = "texts" if kind is list else "images"
+        raise ValueError(f"the data set {shown(path)} has no {what}: choose one that has")
+    return content
+
+
 def check_kind(labels: str) -> None:
     """Raise ValueError unless ``labels`` is one of the two kinds of labels."""
     if labels not in ("class", "number"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minissl.data import Fields, check_kind, located
+from minissl.data import Fields, check_kind, loaded, located
 from minissl.data.arrays import array_labels, fit_images, is_arrays, read_arrays
 from minissl.data.tables import Table, is_table, read_table
 from minissl.text.files import shown
@@ -36,7 +36,7 @@ def read_images(
     if isinstance(found, Path):
         folder = load_image_folder(found, settings.image_size, settings.channels)
     else:
-        folder = found if isinstance(found, ImageFolder) else found.load()
+        folder = found if path is None else loaded(found, ImageFolder, path)
         size, channels = settings.image_size, settings.channels
         folder = folder._replace(images=fit_images(folder.images, size, channels, str(path)))
     if labels is not None and folder.labels is None:

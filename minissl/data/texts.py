@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data import FIELDS, Fields, Kept, check_kind, located
+from minissl.data import FIELDS, Fields, Kept, check_kind, loaded, located
 from minissl.data.classes import keep_classes, require_two
 from minissl.data.labels import as_classes, check_labels, split_labelled
 from minissl.data.streams import (
@@ -77,7 +77,7 @@ class Texts:
             return cls(_python_english())
         found = located(path)
         if not isinstance(found, Path):
-            return cls(found.load())
+            return cls(loaded(found, list, path))
         if not is_table(found):
             return cls(read_text_documents(found))
         table = read_table(found, fields)
@@ -176,7 +176,10 @@ class LabelledTexts(Texts):
                 f"{shown(path)} gives classes, no numbers: those are read from a table (.csv, "
                 ".tsv, .jsonl), from the column of --label-field"
             )
-        documents = found.load() if not isinstance(found, Path) else _whole_files(found, advice)
+        if isinstance(found, Path):
+            documents = _whole_files(found, advice)
+        else:
+            documents = loaded(found, list, path)
         return cls(documents, *as_classes([document.source for document in documents]))
 
     @classmethod

@@ -1,5 +1,7 @@
 """What is no file, but is loaded: a list of documents, or images with labels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,18 @@ def test_texts_that_are_loaded(monkeypatch, tmp_path):
     assert [read.class_names[n] for n in read.labels] == ["yes", "no"]
     with pytest.raises(ValueError, match="gives classes, no numbers"):
         LabelledTexts.read(tmp_path, labels="number")
+
+
+def test_a_data_set_of_another_kind_is_named(monkeypatch):
+    folder = ImageFolder(np.zeros((1, 8, 8, 1), np.float32), np.array([0]), ("a",), ("w",))
+    monkeypatch.setattr("minissl.data.texts.located", lambda path: Loaded(folder))
+    for kind in (Texts, LabelledTexts):
+        with pytest.raises(ValueError, match="the data set some-set has no texts: choose one"):
+            kind.read(Path("some-set"))
+    monkeypatch.setattr("minissl.data.image_sources.located", lambda path: Loaded([]))
+    for kind in (Images, LabelledImages):
+        with pytest.raises(ValueError, match="the data set some-set has no images: choose one"):
+            kind.read(Path("some-set"), ImageOptions())
 
 
 def test_images_that_are_loaded_get_the_size_of_the_settings(monkeypatch, tmp_path):
