@@ -38,6 +38,18 @@ def located(path: Path | None, default: str) -> Any:
     return load_set(default) if path is None else find(path)
 
 
+def loaded(found: Any, kind: type) -> Any:
+    """What a data set holds that is in no file. ValueError, by its name, for one of another kind.
+
+    kind: a list for documents, an ImageFolder for images.
+    """
+    content = found.load()
+    if not isinstance(content, kind):
+        what = "texts" if kind is list else "images"
+        raise ValueError(f"the data set {found.name} has no {what}: choose one that has")
+    return content
+
+
 def check_kind(labels: str) -> None:
     """Raise ValueError unless ``labels`` is one of the two kinds of labels."""
     if labels not in ("class", "number"):

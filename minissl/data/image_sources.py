@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from minissl.data import Fields, check_kind, located
+from minissl.data import Fields, check_kind, loaded, located
 from minissl.data.arrays import array_labels, fit_images, is_arrays, read_arrays
 from minissl.data.tables import Table, is_table, read_table
 from minissl.text.files import shown
@@ -44,7 +44,7 @@ def read_images(
     if isinstance(found, Path):
         folder = load_image_folder(found, settings.image_size, settings.channels)
     else:
-        folder = found.load()
+        folder = loaded(found, ImageFolder)
         size, channels = settings.image_size, settings.channels
         folder = folder._replace(images=fit_images(folder.images, size, channels, path))
     if labels is not None and folder.labels is None:

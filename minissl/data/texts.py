@@ -5,7 +5,6 @@ What is made of them stands in ``streams``. Lectures 03 and 05; with labels, Lec
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data import FIELDS, Fields, Kept, check_kind, located
+from minissl.data import FIELDS, Fields, Kept, check_kind, loaded, located
 from minissl.data.classes import keep_classes, require_two
 from minissl.data.labels import as_classes, check_labels, split_labelled
 from minissl.data.streams import (
@@ -75,7 +74,7 @@ class Texts:
         """
         found = located(path, cls.default)
         if not isinstance(found, Path):
-            return cls(_embedded(found.name))
+            return cls(loaded(found, list))
         if not is_table(found):
             return cls(read_text_documents(found))
         table = read_table(found, fields)
@@ -175,7 +174,7 @@ class LabelledTexts(Texts):
         if isinstance(found, Path):
             documents = _whole_files(found, advice)
         else:
-            documents = list(_embedded(found.name))
+            documents = loaded(found, list)
         return cls(documents, *as_classes([document.source for document in documents]))
 
     @classmethod
@@ -245,11 +244,3 @@ def _whole_files(folder: Path, advice: str) -> list[Document]:
                 f"{shown(folder)}: {document.name} is empty: remove it, or give it a text"
             )
     return documents
-
-
-@functools.cache
-def _embedded(name: str) -> tuple[Document, ...]:
-    """The documents of a data set that is on every machine."""
-    from minissl.data.sets import load_set
-
-    return tuple(load_set(name).load())

@@ -32,6 +32,15 @@ def test_texts_that_are_loaded(monkeypatch):
         LabelledTexts.read(Path("one"), labels="number")
 
 
+def test_a_data_set_of_another_kind_is_named():
+    for kind in (Texts, LabelledTexts):
+        with pytest.raises(ValueError, match="the data set digits has no texts: choose one"):
+            kind.read(Path("digits"))
+    for kind in (Images, LabelledImages):
+        with pytest.raises(ValueError, match="set python-english has no images: choose one"):
+            kind.read(Path("python-english"), ImageOptions())
+
+
 def test_images_that_are_loaded_get_the_size_of_the_settings(monkeypatch):
     images = np.random.default_rng(0).random((4, 8, 8, 1), dtype=np.float32)
     folder = ImageFolder(images, np.array([0, 1, 1, 0]), ("a", "b"), ("w", "x", "y", "z"))

@@ -59,7 +59,7 @@ def test_damaged_utf_16_is_named(tmp_path):
         (pickle.dumps({"a": [0] * 9}), "is a pickle"),
         (random.Random(0).randbytes(5000), "is binary, not text: it has a NUL at offset"),
         (random.Random(0).randbytes(5000).replace(b"\0", b""), "It is binary or damaged"),
-        (b"hello worlds " * 100 + b"\0.", "binary, not text: it has a NUL at offset 1300"),
+        (b"ab" * 650 + b"\0.", "binary, not text: it has a NUL at offset 1300"),
         (b"hello\0world", r"a NUL at offset 5.*tr -d '\\000'"),
         (b"caf\xe9 au lait", "0xe9 at offset 3 .*iconv -f cp1252 -t utf-8"),
         ("“quoted”".encode("cp1252"), "iconv -f cp1252 -t utf-8"),

@@ -9,7 +9,7 @@ other docstrings, and perhaps fewer of a package.
 from __future__ import annotations
 
 from minissl.data.sets import DataSet
-from minissl.text.corpora import python_english
+from minissl.data.sets.python_english import load as python_english
 from minissl.text.documents import Document
 
 # Packages that every Python from 3.11 on has, also where the system splits the library in parts.
@@ -18,7 +18,6 @@ PACKAGES = (
     "tarfile", "unittest", "urllib", "xml",
 )  # fmt: skip
 OF_EACH = 80  # as many as the smallest of them has
-FEWEST_WORDS = 5
 
 
 def load() -> list[Document]:
@@ -30,7 +29,7 @@ def load() -> list[Document]:
     """
     chosen: dict[str, list[Document]] = {package: [] for package in PACKAGES}
     documents = []
-    for document in python_english(FEWEST_WORDS):
+    for document in python_english():
         own = chosen.get(document.source)
         if own is None or len(own) == OF_EACH or document.source in document.text.lower():
             continue
