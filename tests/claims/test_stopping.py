@@ -46,8 +46,10 @@ def test_a_stopped_claim_goes_on_with_the_next_seed(tmp_path):
     assert stop(tmp_path / "none", at=0) == "stopped before the first seed was measured"
 
 
-def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys):
+def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys, monkeypatch):
     first = run_claim(TOY, tmp_path, seeds=[3, 1], progress=False)
+    today = run.conditions("cpu")
+    monkeypatch.setattr(run, "conditions", lambda device: today | {"date": "a year later"})
     again = Counting()
     assert run_claim(again.claim, tmp_path, seeds=[3, 1], progress=False) == first
     assert again.seeds == []
@@ -55,6 +57,7 @@ def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys):
     assert "kept from before: seed 1, 3\n" in capsys.readouterr().err
     assert again.seeds == [2]
     assert more["seeds"] == [1, 2, 3]
+    assert more["conditions"]["date"] == "a year later" != first["conditions"]["date"]
     assert more["table"]["truth"]["score"]["values"] == [measure_alone(s) for s in (1, 2, 3)]
     anew = Counting()
     assert numbers(run_claim(anew.claim, tmp_path, fresh=True, seeds=[2], progress=False))
