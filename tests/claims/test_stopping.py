@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from minissl.claims import origin, run
+from minissl.claims import load_claim, origin, run
 from minissl.claims.run import redraw_claim, run_claim
 from minissl.cli import main
 from minissl.demo.demo import run_demo
@@ -131,6 +131,8 @@ def test_the_sources_are_all_that_numbers_depend_on(tmp_path, monkeypatch):
         origin.library_digest.cache_clear()
         return origin.library_digest("cpu"), origin.claim_digest(TOY, "cpu")
 
+    elsewhere = replace(TOY, measure=load_claim("subwords").measure)
+    assert origin.claim_digest(elsewhere, "cpu") != origin.claim_digest(TOY, "cpu")
     first = digests()
     (package / "cli/claim.py").write_text("# other words")
     (package / "claims/experiments/other.py").write_text("# another claim")
