@@ -96,16 +96,18 @@ def test_whatever_decides_the_weights_is_in_the_key(monkeypatch):
     other = load_method("byol")
     keys = {
         "the same": key(),
-        "method": key(other, settings=toy_settings("byol", steps=6)),
+        "method": key(other),  # with the same settings
         "a setting": key(settings=replace(SETTINGS, temperature=0.6)),
         "data": key(data=toy_data("simclr", SETTINGS, seed=1)),
         "seed": key(seed=1),
         "device": key(device="torch"),
     }
+    found = cache.conditions("cpu")
+    monkeypatch.setattr(cache, "conditions", lambda device: found)  # there is no cuda:1
     monkeypatch.setattr(cache, "library_digest", lambda device: "other sources")
     keys["sources"] = key()
+    keys["device, of the same sources"] = key(device="cuda:1")
     monkeypatch.undo()
-    found = cache.conditions("cpu")
     for name in ("python", "processor", "packages"):
         monkeypatch.setattr(cache, "conditions", lambda device, name=name: {**found, name: "other"})
         keys[name] = key()

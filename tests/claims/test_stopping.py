@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from minissl.claims import origin, run
+from minissl.claims import load_claim, origin, run
 from minissl.claims.run import redraw_claim, run_claim
 from minissl.cli import main
 from minissl.demo.demo import run_demo
@@ -46,8 +46,10 @@ def test_a_stopped_claim_goes_on_with_the_next_seed(tmp_path):
     assert stop(tmp_path / "none", at=0) == "stopped before the first seed was measured"
 
 
-def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys):
+def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys, monkeypatch):
     first = run_claim(TOY, tmp_path, seeds=[3, 1], progress=False)
+    today = run.conditions("cpu")
+    monkeypatch.setattr(run, "conditions", lambda device: today | {"date": "a year later"})
     again = Counting()
     assert run_claim(again.claim, tmp_path, seeds=[3, 1], progress=False) == first
     assert again.seeds == []
@@ -55,6 +57,7 @@ def test_a_finished_claim_is_loaded_and_more_seeds_are_added(tmp_path, capsys):
     assert "kept from before: seed 1, 3\n" in capsys.readouterr().err
     assert again.seeds == [2]
     assert more["seeds"] == [1, 2, 3]
+    assert more["conditions"]["date"] == "a year later" != first["conditions"]["date"]
     assert more["table"]["truth"]["score"]["values"] == [measure_alone(s) for s in (1, 2, 3)]
     anew = Counting()
     assert numbers(run_claim(anew.claim, tmp_path, fresh=True, seeds=[2], progress=False))
@@ -128,6 +131,8 @@ def test_the_sources_are_all_that_numbers_depend_on(tmp_path, monkeypatch):
         origin.library_digest.cache_clear()
         return origin.library_digest("cpu"), origin.claim_digest(TOY, "cpu")
 
+    elsewhere = replace(TOY, measure=load_claim("subwords").measure)
+    assert origin.claim_digest(elsewhere, "cpu") != origin.claim_digest(TOY, "cpu")
     first = digests()
     (package / "cli/claim.py").write_text("# other words")
     (package / "claims/experiments/other.py").write_text("# another claim")

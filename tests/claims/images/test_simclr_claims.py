@@ -9,6 +9,7 @@ from minissl.adapt.heads.probe import linear_probe
 from minissl.autograd.devices import device_of
 from minissl.claims import load_claim
 from minissl.claims import simclr_on_digits as digits
+from minissl.claims.cache import Cache
 from minissl.claims.claim import Setup, chosen
 from minissl.claims.experiments.images import (
     augmentation,
@@ -87,6 +88,17 @@ def test_every_arm_starts_from_the_network_called_random():
     assert digits.pretrain(setup, data, augment, steps=1)[0].augment is augment
     assert trained.augment is not augment
     assert not np.allclose(trained.represent(data.test_images), start.represent(data.test_images))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_what_is_shared_is_what_the_claim_would_train(seed, tmp_path):
+    """Whatever is held out to be examined: the weights are those of the explicit constructor."""
+    setup = Setup(seed, QUICK | {"steps": 2}, cache=Cache(tmp_path))
+    data = digits.load(setup)
+    method, _ = digits.pretrain(setup, data, temperature=0.2)
+    cached = digits.shared_simclr(setup, data, "a row", temperature=0.2)
+    for name, array in method.model.state_dict().items():
+        np.testing.assert_array_equal(cached.model.state_dict()[name], array)
 
 
 def test_the_seed_decides_the_split_and_the_tests_stay_out_of_it():
