@@ -27,6 +27,8 @@ examples:
   minissl sample runs/book --prompt "It was"      what it writes
   minissl pretrain simclr photos/ --run runs/img  SimCLR on a folder of images
   minissl probe runs/img labelled/                what a few labels are worth afterwards
+  minissl adapt finetune runs/img labelled/ --run runs/kinds    learn from the labels
+  minissl predict runs/kinds photos/              a label for every image
   minissl embed runs/img photos/ --out img.npz    a vector for every image
   minissl claim --list                            what the lectures claim; run any of it
   minissl homework start 1                        functions to write yourself, and their checks

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from minissl.cli._shared import add_device, add_run_and_data, add_seed, argument
+from minissl.cli._shared import (
+    add_device,
+    add_fields,
+    add_run_and_data,
+    add_seed,
+    argument,
+    fields_from,
+)
 
 DESCRIPTION = """\
 Fits linear probes on the frozen representation of a run with few labels per class, beside the same
@@ -31,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_seed(parser)
     add_device(parser)
+    add_fields(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     opened = open_run(arguments.folder)
     kind = type(opened.method).Data.with_labels
-    data = opened.data.labelled(kind.read(arguments.data, opened.settings))
+    fields = fields_from(arguments)
+    data = opened.data.labelled(kind.read(arguments.data, opened.settings, fields))
     untrained = type(opened.method).build(opened.settings, opened.data, seed=arguments.seed)
     features: dict[str, Any] = {data.raw_name: data.raw}
     for name, method in (("untrained network", untrained), ("pretrained network", opened.method)):
