@@ -58,7 +58,7 @@ class Frozen(Adaptation):
         """The network computes there; what is read off it is float64 on the processor."""
         self.base.model.to(device)
 
-    def solve(self) -> None:
+    def solve(self, progress: str = "") -> None:
         """Learn from the examples that the settings choose."""
         if self.task.train is None:
             raise ValueError(
@@ -66,7 +66,7 @@ class Frozen(Adaptation):
             )
         train = self.task.train
         chosen = self.settings.choose(train.labels, self.seed)
-        features = self.base.represent(train.inputs)
+        features = self.base.represent(train.inputs, progress=progress)
         self.model.learn(features[chosen], train.labels[chosen], features)
 
     def predict(self, inputs: Any) -> NDArray:
@@ -84,7 +84,7 @@ class Row:
 
 def compare(
     kind: type[Frozen], settings: Any, opened: Any, task: Task,
-    *, seed: int = 0, draws: int = 1, device: str = "cpu",
+    *, seed: int = 0, draws: int = 1, device: str = "cpu", progress: bool = False,
 ) -> list[Row]:  # fmt: skip
     """The same readout on the raw inputs, on the network before its pretraining, and after it.
 
@@ -97,8 +97,8 @@ def compare(
     for name, method in (("random network", untrained), (opened.name, opened.method)):
         method.model.to(device)
 
-        def represent(part: Labelled, method: Any = method) -> NDArray:
-            return method.represent(part.inputs)
+        def represent(part: Labelled, method: Any = method, label: str = name) -> NDArray:
+            return method.represent(part.inputs, progress=label if progress else "")
 
         rows.append(_row(kind, settings, task, name, represent, seed, draws))
     return rows

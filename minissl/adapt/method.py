@@ -163,9 +163,9 @@ class Adaptation(ABC):
         """What is kept in the run folder."""
         return self.model
 
-    def represent(self, examples: Any) -> NDArray:
+    def represent(self, examples: Any, *, progress: str = "") -> NDArray:
         """What the network makes of examples, adapted where it is: (examples, width)."""
-        return self.base.represent(examples)
+        return self.base.represent(examples, progress=progress)
 
     def evaluate(self) -> dict[str, float]:
         """The metrics of the predictions on what is held out."""
@@ -180,8 +180,8 @@ class Adaptation(ABC):
 class Solved(Protocol):
     """An adaptation that is computed at once."""
 
-    def solve(self) -> None:
-        """Learn from the training part of the task."""
+    def solve(self, progress: str = "") -> None:
+        """Learn from the training part of the task. ``progress``: before a bar, "" for none."""
 
 
 @runtime_checkable

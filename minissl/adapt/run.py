@@ -6,7 +6,7 @@ As in ``pretrain.run`` the folder is opened first and compared; nothing is writt
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +99,8 @@ def adapt(
         config = opening.config(task.kept, **_base(opened, folder))
         files = opening.files(task.kept, read_from, fields)
         if isinstance(method, Solved):
-            history = _solve(method, seed, opening.folder, config, files)
+            label = "features" if progress else ""
+            history = _solve(method, seed, opening.folder, config, files, label)
         else:
             history = fit_as_told(
                 method, settings, seed=seed, precision=precision, progress=progress,
@@ -123,8 +124,9 @@ def _check_kinds(kind: Any, opened: Any, data: Any, settings: Any, seed: Any) ->
 
 def _base(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
     """What is recorded of the run that is adapted: how to build it, and where its weights lie."""
-    place = os.path.abspath(opened.folder)
-    relative = os.path.relpath(place, os.path.abspath(folder)) if folder is not None else place
+    place = relative = os.path.abspath(opened.folder)
+    with suppress(ValueError):  # on Windows nothing leads from one drive to another
+        relative = os.path.relpath(place, os.path.abspath(folder or place))
     return {"base_settings": asdict(opened.settings), "base_folder": [relative, place]}
 
 
@@ -137,14 +139,14 @@ class NothingToRemember(Optimizer):
 
 def _solve(
     method: Any, seed: int, folder: RunFolder | None, config: dict[str, Any],
-    files: dict[str, bytes],
+    files: dict[str, bytes], progress: str,
 ) -> History:  # fmt: skip
     """Compute it and write its only checkpoint, or load the one that is there."""
     settings = {"method": type(method).__name__, "steps": 0, "seed": int(seed), "config": config}
     with Run(folder, settings, method.saved(), NothingToRemember(), 1, files) as run:
         if not run.resumed:
             try:
-                method.solve()
+                method.solve(progress)
                 run.log({"step": 0, **method.evaluate()})
                 run.save(0)
             except BaseException:

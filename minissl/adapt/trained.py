@@ -29,6 +29,7 @@ class TrainedSettings(FewLabels, Training):
 
     batch_size: int = option(32, "labelled examples per step", least=1, most=1 << 20)
     steps: int = option(300, "updates", least=1, most=10**9)
+    evaluations: int = option(5, "how often it is measured on the way", least=1, free=True)
     clip: float = option(1.0, "largest norm of the gradient; 0: no limit", least=0)
     augment: bool = option(
         True, "change the examples at random, if the pretraining did and keeps their class"

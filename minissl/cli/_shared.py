@@ -93,6 +93,9 @@ def fields_from(arguments: argparse.Namespace, of_run: Any = None) -> Any:
     return replace(of_run or FIELDS, **chosen)
 
 
+DATA_HELP = "a file, a folder or the name of a data set"
+
+
 def add_run_and_data(parser: argparse.ArgumentParser, data: str) -> None:
     """Add the run that is opened and the data it is asked about; ``data``: its help."""
     parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")

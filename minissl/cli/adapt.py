@@ -55,7 +55,7 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     parser.description = f"{ADAPTATIONS.about(name)} ({(kind.Settings.__doc__ or '').strip()})"
     parser.usage = f"{parser.prog} RUN [DATA] [--run FOLDER] [settings]"
     parser.add_argument("adaptation", choices=[name], metavar=name, help=argparse.SUPPRESS)
-    add_run_and_data(parser, "labelled examples (default: what every machine has)")
+    add_run_and_data(parser, "labelled examples: see below (default: what every machine has)")
     parser.add_argument("--run", type=path, metavar="FOLDER", help="where the result is kept")
     if issubclass(kind, Frozen):
         parser.add_argument(
@@ -66,7 +66,7 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Frozen))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser)
+    add_fields(parser, ("text_field", "label_field", "image_field"))
     add_options(parser, kind.Settings)
 
 
@@ -118,7 +118,14 @@ def _print_table(
     from minissl.adapt.frozen import compare
 
     rows = compare(
-        kind, settings, opened, task, seed=arguments.seed, draws=arguments.draws, device=device
+        kind,
+        settings,
+        opened,
+        task,
+        seed=arguments.seed,
+        draws=arguments.draws,
+        device=device,
+        progress=not arguments.quiet,
     )
     names = list(rows[0].scores)
     print(f"{'held out':24}" + "".join(f"{name:>16}" for name in names))

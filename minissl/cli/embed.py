@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device, add_fields, add_run_and_data, fields_from, path
+from minissl.cli._shared import (
+    DATA_HELP,
+    add_device,
+    add_fields,
+    add_run_and_data,
+    fields_from,
+    path,
+)
 
 DESCRIPTION = """\
 Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
@@ -19,7 +26,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_run_and_data(parser, "a file or folder (default: what every machine has)")
+    add_run_and_data(parser, f"{DATA_HELP} (default: what every machine has)")
     parser.add_argument(
         "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )
@@ -44,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     examples = opened.data.examples(raw)
     make_parents(arguments.out)
     opened.method.to(arguments.device)
-    features = np.asarray(opened.method.represent(examples.inputs), np.float32)
+    features = np.asarray(opened.method.represent(examples.inputs, progress="features"), np.float32)
     file = io.BytesIO()
     np.savez(file, features=features, names=np.array(examples.names, dtype=np.str_))
     replace_durably(arguments.out, file.getvalue())

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_device, add_fields, add_run_and_data, fields_from
+from minissl.cli._shared import DATA_HELP, add_device, add_fields, add_run_and_data, fields_from
 
 DESCRIPTION = """\
 Prints what the method of a run measures of itself: the held-out loss and what else it knows. With
@@ -20,7 +20,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_run_and_data(parser, "a file or folder (default: the run's)")
+    add_run_and_data(parser, f"{DATA_HELP} (default: the run's)")
     add_fields(parser, of_run=True)
     add_device(parser)
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from minissl.cli._shared import add_device, add_fields, fields_from, path
+from minissl.cli._shared import DATA_HELP, add_device, add_fields, fields_from, path
 
 DESCRIPTION = """\
 Predicts the class, or the number, of every example with what `minissl adapt --run` has kept: a
@@ -20,7 +20,12 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("folder", type=path, metavar="RUN", help="the folder of an adaptation")
-    parser.add_argument("data", type=path, metavar="DATA", help="a file or folder, without labels")
+    parser.add_argument(
+        "data",
+        type=path,
+        metavar="DATA",
+        help=f"{DATA_HELP}; labels are not looked at",
+    )
     parser.add_argument("--out", type=path, metavar="FILE", help="the table (default: printed)")
     parser.add_argument(
         "--base", type=path, metavar="RUN",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minissl.cli._shared import (
+    DATA_HELP,
     add_device,
     add_fields,
     add_options,
@@ -54,7 +55,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"
     parser.add_argument(
         "data", nargs="?", type=path, metavar="DATA",
-        help=f"a file, a folder or the name of a data set (default: {kind.Data.default or 'none'})",
+        help=f"{DATA_HELP} (default: {kind.Data.default or 'none'})",
     )  # fmt: skip
     parser.add_argument("--run", type=path, required=True, metavar="FOLDER", help="the run folder")
     parser.add_argument(

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     features: dict[str, Any] = {data.raw_name: data.raw}
     for name, method in (("untrained network", untrained), ("pretrained network", opened.method)):
         method.to(arguments.device)
-        features[name] = method.represent(data.inputs)
+        features[name] = method.represent(data.inputs, progress=name)
     train, test = split_labelled(len(data), data.held_out)
     if len(data.class_names) < 2:
         raise ValueError(

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from minissl.cli._shared import path
+from minissl.cli._shared import DATA_HELP, path
 
 SMALLEST_VOCABULARY = 257  # every byte, and the separator of documents
 LARGEST_VOCABULARY = 2**31 - 1
@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     train = actions.add_parser("train", help="learn a vocabulary from text")
     train.add_argument(
-        "text", nargs="?", type=path, help="file or folder (default: Python's own English)"
+        "text",
+        nargs="?",
+        type=path,
+        help=f"{DATA_HELP} (default: python-english)",
     )
     train.add_argument(
         "--vocab-size", type=_vocabulary_size, default=4096, help="(default: %(default)s)"
@@ -138,11 +141,16 @@ def run_show(arguments: argparse.Namespace) -> None:
 
 def _whole_texts(path: Path | None) -> list[str]:
     """The texts to train on: every file whole, so that ``encode`` finds the same tokens in it."""
-    from minissl.text.corpora import python_english, read_text_documents
+    from minissl.data import loaded, located
+    from minissl.text.documents import read_text_documents
 
-    if path is None:
-        return [document.text for document in python_english()]
-    found = read_text_documents(path, piece_characters=sys.maxsize, any_kind=True, keep_mark=True)
+    place = located(path, "python-english")
+    if isinstance(place, Path):
+        found = read_text_documents(
+            place, piece_characters=sys.maxsize, any_kind=True, keep_mark=True
+        )
+    else:
+        found = loaded(place, list)
     return [document.text for document in found]
 
 

@@ -16,6 +16,7 @@ from minissl.nn.module import Module
 from minissl.optim import AdamW, warmup_cosine
 from minissl.optim.optimizer import Optimizer
 from minissl.options import Options, option
+from minissl.training.progress import patiently
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +105,18 @@ class Pretraining(ABC):
         example is represented in the same way whatever else is in the batch.
         """
 
-    def represent(self, examples: Any, *, batch_size: int = 512) -> np.ndarray:
-        """What the pretrained model makes of examples, in evaluation mode: (examples, width)."""
+    def represent(self, examples: Any, *, batch_size: int = 512, progress: str = "") -> np.ndarray:
+        """What the pretrained model makes of examples, in evaluation mode: (examples, width).
+
+        ``progress``: what stands before a bar in a terminal, "" for none.
+        """
         if not len(examples):
             return np.empty((0, self.width), self.model.parameters()[0].numpy().dtype)
         sizes = [0 if isinstance(examples, np.ndarray) else len(one) for one in examples]
         order = np.argsort(sizes, kind="stable")  # little padding inside a batch
         parts = []
         with evaluating(self.model):
-            for start in range(0, len(order), batch_size):
+            for start in patiently(range(0, len(order), batch_size), progress):
                 chosen = order[start : start + batch_size]
                 parts.append(self.encode(self.collate(pick(examples, chosen))).numpy())
         rows = np.concatenate(parts)

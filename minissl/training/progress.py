@@ -72,6 +72,16 @@ class Items:
         self.bar.set_postfix_str(text)
 
 
+def patiently(items: Sequence[Any], label: str) -> Iterator[Any]:
+    """The items, with a bar in a terminal once they take longer than a second; "": without one."""
+    if not label or not sys.stderr.isatty():
+        yield from items
+        return
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=label, delay=1, leave=False, dynamic_ncols=True)
+
+
 @contextmanager
 def postponed_interrupt() -> Iterator[Callable[[], bool]]:
     """Within this block Ctrl-C waits to be asked for, so that no step is left half done.

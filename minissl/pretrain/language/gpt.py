@@ -190,7 +190,7 @@ class GPTPretraining(Pretraining):
         mean = ops.matmul(weights[:, None], hidden)  # (batch, 1, width)
         return mean.reshape(mean.shape[0], self.width)
 
-    def represent(self, examples: Any, *, batch_size: int = 32) -> np.ndarray:
+    def represent(self, examples: Any, *, batch_size: int = 32, progress: str = "") -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).
 
         A sequence longer than the context is cut at its end. Raises ValueError for an empty one.
@@ -198,7 +198,7 @@ class GPTPretraining(Pretraining):
         if not all(len(example) for example in examples):
             empty = next(i for i, example in enumerate(examples) if not len(example))
             raise ValueError(f"example {empty} has no tokens to represent")
-        return super().represent(examples, batch_size=batch_size)
+        return super().represent(examples, batch_size=batch_size, progress=progress)
 
     def evaluate(self) -> dict[str, float]:
         """Held-out loss in nats per token, its perplexity, and bits per byte if bytes were given.
