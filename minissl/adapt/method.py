@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import Examples, Kept
+from minissl.data.classes import as_in_the_run, require_two
 from minissl.data.labels import Labelled, draw_few_labels
 from minissl.nn.module import Module
 from minissl.options import Options, option
@@ -67,11 +68,8 @@ class Task:
         labelled = base.labelled(raw)
         if labelled.kind != kind:
             raise ValueError(f"the labels must be a {kind} each, these are a {labelled.kind} each")
-        if kind == "class" and len(labelled.class_names) < 2:
-            raise ValueError(
-                f"all {len(labelled)} examples are of the class {labelled.class_names[0]!r}: there "
-                "is nothing to tell apart, give two classes or more"
-            )
+        if kind == "class":
+            require_two(labelled.class_names, len(labelled), "examples")
         train, held_out = labelled.split()
         missing = np.setdiff1d(np.arange(len(labelled.class_names)), train.labels)
         if len(missing):
@@ -102,16 +100,7 @@ class Task:
     def unseen(self, raw: Any) -> Task:
         """All of this labelled data held out. Raises ValueError for a class that is not known."""
         labelled = self.base.labelled(raw)
-        if labelled.kind != ("class" if self.class_names else "number"):
-            raise ValueError(f"these labels are a {labelled.kind} each, others were learned")
-        if strange := sorted({*labelled.class_names} - {*self.class_names}):
-            raise ValueError(
-                f"class {strange[0]!r} is not one of those learned: {', '.join(self.class_names)}"
-            )
-        labels = labelled.labels
-        if self.class_names:
-            numbers = [self.class_names.index(name) for name in labelled.class_names]
-            labels = np.array(numbers, np.int64)[labels]
+        labels = as_in_the_run(labelled.labels, labelled.class_names, self.class_names)
         held_out = replace(labelled, labels=labels, class_names=self.class_names)
         return replace(self, train=None, held_out=held_out)
 

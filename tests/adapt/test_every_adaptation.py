@@ -252,7 +252,7 @@ def test_labels_that_tell_nothing_apart_are_refused(bases):
     opened = bases["simclr"]
     raw = toy_labelled("probe", opened)
     one = type(raw)(raw.images, np.zeros(40, np.int64), ("a",))
-    with pytest.raises(ValueError, match="all 40 examples are of the class 'a'"):
+    with pytest.raises(ValueError, match=r"40 labelled examples of 1 class\(es\)"):
         Task.prepare(opened.data, one, "class")
     labels = np.zeros(40, np.int64)
     split = Task.prepare(opened.data, raw, "class")
@@ -265,7 +265,7 @@ def test_labels_that_tell_nothing_apart_are_refused(bases):
         Task.prepare(opened.data, type(raw).toy(opened.settings, labels="number"), "class")
     made = adapted("probe", opened)
     strange = type(raw)(raw.images, raw.labels, ("lying", "flying"))
-    with pytest.raises(ValueError, match="class 'flying' is not one of those learned: lying"):
+    with pytest.raises(ValueError, match="class 'flying' is not one of this run: lying"):
         made.data.unseen(strange)
     turned = type(raw)(raw.images, 1 - raw.labels, ("standing", "lying"))
     np.testing.assert_array_equal(made.data.unseen(turned).held_out.labels, raw.labels)
