@@ -239,6 +239,28 @@ def test_rows_beside_a_probe_are_those_of_raw_inputs_and_of_the_untrained_networ
             assert rows[row]["accuracy"][draw] == pytest.approx(expected)
 
 
+def test_what_is_kept_is_the_first_row_of_the_table(bases):
+    """Also with few labels, where mean and scale are those of all features."""
+    from minissl.adapt.frozen import compare
+
+    made = adapted("probe", bases["simclr"], changes={"labels_per_class": 2})
+    settings = adapting("probe", labels_per_class=2)
+    rows = compare(load_adaptation("probe"), settings, bases["simclr"], made.data)
+    features = bases["simclr"].method.represent(made.data.train.inputs).astype(np.float64)
+    np.testing.assert_allclose(made.method.model.mean.numpy(), features.mean(axis=0))
+    assert made.method.evaluate()["held_out_accuracy"] == rows[-1].scores["accuracy"][0]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_seed_decides_the_first_weights(name, bases):
+    first, again, other = (adapted(name, bases["gpt"], seed=seed).method for seed in (0, 0, 1))
+    assert weights(first) == weights(again)
+    task, kind = first.task, load_adaptation(name)
+    heads = [kind.build(adapting(name), bases["gpt"], task, seed=s).model.head for s in (0, 1)]
+    assert np.abs(heads[0].weight.numpy() - heads[1].weight.numpy()).max() > 0.01
+    assert weights(first) != weights(other)
+
+
 @pytest.mark.parametrize("damage", [b"null", b"[]", b"{}", b'{"class_names": [3], "size": 2}'])
 def test_a_damaged_task_is_named(damage, bases):
     from pathlib import Path

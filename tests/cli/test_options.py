@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from minissl.adapt import adaptation_names
 from minissl.cli import command_names, main, parser_of
 from minissl.options import check_value, option
 from minissl.pretrain import load_method, method_names
@@ -13,14 +14,15 @@ from tests.pretrain.toy import TINY
 VALUES = ("0", "-1", "nan", "word")
 # What is not run here but only read: each would take minutes.
 READ_ONLY = ("demo", "claim", "homework")
+ADAPTED = "lora"  # of the adaptations this one is run, the others are read
 
 
 def parsers():
     """Each command, verb or method as its words, with the parser of what follows them."""
     for name in command_names():
-        if name == "pretrain":
-            for method in method_names():
-                yield (name, method), parser_of(name, [method])
+        members = {"pretrain": method_names, "adapt": adaptation_names}.get(name, list)()
+        yield from (((name, member), parser_of(name, [member])) for member in members)
+        if members:
             continue
         parser = parser_of(name, [])
         verbs = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
@@ -55,14 +57,20 @@ def toys(monkeypatch, place):
         monkeypatch.setattr(
             data, "read", classmethod(lambda cls, path, settings, fields: cls.toy(settings))
         )
+    for kind in {load_method(name).Data.with_labels for name in method_names()}:
+        monkeypatch.setattr(kind, "read", classmethod(labelled))
     monkeypatch.chdir(place)
+
+
+def labelled(cls, path, settings, fields, labels="class"):
+    return cls.toy(settings, labels=labels)
 
 
 def tiny(words, option):
     """The method's options at sizes for tests, but for the one that is tried."""
     known = {a.option_strings[-1] for a in parser_of(*words[:1], words[1:])._actions[1:] if
              a.option_strings}  # fmt: skip
-    for key, value in TINY.items():
+    for key, value in {**TINY, "rank": 2}.items():
         name = f"--{key.replace('_', '-')}"
         if name in known and name != option:
             yield from (name, str(value))
@@ -81,10 +89,16 @@ def base(words, option, number):
     if words[0] == "pretrain":
         run = [] if option == "--run" else ["--run", f"run-{words[1]}-{option}-{number}"]
         return [*run, "--quiet", *tiny(words, option)]
+    if words[0] == "adapt":
+        return [run_of("simclr"), "--quiet", *tiny(words, option)]
+    if words[0] == "predict":
+        assert main(["adapt", "probe", run_of("simclr"), "--run", "adapted"]) == 0
+        return ["adapted", "text.txt"]
     if words[0] == "sample":
         return [run_of("gpt"), *([] if option == "--tokens" else ["--tokens", "3"])]
     if words[0] == "probe":
-        return [run_of("simclr"), "--draws", "1", "--labels", "1"][: 1 if "--" in option else 5]
+        few = {"--draws": "1", "--labels": "1"}
+        return [run_of("simclr"), *(w for pair in few.items() if pair[0] != option for w in pair)]
     if words[0] in ("embed", "evaluate"):
         return [run_of("gpt")]
     if words == ("tokenizer", "train"):
@@ -102,7 +116,7 @@ def test_an_odd_value_is_refused_by_name_or_works(words, option, capsys):
         rest = base(words, option, number)
         capsys.readouterr()
         try:
-            if words[0] in READ_ONLY:
+            if words[0] in READ_ONLY or (words[0] == "adapt" and words[1] != ADAPTED):
                 parser_of(words[0], words[1:]).parse_args([*words[1:], option, value])
                 status = 0
             else:

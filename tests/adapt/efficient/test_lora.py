@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from minissl.adapt.efficient.lora import LoRA, LoRAClassifier, add_lora, merge_lora
+from minissl.adapt.heads.finetune import Finetune
 from minissl.adapt.run import adapt
 from minissl.autograd.gradcheck import gradcheck
 from minissl.models.convolutional import ConvEncoder
@@ -13,6 +14,7 @@ from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Embedding, Linear
 from minissl.nn.transformer import Transformer
+from minissl.pretrain import load_method
 from tests.adapt.toy import adapting, toy_base, toy_labelled
 
 SIZES = GPTConfig(vocab_size=50, context_length=12, num_layers=2, width=16, num_heads=2)
@@ -185,3 +187,25 @@ def test_only_the_small_part_is_trained_and_saved(base, tmp_path):
         made.method.probabilities(made.data.held_out.inputs), logits, rtol=1e-3, atol=1e-5
     )
     np.testing.assert_array_equal(made.method.predict(made.data.held_out.inputs), expected)
+
+
+def test_the_frozen_part_is_used_as_it_is_evaluated(tmp_path):
+    """No dropout below the thin matrices in training: two losses of a batch are one."""
+    from minissl.adapt.method import Task
+    from minissl.pretrain.run import open_run, pretrain
+    from tests.pretrain.toy import toy_data, toy_settings
+
+    settings = toy_settings("gpt", dropout=0.5)
+    kind = load_method("gpt")
+    pretrain(kind, toy_data("gpt", settings), settings, tmp_path, progress=False)
+    opened = open_run(tmp_path)
+    task = Task.prepare(opened.data, toy_labelled("lora", opened), "class")
+    method = LoRAClassifier.build(adapting("lora"), opened, task)
+    method.model.train()
+    batch = method.batch(np.random.default_rng(0))
+    losses = [method.loss(batch, np.random.default_rng(seed)).item() for seed in (1, 2)]
+    assert losses[0] == losses[1]
+    finetune = Finetune.build(adapting("finetune"), opened, task)
+    finetune.model.train()
+    losses = [finetune.loss(batch, np.random.default_rng(seed)).item() for seed in (1, 2)]
+    assert losses[0] != losses[1]

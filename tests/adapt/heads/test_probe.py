@@ -117,3 +117,10 @@ def test_what_does_not_fit():
         linear_probe(features, np.zeros(len(labels)))
     with pytest.raises(ValueError, match="flatten images"):
         linear_probe(np.ones((3, 8, 8, 1)), [0, 1, 1])
+
+
+def test_probabilities_of_large_logits():
+    from minissl.adapt.method import softmax
+
+    logits = np.array([[1000.0, 1000.0], [-1000.0, 0.0]])
+    np.testing.assert_allclose(softmax(logits), [[0.5, 0.5], [0.0, 1.0]], atol=1e-12)
