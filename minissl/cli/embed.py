@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from minissl.cli._shared import add_device, add_fields, add_run_and_data, fields_from, path
+from minissl.cli._shared import (
+    add_base,
+    add_device,
+    add_fields,
+    add_run_and_data,
+    fields_from,
+    other_than,
+    path,
+)
 
 DESCRIPTION = """\
 Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
@@ -23,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )
+    add_base(parser)
     add_fields(parser, of_run=True)
     add_device(parser)
 
@@ -38,7 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.out.suffix != ".npz":
         raise ValueError(f"--out {arguments.out}: expected a name that ends with .npz")
-    opened = open_any(arguments.folder)
+    other_than(arguments.out, arguments.data)
+    opened = open_any(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
     raw = opened.read_examples(arguments.data, fields)
     examples = opened.data.examples(raw)

@@ -16,14 +16,14 @@ from minissl.text.files import shown
 from minissl.vision.images import ImageFolder, load_image_files, load_image_folder
 
 
-def find_images(path: Path | None, settings: Any, default: str) -> Any:
+def find_images(path: Path | None, settings: Any, default: str, kind: str) -> Any:
     """The file, folder or ``DataSet``; None: the default, if it has the size of the settings."""
     if path is None and (settings.image_size, settings.channels) != (8, 1):
         raise ValueError(
             f"the {default} have size 8 and 1 channel, got {settings.image_size} and "
             f"{settings.channels}: give images, the name {default}, or leave the two options out"
         )
-    return located(path, default)
+    return located(path, default, kind)
 
 
 def read_images(

@@ -147,10 +147,11 @@ def test_a_folder_with_a_name_that_is_no_utf_8(tmp_path):
 
 def test_the_name_of_a_data_set_is_recorded_as_a_name(tmp_path, monkeypatch):
     class Embedded:
-        def load(self):
-            return [Document(f"{i}", "set", text) for i, text in enumerate(TEXTS)]
+        name = "some-set"
 
-    monkeypatch.setattr("minissl.data.texts.located", lambda path: Embedded())
+    documents = tuple(Document(f"{i}", "set", text) for i, text in enumerate(TEXTS))
+    monkeypatch.setattr("minissl.data.texts.located", lambda *asked: Embedded())
+    monkeypatch.setattr("minissl.data.texts._embedded", lambda name: documents)
     monkeypatch.chdir(tmp_path)
     assert pretrain("some-set", tmp_path / "run") == 0
     assert json.loads((tmp_path / "run" / "data.json").read_text())["read_from"] == "some-set"

@@ -50,7 +50,7 @@ def test_numbers_for_images(table):
     read = LabelledImages.read(table, SETTINGS, labels="number")
     assert read.labels.tolist() == [0.0, 1.0, 0.0, 1.0]
     assert read.class_names == ()
-    with pytest.raises(ValueError, match="give classes, no numbers"):
+    with pytest.raises(ValueError, match="digits gives classes, no numbers"):
         LabelledImages.read(None, SETTINGS, labels="number")
 
 

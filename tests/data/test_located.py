@@ -1,49 +1,53 @@
 """What is no file, but is loaded: a list of documents, or images with labels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from minissl.data import located
+from minissl.data.captions import Captioned
 from minissl.data.images import ImageOptions, Images, LabelledImages
+from minissl.data.pairs import TextPairs
 from minissl.data.texts import LabelledTexts, Texts
-from minissl.text.documents import Document
-from minissl.vision.images import ImageFolder
+
+SIZE_8 = ImageOptions(image_size=8)
 
 
-class Loaded:
-    """An embedded data set."""
-
-    def __init__(self, content):
-        self.content = content
-
-    def load(self):
-        return self.content
-
-
-def test_texts_that_are_loaded(monkeypatch, tmp_path):
-    documents = [Document("a", "yes", "text a"), Document("b", "no", "text b")]
-    monkeypatch.setattr("minissl.data.texts.located", lambda path: Loaded(documents))
-    assert Texts.read(tmp_path).documents == tuple(documents)
-    read = LabelledTexts.read(tmp_path)
-    assert [read.class_names[n] for n in read.labels] == ["yes", "no"]
+def test_texts_that_are_loaded():
+    texts, labelled = Texts.read(None), LabelledTexts.read(None)
+    assert len(texts.documents) > len(labelled.documents)
+    sources = [labelled.class_names[number] for number in labelled.labels]
+    assert sources == [document.source for document in labelled.documents]
     with pytest.raises(ValueError, match="gives classes, no numbers"):
-        LabelledTexts.read(tmp_path, labels="number")
+        LabelledTexts.read(None, labels="number")
 
 
-def test_images_that_are_loaded_get_the_size_of_the_settings(monkeypatch, tmp_path):
-    images = np.random.default_rng(0).random((4, 8, 8, 1), dtype=np.float32)
-    folder = ImageFolder(images, np.array([0, 1, 1, 0]), ("a", "b"), ("w", "x", "y", "z"))
-    monkeypatch.setattr("minissl.data.image_sources.located", lambda path: Loaded(folder))
-    read = LabelledImages.read(tmp_path, ImageOptions(image_size=8))
-    np.testing.assert_array_equal(read.images, images)
-    assert (read.labels.tolist(), read.class_names) == ([0, 1, 1, 0], ("a", "b"))
-    assert read.names == ("w", "x", "y", "z")
-    larger = Images.read(tmp_path, ImageOptions(image_size=16, channels=3))
-    assert larger.images.shape == (4, 16, 16, 3)
-    np.testing.assert_allclose(larger.images.mean((1, 2, 3)), images.mean((1, 2, 3)), atol=0.03)
+def test_images_that_are_loaded_get_the_size_of_the_settings():
+    read = LabelledImages.read(None, SIZE_8)
+    assert read.images.shape == (1797, 8, 8, 1)
+    np.testing.assert_array_equal(Images.read(None, SIZE_8).images, read.images)
 
 
 def test_a_path_that_exists_is_meant(tmp_path):
-    assert located(tmp_path) == tmp_path
+    assert located(tmp_path, "digits", "texts") == tmp_path
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        located(tmp_path / "nowhere")
+        located(tmp_path / "nowhere", "digits", "texts")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Texts, "digits"),
+        (LabelledTexts, "digits"),
+        (LabelledTexts, "python-english"),
+        (Images, "python-docstrings"),
+        (LabelledImages, "python-docstrings"),
+        (TextPairs, "digits"),
+        (Captioned, "digits"),
+    ],
+)
+def test_a_set_of_another_kind_is_refused_by_name(kind, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"the data set {name} is read as .* are needed here"):
+        kind.read(Path(name), SIZE_8)
