@@ -88,7 +88,8 @@ def compare(
 ) -> list[Row]:  # fmt: skip
     """The same readout on the raw inputs, on the network before its pretraining, and after it.
 
-    Held-out scores of ``draws`` choices of the labelled examples, for all rows the same choices.
+    Held-out scores of ``draws`` choices of the labelled examples, for all rows the same choices:
+    a single one where all examples are learned from.
     """
     if task.train is None or task.held_out is None:
         raise ValueError("there are no labelled examples to compare on")
@@ -111,6 +112,8 @@ def _row(
     assert task.held_out is not None
     features, test = represent(task.train), represent(task.held_out)
     found: list[dict[str, float]] = []
+    if len(settings.choose(task.train.labels, seed)) == len(task.train):
+        draws = 1  # of all there is one choice
     for draw in range(draws):
         chosen = settings.choose(task.train.labels, seed, draw)
         readout = kind.new_readout(settings, features.shape[1], task)

@@ -71,12 +71,11 @@ class Task:
         if kind == "class":
             require_two(labelled.class_names, len(labelled), "examples")
         train, held_out = labelled.split()
-        missing = np.setdiff1d(np.arange(len(labelled.class_names)), train.labels)
-        if len(missing):
-            raise ValueError(
-                f"class {labelled.class_names[missing[0]]!r} has no example left to learn from, "
-                f"after {len(held_out)} of {len(labelled)} were held out: give more of it"
-            )
+        if kind == "number":
+            for part, what in ((train, "to learn from"), (held_out, "held out")):
+                _require_spread(part.labels, what)
+        else:
+            _require_every_class(labelled, train)
         about = {"class_names": list(labelled.class_names), "size": len(train)}
         kept = Kept({**base.kept, TASK: json.dumps(about).encode()}, base.kept.folder)
         return cls(kept, base, labelled.class_names, len(train), train, held_out)
@@ -98,9 +97,14 @@ class Task:
         return len(self.class_names) or 1
 
     def unseen(self, raw: Any) -> Task:
-        """All of this labelled data held out. Raises ValueError for a class that is not known."""
+        """All of this labelled data held out.
+
+        Raises ValueError for a class that is not known, and for numbers that are all equal.
+        """
         labelled = self.base.labelled(raw)
         labels = as_in_the_run(labelled.labels, labelled.class_names, self.class_names)
+        if not self.class_names:
+            _require_spread(labels, "to measure on")
         held_out = replace(labelled, labels=labels, class_names=self.class_names)
         return replace(self, train=None, held_out=held_out)
 
@@ -113,6 +117,44 @@ class Task:
         held_out = f", {len(self.held_out):,} held out" if self.held_out else ""
         classes = f" of {len(self.class_names)} classes" if self.class_names else ""
         return f"{self.size:,} labelled examples{classes}{held_out}"
+
+
+def _require_spread(labels: NDArray, what: str) -> None:
+    """Raise ValueError for numbers of which no error can be a share."""
+    spread = np.sum((labels - labels.mean()) ** 2)
+    if not (0 < spread < np.inf):
+        raise ValueError(
+            f"the labels of the {len(labels)} examples {what} are from {labels.min():g} to "
+            f"{labels.max():g}: "
+            + ("there is nothing to tell apart, give others" if not spread else "too far apart")
+        )
+
+
+def _require_every_class(labelled: Labelled, train: Labelled) -> None:
+    """Raise ValueError for a class without an example to learn from."""
+    names, count = labelled.class_names, len(labelled)
+    missing = np.setdiff1d(np.arange(len(names)), train.labels)
+    if not len(missing):
+        return
+    if not np.isin(missing[0], labelled.labels):
+        raise ValueError(
+            f"class {names[missing[0]]!r} is among the names of the classes and has no example: "
+            "give some of it, or leave its name out"
+        )
+    more = ""
+    if 2 * len(names) > count and all(map(_is_number, names)):
+        more = ". If the labels are numbers and no classes: minissl adapt regression"
+    raise ValueError(
+        f"class {names[missing[0]]!r} has no example left to learn from, after "
+        f"{count - len(train)} of {count} were held out: give more of it{more}"
+    )
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return bool(np.isfinite(float(name)))
+    except ValueError:
+        return False
 
 
 class Adaptation(ABC):

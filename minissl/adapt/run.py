@@ -89,6 +89,7 @@ def adapt(
     After an error before the first step the folder is as it was.
     """
     _check_kinds(kind, opened, data, settings, seed)
+    require(fields, Fields, "fields")
     with ExitStack() as stack:
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
@@ -158,11 +159,17 @@ def _solve(
 # ---- opening -------------------------------------------------------------------------------------
 
 
-def open_any(folder: str | Path) -> Opened:
-    """A pretrained run or an adaptation, whichever the folder holds; errors as of both."""
+def open_any(folder: str | Path, base: str | Path | None = None) -> Opened:
+    """A pretrained run or an adaptation, whichever the folder holds; errors as of both.
+
+    ``base``: as in ``open_adaptation``. Raises ValueError when it is given for a pretrained run.
+    """
     checkpoint = find_checkpoint(folder)
-    adapted = isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config
-    return open_adaptation(folder) if adapted else open_run(folder)
+    if isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config:
+        return open_adaptation(folder, base)
+    if base is not None:
+        raise ValueError(f"{folder} is no adaptation and has no base: leave --base out")
+    return open_run(folder)
 
 
 def open_adaptation(folder: str | Path, base: str | Path | None = None) -> OpenedAdaptation:
@@ -204,7 +211,7 @@ def _open_base(
     if not named or not (isinstance(places, list) and [type(p) for p in places] == [str, str]):
         raise ValueError(f"{where} does not say which run was adapted: it is damaged")
     if kind.from_base:
-        opened = open_run(_find(places, checkpoint, given))
+        opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
         if weights_of(opened.checkpoint, opened.name) != base:
             raise ValueError(
                 f"{opened.folder} has other weights (a run of {opened.name!r}, step "
@@ -233,6 +240,12 @@ def _find(places: list[str], checkpoint: Checkpoint, given: str | Path | None) -
         f"{own} was adapted from the run {places[-1]}, which is not there: put it back, or say "
         "where it is (--base)"
     )
+
+
+def _of_step(place: Path, step: Any) -> Path:
+    """The checkpoint of this step, where the run still has it: it may have been trained further."""
+    checkpoint = place / "checkpoints" / f"step-{step:08d}" if is_whole(step) else place
+    return checkpoint if checkpoint.is_dir() else place
 
 
 def _restored(

@@ -26,7 +26,7 @@ def resolve_device(name: str) -> str:
 
     Raises ValueError for a name that is none, RuntimeError for a device that is not there.
     """
-    kind, _, number = name.partition(":")
+    kind, _, number = str(name).partition(":")
     if name not in ("auto", "cpu", "cuda", "torch") and (kind != "cuda" or not number.isdecimal()):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got {name!r}")
     if name == "cpu":

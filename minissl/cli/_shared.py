@@ -102,6 +102,21 @@ def add_run_and_data(parser: argparse.ArgumentParser, data: str) -> None:
     parser.add_argument("data", nargs="?", type=path, metavar="DATA", help=data)
 
 
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Add ``--base``, for commands that open an adaptation."""
+    parser.add_argument(
+        "--base", type=path, metavar="RUN",
+        help="of an adaptation: the pretrained run that was adapted, if it is no longer where it "
+        "was",
+    )  # fmt: skip
+
+
+def other_than(out: Path, data: Path | None) -> None:
+    """Raise ValueError when what is written would replace the data that is read."""
+    if data is not None and out.exists() and data.exists() and out.samefile(data):
+        raise ValueError(f"--out {out} is the data itself: give another name")
+
+
 def place_of(data: Path | None) -> Path | None:
     """Where the data lies, whatever the folder; the name of a data set stays a name."""
     return data.resolve() if data and data.exists() else data

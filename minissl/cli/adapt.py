@@ -60,8 +60,8 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     if issubclass(kind, Frozen):
         parser.add_argument(
             "--draws", type=argument(1, least=1), default=1, metavar="N",
-            help="how often the labelled examples are drawn, for the means of the table "
-            "(default: %(default)s)",
+            help="how often some of the labelled examples are drawn, for the means of the "
+            "table (default: %(default)s)",
         )  # fmt: skip
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Frozen))

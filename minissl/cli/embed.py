@@ -7,10 +7,12 @@ from pathlib import Path
 
 from minissl.cli._shared import (
     DATA_HELP,
+    add_base,
     add_device,
     add_fields,
     add_run_and_data,
     fields_from,
+    other_than,
     path,
 )
 
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )
+    add_base(parser)
     add_fields(parser, of_run=True)
     add_device(parser)
 
@@ -45,7 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.out.suffix != ".npz":
         raise ValueError(f"--out {arguments.out}: expected a name that ends with .npz")
-    opened = open_any(arguments.folder)
+    other_than(arguments.out, arguments.data)
+    opened = open_any(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
     raw = opened.read_examples(arguments.data, fields)
     examples = opened.data.examples(raw)

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import DATA_HELP, add_device, add_fields, add_run_and_data, fields_from
+from minissl.cli._shared import (
+    DATA_HELP,
+    add_base,
+    add_device,
+    add_fields,
+    add_run_and_data,
+    fields_from,
+)
 
 DESCRIPTION = """\
 Prints what the method of a run measures of itself: the held-out loss and what else it knows. With
@@ -21,6 +28,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_run_and_data(parser, f"{DATA_HELP} (default: the run's)")
+    add_base(parser)
     add_fields(parser, of_run=True)
     add_device(parser)
 
@@ -30,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.adapt.run import open_any
     from minissl.training.method import Evaluated
 
-    opened = open_any(arguments.folder)
+    opened = open_any(arguments.folder, arguments.base)
     if not isinstance(opened.method, Evaluated):
         raise ValueError(
             f"{arguments.folder} holds a run of {opened.name!r}, which measures nothing"

@@ -6,7 +6,15 @@ import argparse
 import sys
 from typing import Any
 
-from minissl.cli._shared import DATA_HELP, add_device, add_fields, fields_from, path
+from minissl.cli._shared import (
+    DATA_HELP,
+    add_base,
+    add_device,
+    add_fields,
+    fields_from,
+    other_than,
+    path,
+)
 
 DESCRIPTION = """\
 Predicts the class, or the number, of every example with what `minissl adapt --run` has kept: a
@@ -27,10 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{DATA_HELP}; labels are not looked at",
     )
     parser.add_argument("--out", type=path, metavar="FILE", help="the table (default: printed)")
-    parser.add_argument(
-        "--base", type=path, metavar="RUN",
-        help="the pretrained run that was adapted, if it is no longer where it was",
-    )  # fmt: skip
+    add_base(parser)
     add_fields(parser, of_run=True)
     add_device(parser)
 
@@ -41,10 +46,12 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.durable import make_parents, replace_durably
 
     if arguments.out is not None:
-        make_parents(arguments.out)
+        other_than(arguments.out, arguments.data)
     opened = open_adaptation(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
     examples = opened.data.examples(opened.read_examples(arguments.data, fields))
+    if arguments.out is not None:
+        make_parents(arguments.out)
     opened.method.to(arguments.device)
     table = _table(opened, examples)
     if arguments.out is None:

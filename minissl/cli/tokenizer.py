@@ -141,16 +141,16 @@ def run_show(arguments: argparse.Namespace) -> None:
 
 def _whole_texts(path: Path | None) -> list[str]:
     """The texts to train on: every file whole, so that ``encode`` finds the same tokens in it."""
-    from minissl.data import loaded, located
+    from minissl.data import located
     from minissl.text.documents import read_text_documents
 
-    place = located(path, "python-english")
+    place = located(path, "python-english", "texts")
     if isinstance(place, Path):
         found = read_text_documents(
             place, piece_characters=sys.maxsize, any_kind=True, keep_mark=True
         )
     else:
-        found = loaded(place, list)
+        found = place.load()
     return [document.text for document in found]
 
 

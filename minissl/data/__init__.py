@@ -28,26 +28,21 @@ class Fields(Options):
 FIELDS = Fields()
 
 
-def located(path: Path | None, default: str) -> Any:
+def located(path: Path | None, default: str, kind: str) -> Any:
     """The file or folder, or the ``DataSet`` of this name: see ``sets.find``.
 
-    ``default``: the name of what every machine has, for None.
+    ``default``: the name of what every machine has, for None. ``kind``: as what it is to be read
+    ("texts", "labelled images"). Raises ValueError for a set that is none of these.
     """
     from minissl.data.sets import find, load_set
 
-    return load_set(default) if path is None else find(path)
-
-
-def loaded(found: Any, kind: type) -> Any:
-    """What a data set holds that is in no file. ValueError, by its name, for one of another kind.
-
-    kind: a list for documents, an ImageFolder for images.
-    """
-    content = found.load()
-    if not isinstance(content, kind):
-        what = "texts" if kind is list else "images"
-        raise ValueError(f"the data set {found.name} has no {what}: choose one that has")
-    return content
+    found = load_set(default) if path is None else find(path)
+    if not isinstance(found, Path) and kind not in found.kinds:
+        raise ValueError(
+            f"the data set {found.name} is read as {' or '.join(found.kinds)}, {kind} are needed "
+            "here: see `minissl data list`"
+        )
+    return found
 
 
 def check_kind(labels: str) -> None:
@@ -116,6 +111,10 @@ class Data(Protocol):
 
         A kind with labels takes ``labels="class"`` or ``labels="number"`` besides.
         """
+
+    @classmethod
+    def read_examples(cls, path: Path | None, settings: Any, fields: Fields = FIELDS) -> Any:
+        """Raw data for ``Prepared.examples``: no labels are asked for, nothing is left out."""
 
     @classmethod
     def toy(cls, settings: Any, *, seed: int = 0) -> Self:

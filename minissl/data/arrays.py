@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from minissl.data.labels import as_classes, as_numbers, check_labels
+from minissl.data.labels import as_classes, as_numbers, check_labels, check_names
 from minissl.text.files import shown
 from minissl.vision.images import square_image
 
@@ -173,6 +173,7 @@ def _numbered(labels: NDArray, names: Sequence[Any]) -> tuple[NDArray[np.int64],
     if names:
         if not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
             raise ValueError("class_names are no texts, or two of them are equal")
+        check_names(names)
         return check_labels(labels, len(labels), names), tuple(names)
     values, numbers = np.unique(labels, return_inverse=True)
     return numbers.astype(np.int64), tuple(str(value).lower() for value in values.tolist())

@@ -9,21 +9,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from minissl.data import Fields, check_kind, loaded, located
+from minissl.data import Fields, check_kind, located
 from minissl.data.arrays import array_labels, fit_images, is_arrays, read_arrays
 from minissl.data.tables import Table, is_table, read_table
 from minissl.text.files import shown
 from minissl.vision.images import ImageFolder, load_image_files, load_image_folder
 
 
-def find_images(path: Path | None, settings: Any, default: str) -> Any:
+def find_images(path: Path | None, settings: Any, default: str, kind: str) -> Any:
     """The file, folder or ``DataSet``; None: the default, if it has the size of the settings."""
     if path is None and (settings.image_size, settings.channels) != (8, 1):
         raise ValueError(
             f"the {default} have size 8 and 1 channel, got {settings.image_size} and "
             f"{settings.channels}: give images, the name {default}, or leave the two options out"
         )
-    return located(path, default)
+    return located(path, default, kind)
 
 
 def read_images(
@@ -44,7 +44,7 @@ def read_images(
     if isinstance(found, Path):
         folder = load_image_folder(found, settings.image_size, settings.channels)
     else:
-        folder = loaded(found, ImageFolder)
+        folder = found.load()
         size, channels = settings.image_size, settings.channels
         folder = folder._replace(images=fit_images(folder.images, size, channels, path))
     if labels is not None and folder.labels is None:

@@ -103,8 +103,15 @@ class Images:
 
         None: scikit-learn's 1,797 digits. See ``image_sources``.
         """
-        found = read_images(find_images(path, settings, cls.default), settings, fields)
+        found = read_images(find_images(path, settings, cls.default, "images"), settings, fields)
         return cls(found.images, found.paths, found.files)
+
+    @classmethod
+    def read_examples(
+        cls, path: Path | None, settings: ImageOptions, fields: Fields = FIELDS
+    ) -> Images:
+        """Without labels or captions, whatever a kind has of these."""
+        return Images.read(path, settings, fields)
 
     @classmethod
     def toy(cls, settings: ImageOptions, *, seed: int = 0) -> Images:
@@ -193,7 +200,7 @@ class LabelledImages(Images):
 
         None: scikit-learn's digits.
         """
-        place = find_images(path, settings, cls.default)
+        place = find_images(path, settings, cls.default, "labelled images")
         found = read_images(place, settings, fields, labels)
         assert found.labels is not None
         train = 0 if isinstance(place, Path) else place.train

@@ -126,10 +126,29 @@ def draw_few_labels(
 
 
 def as_classes(labels: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Numbers of the classes, and the names of the classes in sorted order."""
+    """Numbers of the classes, and the names of the classes in sorted order.
+
+    Raises ValueError as ``check_names`` does.
+    """
     names = sorted(set(labels))
+    check_names(names)
     numbers = {name: number for number, name in enumerate(names)}
     return np.array([numbers[label] for label in labels], np.int64), tuple(names)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ValueError for the name of a class that cannot be seen, or told from another one.
+
+    Two that differ in nothing but spaces around them are one class that was written carelessly.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.strip():
+            raise ValueError(f"a class has the name {name!r}: leave its examples out, or name it")
+        if (other := seen.setdefault(name.strip(), name)) != name:
+            raise ValueError(
+                f"the classes {other!r} and {name!r} differ only by spaces: write them alike"
+            )
 
 
 def as_numbers(labels: Sequence[str], places: Sequence[str]) -> NDArray[np.float64]:
@@ -151,12 +170,16 @@ def check_labels(labels: ArrayLike, count: int, class_names: Sequence[str]) -> N
     Raises ValueError for anything else, or another number than ``count``.
     """
     array = np.asarray(labels)
+    found = f"got shape {array.shape} of {array.dtype}"
     if array.shape == (count,) and array.dtype.kind in ("iu" if class_names else "iuf"):
         if class_names and np.isin(array, np.arange(len(class_names))).all():
             return array.astype(np.int64)
         if not class_names and np.isfinite(array).all():
             return array.astype(np.float64)
+    if array.shape == (count,) and array.dtype.kind in "iuf":
+        wrong = ~np.isin(array, np.arange(len(class_names))) if class_names else ~np.isfinite(array)
+        if wrong.any():
+            first = int(wrong.argmax())
+            found = f"number {first} is {array[first]}"
     numbers = f"whole numbers from 0 to {len(class_names) - 1}" if class_names else "finite numbers"
-    raise ValueError(
-        f"labels: expected {count} {numbers}, got shape {array.shape} of {array.dtype}"
-    )
+    raise ValueError(f"labels: expected {count} {numbers}, {found}")

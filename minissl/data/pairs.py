@@ -111,6 +111,13 @@ class TextPairs:
         return cls(_pairs_of(table_at(path, fields, "pairs of texts")))
 
     @classmethod
+    def read_examples(
+        cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS
+    ) -> TextPairs:
+        """Without labels."""
+        return TextPairs.read(path, settings, fields)
+
+    @classmethod
     def toy(cls, settings: Any = None, *, seed: int = 0) -> TextPairs:
         """Twenty generated pairs that say the same in another order."""
         return cls([pair for pair, same in _toys(seed) if same])
@@ -202,7 +209,7 @@ TextPairs.with_labels = LabelledTextPairs
 
 def table_at(path: Path | None, fields: Fields, what: str) -> Table:
     """The table at a path. ``what``: its rows, for the ValueError where there is none."""
-    found = None if path is None else located(path, "")
+    found = None if path is None else located(path, "", what)
     if not isinstance(found, Path) or not is_table(found):
         given = f", {shown(path)} is none" if path else ""
         raise ValueError(f"{what} are read from a table ({', '.join(TABLES)}){given}")

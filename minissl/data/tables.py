@@ -71,14 +71,19 @@ class Table:
         """
         labels = []
         for place, value in zip(self.places, self._column("label_field")):
-            if isinstance(value, bool | int | float):
+            if isinstance(value, bool | int | float) and value == value:  # NaN: none was given
                 value = json.dumps(value)
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or not value.strip():
                 raise ValueError(
                     f"{place}: {self._name('label_field')} is {_what(value)}, expected a label"
                 )
             labels.append(self._encodable(value, place, "label_field"))
-        return (as_numbers(labels, self.places), ()) if kind == "number" else as_classes(labels)
+        if kind == "number":
+            return as_numbers(labels, self.places), ()
+        try:
+            return as_classes(labels)
+        except ValueError as error:
+            raise ValueError(f"{shown(self.path)}, {self._name('label_field')}: {error}") from None
 
     def _encodable(self, value: str, place: str, field: str) -> str:
         """The value; ValueError where JSON's escapes have made one that no file can hold."""
@@ -188,4 +193,6 @@ def _what(value: Any) -> str:
         type(None): "null", bool: "true or false", int: "a number", float: "a number",
         list: "a list", dict: "an object",
     }  # fmt: skip
+    if value != value:
+        return "NaN"
     return kinds.get(type(value)) or (f"the text {value!r:.40}" if value else "empty")

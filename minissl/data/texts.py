@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data import FIELDS, Fields, Kept, check_kind, loaded, located
+from minissl.data import FIELDS, Fields, Kept, check_kind, located
 from minissl.data.classes import keep_classes, require_two
 from minissl.data.labels import as_classes, check_labels, split_labelled
 from minissl.data.streams import (
@@ -52,6 +52,7 @@ __all__ = [
     "pack",
 ]
 
+WHOLE = 1 << 62  # characters: no text is cut
 PIECE_CHARACTERS = 10_000  # of a long text without labels, so that a part of it can be held out
 
 
@@ -72,19 +73,28 @@ class Texts:
 
         A row of a table without any text is passed over, as an empty file is.
         """
-        found = located(path, cls.default)
+        found = located(path, cls.default, "texts")
         if not isinstance(found, Path):
-            return cls(loaded(found, list))
+            return cls(found.load())
         if not is_table(found):
             return cls(read_text_documents(found))
-        table = read_table(found, fields)
-        texts = table.texts("text_field", empty=True)
-        sources = [shown(found.name)] * len(texts)
-        documents = [Document(*row) for row in zip(table.names, sources, texts)]
+        documents = _of_rows(read_table(found, fields))
         pieces = [piece for whole in documents for piece in cut(whole, PIECE_CHARACTERS)]
         if not pieces:
-            raise ValueError(f"{shown(found)} holds no text: its {len(texts)} row(s) are empty")
+            raise ValueError(f"{shown(found)} holds no text: its {len(documents)} row(s) are empty")
         return cls(pieces)
+
+    @classmethod
+    def read_examples(
+        cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS
+    ) -> Texts:
+        """Without labels and whole: each file or row is one, also where it has no text at all."""
+        found = located(path, cls.default, "texts")
+        if not isinstance(found, Path):
+            return Texts(found.load())
+        if is_table(found):
+            return Texts(_of_rows(read_table(found, fields)))
+        return Texts(read_text_documents(found, piece_characters=WHOLE, keep_empty=True))
 
     @classmethod
     def toy(cls, settings: Any = None, *, seed: int = 0) -> Texts:
@@ -163,7 +173,7 @@ class LabelledTexts(Texts):
             "give a folder in which each class has a folder of its own, with a file per text, or a "
             "table with --text-field and --label-field"
         )
-        found = located(path, cls.default)
+        found = located(path, cls.default, "labelled texts")
         if isinstance(found, Path) and is_table(found):
             return cls._of_table(read_table(found, fields), labels)
         if labels == "number":
@@ -174,7 +184,7 @@ class LabelledTexts(Texts):
         if isinstance(found, Path):
             documents = _whole_files(found, advice)
         else:
-            documents = loaded(found, list)
+            documents = found.load()
         return cls(documents, *as_classes([document.source for document in documents]))
 
     @classmethod
@@ -233,9 +243,16 @@ class LabelledTexts(Texts):
 Texts.with_labels = LabelledTexts
 
 
+def _of_rows(table: Table) -> list[Document]:
+    """A document for each row, by the column ``text_field``; its text may be empty."""
+    texts = table.texts("text_field", empty=True)
+    sources = [shown(table.path.name)] * len(texts)
+    return [Document(*row) for row in zip(table.names, sources, texts)]
+
+
 def _whole_files(folder: Path, advice: str) -> list[Document]:
     """A document for each file, each in a class folder. ``advice``: what else to give."""
-    documents = read_text_documents(folder, piece_characters=1 << 62, keep_empty=True)
+    documents = read_text_documents(folder, piece_characters=WHOLE, keep_empty=True)
     for document in documents:
         if "/" not in document.name:
             raise ValueError(f"{shown(folder)}: {document.name} is in no class folder: {advice}")

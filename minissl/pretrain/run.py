@@ -61,8 +61,8 @@ class Opened:
         return raw.prepare(self.data.kept, self.settings)
 
     def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
-        """Raw data to be represented: here the same."""
-        return self.read(path, fields)
+        """Raw data to be represented: without labels, each example whole."""
+        return type(self.method).Data.read_examples(path, self.settings, fields)
 
     def read_from(self) -> Path | None:
         """Where the data of the run lay, None for data that is on every machine.
@@ -105,6 +105,7 @@ def pretrain(
     the folder is as it was.
     """
     _check_kinds(kind, settings, data, start, seed)
+    require(fields, Fields, "fields")
     if start is not None and start.name != file_name_of(kind):
         raise ValueError(
             f"{start.folder} holds a run of {start.name!r}: only a run of {file_name_of(kind)!r} "

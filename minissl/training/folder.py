@@ -45,6 +45,8 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
+        if not os.fspath(path):
+            raise ValueError("the run folder is '', expected a path: \".\" is the folder here")
         self.path = Path(os.path.abspath(path))  # the program may change its folder
         self.read_only: OSError | None = None
         self._made = _make(self.path)
@@ -196,21 +198,22 @@ def read_kept(folder: Path, expected: Mapping[str, str]) -> dict[str, bytes]:
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise ValueError(
                 f"{place} is not the file that this run was trained with: it was replaced or "
-                "damaged. Put the old one back, or pretrain again"
+                "damaged. Put the old one back, or train again"
             )
     return files
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, None where there is no file; ValueError names it otherwise."""
+    advice = "it is damaged. Put the old one back, or use a new run folder"
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): use a new run folder") from error
+        raise ValueError(f"{path} is not JSON ({error}): {advice}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no names and values: use a new run folder")
+        raise ValueError(f"{path} holds no names and values: {advice}")
     return value
 
 

@@ -162,8 +162,10 @@ def read_config(config: Any, folder: Path) -> dict[str, Any]:
             f"{folder} does not say which method it is a run of: it was made by fit() in Python, "
             "or is damaged. Its weights can be read with minissl.training.load_model"
         )
-    if any(not isinstance(config.get(name), kind) for name, kind in PARTS.items()):
-        name = next(config[role] for role in ROLES if role in config)
+    name = next(config[role] for role in ROLES if role in config)
+    if not isinstance(name, str):
+        raise ValueError(f"{folder} says that it is a run of {name!r:.40}: it is damaged")
+    if any(not isinstance(config.get(part), kind) for part, kind in PARTS.items()):
         raise ValueError(
             f"{folder} holds a run of {name!r} from before methods recorded their settings "
             "(minissl 0.1): pretrain again, or open it with the version that made it"

@@ -89,6 +89,17 @@ def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
         )
     before = snapshot(tmp_path)
     assert weights(adapted(name, opened, tmp_path).method) == weights(made.method)  # it is loaded
+    for wrong, error, words in (
+        ({"fields": {}}, TypeError, "fields must be of type Fields"),
+        ({"device": None}, ValueError, "device must be 'auto', .* got None"),
+        (
+            {"changes": {"labels_per_class": 10**9, "examples": 10**9}},
+            ValueError,
+            "asked for 10000",
+        ),
+    ):
+        with pytest.raises(error, match=words):
+            adapted(name, opened, tmp_path / "new", **wrong)
     assert snapshot(tmp_path) == before
 
 

@@ -130,7 +130,7 @@ def test_labels_per_class_and_draws_of_the_digits(place, capsys):
         (["adapt", "regression", "gpt"], "python-docstrings gives classes, no numbers"),
         (["adapt", "probe", "gpt", "plain.txt"], "is in no class folder"),
         (["adapt", "probe", "gpt", "nowhere"], "'nowhere' is no file, no folder and no data set"),
-        (["adapt", "probe", "gpt", "digits"], "the data set digits has no texts"),
+        (["adapt", "probe", "gpt", "digits"], "the data set digits is read as images"),
         (["adapt", "probe", "plain.txt"], "no usable checkpoint"),
         (["predict", "gpt", "plain.txt"], "was not adapted: see minissl adapt"),
         (["adapt", "lora", "gpt", "texts.csv", *FIELDS, "--where", "("], "no regular expression"),

@@ -148,7 +148,9 @@ def test_a_folder_with_a_name_that_is_no_utf_8(tmp_path):
 
 def test_the_name_of_a_data_set_is_recorded_as_a_name(tmp_path, monkeypatch):
     documents = [Document(f"{i}", "set", text) for i, text in enumerate(TEXTS)]
-    dataset = DataSet(kinds=(), licence="", source="", embedded=lambda: documents, name="some-set")
+    dataset = DataSet(
+        kinds=("texts",), licence="", source="", embedded=lambda: documents, name="some-set"
+    )
     monkeypatch.setattr("minissl.data.sets.find", lambda path: dataset)
     monkeypatch.setattr("minissl.data.sets.load_set", lambda name: dataset)
     monkeypatch.chdir(tmp_path)

@@ -112,6 +112,12 @@ def test_labels_are_numbers_when_they_are_asked_for(tmp_path, steps, labels):
             "two of them are equal",
         ),
         ({"labels": np.arange(6) % 2, "class_names": np.arange(2)}, "class_names are no texts"),
+        ({"labels": np.arange(6) % 2, "class_names": np.array(["a", "a "])}, "only by spaces"),
+        ({"labels": np.array(["a", ""] * 3)}, "a class has the name ''"),
+        (
+            {"labels": np.array([0, 1, 3] * 2), "class_names": np.array(["a", "b"])},
+            "whole numbers from 0 to 1, number 2 is 3",
+        ),
         ({}, "has no labels: write a .npz"),
     ],
 )

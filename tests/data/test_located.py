@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 
 from minissl.data import located
+from minissl.data.captions import Captioned
 from minissl.data.images import ImageOptions, Images, LabelledImages
+from minissl.data.pairs import TextPairs
 from minissl.data.sets import DataSet
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.text.documents import Document
 from minissl.vision.images import ImageFolder, load_digits
 
+KINDS = ("texts", "labelled texts", "images", "labelled images")
+
 
 def embedded(monkeypatch, content):
     """A data set of this content, which every path names."""
     dataset = DataSet(
-        kinds=(), licence="ours", source="this test", embedded=lambda: content, name="one-of-ours"
+        kinds=KINDS,
+        licence="ours",
+        source="this test",
+        embedded=lambda: content,
+        name="one-of-ours",
     )
     monkeypatch.setattr("minissl.data.sets.find", lambda path: dataset)
     monkeypatch.setattr("minissl.data.sets.load_set", lambda name: dataset)
@@ -30,15 +38,6 @@ def test_texts_that_are_loaded(monkeypatch):
     assert [read.class_names[n] for n in read.labels] == ["yes", "no"]
     with pytest.raises(ValueError, match="gives classes, no numbers"):
         LabelledTexts.read(Path("one"), labels="number")
-
-
-def test_a_data_set_of_another_kind_is_named():
-    for kind in (Texts, LabelledTexts):
-        with pytest.raises(ValueError, match="the data set digits has no texts: choose one"):
-            kind.read(Path("digits"))
-    for kind in (Images, LabelledImages):
-        with pytest.raises(ValueError, match="set python-english has no images: choose one"):
-            kind.read(Path("python-english"), ImageOptions())
 
 
 def test_images_that_are_loaded_get_the_size_of_the_settings(monkeypatch):
@@ -55,14 +54,18 @@ def test_images_that_are_loaded_get_the_size_of_the_settings(monkeypatch):
 
 
 def test_a_path_that_exists_is_meant(tmp_path, monkeypatch):
-    assert located(tmp_path, "digits") == tmp_path
+    assert located(tmp_path, "digits", "texts") == tmp_path
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        located(tmp_path / "nowhere", "digits")
-    assert located(Path("digits"), "").name == located(None, "digits").name == "digits"
+        located(tmp_path / "nowhere", "digits", "texts")
+    assert (
+        located(Path("digits"), "", "images").name
+        == located(None, "digits", "images").name
+        == "digits"
+    )
     (tmp_path / "digits").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert located(Path("digits"), "") == Path("digits")
-    assert located(None, "digits").name == "digits"
+    assert located(Path("digits"), "", "images") == Path("digits")
+    assert located(None, "digits", "images").name == "digits"
 
 
 def test_what_every_machine_has():
@@ -78,3 +81,21 @@ def test_what_every_machine_has():
     assert texts.documents[0].source == texts.class_names[texts.labels[0]]
     with pytest.raises(ValueError, match="the digits have size 8 and 1 channel, got 16 and 3"):
         Images.read(None, ImageOptions(image_size=16, channels=3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Texts, "digits"),
+        (LabelledTexts, "digits"),
+        (LabelledTexts, "python-english"),
+        (Images, "python-docstrings"),
+        (LabelledImages, "python-docstrings"),
+        (TextPairs, "digits"),
+        (Captioned, "digits"),
+    ],
+)
+def test_a_set_of_another_kind_is_refused_by_name(kind, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"the data set {name} is read as .* are needed here"):
+        kind.read(Path(name), ImageOptions(image_size=8))

@@ -167,6 +167,13 @@ def test_a_refused_start_leaves_no_folder(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_no_name_is_not_the_folder_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the run folder is '', expected a path"):
+        run_tiny("")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_refused_continuation_leaves_every_byte(tmp_path):
     run_tiny(tmp_path)
     before = snapshot(tmp_path)

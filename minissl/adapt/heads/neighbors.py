@@ -45,7 +45,8 @@ def nearest_neighbor_predictions(
     similarity = test @ train.T  # (tests, examples)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     similarity = np.take_along_axis(similarity, nearest, axis=1)
-    votes = np.exp((similarity - 1) / temperature)  # the common factor changes no vote
+    # A factor common to a row changes no vote; without it all are 0 at a low temperature.
+    votes = np.exp((similarity - similarity[:, :1]) / temperature)
     totals = np.zeros((len(test), len(classes)))
     np.add.at(totals, (np.arange(len(test))[:, None], targets[nearest]), votes)
     return classes[totals.argmax(axis=1)]
@@ -120,8 +121,13 @@ class Neighbors(Frozen):
 
     @classmethod
     def new_readout(cls, settings: NeighborSettings, width: int, task: Task) -> KeptExamples:
-        """Room for all that will be learned from."""
+        """Room for all that will be learned from. ValueError for more than there are."""
         examples = settings.labels_per_class * task.outputs or task.size
+        if examples > task.size:
+            raise ValueError(
+                f"asked for {settings.labels_per_class} labels per class of {task.outputs} "
+                f"classes, there are {task.size} examples to learn from"
+            )
         return KeptExamples(examples, width, settings)
 
 

@@ -86,7 +86,7 @@ def _fit(x, targets, num_classes, l2):
     from scipy.optimize import minimize
 
     examples, width = x.shape
-    one_hot = np.eye(num_classes)[targets]
+    rows = np.arange(examples)
 
     def loss_and_gradient(flat):
         weight, bias = flat[: width * num_classes].reshape(width, -1), flat[width * num_classes :]
@@ -95,8 +95,9 @@ def _fit(x, targets, num_classes, l2):
         p = np.exp(logits)
         totals = p.sum(axis=1, keepdims=True)
         p /= totals
-        cross_entropy = np.mean(np.log(totals[:, 0]) - logits[np.arange(examples), targets])
-        error = (p - one_hot) / examples
+        cross_entropy = np.mean(np.log(totals[:, 0]) - logits[rows, targets])
+        p[rows, targets] -= 1
+        error = p / examples
         gradient = np.concatenate([(x.T @ error + l2 * weight).ravel(), error.sum(axis=0)])
         return cross_entropy + l2 / 2 * np.sum(weight * weight), gradient
 

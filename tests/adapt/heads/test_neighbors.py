@@ -44,6 +44,14 @@ def test_near_neighbours_weigh_more():
     assert nearest_neighbor_predictions(features, labels, test, temperature=100.0) == ["b"]
 
 
+def test_at_a_temperature_near_zero_the_nearest_decides():
+    features, labels, test, _ = data(0)
+    nearest = nearest_neighbor_predictions(features, labels, test, k=1)
+    for temperature in (1e-4, 1e-300):  # e^(s / temperature) is 0 for the most similar as well
+        cold = nearest_neighbor_predictions(features, labels, test, k=20, temperature=temperature)
+        np.testing.assert_array_equal(cold, nearest)
+
+
 def test_ties_follow_the_order():
     features = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
     test = np.array([[1.0, 0.0]])

@@ -1,0 +1,177 @@
+"""What is done with adaptations on the command line, and what goes wrong with their data there."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from minissl.cli import main
+from tests.adapt.toy import adapted, toy_base
+from tests.pretrain.test_every_method import snapshot
+
+WORDS = {"pos": "good great fine", "neg": "bad awful poor"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of texts and one of labelled images, each with adaptations beside it."""
+    folder = tmp_path_factory.mktemp("runs")
+    for base, names in (("gpt", ("probe", "lora", "regression")), ("supervised", ("probe",))):
+        opened = toy_base(base, folder / base)
+        for name in names:
+            adapted(name, opened, folder / f"{base}-{name}")
+    return folder
+
+
+def write_table(path, rows, header=("text", "label")):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def reviews(count=30):
+    return [(f"{WORDS[('neg', 'pos')[i % 2]]} {i}", ("neg", "pos")[i % 2]) for i in range(count)]
+
+
+def test_every_row_and_file_is_predicted_once(runs, tmp_path, capsys):
+    run = str(runs / "gpt-probe")
+    table = write_table(tmp_path / "a.csv", [("good " * 5000, ""), ("", ""), ("bad", "")])
+    assert main(["predict", run, table]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert [row[0] for row in rows[1:]] == [f"a.csv, line {line}" for line in (2, 3, 4)]
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "long.txt").write_text("good\n\n" * 5000)
+    (folder / "none.txt").write_text("")
+    for command in (["predict", run], ["embed", run], ["embed", str(runs / "gpt")]):
+        out = str(tmp_path / ("e.npz" if command[0] == "embed" else "e.csv"))
+        assert main([*command, str(folder), "--out", out]) == 0
+        text = capsys.readouterr().out
+        assert ": 2 " in text
+    assert np.load(tmp_path / "e.npz")["names"].tolist() == ["long.txt", "none.txt"]
+
+
+def test_a_run_that_was_trained_on_labels_reads_examples_without_any(runs, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 8), np.uint8))
+    data = str(tmp_path / "a.npy")
+    assert main(["predict", str(runs / "supervised-probe"), data]) == 0
+    assert capsys.readouterr().out.count("a.npy[") == 3
+    for run in ("supervised", "supervised-probe"):
+        assert main(["embed", str(runs / run), data, "--out", str(tmp_path / "e.npz")]) == 0
+
+
+def test_a_base_that_moved_is_named_with_an_option_that_every_command_has(runs, tmp_path, capsys):
+    shutil.copytree(runs, tmp_path / "runs")
+    shutil.rmtree(tmp_path / "runs" / "gpt")
+    run, base = str(tmp_path / "runs" / "gpt-lora"), str(runs / "gpt")
+    config = next((tmp_path / "runs" / "gpt-lora").glob("checkpoints/*/checkpoint.json"))
+    assert str(runs / "gpt") in config.read_text()
+    (runs / "gpt").rename(runs / "moved")
+    try:
+        table = write_table(tmp_path / "a.csv", reviews())
+        commands = [
+            ["predict", run, table],
+            ["evaluate", run, table],
+            ["embed", run, table, "--out", str(tmp_path / "e.npz")],
+        ]
+        for command in commands:
+            capsys.readouterr()
+            assert main(command) == 1
+            assert "say where it is (--base)" in capsys.readouterr().err
+        (runs / "moved").rename(runs / "gpt")
+        assert main([*commands[0], "--base", base]) == 0
+        assert main([*commands[2], "--base", base]) == 0
+        assert main(["embed", base, table, "--base", base]) == 1
+        assert "is no adaptation" in capsys.readouterr().err
+    finally:
+        if (runs / "moved").exists():
+            (runs / "moved").rename(runs / "gpt")
+
+
+def test_an_older_checkpoint_can_be_adapted(runs, tmp_path, capsys):
+    older = sorted((runs / "gpt" / "checkpoints").iterdir())[0]
+    assert len([*older.parent.iterdir()]) > 1
+    table, run = write_table(tmp_path / "a.csv", reviews()), str(tmp_path / "run")
+    assert main(["adapt", "probe", str(older), table, "--run", run]) == 0
+    printed = capsys.readouterr().out
+    assert main(["evaluate", run]) == 0
+    accuracy = float(capsys.readouterr().out.split()[-1])
+    assert f"{100 * accuracy:.1f} %" in printed
+    assert main(["predict", run, table]) == 0
+
+
+def test_the_data_is_not_written_over_and_a_refused_call_makes_no_folder(runs, tmp_path, capsys):
+    table = write_table(tmp_path / "a.csv", reviews())
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 8, 8), np.uint8))
+    before = snapshot(tmp_path)
+    for command, run, data, out in (
+        ("predict", "gpt-probe", table, table),
+        ("embed", "supervised", str(tmp_path / "a.npz"), str(tmp_path / "a.npz")),
+    ):
+        assert main([command, str(runs / run), data, "--out", out]) == 1
+        assert "is the data itself" in capsys.readouterr().err
+    for run, data in ((tmp_path / "none", table), (runs / "gpt-probe", str(tmp_path / "none"))):
+        out = str(tmp_path / "new" / "out.csv")
+        assert main(["predict", str(run), data, "--out", out]) == 1
+    assert snapshot(tmp_path) == before
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "words"),
+    [
+        ("probe", ["a", " "] * 15, "line 3: the field 'label' is the text ' '"),
+        ("probe", ["a", "b", "a ", "b"] * 8, "'a' and 'a ' differ only by spaces"),
+        ("probe", [str(i / 7) for i in range(30)], "minissl adapt regression"),
+        ("regression", ["1.5"] * 30, "from 1.5 to 1.5: there is nothing to tell apart"),
+        ("regression", ["1", "2", "1e300"] * 10, "too far apart"),
+    ],
+)
+def test_labels_that_make_no_sense_are_refused(name, labels, words, runs, tmp_path, capsys):
+    table = write_table(tmp_path / "a.csv", [(f"good {i}", y) for i, y in enumerate(labels)])
+    run = tmp_path / "run"
+    assert main(["adapt", name, str(runs / "gpt"), table, "--run", str(run)]) == 1
+    assert words in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_numbers_that_are_all_equal_measure_nothing(runs, tmp_path, capsys):
+    table = write_table(tmp_path / "a.csv", [("good", "2"), ("bad", "2")])
+    assert main(["evaluate", str(runs / "gpt-regression"), table]) == 1
+    assert "to measure on are from 2 to 2" in capsys.readouterr().err
+
+
+def test_a_label_that_is_nan_is_none(runs, tmp_path, capsys):
+    rows = [{"text": f"good {i}", "label": float("nan") if i == 4 else i % 2} for i in range(30)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert main(["adapt", "probe", str(runs / "gpt"), str(tmp_path / "a.jsonl")]) == 1
+    assert "line 5: the field 'label' is NaN" in capsys.readouterr().err
+
+
+def test_a_draw_of_all_examples_has_no_spread(runs, tmp_path, capsys):
+    table = write_table(tmp_path / "a.csv", reviews())
+    draws = ["adapt", "probe", str(runs / "gpt"), table, "--draws"]
+    assert main([*draws, "1000000000"]) == 0  # the same every time: one is enough
+    assert "±" not in capsys.readouterr().out
+    assert main([*draws, "2", "--labels-per-class", "2"]) == 0
+    assert "±" in capsys.readouterr().out
+
+
+def test_a_name_of_a_method_that_is_none_is_damage(runs, tmp_path, capsys):
+    import hashlib
+
+    for run, role in (("gpt", "method"), ("gpt-probe", "adaptation")):
+        shutil.copytree(runs / run, tmp_path / run)
+        for file in (tmp_path / run).glob("checkpoints/*/checkpoint.json"):
+            old = file.read_bytes()
+            state = json.loads(old)
+            state["config"][role] = ["gpt"]
+            file.write_text(json.dumps(state))
+            sums = file.with_name("SHA256SUMS")
+            digests = [hashlib.sha256(data).hexdigest() for data in (old, file.read_bytes())]
+            sums.write_text(sums.read_text().replace(*digests))
+        capsys.readouterr()
+        assert main(["evaluate", str(tmp_path / run)]) == 1
+        assert f"{tmp_path / run} says that it is a run of ['gpt']" in capsys.readouterr().err
