@@ -74,9 +74,9 @@ def add(
 
 def as_opened(method: GPTPretraining, settings: GPTSettings, data: Streams) -> Opened:
     """A method in memory as a run that was opened: adaptations begin with a copy of its weights."""
-    weights = {name: np.array(a) for name, a in method.model.state_dict().items()}
     nowhere = Path("in memory")
-    return Opened(nowhere, "gpt", method, settings, data, Checkpoint(nowhere, weights, {}, {}))
+    checkpoint = Checkpoint(nowhere, method.model.state_dict(), {}, {})
+    return Opened(nowhere, "gpt", method, settings, data, checkpoint)
 
 
 def tf_idf(raw: LabelledTexts, task: Task, few: FewLabels, seed: int) -> tuple[float, int]:
@@ -148,15 +148,15 @@ COLORS = {GREY: (TFIDF, COUNTS), OCHRE: (RANDOM, SCRATCH), BLUE: (PROBE, NARROW,
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Accuracy with all labels above, with few below; a dot for every seed."""
-    drawn, axes = panels(3.1, 3.1, width=5.0)
+    drawn, axes = panels(4.2, 4.2, width=5.0)
     colors = [color for row in ROWS for color, rows in COLORS.items() if row in rows]
     places = np.arange(len(ROWS))[::-1]
     for axis, column in zip(axes, LABELS):
         seen = np.stack([values(measured, row, column) for row in ROWS])  # (rows, seeds)
-        bars = axis.barh(places, seen.mean(axis=1), color=colors, height=0.66)
-        axis.bar_label(bars, [f"{mean:.0f}" for mean in seen.mean(axis=1)], padding=12)
+        axis.barh(places, seen.mean(axis=1), color=colors, height=0.66)
         for place, seeds in zip(places, seen):
             axis.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=4)
+            axis.annotate(f"{seeds.mean():.0f}", (seeds.max() + 3, place), va="center")
         axis.set_yticks(places, [row.replace(", ", ",\n", 1) for row in ROWS], fontsize=9)
         axis.tick_params(axis="y", length=0)
         axis.set(xlim=(0, 100), title=column)
@@ -175,8 +175,8 @@ def expected() -> list[Expectation]:
         ahead(NARROW, PROBE, everything, 3, "features that move are better than frozen ones"),
         ahead(WIDE, NARROW, everything, 2, "as many new weights, in more places"),
         ahead(TUNED, WIDE, everything, 1, "in a small network thin matrices have little room"),
-        ahead(TFIDF, TUNED, everything, 0, "it sees whole words, and a small GPT knows few"),
-        ahead(TFIDF, TUNED, few, 0, "the same"),
+        ahead(TFIDF, TUNED, everything, 0.1, "it sees whole words, and a small GPT knows few"),
+        ahead(TFIDF, TUNED, few, 0.1, "the same"),
     ]
 
 
@@ -185,7 +185,7 @@ CLAIM = Claim(
     title="From which package is a docstring? What a small GPT is worth, and tf-idf beside it",
     statement="A network that was pretrained on text without labels is a better beginning for a "
     "task than random weights. Full fine-tuning gets most out of it, LoRA a part of that with one "
-    "weight in a hundred, a probe less; and a small GPT does not beat counting words.",
+    "or two weights in a hundred, a probe less; and a small GPT does not beat counting words.",
     lecture="11, section 6",
     measure=measure,
     expectations=expected(),
@@ -199,7 +199,14 @@ CLAIM = Claim(
     own=("documents", "tune_steps"),
     formats={**dict.fromkeys(LABELS, ".1f"), WEIGHTS: ",.0f", STEP: ".0f"},
     rows="held-out accuracy in %",
-    about="The 960 docstrings of twelve packages, of which 320 are held out: the standard error of "
-    "an accuracy of 75 % is 2.4 points.",
+    about="The 960 docstrings of twelve packages; chance is 8 %. The same 320 are held out with "
+    "every seed: the standard error of an accuracy of 75 % is 2.4 points. The seed decides "
+    "the initial weights, the batches and which ten of each package are labelled, for all "
+    "rows alike. The GPT was pretrained on 288 of the held-out texts too, without their "
+    "labels. Fine-tuning and LoRA: 300 steps of 16 texts, learning rates of the library. "
+    "Batch, ranks and layers of LoRA and the strength of scikit-learn's regularisation (C = "
+    "100) were chosen with seed 100 on a third of the texts to learn from; one run of seed 0 "
+    "with other settings had been seen before the expectations were written. The costs of a "
+    "step have two evaluations in them.",
     packages=("sklearn",),
 )
