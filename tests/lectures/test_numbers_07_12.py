@@ -4,6 +4,7 @@
 (or to ``within``, where training is involved and another processor rounds differently).
 """
 
+import json
 import math
 import re
 from functools import partial
@@ -286,6 +287,79 @@ def test_regularisation_and_peeking(adaptation):
     adaptation.says("80.7", others.mean(), within=0.2)
     adaptation.says("4.1", math.sqrt(2 * math.log(4000)))
     adaptation.says("2.7", math.sqrt(2 * math.log(40)))
+
+
+def test_lora_by_hand(adaptation):
+    from minissl.adapt.efficient.lora import LoRA
+    from minissl.nn.layers import Linear
+
+    layer = LoRA(Linear(3, 2, generator=np.random.default_rng(0)), 1, alpha=2.0,
+                 generator=np.random.default_rng(0))  # fmt: skip
+    layer.down.array[:], layer.up.array[:] = [[1, 0, 2]], [[0.5], [-1]]
+    x = np.ones((1, 3), np.float32)
+    np.testing.assert_allclose(layer(x).numpy() - layer.inner(x).numpy(), [[3, -6]], atol=1e-6)
+    assert layer.update().numpy().tolist() == [[1, 0, 2], [-2, 0, -4]]
+    assert "\\begin{pmatrix} 1 & 0 & 2 \\\\ -2 & 0 & -4 \\end{pmatrix}" in adaptation.text
+    assert (
+        "$B A x = (1.5, -3)^\\top$, and what is added to $W x$ is $(3, -6)^\\top$"
+        in adaptation.text
+    )
+
+
+def test_the_weights_of_lora(adaptation):
+    from minissl.adapt.efficient.lora import add_lora
+    from minissl.models.gpt import GPT
+    from minissl.pretrain.language.gpt import GPTSettings
+
+    def counted(where, rank):
+        gpt = GPT(GPTSettings().config(2048), generator=np.random.default_rng(0))
+        total = sum(p.size for p in gpt.parameters())
+        add_lora(gpt, rank, where=where, generator=np.random.default_rng(0))
+        return total, sum(p.size for p in gpt.parameters() if p.requires_grad)
+
+    (total, narrow), (_, wide) = counted("", 8), counted("blocks", 2)
+    for shown, value in (
+        ("675,328", total),
+        ("8,192", narrow),
+        ("9,216", wide),
+        ("1,548", 12 * 128 + 12),
+        ("1.4", 100 * (narrow + 1548) / total),
+        ("1.6", 100 * (wide + 1548) / total),
+    ):
+        adaptation.says(shown, value)
+
+
+def test_docstrings_and_their_packages(adaptation):
+    kept = json.loads((ROOT / "lectures/claims/docstring-packages.json").read_text("utf-8"))
+    accuracy = {
+        row: [cells[column]["mean"] for column in ("all labels", "10 per class")]
+        for row, cells in kept["table"].items()
+    }
+    step = {row: c["CPU ms per step"]["mean"] for row, c in kept["table"].items() if len(c) == 4}
+    probe, tuned, scratch = "GPT, probe", "GPT, fine-tuned", "random network, fine-tuned"
+    narrow, wide = "GPT, LoRA on queries, values", "GPT, LoRA on every layer"
+    for shown, value in (
+        ("50.7", accuracy[probe][0]),
+        ("56.4", accuracy[wide][0]),
+        ("69.9", accuracy[tuned][0]),
+        ("66.5", accuracy[scratch][0]),
+        ("3.4", accuracy[tuned][0] - accuracy[scratch][0]),
+        ("48.1", accuracy[tuned][1]),
+        ("41.1", accuracy[scratch][1]),
+        ("7.0", accuracy[tuned][1] - accuracy[scratch][1]),
+        ("34.0", accuracy[wide][1]),
+        ("34.8", accuracy[probe][1]),
+        ("77.8", accuracy["tf-idf, logistic regression"][0]),
+        ("74.1", accuracy["token counts, probe"][0]),
+        ("1.6", accuracy[wide][0] - accuracy[narrow][0]),
+        ("92", step[wide]),
+        ("80", step[narrow]),
+        ("97", step[tuned]),
+        ("39", 100 * 2048 * 128 / 675_328),
+    ):
+        adaptation.says(shown, value)
+    held = [one["held"] for one in kept["expectations"]]
+    assert (held[0], held[1], held[5]) == (2, 3, 2)  # "one of three seeds", "every", "one against"
 
 
 def test_batch_norm_example(adaptation):
