@@ -17,8 +17,9 @@ from minissl.cli._shared import (
 DESCRIPTION = """\
 Fits linear probes on the frozen representation of a run with few labels per class, beside the same
 probes on the raw inputs and on the untrained network, and asks the k nearest neighbours. The
-examples lie in one folder per class; a third of them is kept for testing. Pretraining may have seen
-these examples too, without their labels."""
+examples lie in one folder per class, in a table or an .npz, or are a data set; a third of them is
+kept for testing, or its own test set. Pretraining may have seen these examples too, without their
+labels. `minissl adapt probe` fits one probe and keeps it."""
 EXAMPLES = """\
 examples:
   minissl probe runs/demo/simclr                      scikit-learn's digits
@@ -27,7 +28,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_run_and_data(parser, "one folder per class (default: what every machine has)")
+    add_run_and_data(parser, "labelled examples (default: what every machine has)")
     parser.add_argument(
         "--labels", type=argument(1, least=1), nargs="+", default=[1, 2, 5, 10, 20, 50],
         metavar="N", help="labels per class",
