@@ -43,6 +43,11 @@ def of_base(opened):
     return {name: array.tobytes() for name, array in opened.method.model.state_dict().items()}
 
 
+def of_encoder(made):
+    """What represents an example, adapted or not."""
+    return {n: array.tobytes() for n, array in made.method.base.encoder.state_dict().items()}
+
+
 @every_adaptation
 def test_it_says_what_it_is(name):
     kind = load_adaptation(name)
@@ -70,6 +75,7 @@ def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
     assert again.settings == adapting(name)
     assert weights(again.method) == weights(made.method)
     assert type(open_any(tmp_path).method) is type(made.method)
+    assert of_encoder(again) == of_encoder(made)
     held_out = made.data.held_out
     expected = made.method.predict(held_out.inputs)
     np.testing.assert_array_equal(again.method.predict(held_out.inputs), expected)

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy, nearest_neighbor_predictions
+from minissl.adapt.heads.neighbors import (
+    NeighborSettings,
+    nearest_neighbor_accuracy,
+    nearest_neighbor_predictions,
+)
 
 
 def data(seed, width=8):
@@ -71,3 +75,10 @@ def test_what_does_not_fit():
         nearest_neighbor_predictions(features, labels, test, k=0)
     with pytest.raises(ValueError, match="got shape"):
         nearest_neighbor_predictions(np.ones(3), labels, test)
+
+
+def test_how_many_vote_unless_one_says_so():
+    """A tenth of the examples, at least one and at most 200 (Wu et al.)."""
+    settings = NeighborSettings()
+    assert [settings.neighbors(n) for n in (3, 40, 1200, 9000)] == [1, 4, 120, 200]
+    assert NeighborSettings(k=7).neighbors(40) == 7
