@@ -147,9 +147,8 @@ def find_checkpoint(folder: str | Path) -> Checkpoint:
         for reason in reasons:
             warnings.warn(f"{reason}. Falling back to {path}", stacklevel=2)
         return checkpoint
-    raise CheckpointError(
-        f"no usable checkpoint in {folder}: {'; '.join(reasons) or 'there is none'}"
-    )
+    none = "there is none" if folder.exists() else "there is no such folder"
+    raise CheckpointError(f"no usable checkpoint in {folder}: {'; '.join(reasons) or none}")
 
 
 def load_model(folder: str | Path, model: Module) -> dict[str, Any]:

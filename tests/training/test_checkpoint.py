@@ -182,7 +182,9 @@ def test_a_broken_newest_one_falls_back_with_a_warning(tmp_path):
 
 
 def test_none_there(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no usable checkpoint in .*nowhere: there is none"):
+    with pytest.raises(
+        CheckpointError, match=r"no usable checkpoint in .*nowhere: there is no such folder"
+    ):
         find_checkpoint(tmp_path / "nowhere")
 
 
