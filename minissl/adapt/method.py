@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from minissl.data import Examples, Kept
 from minissl.data.classes import as_in_the_run, require_two
-from minissl.data.labels import Labelled, draw_few_labels
+from minissl.data.labels import Labelled, draw_few_labels, share_right
 from minissl.nn.module import Module
 from minissl.options import Options, option
 
@@ -231,7 +231,12 @@ def score(predictions: NDArray, labels: NDArray, kind: str) -> dict[str, float]:
     side is constant.
     """
     if kind == "class":
-        return {"accuracy": float(np.mean(predictions == labels))}
+        return {"accuracy": share_right(predictions, labels)}
+    if predictions.shape != labels.shape or labels.ndim != 1 or not np.isfinite(predictions).all():
+        raise ValueError(
+            f"got predictions {predictions.shape} and labels {labels.shape}: expected one finite "
+            "number for each example, (examples,)"
+        )
     spread = float(np.sum((labels - labels.mean()) ** 2))
     error = float(np.sum((labels - predictions) ** 2))
     r2 = 1 - error / spread if spread else 0.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from minissl.adapt.method import Adaptation, FewLabels, Task, score, softmax
 from minissl.autograd import fused
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import pick
+from minissl.data.labels import feature_rows, pick
 from minissl.nn.evaluating import evaluating
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module
@@ -99,8 +99,9 @@ class TrainedClassifier(Adaptation):
     def probabilities(self, inputs: Any) -> NDArray:
         """The softmax of the logits: (examples, classes)."""
         with evaluating(self.model):
-            logits = self.model.head(self.base.represent(inputs)).numpy()
-        return softmax(logits)
+            rows = self.base.represent(inputs)
+            feature_rows(rows)  # of one that is not finite every class would be the first
+            return softmax(self.model.head(rows).numpy())
 
     def predict(self, inputs: Any) -> NDArray:
         """The number of the likeliest class: (examples,)."""

@@ -183,3 +183,34 @@ def check_labels(labels: ArrayLike, count: int, class_names: Sequence[str]) -> N
             found = f"number {first} is {array[first]}"
     numbers = f"whole numbers from 0 to {len(class_names) - 1}" if class_names else "finite numbers"
     raise ValueError(f"labels: expected {count} {numbers}, {found}")
+
+
+def feature_rows(features: ArrayLike) -> NDArray[np.float64]:
+    """Features (examples, width) in float64.
+
+    Raises ValueError for another shape, for no example, and, naming the first, for an example with
+    a NaN or an infinity: every comparison with one is false, so a prediction would mean nothing.
+    """
+    matrix = np.asarray(features, dtype=np.float64)
+    if matrix.ndim != 2 or not len(matrix):
+        raise ValueError(
+            f"expected features (examples, width), got shape {matrix.shape}: "
+            "flatten images with images.reshape(len(images), -1)"
+        )
+    if len(bad := np.flatnonzero(~np.isfinite(matrix).all(axis=1))):
+        raise ValueError(f"the features of example {bad[0]} are not finite: look at its input")
+    return matrix
+
+
+def share_right(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """The part of the labels (examples,) that is predicted, 0 to 1.
+
+    Raises ValueError unless both have this one axis: a column would be compared with all of them.
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if predictions.shape != labels.shape or labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            f"got predictions {predictions.shape} and labels {labels.shape}: expected one label "
+            "for each example, (examples,)"
+        )
+    return float(np.mean(predictions == labels))

@@ -25,7 +25,8 @@ from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module, Parameter
 from minissl.nn.part import Part
-from minissl.options import option
+from minissl.optim.optimizer import require_number
+from minissl.options import is_whole, option
 
 ATTENTION = r"(query|value)$"  # what the paper changes in a Transformer
 
@@ -47,6 +48,7 @@ class LoRA(Module):
         generator: np.random.Generator,
     ):
         rows, columns = _matrix(inner, rank)
+        require_number("alpha", alpha)
         self.inner: Any = inner.freeze()
         self.scale = alpha / rank
         self.down = Parameter(init.uniform_fan_in((rank, columns), columns, generator))
@@ -72,7 +74,7 @@ def _matrix(layer: Any, rank: int) -> tuple[int, int]:
     if not isinstance(layer, Linear | Conv2d):
         raise TypeError(f"LoRA changes a Linear or a Conv2d, got a {type(layer).__name__}")
     rows, columns = layer.weight.shape[0], math.prod(layer.weight.shape[1:])
-    if not 1 <= rank <= max(rows, columns):
+    if not is_whole(rank) or not 1 <= rank <= max(rows, columns):
         raise ValueError(f"rank must be from 1 to {max(rows, columns)} here, got {rank}")
     return rows, columns
 
@@ -103,6 +105,7 @@ def add_lora(
         raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
     for layer in chosen:  # all of them, before anything is changed
         _matrix(layer, rank)
+    require_number("alpha", alpha)
     model.freeze()
 
     def make(path: str, module: Module) -> Module | None:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from minissl.adapt.frozen import Frozen, Readout
 from minissl.adapt.method import FewLabels, Task
 from minissl.autograd.tensor import Tensor
+from minissl.data.labels import feature_rows, share_right
 from minissl.options import option
 
 
@@ -65,13 +66,11 @@ def nearest_neighbor_accuracy(
     predictions = nearest_neighbor_predictions(
         features, labels, test_features, k=k, temperature=temperature
     )
-    return float(np.mean(predictions == np.asarray(test_labels)))
+    return share_right(predictions, test_labels)
 
 
 def _unit_rows(features: ArrayLike) -> NDArray[np.float64]:
-    matrix = np.asarray(features, dtype=np.float64)
-    if matrix.ndim != 2 or not len(matrix):
-        raise ValueError(f"expected features (examples, width), got shape {matrix.shape}")
+    matrix = feature_rows(features)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix / np.where(lengths == 0, 1, lengths)
 

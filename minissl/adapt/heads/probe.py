@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from minissl.adapt.frozen import Frozen, Readout
 from minissl.adapt.method import FewLabels, Task, softmax
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import draw_few_labels
+from minissl.data.labels import draw_few_labels, feature_rows, share_right
 from minissl.nn.module import Parameter
 from minissl.options import option
 
@@ -35,7 +35,7 @@ class LinearProbe:
 
     def logits(self, features: ArrayLike) -> NDArray[np.float64]:
         """Scores (examples, classes) of features (examples, width)."""
-        return (_features(features) - self.mean) / self.scale @ self.weight + self.bias
+        return (feature_rows(features) - self.mean) / self.scale @ self.weight + self.bias
 
     def predict(self, features: ArrayLike) -> NDArray:
         """The label of the highest score for each of the examples."""
@@ -43,7 +43,7 @@ class LinearProbe:
 
     def accuracy(self, features: ArrayLike, labels: ArrayLike) -> float:
         """The part of the labels that is predicted, 0 to 1."""
-        return float(np.mean(self.predict(features) == np.asarray(labels)))
+        return share_right(self.predict(features), labels)
 
 
 def linear_probe(
@@ -66,7 +66,7 @@ def linear_probe(
     Raises ValueError when shapes do not fit or there are fewer than two classes, RuntimeError if
     the solver fails.
     """
-    features, labels = _features(features), np.asarray(labels)
+    features, labels = feature_rows(features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise ValueError(
             f"features have shape {features.shape}, labels {labels.shape}: one label per row"
@@ -74,7 +74,7 @@ def linear_probe(
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"a probe needs two classes or more, the labels are all {classes}")
-    pool = features if unlabelled is None else _features(unlabelled)
+    pool = features if unlabelled is None else feature_rows(unlabelled)
     mean = pool.mean(axis=0)
     scale = float(np.sqrt(np.mean((pool - mean) ** 2))) or 1.0
     weight, bias = _fit((features - mean) / scale, targets, len(classes), l2)
@@ -144,7 +144,7 @@ def few_label_curve(
     for any features, so curves can be compared point by point. Mean and scale are those of all
     features, labelled or not. Raises ValueError as ``linear_probe`` and ``draw_few_labels`` do.
     """
-    features, labels = _features(features), np.asarray(labels)
+    features, labels = feature_rows(features), np.asarray(labels)
     curve = []
     for count in labels_per_class:
         accuracies = []
@@ -154,16 +154,6 @@ def few_label_curve(
             accuracies.append(probe.accuracy(test_features, test_labels))
         curve.append(FewLabelResult(count, np.array(accuracies)))
     return curve
-
-
-def _features(features: ArrayLike) -> NDArray[np.float64]:
-    matrix = np.asarray(features, dtype=np.float64)
-    if matrix.ndim != 2 or not len(matrix):
-        raise ValueError(
-            f"expected features (examples, width), got shape {matrix.shape}: "
-            "flatten images with images.reshape(len(images), -1)"
-        )
-    return matrix
 
 
 # ---- as an adaptation of a run -------------------------------------------------------------------

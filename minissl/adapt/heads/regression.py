@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from minissl.adapt.frozen import Frozen, Readout
 from minissl.adapt.method import Task
 from minissl.autograd.tensor import Tensor
+from minissl.data.labels import feature_rows
 from minissl.nn.module import Parameter
 from minissl.options import Options, option
 
@@ -24,11 +25,11 @@ def ridge(features: ArrayLike, labels: ArrayLike, l2: float) -> tuple[NDArray, f
     float64. scikit-learn's ``Ridge(alpha)`` has alpha = l2 n. Raises ValueError for shapes that do
     not fit, and for an ``l2`` that is not positive.
     """
-    x, y = np.asarray(features, np.float64), np.asarray(labels, np.float64)
-    if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
+    x, y = feature_rows(features), np.asarray(labels, np.float64)
+    if y.shape != x.shape[:1] or not np.isfinite(y).all():
         raise ValueError(
             f"features have shape {x.shape}, labels {y.shape}: expected (examples, width) and "
-            "(examples,)"
+            "(examples,), finite numbers"
         )
     if not l2 > 0:
         raise ValueError(f"l2 must be > 0, got {l2!r}")
@@ -79,7 +80,7 @@ class LinearNumber(Readout):
         mean, scale, weight, bias = (
             t.numpy() for t in (self.mean, self.scale, self.weight, self.bias)
         )
-        return (np.asarray(features, np.float64) - mean) / scale @ weight + bias
+        return (feature_rows(features) - mean) / scale @ weight + bias
 
 
 class Regression(Frozen):

@@ -1,0 +1,94 @@
+"""One NaN among the features, or labels as a column: no number comes of it, but a sentence."""
+
+import numpy as np
+import pytest
+
+from minissl.adapt.efficient.lora import LoRA, add_lora
+from minissl.adapt.heads.neighbors import (
+    nearest_neighbor_accuracy,
+    nearest_neighbor_predictions,
+)
+from minissl.adapt.heads.probe import few_label_curve, linear_probe
+from minissl.adapt.heads.regression import LinearNumber, ridge
+from minissl.adapt.method import score
+from minissl.models.convolutional import ConvEncoder
+from minissl.nn.layers import Linear
+from tests.adapt.toy import adapted, toy_base
+
+X = np.random.default_rng(0).normal(size=(20, 4))
+Y = np.arange(20) % 2
+PROBE = linear_probe(X, Y)
+NUMBER = LinearNumber(4, 0.1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda bad: linear_probe(bad, Y),
+        lambda bad: linear_probe(X, Y, unlabelled=bad),
+        lambda bad: PROBE.predict(bad),
+        lambda bad: PROBE.accuracy(bad, Y),
+        lambda bad: few_label_curve(bad, Y, X, Y, labels_per_class=[1], draws=1),
+        lambda bad: few_label_curve(X, Y, bad, Y, labels_per_class=[1], draws=1),
+        lambda bad: nearest_neighbor_predictions(bad, Y, X, k=3),
+        lambda bad: nearest_neighbor_predictions(X, Y, bad, k=3),
+        lambda bad: ridge(bad, Y, 0.1),
+        lambda bad: NUMBER.predict(bad),
+    ],
+)
+def test_features_that_are_not_finite_are_named(use, value):
+    bad = X.copy()
+    bad[13, 2] = value
+    with pytest.raises(ValueError, match="the features of example 13 are not finite"):
+        use(bad)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: PROBE.accuracy(X, Y[:, None]),
+        lambda: PROBE.accuracy(X, Y[:1]),
+        lambda: nearest_neighbor_accuracy(X, Y, X, Y[:, None], k=3),
+        lambda: score(Y, Y[:, None], "class"),
+        lambda: score(Y[:, None], Y, "class"),
+        lambda: score(Y[:, None] + 0.0, Y + 0.0, "number"),
+        lambda: score(np.full(20, np.nan), Y + 0.0, "number"),
+        lambda: score(Y[:0], Y[:0], "class"),
+    ],
+)
+def test_columns_and_other_numbers_of_labels_are_refused(use):
+    with pytest.raises(ValueError, match=r"got predictions \(.*\) and labels \(.*\): expected one"):
+        use()
+
+
+def test_numbers_to_learn_that_are_none():
+    with pytest.raises(ValueError, match="finite numbers"):
+        ridge(X, np.where(Y == 0, np.nan, 1.0), 0.1)
+
+
+@pytest.mark.parametrize("base", ["simclr", "gpt"])
+@pytest.mark.parametrize("name", ["probe", "neighbors", "finetune", "lora"])
+def test_a_network_that_gives_no_numbers_predicts_no_class(name, base, tmp_path):
+    made = adapted(name, toy_base(base, tmp_path)).method
+    inputs = made.task.held_out.inputs
+    assert made.predict(inputs).shape == (len(inputs),)
+    for parameter in made.base.encoder.parameters():
+        parameter.array = np.full_like(parameter.array, np.nan)
+    with pytest.raises(ValueError, match="the features of example 0 are not finite"):
+        made.predict(inputs)
+    with pytest.raises(ValueError, match="the features of example 0 are not finite"):
+        made.evaluate()
+
+
+@pytest.mark.parametrize("alpha", [np.nan, np.inf, -1.0])
+def test_an_alpha_that_is_no_number_changes_nothing(alpha):
+    generator = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="alpha must be a finite number"):
+        LoRA(Linear(3, 3, generator=generator), 1, alpha=alpha, generator=generator)
+    model = ConvEncoder(generator=generator)
+    with pytest.raises(ValueError, match="alpha must be a finite number"):
+        add_lora(model, 1, alpha=alpha, generator=generator)
+    with pytest.raises(ValueError, match="rank must be from 1"):
+        add_lora(model, 1.5, generator=generator)
+    assert all(p.requires_grad for p in model.parameters())
