@@ -21,6 +21,7 @@ from tests.adapt.in_processes import __name__ as IN_PROCESSES
 from tests.adapt.toy import BASES, adapted, adapting, toy_base, toy_labelled
 from tests.pretrain.in_processes import start
 from tests.pretrain.test_every_method import in_float64, logged, snapshot
+from tests.pretrain.toy import stopped_after
 
 NAMES = adaptation_names()
 TRAINED = [name for name in NAMES if not hasattr(load_adaptation(name), "solve")]
@@ -127,19 +128,10 @@ def test_the_metrics_are_those_of_its_predictions(name, bases):
 
 @of_every_run
 @pytest.mark.parametrize("name", TRAINED)
-def test_it_is_killed_and_goes_on_bit_for_bit(name, base, bases, tmp_path, monkeypatch):
+def test_it_is_killed_and_goes_on_bit_for_bit(name, base, bases, tmp_path):
     undisturbed = adapted(name, bases[base])
-    kind, calls = load_adaptation(name), iter(range(2))
-
-    def batch(self, generator, usual=kind.batch):
-        if next(calls, None) is None:
-            raise InterruptedError
-        return usual(self, generator)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "batch", batch)
-        with pytest.raises(InterruptedError):
-            adapted(name, bases[base], tmp_path)
+    with stopped_after(load_adaptation(name), 2):
+        adapted(name, bases[base], tmp_path)
     continued = adapted(name, bases[base], tmp_path)
     assert weights(continued.method) == weights(undisturbed.method)
     assert logged(History.read(tmp_path)) == logged(undisturbed.history)

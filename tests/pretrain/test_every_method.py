@@ -19,7 +19,7 @@ from minissl.registry import file_name_of
 from minissl.training import History
 from minissl.training.method import Evaluated
 from tests.pretrain.in_processes import start
-from tests.pretrain.toy import toy_data, toy_method, toy_settings
+from tests.pretrain.toy import stopped_after, toy_data, toy_method, toy_settings
 
 METHODS = method_names()
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -62,19 +62,10 @@ def test_it_says_what_it_is(name):
 
 
 @every_method
-def test_it_trains_is_killed_and_goes_on_bit_for_bit(name, tmp_path, monkeypatch):
+def test_it_trains_is_killed_and_goes_on_bit_for_bit(name, tmp_path):
     undisturbed = run(name)
-    kind, calls = load_method(name), iter(range(2))
-
-    def batch(self, generator, usual=kind.batch):
-        if next(calls, None) is None:
-            raise InterruptedError
-        return usual(self, generator)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(kind, "batch", batch)
-        with pytest.raises(InterruptedError):
-            run(name, tmp_path)
+    with stopped_after(load_method(name), 2):
+        run(name, tmp_path)
     continued = run(name, tmp_path)
     assert weights(continued.method) == weights(undisturbed.method)
     assert logged(continued.history) == logged(undisturbed.history)

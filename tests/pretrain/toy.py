@@ -1,6 +1,9 @@
 """Every method on generated data of its kind, small enough to be trained in a blink."""
 
+from contextlib import contextmanager
 from dataclasses import fields
+
+import pytest
 
 from minissl.pretrain import load_method
 
@@ -29,3 +32,21 @@ def toy_method(name, seed=0, **changes):
     settings = toy_settings(name, **changes)
     data = toy_data(name, settings).prepare(Kept(), settings)
     return load_method(name).build(settings, data, seed=seed)
+
+
+@contextmanager
+def stopped_after(kind, batches):
+    """Within this block the class is interrupted when it makes one batch more than these."""
+    usual, left = kind.batch, iter(range(batches))
+
+    def batch(self, generator):
+        if next(left, None) is None:
+            raise InterruptedError
+        return usual(self, generator)
+
+    kind.batch = batch
+    try:
+        with pytest.raises(InterruptedError):
+            yield
+    finally:
+        kind.batch = usual
