@@ -30,16 +30,13 @@ def cases(machine: Machine) -> Iterator[Case]:
 
 
 def tuning(machine: Machine) -> Iterator[Case]:
-    """Rows at a time, and the blocks of the one matrix product that is not torch's."""
+    """Rows at a time."""
     from minissl_kernels import linear_cross_entropy as module
-    from minissl_kernels import matmul
 
     candidates = {
-        f"product {' '.join(map(str, c))}": partial(mock.patch.object, matmul, "CANDIDATES", (c,))
-        for c in matmul.CANDIDATES[1:]
+        f"{rows} rows": partial(mock.patch.object, module, "CHUNK", rows)
+        for rows in (1024, 4096, 8192)
     }
-    for rows in (1024, 4096, 8192):
-        candidates[f"{rows} rows"] = partial(mock.patch.object, module, "CHUNK", rows)
     for each in cases(machine):
         yield tuned(each, candidates)
 

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels.launch import check_device, check_floating, on_device
+from minissl_kernels.operators import operator
 from minissl_kernels.philox import dropout_threshold, philox
 
 QUARTER = 1024  # elements per program: four times that
@@ -60,7 +61,7 @@ def dropout_launch(x: Tensor, probability: float, seed: Tensor) -> Tensor:
     return y
 
 
-_op = torch.library.custom_op("minissl::dropout", dropout_launch, mutates_args=())
+_op = operator("minissl::dropout")(dropout_launch)
 _op.register_fake(lambda x, probability, seed: torch.empty_like(x.contiguous()))
 
 

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels.launch import check_device, check_floating, on_device
+from minissl_kernels.operators import operator
 
 TWICE = tl.constexpr(2 * math.sqrt(2 / math.pi))
 CUBE = tl.constexpr(0.044715)
@@ -107,8 +108,8 @@ def gelu_backward(x: Tensor, gradient: Tensor, approximate: str) -> Tensor:
     return dx
 
 
-_op = torch.library.custom_op("minissl::gelu", gelu_forward, mutates_args=())
-_backward_op = torch.library.custom_op("minissl::gelu_backward", gelu_backward, mutates_args=())
+_op = operator("minissl::gelu")(gelu_forward)
+_backward_op = operator("minissl::gelu_backward")(gelu_backward)
 _op.register_fake(lambda x, approximate: torch.empty_like(x.contiguous()))
 _backward_op.register_fake(lambda x, gradient, approximate: torch.empty_like(x.contiguous()))
 

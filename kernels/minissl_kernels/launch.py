@@ -66,21 +66,6 @@ def check_shape(name: str, label: str, tensor: Tensor, expected: Sequence[Any], 
         )
 
 
-def check_targets(name: str, targets: Tensor, classes: int, ignore_index: int) -> None:
-    """Raise IndexError for a target that is neither in [0, classes) nor ``ignore_index``.
-
-    On a GPU the check does not wait for the device: as in torch, a bad target stops the program
-    with this message at the next synchronisation.
-    """
-    allowed = ((targets >= 0) & (targets < classes)) | (targets == ignore_index)
-    expected = f"not in 0 to {classes - 1}, nor the ignore_index {ignore_index}"
-    if targets.device.type == "cpu":
-        if not bool(allowed.all()):
-            raise IndexError(f"{name}: target {int(targets[~allowed][0])} is {expected}")
-    else:
-        torch._assert_async(allowed.all(), f"{name}: a target is {expected}")
-
-
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
     """Launch on the tensor's GPU, where that is not the current device; else nothing to do."""
     if tensor.device.type == "cuda" and tensor.device.index != torch.cuda.current_device():

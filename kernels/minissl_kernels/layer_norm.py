@@ -9,8 +9,7 @@ walk through many rows, keep their share of both sums in registers and write it 
 small kernel adds the shares, always in the same order. Rows too wide for registers are walked
 through in pieces, twice or three times, mostly out of the cache.
 
-At small widths the host is slower than the GPU, so a call that no compiler or tracer watches
-skips the operator's dispatch: `layer_norm` below.
+At small widths the host is slower than the GPU: hence `operators.Operator`, and few checks.
 """
 
 from functools import lru_cache
@@ -23,9 +22,9 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels import launch, layer_norm_wide
+from minissl_kernels.operators import operator
 
 NAME = "layer_norm"
-PLAIN = (Tensor, torch.nn.Parameter)
 WIDEST_IN_REGISTERS = 8192
 SUM_ROWS, SUM_COLUMNS = 256, 16  # of the shares, per step and program of their sum
 
@@ -203,6 +202,7 @@ def _empty(shape, dtype: torch.dtype, x: Tensor) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=x.device)
 
 
+@operator("minissl::layer_norm")
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
     """y (..., width), and the statistics (2, ...): mean and 1/√(variance + eps) of each row."""
     y = _empty(x.shape, x.dtype, x)
@@ -224,6 +224,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> tupl
     return y, statistics
 
 
+@operator("minissl::layer_norm_backward")
 def _backward(
     g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, statistics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -253,29 +254,15 @@ def _backward(
     return dx, dw, db
 
 
-# ---- operators ----------------------------------------------------------------------------------
+# ---- autograd -----------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("minissl::layer_norm", mutates_args=())
-def _forward_op(
-    x: Tensor, weight: Tensor, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
-    return _forward(x, weight, bias, eps)
-
-
-@_forward_op.register_fake
+@_forward.register_fake
 def _(x, weight, bias, eps):
     return _empty(x.shape, x.dtype, x), _empty((2, *x.shape[:-1]), torch.float32, x)
 
 
-@torch.library.custom_op("minissl::layer_norm_backward", mutates_args=())
-def _backward_op(
-    g: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, statistics: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _backward(g, x, weight, bias, statistics)
-
-
-@_backward_op.register_fake
+@_backward.register_fake
 def _(g, x, weight, bias, statistics):
     db = _empty((0,), weight.dtype, x) if bias is None else _empty(bias.shape, bias.dtype, x)
     return _empty(x.shape, x.dtype, x), _empty(weight.shape, weight.dtype, x), db
@@ -288,33 +275,17 @@ def _save(ctx, inputs, output):
     ctx.set_materialize_grads(False)
 
 
-def _op_backward(ctx, g, _):
+def _differentiate(ctx, g, _):
     x, weight, bias, statistics = ctx.saved_tensors
     if g is None:
         return None, None, None, None
-    dx, dw, db = _backward_op(g, x, weight, bias, statistics)
+    dx, dw, db = _backward(g, x, weight, bias, statistics)
     return dx, dw, None if bias is None else db, None
 
 
-_forward_op.register_autograd(_op_backward, setup_context=_save)
+_forward.register_autograd(_differentiate, setup_context=_save)
 
-
-class _LayerNorm(torch.autograd.Function):
-    """The same pair without the operator's dispatch, which takes longer than a small kernel."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, eps):
-        y, statistics = _forward(x, weight, bias, eps)
-        ctx.save_for_backward(x, weight, bias, statistics)
-        return y
-
-    @staticmethod
-    def backward(ctx, g):
-        x, weight, bias, statistics = ctx.saved_tensors
-        # with create_graph, the operator tells autograd that there is no second derivative
-        backward = _backward_op if torch.is_grad_enabled() else _backward
-        dx, dw, db = backward(g, x, weight, bias, statistics)
-        return dx, dw, None if bias is None else db, None
+OPERATORS = (_forward, _backward)
 
 
 # ---- public -------------------------------------------------------------------------------------
@@ -334,19 +305,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None = None, eps: float
     Ba, Kiros and Hinton, "Layer normalization", 2016. Lecture 06.
     """
     _check(x, weight, bias, eps)
-    if _watched(x, weight):
-        return _forward_op(x, weight, bias, eps)[0]
-    return _LayerNorm.apply(x, weight, bias, eps)
-
-
-def _watched(*tensors: Tensor) -> bool:
-    """Whether a compiler, a tracer or a tensor subclass has to see one operator."""
-    return (
-        torch.compiler.is_compiling()
-        or any(type(tensor) not in PLAIN for tensor in tensors)
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._are_functorch_transforms_active()
-    )
+    return _forward(x, weight, bias, eps)[0]
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 from minissl_kernels import cross_entropy as _cross_entropy
 from minissl_kernels import launch
 from minissl_kernels.cross_entropy import labels
-from minissl_kernels.matmul import add_transposed_product
+from minissl_kernels.cross_entropy.reduction import check_targets, reduce
+from minissl_kernels.operators import operator
 
 CHUNK = 2048  # rows: enough that reading and writing the weight's gradient hides in its product
 REDUCTIONS = ("none", "mean", "sum")
@@ -102,6 +103,19 @@ def _check(input, weight, targets, label_smoothing, reduction):
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
+def add_transposed_product(left: Tensor, right: Tensor, out: Tensor, add: bool) -> None:
+    """out += leftᵀ right, or out = leftᵀ right without ``add``, summed in float32.
+
+    Shapes: left (k, m), right (k, n), one dtype; out (m, n) float32. On a GPU one call of the
+    library, which reads 16-bit matrices and adds to float32 in registers.
+    """
+    if left.device.type == "cuda" and left.dtype != torch.float32 and not torch.version.hip:
+        sizes = {"beta": int(add), "alpha": 1, "out": out}
+        torch.ops.aten.addmm.dtype_out(out, left.t(), right, torch.float32, **sizes)
+    else:
+        out.addmm_(left.t().float(), right.float(), beta=int(add))
+
+
 class _Chunks:
     """The walk over the rows: logits of a chunk, its losses, its share of the gradients."""
 
@@ -125,10 +139,10 @@ class _Chunks:
         chunk = self.input[start : start + CHUNK]
         return torch.mm(chunk, self.weight.t(), out=self.buffer[: len(chunk)])
 
-    def losses(self, start, logits):
-        targets = self.targets[start : start + CHUNK]
-        (losses, _), statistics = labels.forward(logits, targets, None, *self.settings)
-        return losses, statistics
+    def losses(self, start, logits, losses, statistics):
+        piece = slice(start, start + CHUNK)
+        into = (losses[piece], None, statistics[piece])
+        labels.forward(logits, self.targets[piece], None, *self.settings, *into)
 
     def gradients(self, start, logits, statistics, upstream):
         """The gradient takes the place of the logits, and goes from there to input and weight."""
@@ -141,7 +155,7 @@ class _Chunks:
             add_transposed_product(logits, self.input[piece], self.weight_gradient, start > 0)
 
 
-@torch.library.custom_op("minissl::linear_cross_entropy", mutates_args=())
+@operator("minissl::linear_cross_entropy")
 def _linear_cross_entropy(
     input: Tensor,
     weight: Tensor,
@@ -154,7 +168,8 @@ def _linear_cross_entropy(
     weight_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The loss, the rows' statistics, the divisor of the mean, the gradients of the loss's sum."""
-    launch.check_targets("linear_cross_entropy", targets, len(weight), ignore_index)
+    name, classes = "linear_cross_entropy", len(weight)
+    check_targets(name, targets, classes, ignore_index)
     at_once = reduction != "none"
     settings = (ignore_index, label_smoothing, z_loss)
     wanted = (at_once and input_gradient, at_once and weight_gradient)
@@ -163,20 +178,16 @@ def _linear_cross_entropy(
     statistics = torch.empty(len(input), 4, dtype=torch.float32, device=input.device)
     one = torch.ones(1, dtype=torch.float32, device=input.device)
     for start in chunks.starts:
-        piece = slice(start, start + CHUNK)
         logits = chunks.logits(start)
-        losses[piece], statistics[piece] = chunks.losses(start, logits)
+        chunks.losses(start, logits, losses, statistics)
         if any(wanted):
-            chunks.gradients(start, logits, statistics[piece], one.expand(len(logits)))
-
-    divisor = one.sum()
-    if reduction == "mean":
-        divisor = (targets != ignore_index).sum(dtype=torch.float32)
-    if at_once:
-        losses = losses.sum()
-    if reduction == "mean":
-        losses = torch.where(divisor > 0, losses / divisor, 0.0)
-    return losses, statistics, divisor, chunks.input_gradient, chunks.weight_gradient
+            chunks.gradients(
+                start, logits, statistics[start : start + CHUNK], one.expand(len(logits))
+            )
+    loss, divisor = reduce(name, losses, None, chunks.targets, classes, ignore_index, reduction)
+    if reduction == "sum":
+        divisor = one.reshape(())
+    return loss, statistics, divisor, chunks.input_gradient, chunks.weight_gradient
 
 
 @_linear_cross_entropy.register_fake
@@ -195,7 +206,7 @@ def _(input, weight, targets, ignore_index, smoothing, z_loss, reduction, for_in
     )
 
 
-@torch.library.custom_op("minissl::linear_cross_entropy_backward", mutates_args=())
+@operator("minissl::linear_cross_entropy_backward")
 def _linear_cross_entropy_backward(
     input: Tensor,
     weight: Tensor,
@@ -225,7 +236,7 @@ def _(input, weight, targets, statistics, upstream, index, smoothing, z, for_inp
     )
 
 
-@torch.library.custom_op("minissl::scaled_gradient", mutates_args=())
+@operator("minissl::scaled_gradient")
 def _scaled_gradient(
     gradient: Tensor, upstream: Tensor, divisor: Tensor, dtype: torch.dtype
 ) -> Tensor:

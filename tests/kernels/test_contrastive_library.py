@@ -125,13 +125,13 @@ def test_opcheck(device, small_tiles, mode):  # noqa: F811
     if both:
         labels = torch.arange(5, device=device)
     torch.library.opcheck(
-        contrastive_losses,
+        contrastive_losses.operator,
         (query, None if labelled else key, labels, tau, labelled, labelled, both, True, 5, True),
     )
     stats = torch.rand(3, 5, device=device)
     scale = torch.ones((), device=device)
     torch.library.opcheck(
-        contrastive_gradient,
+        contrastive_gradient.operator,
         (query.detach(), key.detach(), labels, stats, stats if both else None, tau.detach(),
          scale, labelled, labelled, 5),
     )  # fmt: skip

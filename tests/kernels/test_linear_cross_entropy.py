@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from minissl_kernels import linear_cross_entropy as module
-from minissl_kernels import matmul
 from minissl_kernels.linear_cross_entropy import linear_cross_entropy, reference
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,12 +23,9 @@ SETTINGS = {
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    """Several chunks of rows, tiles of logits and tiles of the weight's gradient."""
+    """Several chunks of rows and tiles of logits."""
     small_tiles(monkeypatch, repeat=2, lanes=8, vector=2)
     monkeypatch.setattr(module, "CHUNK", 4)
-    blocks = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 16, "num_warps": 1, "num_stages": 1}
-    monkeypatch.setattr(matmul, "configuration", lambda dtype: blocks)
-    monkeypatch.setattr(matmul, "GROUP", 2)
 
 
 def drawn(rows=10, classes=37, width=40, dtype=torch.float32, device="cpu", ignore_index=None):
@@ -130,7 +126,7 @@ def test_the_product_that_adds_up(device, shape, add, dtype):
     out = around[:, 2 : n + 2]
     expected = float64(left).T @ float64(right) + add * float64(out)
     peer = left.float().T @ right.float() + add * out
-    matmul.add_transposed_product(left, right, out, add)
+    module.add_transposed_product(left, right, out, add)
     assert_as_accurate(out, expected, peer)
     assert torch.equal(around[:, :2], before[:, :2])
     assert torch.equal(around[:, n + 2 :], before[:, n + 2 :])
@@ -226,10 +222,10 @@ def test_the_logits_are_never_stored_whole(device, reduction):
         x, weight, targets = drawn(rows, classes, width, device=device)
         arguments = (x, weight, targets, -100, 0.0, 0.0)
         with LargestTensor() as seen:  # inside the operators, where a mode does not look by itself
-            outputs = module._linear_cross_entropy._init_fn(*arguments, reduction, True, True)
+            outputs = module._linear_cross_entropy.function(*arguments, reduction, True, True)
             if reduction == "none":
                 upstream = torch.ones(rows, device=device)
-                module._linear_cross_entropy_backward._init_fn(
+                module._linear_cross_entropy_backward.function(
                     x, weight, targets, outputs[1], upstream, *arguments[3:], True, True
                 )
         largest[rows] = seen.bytes

@@ -10,7 +10,7 @@ log-sum-exp (Dao, Fu, Ermon, Rudra and Ré, 2022; Dao, 2023). In the order to re
 4. ``operator``: the public function, its checks and its autograd.
 """
 
-from minissl_kernels.attention.operator import attention
+from minissl_kernels.attention.operator import OPERATORS, attention
 from minissl_kernels.attention.reference import dropout_mask
 
-__all__ = ["attention", "dropout_mask"]
+__all__ = ["OPERATORS", "attention", "dropout_mask"]

@@ -12,6 +12,7 @@ from minissl_kernels.attention.bias import bias_backward
 from minissl_kernels.attention.forward import forward
 from minissl_kernels.attention.masks import Terms
 from minissl_kernels.attention.tiles import empty_like_heads
+from minissl_kernels.operators import operator
 from minissl_kernels.philox import dropout_threshold
 
 
@@ -65,7 +66,7 @@ def attention(
     scale = 1 / math.sqrt(query.shape[3]) if scale is None else scale
     if not 0 < scale < math.inf:
         raise ValueError(f"attention: scale must be positive, got {scale}; negate the query")
-    out, lse = torch.ops.minissl.attention(
+    out, lse = attention_op(
         query,
         key,
         value,
@@ -188,7 +189,7 @@ def _rows(*tensors: Tensor) -> list[Tensor]:
     return [tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in tensors]
 
 
-@torch.library.custom_op("minissl::attention", mutates_args=())
+@operator("minissl::attention")
 def attention_op(
     query: Tensor,
     key: Tensor,
@@ -214,7 +215,7 @@ def _(query, key, value, *_):
     return empty_like_heads(query), query.new_empty(query.shape[:3], dtype=torch.float32)
 
 
-@torch.library.custom_op("minissl::attention_backward", mutates_args=())
+@operator("minissl::attention_backward")
 def attention_backward_op(
     out_gradient: Tensor,
     lse_gradient: Tensor | None,
@@ -264,7 +265,7 @@ def _backward(ctx, out_gradient, lse_gradient):
     query, key, value, bias, key_lengths, slopes, seed, out, log_sum_exp = ctx.saved_tensors
     out_gradient = torch.zeros_like(out) if out_gradient is None else out_gradient
     wanted = ctx.needs_input_grad[3]
-    dq, dk, dv, db = torch.ops.minissl.attention_backward(
+    dq, dk, dv, db = attention_backward_op(
         out_gradient, lse_gradient, query, key, value, out, log_sum_exp,
         bias, key_lengths, slopes, seed, ctx.left, ctx.right, ctx.dropout, ctx.scale, wanted,
     )  # fmt: skip
@@ -272,3 +273,5 @@ def _backward(ctx, out_gradient, lse_gradient):
 
 
 attention_op.register_autograd(_backward, setup_context=_setup_context)
+
+OPERATORS = (attention_op, attention_backward_op)

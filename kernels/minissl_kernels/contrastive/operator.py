@@ -6,6 +6,7 @@ from torch import Tensor
 
 from minissl_kernels import launch
 from minissl_kernels.contrastive import tiles
+from minissl_kernels.operators import operator
 
 # A probability of a large batch is less than float16 can hold: a tile's are multiplied by this.
 RAISED = 2.0**14
@@ -93,7 +94,7 @@ def launch_forward(query, key, labels, temperature, by_label, exclude_self, slop
     )
 
 
-@torch.library.custom_op("minissl::contrastive_losses", mutates_args=())
+@operator("minissl::contrastive_losses")
 def contrastive_losses(
     query: Tensor,
     key: Tensor | None,
@@ -166,7 +167,7 @@ def launch_gradient(
         gradient.copy_(out.sum(0))
 
 
-@torch.library.custom_op("minissl::contrastive_gradient", mutates_args=())
+@operator("minissl::contrastive_gradient")
 def contrastive_gradient(
     x: Tensor,
     y: Tensor,

@@ -7,10 +7,11 @@ for softmax", 2018), and keeps four numbers per row. The backward reads each log
 writes the gradient, over the logits themselves where that is allowed.
 
 ``reference.py`` is the formula in NumPy, ``tiles.py`` the walk over a row, ``labels.py`` and
-``probabilities.py`` the kernels of the two kinds of target, ``operator.py`` what PyTorch sees.
+``probabilities.py`` the kernels of the two kinds of target, ``reduction.py`` the loss of the batch,
+``operator.py`` what PyTorch sees.
 """
 
-from minissl_kernels.cross_entropy.operator import cross_entropy
+from minissl_kernels.cross_entropy.operator import OPERATORS, cross_entropy
 from minissl_kernels.cross_entropy.reference import reference
 
-__all__ = ["cross_entropy", "reference"]
+__all__ = ["OPERATORS", "cross_entropy", "reference"]

@@ -18,12 +18,15 @@ from minissl_kernels.cross_entropy import tiles
 from minissl_kernels.cross_entropy.tiles import (
     LOG2E,
     LOWEST,
+    before,
     lane_sum,
+    load_tile,
     log1p_exp,
     merge_lanes,
     online_softmax,
     row_upstream,
     sigmoids,
+    store_tile,
     tile_columns,
 )
 
@@ -42,12 +45,14 @@ def _labels_forward(
     smoothing,
     z_loss,
     SMOOTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
     REPEAT: tl.constexpr,
     LANES: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     logits += row * logits_stride
+    early = 0 if ALIGNED else before(logits)
     wide_target = tl.load(targets + row)
     kept = wide_target != ignore_index
     target = tl.cast(wide_target, tl.int32)
@@ -63,17 +68,19 @@ def _labels_forward(
     expected = tl.zeros((LANES,), tl.float32)
     weights = tl.zeros((LANES,), tl.float32)
     anchor = tl.where(target_logit > float("-inf"), target_logit, 0.0)
-    for start in range(0, tl.where(kept, classes, 0), BLOCK):  # an ignored row is not read
+    # An ignored row is not read.
+    for start in range(-early, tl.where(kept, classes, -early), BLOCK):
         at = start + columns
-        x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
+        x = load_tile(logits, start, at, classes, BLOCK, ALIGNED)
         others = x
         if (target >= start) & (target < start + BLOCK):
             others = tl.where(at == target, float("-inf"), x)
         new, total = online_softmax(largest, total, others)
         if SMOOTH:  # Σ w (x − anchor): relative to a logit, it stays small where logits are large
-            away = tl.where(at < classes, x - anchor, 0.0)
+            inside = (at >= 0) & (at < classes)
+            away = tl.where(inside, x - anchor, 0.0)
             if weight is not None:
-                w = tl.load(weight + at, mask=at < classes, other=0.0)
+                w = tl.load(weight + at, mask=inside, other=0.0)
                 away = w * tl.where(w != 0, away, 0.0)
                 weights += lane_sum(w)
             expected += lane_sum(away)
@@ -99,7 +106,8 @@ def _labels_forward(
     lse = top + log_total
     loss += z_loss * lse * lse
     tl.store(losses + row, tl.where(kept, loss, 0.0))
-    tl.store(row_weights + row, target_weight)
+    if row_weights is not None:
+        tl.store(row_weights + row, target_weight)
     statistics += row * 4
     tl.store(statistics, top)
     tl.store(statistics + 1, total_all)
@@ -124,18 +132,24 @@ def _labels_backward(
     smoothing,
     z_loss,
     SMOOTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    TOGETHER: tl.constexpr,
+    VECTOR: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    blocks = tl.cdiv(classes, BLOCK)
+    blocks = tl.cdiv(classes if ALIGNED else classes + (VECTOR - 1), BLOCK)
     # Backwards: the rows that the forward read last may still be in the cache.
     program = tl.num_programs(0) - 1 - tl.program_id(0)
     row = (program // blocks).to(tl.int64)
-    at = program % blocks * BLOCK + tl.arange(0, BLOCK)
+    logits += row * logits_stride
+    gradient += row * gradient_stride
+    start = program % blocks * BLOCK - (0 if ALIGNED else before(logits))
+    at = start + tl.arange(0, BLOCK)
     wide_target = tl.load(targets + row)
     kept = wide_target != ignore_index
     target = tl.cast(wide_target, tl.int32)
-    read = at < tl.where(kept, classes, 0)
-    x = tl.load(logits + row * logits_stride + at, mask=read, other=float("-inf")).to(tl.float32)
+    end = tl.where(kept, classes, 0)
+    x = load_tile(logits, start, at, end, BLOCK, ALIGNED)
 
     statistics += row * 4
     top, total = tl.load(statistics), tl.load(statistics + 1)
@@ -150,6 +164,7 @@ def _labels_backward(
     values = g * (own + even_mass + log_scale) / total * tl.exp2((x - top) * LOG2E)
     if SMOOTH:
         if weight is not None:
+            read = (at >= 0) & (at < end)
             values -= g * share * tl.load(weight + at, mask=read, other=0.0)
         else:
             values -= g * share
@@ -158,8 +173,7 @@ def _labels_backward(
     at_target = (even_mass + log_scale) * p - own * rest - share * target_weight
     values = tl.where(at == target, g * at_target, values)
     values = tl.where(kept, values, 0.0)
-    gradient += row * gradient_stride
-    tl.store(gradient + at, values.to(gradient.dtype.element_ty), mask=at < classes)
+    store_tile(gradient, values, start, at, classes, BLOCK, ALIGNED, TOGETHER)
 
 
 def forward(
@@ -169,23 +183,24 @@ def forward(
     ignore_index: int,
     label_smoothing: float,
     z_loss: float,
-) -> tuple[Tensor, Tensor]:
-    """(losses, what each row weighs in a mean), (2, rows), and statistics (rows, 4), in float32.
+    losses: Tensor,
+    row_weights: Tensor | None,
+    statistics: Tensor,
+) -> None:
+    """Write ``losses`` and what each row weighs in a mean, (rows,), and ``statistics`` (rows, 4).
 
-    Shapes: logits (rows, classes) with neighbours in a row side by side, targets (rows,) that
-    launch.check_targets has seen.
+    All float32. Shapes: logits (rows, classes) with neighbours in a row side by side, targets
+    (rows,), contiguous.
     """
     rows, classes = logits.shape
-    both = torch.empty(2, rows, dtype=torch.float32, device=logits.device)
-    statistics = torch.empty(rows, 4, dtype=torch.float32, device=logits.device)
     if rows:
         with launch.on_device(logits):
             _labels_forward[(rows,)](
                 logits,
                 targets,
                 weight,
-                both[0],
-                both[1],
+                losses,
+                row_weights,
                 statistics,
                 logits.stride(0),
                 classes,
@@ -193,9 +208,9 @@ def forward(
                 label_smoothing,
                 z_loss,
                 SMOOTH=label_smoothing > 0,
+                ALIGNED=tiles.aligned(logits),
                 **tiles.configuration(classes, logits.element_size()),
             )
-    return both, statistics
 
 
 def backward(
@@ -216,9 +231,12 @@ def backward(
     """
     rows, classes = logits.shape
     block, options = tiles.flat_configuration(classes, logits.element_size())
+    vector = 16 // logits.element_size()
+    aligned = tiles.aligned(logits) and tiles.aligned(gradient)
+    span = classes if aligned else classes + vector - 1
     if rows:
         with launch.on_device(logits):
-            _labels_backward[(rows * triton.cdiv(classes, block),)](
+            _labels_backward[(rows * triton.cdiv(span, block),)](
                 logits,
                 targets,
                 weight,
@@ -234,6 +252,9 @@ def backward(
                 label_smoothing,
                 z_loss,
                 SMOOTH=label_smoothing > 0,
+                ALIGNED=aligned,
+                TOGETHER=tiles.together(logits, gradient),
+                VECTOR=vector,
                 BLOCK=block,
                 **options,
             )

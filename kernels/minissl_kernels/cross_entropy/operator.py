@@ -5,6 +5,8 @@ from torch import Tensor
 
 from minissl_kernels import launch
 from minissl_kernels.cross_entropy import labels, probabilities
+from minissl_kernels.cross_entropy.reduction import check_targets, reduce
+from minissl_kernels.operators import operator
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -104,7 +106,7 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-@torch.library.custom_op("minissl::cross_entropy", mutates_args=())
+@operator("minissl::cross_entropy")
 def _cross_entropy(
     logits: Tensor,
     targets: Tensor,
@@ -117,23 +119,25 @@ def _cross_entropy(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, the statistics of the rows and the divisor of the mean, for the backward."""
     weight = None if weight is None else weight.contiguous()
-    divisor = torch.full((), float(len(logits)), device=logits.device, dtype=torch.float32)
+    rows, classes = logits.shape
+    losses, row_weights = (logits.new_empty(rows, dtype=torch.float32) for _ in range(2))
+    statistics = logits.new_zeros((rows, 4), dtype=torch.float32)
+    settings = (label_smoothing, z_loss)
+    name = "cross_entropy"
     if targets.is_floating_point():
-        losses, statistics = probabilities.forward(
-            _rows(logits), _rows(targets), weight, label_smoothing, z_loss
-        )
+        probabilities.forward(
+            _rows(logits), _rows(targets), weight, *settings, losses, statistics
+        )  # fmt: skip
+        loss, divisor = reduce(name, losses, None, None, classes, ignore_index, reduction)
     else:
-        launch.check_targets("cross_entropy", targets, logits.shape[1], ignore_index)
-        (losses, row_weights), statistics = labels.forward(
-            _rows(logits), targets.contiguous(), weight, ignore_index, label_smoothing, z_loss
+        targets = targets.contiguous()
+        check_targets(name, targets, classes, ignore_index)
+        labels.forward(
+            _rows(logits), targets, weight, ignore_index, *settings, losses, row_weights, statistics
         )
-        if reduction == "mean":
-            divisor = row_weights.sum()
-    if reduction == "none":
-        return losses, statistics, divisor
-    loss = losses.sum()
-    if reduction == "mean":
-        loss = torch.where(divisor > 0, loss / divisor, 0.0)
+        loss, divisor = reduce(
+            name, losses, row_weights, targets, classes, ignore_index, reduction
+        )  # fmt: skip
     return loss, statistics, divisor
 
 
@@ -169,7 +173,7 @@ def _write_gradient(
         labels.backward(_rows(logits), targets.contiguous(), *saved, *settings)
 
 
-@torch.library.custom_op("minissl::cross_entropy_backward", mutates_args=())
+@operator("minissl::cross_entropy_backward")
 def _cross_entropy_backward(
     logits: Tensor,
     targets: Tensor,
@@ -194,7 +198,7 @@ def _(logits, *rest):
     return torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
 
 
-@torch.library.custom_op("minissl::cross_entropy_backward_", mutates_args={"logits"})
+@operator("minissl::cross_entropy_backward_", mutates=["logits"])
 def _cross_entropy_backward_(
     logits: Tensor,
     targets: Tensor,
@@ -243,3 +247,5 @@ def _autograd(ctx, upstream, *_):
 
 
 _cross_entropy.register_autograd(_autograd, setup_context=_setup_context)
+
+OPERATORS = (_cross_entropy, _cross_entropy_backward, _cross_entropy_backward_)

@@ -113,11 +113,14 @@ def forward(
     weight: Tensor | None,
     label_smoothing: float,
     z_loss: float,
-) -> tuple[Tensor, Tensor]:
-    """Losses (rows,) and statistics (rows, 4) in float32; logits and targets (rows, classes)."""
+    losses: Tensor,
+    statistics: Tensor,
+) -> None:
+    """Write ``losses`` (rows,) and ``statistics`` (rows, 4), of which three are used, float32.
+
+    Shapes: logits and targets (rows, classes), neighbours in a row side by side.
+    """
     rows, classes = logits.shape
-    losses = torch.empty(rows, dtype=torch.float32, device=logits.device)
-    statistics = torch.zeros(rows, 4, dtype=torch.float32, device=logits.device)
     if rows:
         with launch.on_device(logits):
             _probabilities_forward[(rows,)](
@@ -133,7 +136,6 @@ def forward(
                 z_loss,
                 **tiles.configuration(classes, logits.element_size()),
             )
-    return losses, statistics
 
 
 def backward(

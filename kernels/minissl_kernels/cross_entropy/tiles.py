@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 LOG2E = tl.constexpr(1.4426950408889634)
 # The running maximum starts here, not at -inf, so that -inf - -inf (NaN) cannot appear.
@@ -45,6 +46,66 @@ def tile_columns(REPEAT: tl.constexpr, LANES: tl.constexpr, VECTOR: tl.constexpr
     """Columns of a tile, (REPEAT, LANES, VECTOR): each lane's vectors lie LANES vectors apart."""
     vector = tl.arange(0, REPEAT)[:, None, None] * LANES + tl.arange(0, LANES)[None, :, None]
     return vector * VECTOR + tl.arange(0, VECTOR)[None, None, :]
+
+
+def aligned(rows: Tensor) -> bool:
+    """Whether every row begins where a vector of 16 bytes does."""
+    vector = 16 // rows.element_size()
+    return rows.data_ptr() % 16 == 0 and rows.stride(0) % vector == 0
+
+
+def together(first: Tensor, second: Tensor) -> bool:
+    """Whether row i of both begins equally far behind a vector, for every i."""
+    vector = 16 // first.element_size()
+    return (first.data_ptr() - second.data_ptr()) % 16 == 0 and (
+        first.stride(0) - second.stride(0)
+    ) % vector == 0
+
+
+@triton.jit
+def before(row):
+    """How many numbers before a row the vector of 16 bytes begins in which the row does.
+
+    A vocabulary of 50,257 has odd rows, and a vector must not be read from its middle: read one
+    number at a time, such rows cost three times the instructions.
+    """
+    size: tl.constexpr = row.dtype.element_ty.primitive_bitwidth // 8
+    return (row.to(tl.int64) % 16 // size).to(tl.int32)
+
+
+@triton.jit
+def load_tile(row, start, at, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
+    """The logits ``at`` = start + 0 ... BLOCK − 1 as float32, −∞ before the row and from ``end``.
+
+    Where rows are not ALIGNED, ``start`` is a vector's: only tiles at an end of the row are masked.
+    """
+    if ALIGNED:
+        x = tl.load(row + at, mask=at < end, other=float("-inf"))
+    else:
+        vectors = tl.multiple_of(row + start, 16) + (at - start)
+        if (start >= 0) & (start + BLOCK <= end):
+            x = tl.load(vectors)
+        else:
+            x = tl.load(vectors, mask=(at >= 0) & (at < end), other=float("-inf"))
+    return x.to(tl.float32)
+
+
+@triton.jit
+def store_tile(
+    row, values, start, at, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr, TOGETHER: tl.constexpr
+):
+    """Write what ``load_tile`` read. TOGETHER: this row begins as that one did, within a vector."""
+    values = values.to(row.dtype.element_ty)
+    if ALIGNED:
+        tl.store(row + at, values, mask=at < end)
+    else:
+        vectors = row + start
+        if TOGETHER:
+            vectors = tl.multiple_of(vectors, 16)
+        if (start >= 0) & (start + BLOCK <= end):
+            tl.store(vectors + (at - start), values)
+        else:
+            tl.store(vectors + (at - start), values, mask=(at >= 0) & (at < end))
 
 
 @triton.jit
@@ -115,5 +176,5 @@ def row_upstream(upstream, upstream_stride, divisor, row):
     g = tl.load(upstream + row * upstream_stride)
     if divisor is not None:
         d = tl.load(divisor)
-        g = tl.where(d > 0, g / tl.where(d > 0, d, 1.0), 0.0)
+        g = tl.where(d != 0, g / tl.where(d != 0, d, 1.0), 0.0)
     return g

@@ -66,15 +66,15 @@ def dropout(x, /, p, seed):
 @differentiable
 def layer_norm(x, weight, bias, /, eps):
     """The derivation is in ``fused.layer_norm``; mean and 1/√variance of each row are kept."""
-    op, backward = _operators("layer_norm")
-    y, statistics = op(x, weight, bias, eps)
+    forward, backward = _functions("layer_norm")
+    y, statistics = forward(x, weight, bias, eps)
     return y, (lambda g: backward(g, x, weight, bias, statistics))
 
 
 @differentiable
 def attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     """FlashAttention: of each row of scores only the log-sum-exp is kept."""
-    op, backward = _operators("attention")
+    forward, backward = _functions("attention")
     import torch
 
     if key_lengths is not None:
@@ -82,7 +82,7 @@ def attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     if dropout:
         seed = torch.full((1,), seed, dtype=torch.int64, device=query.device)
     masks = (None, key_lengths, None, seed if dropout else None, None, 0 if causal else None)
-    output, lse = op(query, key, value, *masks, dropout, scale)
+    output, lse = forward(query, key, value, *masks, dropout, scale)
 
     def vjp(g):
         saved = (query, key, value, output, lse)
@@ -94,19 +94,17 @@ def attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
 @differentiable
 def cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, overwrite, dtype):
     """Losses in float32 (``dtype``) whatever the logits are; the gradient may take their place."""
-    op, backward = _operators("cross_entropy")
+    forward, backward, overwriting = _functions("cross_entropy")
     rows = logits.reshape(-1, logits.shape[-1])
     overwrite = overwrite and rows.is_contiguous()
     settings = (ignore_index, float(label_smoothing), 0.0, reduction)
     targets = targets.reshape(-1).long()
-    loss, statistics, divisor = op(rows, targets, None, *settings, overwrite)
+    loss, statistics, divisor = forward(rows, targets, None, *settings, overwrite)
 
     def vjp(g):
         saved = (rows, targets, None, statistics, divisor, g.reshape(-1) if g.ndim else g)
         if overwrite:
-            import torch
-
-            torch.ops.minissl.cross_entropy_backward_(*saved, *settings)
+            overwriting(*saved, *settings)
             return rows.reshape(logits.shape)
         return backward(*saved, *settings).reshape(logits.shape)
 
@@ -148,12 +146,11 @@ def _info_nce(query, key, tau, targets, exclude_self, reduction):
     return loss.detach(), lambda g: torch.autograd.grad(loss, inputs, g)
 
 
-def _operators(name: str) -> tuple[Any, Any]:
-    """The forward and the backward operator of a kernel, on arrays without torch's autograd."""
-    import torch
-
-    importlib.import_module(f"minissl_kernels.{name}")
-    return getattr(torch.ops.minissl, name), getattr(torch.ops.minissl, f"{name}_backward")
+@functools.cache
+def _functions(name: str) -> tuple[Any, ...]:
+    """Forward and backward of a kernel: no operator and no autograd of torch in between."""
+    module = importlib.import_module(f"minissl_kernels.{name}")
+    return tuple(operator.function for operator in module.OPERATORS)
 
 
 @differentiable

@@ -1,0 +1,94 @@
+"""From the losses of the rows to that of the batch, and whether all targets are classes.
+
+In torch's operations these are a dozen launches, which at the usual sizes take longer than the
+passes over the logits. Here one program of one kernel does it: the rows are few beside the logits.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from minissl_kernels import launch
+
+BLOCK = 4096
+
+
+@triton.jit
+def _reduce_kernel(
+    losses,
+    row_weights,
+    targets,
+    loss,
+    divisor,
+    valid,
+    rows,
+    classes,
+    ignore_index,
+    MEAN: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    total = tl.zeros((BLOCK,), tl.float32)
+    weight = tl.zeros((BLOCK,), tl.float32)
+    wrong = tl.zeros((BLOCK,), tl.int32)
+    for start in range(0, rows, BLOCK):
+        at = start + tl.arange(0, BLOCK)
+        inside = at < rows
+        total += tl.load(losses + at, mask=inside, other=0.0)
+        if targets is not None:
+            target = tl.load(targets + at, mask=inside, other=ignore_index)
+            kept = target != ignore_index
+            wrong += (kept & ((target < 0) | (target >= classes))).to(tl.int32)
+            if row_weights is None:
+                weight += kept.to(tl.float32)
+        if row_weights is not None:
+            weight += tl.load(row_weights + at, mask=inside, other=0.0)
+    result, mass = tl.sum(total, 0), tl.sum(weight, 0)
+    if targets is None:
+        mass = tl.cast(rows, tl.float32)
+    if MEAN:
+        result = tl.where(mass != 0, result / tl.where(mass != 0, mass, 1.0), 0.0)
+    tl.store(loss, result)
+    tl.store(divisor, mass)
+    tl.store(valid, tl.sum(wrong, 0) == 0)
+
+
+def reduce(
+    name: str,
+    losses: Tensor,
+    row_weights: Tensor | None,
+    targets: Tensor | None,
+    classes: int,
+    ignore_index: int,
+    reduction: str,
+) -> tuple[Tensor, Tensor]:
+    """(loss, divisor of the mean), float32 without axes. With "none", only the targets are checked.
+
+    Shapes: losses and row_weights (rows,) float32, contiguous; targets (rows,) integers, or None
+    where there are none to check: then a mean divides by the rows. Without row_weights it divides
+    by the number of kept targets. A bad target stops the program at the next synchronisation; on
+    the CPU ``check_targets`` has found it before.
+    """
+    loss, divisor = (torch.empty((), dtype=torch.float32, device=losses.device) for _ in range(2))
+    valid = torch.empty((), dtype=torch.bool, device=losses.device)
+    with launch.on_device(losses):
+        _reduce_kernel[(1,)](
+            losses, row_weights, targets, loss, divisor, valid, losses.shape[0], classes,
+            ignore_index, MEAN=reduction == "mean", BLOCK=BLOCK, num_warps=8,
+        )  # fmt: skip
+    if targets is not None and targets.device.type != "cpu":
+        torch._assert_async(valid, f"{name}: a target is {expected(classes, ignore_index)}")
+    return (losses if reduction == "none" else loss), divisor
+
+
+def check_targets(name: str, targets: Tensor, classes: int, ignore_index: int) -> None:
+    """On the CPU, raise IndexError for a target that is neither a class nor ``ignore_index``."""
+    if targets.device.type == "cpu":
+        allowed = ((targets >= 0) & (targets < classes)) | (targets == ignore_index)
+        if not bool(allowed.all()):
+            bad = int(targets[~allowed][0])
+            raise IndexError(f"{name}: target {bad} is {expected(classes, ignore_index)}")
+
+
+def expected(classes: int, ignore_index: int) -> str:
+    return f"not in 0 to {classes - 1}, nor the ignore_index {ignore_index}"
