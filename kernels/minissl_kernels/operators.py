@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PLAIN = (Tensor, torch.nn.Parameter, type(None), bool, int, float, str, torch.dtype)
+PLAIN = frozenset({Tensor, torch.nn.Parameter, type(None), bool, int, float, str, torch.dtype})
 
 
 def watched(values: Iterable[Any]) -> bool:
     """Whether a compiler, a tracer or a tensor subclass has to see one operator."""
     return (
-        torch.compiler.is_compiling()
-        or any(type(value) not in PLAIN for value in values)
+        not PLAIN.issuperset(map(type, values))
+        or torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._are_functorch_transforms_active()
     )

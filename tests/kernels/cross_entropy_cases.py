@@ -102,7 +102,7 @@ def check(logits, targets, reduction="none", **settings):
 def small_tiles(monkeypatch, repeat=2, lanes=4, vector=2):
     """Rows in pieces of 16, so that short rows have several tiles and a ragged end."""
     cut = {"REPEAT": repeat, "LANES": lanes, "VECTOR": vector, "num_warps": 1, "num_stages": 1}
-    monkeypatch.setattr(tiles, "configuration", lambda classes, itemsize: cut)
+    monkeypatch.setattr(tiles, "configuration", lambda classes, itemsize, aligned=True: cut)
 
 
 def far_apart_rows(rows, classes, row_stride, dtype=torch.bfloat16):

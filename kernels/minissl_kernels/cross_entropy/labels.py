@@ -71,7 +71,7 @@ def _labels_forward(
     # An ignored row is not read.
     for start in range(-early, tl.where(kept, classes, -early), BLOCK):
         at = start + columns
-        x = load_tile(logits, start, at, classes, BLOCK, ALIGNED)
+        x = load_tile(logits, start, columns, classes, BLOCK, ALIGNED)
         others = x
         if (target >= start) & (target < start + BLOCK):
             others = tl.where(at == target, float("-inf"), x)
@@ -144,12 +144,13 @@ def _labels_backward(
     logits += row * logits_stride
     gradient += row * gradient_stride
     start = program % blocks * BLOCK - (0 if ALIGNED else before(logits))
-    at = start + tl.arange(0, BLOCK)
+    columns = tl.arange(0, BLOCK)
+    at = start + columns
     wide_target = tl.load(targets + row)
     kept = wide_target != ignore_index
     target = tl.cast(wide_target, tl.int32)
     end = tl.where(kept, classes, 0)
-    x = load_tile(logits, start, at, end, BLOCK, ALIGNED)
+    x = load_tile(logits, start, columns, end, BLOCK, ALIGNED)
 
     statistics += row * 4
     top, total = tl.load(statistics), tl.load(statistics + 1)
@@ -173,7 +174,7 @@ def _labels_backward(
     at_target = (even_mass + log_scale) * p - own * rest - share * target_weight
     values = tl.where(at == target, g * at_target, values)
     values = tl.where(kept, values, 0.0)
-    store_tile(gradient, values, start, at, classes, BLOCK, ALIGNED, TOGETHER)
+    store_tile(gradient, values, start, columns, classes, BLOCK, ALIGNED, TOGETHER)
 
 
 def forward(
@@ -193,6 +194,7 @@ def forward(
     (rows,), contiguous.
     """
     rows, classes = logits.shape
+    aligned = tiles.aligned(logits)
     if rows:
         with launch.on_device(logits):
             _labels_forward[(rows,)](
@@ -208,8 +210,8 @@ def forward(
                 label_smoothing,
                 z_loss,
                 SMOOTH=label_smoothing > 0,
-                ALIGNED=tiles.aligned(logits),
-                **tiles.configuration(classes, logits.element_size()),
+                ALIGNED=aligned,
+                **tiles.configuration(classes, logits.element_size(), aligned),
             )
 
 
@@ -230,9 +232,9 @@ def backward(
     Shapes: gradient as logits, upstream (rows,) or one number, expanded to (rows,).
     """
     rows, classes = logits.shape
-    block, options = tiles.flat_configuration(classes, logits.element_size())
     vector = 16 // logits.element_size()
     aligned = tiles.aligned(logits) and tiles.aligned(gradient)
+    block, options = tiles.flat_configuration(classes, logits.element_size(), aligned)
     span = classes if aligned else classes + vector - 1
     if rows:
         with launch.on_device(logits):

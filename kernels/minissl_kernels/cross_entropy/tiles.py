@@ -12,15 +12,17 @@ LOWEST = tl.constexpr(-3.4028234663852886e38)
 CANDIDATES = ((4, 4), (4, 8), (8, 4), (2, 8))
 
 
-def configuration(classes: int, itemsize: int) -> dict[str, int]:
+def configuration(classes: int, itemsize: int, aligned: bool = True) -> dict[str, int]:
     """How a program reads a row: tiles of ``REPEAT`` x ``LANES`` x ``VECTOR`` logits.
 
     A lane is a thread: it reads 16 bytes at once (``VECTOR`` logits), ``REPEAT`` times before it
     waits. With 4 repeats, 4 warps and about 50 registers, ten programs share a multiprocessor of
-    an H100 and have up to 80 KB of reads under way, twice what its memory needs to stay busy.
+    an H100 and have up to 80 KB of reads under way, twice what its memory needs to stay busy. Rows
+    that are not aligned have a second, masked way to load a tile, which takes as many registers.
     """
     vector = 16 // itemsize
     repeat, warps = CANDIDATES[0]
+    repeat = repeat if aligned else repeat // 2
     while warps > 1 and warps * 16 * vector >= classes:
         warps //= 2
     while repeat > 1 and (repeat // 2) * warps * 32 * vector >= classes:
@@ -34,9 +36,11 @@ def configuration(classes: int, itemsize: int) -> dict[str, int]:
     }
 
 
-def flat_configuration(classes: int, itemsize: int) -> tuple[int, dict[str, int]]:
+def flat_configuration(
+    classes: int, itemsize: int, aligned: bool = True
+) -> tuple[int, dict[str, int]]:
     """How the backward cuts a row: the block of one program, and its launch options."""
-    cut = configuration(classes, itemsize)
+    cut = configuration(classes, itemsize, aligned)
     block = cut["REPEAT"] * cut["LANES"] * cut["VECTOR"]
     return block, {"num_warps": cut["num_warps"], "num_stages": 1}
 
@@ -74,15 +78,16 @@ def before(row):
 
 
 @triton.jit
-def load_tile(row, start, at, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
-    """The logits ``at`` = start + 0 ... BLOCK − 1 as float32, −∞ before the row and from ``end``.
+def load_tile(row, start, columns, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
+    """The logits at start + columns (0 to BLOCK − 1) as float32, −∞ before the row and from ``end``.
 
     Where rows are not ALIGNED, ``start`` is a vector's: only tiles at an end of the row are masked.
     """
+    at = start + columns
     if ALIGNED:
         x = tl.load(row + at, mask=at < end, other=float("-inf"))
     else:
-        vectors = tl.multiple_of(row + start, 16) + (at - start)
+        vectors = tl.multiple_of(row + start, 16) + columns
         if (start >= 0) & (start + BLOCK <= end):
             x = tl.load(vectors)
         else:
@@ -92,9 +97,10 @@ def load_tile(row, start, at, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
 
 @triton.jit
 def store_tile(
-    row, values, start, at, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr, TOGETHER: tl.constexpr
+    row, values, start, columns, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr, TOGETHER: tl.constexpr
 ):
     """Write what ``load_tile`` read. TOGETHER: this row begins as that one did, within a vector."""
+    at = start + columns
     values = values.to(row.dtype.element_ty)
     if ALIGNED:
         tl.store(row + at, values, mask=at < end)
@@ -103,9 +109,9 @@ def store_tile(
         if TOGETHER:
             vectors = tl.multiple_of(vectors, 16)
         if (start >= 0) & (start + BLOCK <= end):
-            tl.store(vectors + (at - start), values)
+            tl.store(vectors + columns, values)
         else:
-            tl.store(vectors + (at - start), values, mask=(at >= 0) & (at < end))
+            tl.store(vectors + columns, values, mask=(at >= 0) & (at < end))
 
 
 @triton.jit
