@@ -305,9 +305,9 @@ def key_value_configuration(width: int, dtype: torch.dtype, dropout: bool = Fals
     if dropout and width <= 128:
         return Blocks(32, 128, 8, 2) if hopper() or width <= 64 else Blocks(32, 64, 8, 2)
     if width <= 64:
-        return Blocks(64, 128, 8, 2)
+        return Blocks(32, 64, 4, 3) if hopper() else Blocks(64, 128, 8, 2)
     if width == 128:
-        return Blocks(32, 128, 8, 3) if hopper() else Blocks(64, 64, 8, 2)
+        return Blocks(64, 64, 4, 2) if hopper() else Blocks(64, 64, 8, 2)
     return Blocks(64, 32, 8, 1) if hopper() else Blocks(32, 64, 8, 1)
 
 
@@ -320,9 +320,9 @@ def query_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -
     if dropout and width <= 128:
         return Blocks(128, 32, 8, 2)
     if width <= 64:
-        return Blocks(128, 64, 8, 2)
+        return Blocks(64, 64, 4, 3) if hopper() else Blocks(128, 64, 8, 2)
     if width == 128:
-        return Blocks(128, 64, 8, 2) if hopper() else Blocks(64, 64, 8, 2)
+        return Blocks(64, 64, 4, 2) if hopper() else Blocks(64, 64, 8, 2)
     return Blocks(64, 32, 8, 2)
 
 

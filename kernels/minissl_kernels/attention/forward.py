@@ -26,6 +26,7 @@ from minissl_kernels.attention.tiles import (
     LOG2E,
     Blocks,
     empty_like_heads,
+    hopper,
     load_rows,
     padded,
     store_rows,
@@ -181,6 +182,8 @@ def configuration(width: int, dtype: torch.dtype, query_time: int) -> Blocks:
         )
     elif torch.version.hip:  # 64 KB of shared memory
         blocks = Blocks(128, 64, 4, 1) if width <= 64 else Blocks(64, 32, 4, 1)
+    elif width == 128 and hopper():  # two programs share a multiprocessor, as at width 64
+        blocks = Blocks(64, 64, 4, 3)
     elif width <= 128:
         blocks = Blocks(128, 64, 8, 3)
     else:
@@ -192,7 +195,7 @@ def configuration(width: int, dtype: torch.dtype, query_time: int) -> Blocks:
 # Worth measuring on a GPU, by padded width.
 CANDIDATES = {
     64: [Blocks(128, 64, 4, 3), Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2)],
-    128: [Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2)],
+    128: [Blocks(128, 64, 8, 3), Blocks(128, 128, 8, 2)],
 }
 
 

@@ -97,7 +97,14 @@ def load_tile(row, start, columns, end, BLOCK: tl.constexpr, ALIGNED: tl.constex
 
 @triton.jit
 def store_tile(
-    row, values, start, columns, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr, TOGETHER: tl.constexpr
+    row,
+    values,
+    start,
+    columns,
+    end,
+    BLOCK: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    TOGETHER: tl.constexpr,
 ):
     """Write what ``load_tile`` read. TOGETHER: this row begins as that one did, within a vector."""
     at = start + columns

@@ -1,0 +1,96 @@
+"""An operator and its direct call are one function: whoever watches, and whoever does not."""
+
+import pytest
+import torch
+from minissl_kernels.cross_entropy import OPERATORS
+from minissl_kernels.gelu import gelu
+from minissl_kernels.layer_norm import layer_norm
+from minissl_kernels.operators import watched
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Seen(TorchDispatchMode):
+    """The names of the operators that were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(str(function).split(".")[1])
+        return function(*args, **(kwargs or {}))
+
+
+class Wrapped(torch.Tensor):
+    """A subclass, as of a library that follows every operation."""
+
+
+def inputs(device):
+    torch.manual_seed(0)
+    return [torch.randn(*shape, device=device) for shape in ((5, 7), (7,), (7,))]
+
+
+def test_a_mode_meets_the_operator_and_nothing_inside(device):
+    tensors = inputs(device)
+    with Seen() as seen:
+        layer_norm(*tensors)
+    assert seen.names == {"layer_norm"}
+
+
+def test_a_tracer_meets_the_operator(device):
+    traced = make_fx(lambda x: gelu(x))(inputs(device)[0])
+    assert "minissl.gelu.default" in traced.code
+
+
+def test_a_subclass_keeps_its_type(device):
+    x = inputs(device)[0].as_subclass(Wrapped)
+    assert watched([x])
+    assert isinstance(gelu(x), Wrapped)
+
+
+def test_plain_calls_are_direct(device, monkeypatch):
+    """Parameters and constants too: the dispatcher must not be asked."""
+    from minissl_kernels import layer_norm as module
+
+    monkeypatch.setattr(module._forward, "operator", None)
+    x, weight, bias = inputs(device)
+    assert not watched([x, torch.nn.Parameter(weight), None, 1e-5, "mean", True, torch.float32])
+    with torch.no_grad():
+        layer_norm(x, torch.nn.Parameter(weight), bias)
+    layer_norm(x, torch.nn.Parameter(weight), bias).sum().backward()
+
+
+def test_both_ways_give_the_same_bits(device):
+    leaves = [t.requires_grad_() for t in inputs(device)]
+    direct = layer_norm(*leaves)
+    dispatched = torch.ops.minissl.layer_norm(*leaves, 1e-5)[0]
+    assert torch.equal(direct, dispatched)
+    g = torch.randn_like(direct)
+    for a, b in zip(
+        torch.autograd.grad(direct, leaves, g), torch.autograd.grad(dispatched, leaves, g)
+    ):
+        assert torch.equal(a, b)
+
+
+def test_a_second_derivative_is_refused(device):
+    """Not zero, and not silence: the backward has no backward of its own."""
+    x, weight, bias = (t.requires_grad_() for t in inputs(device))
+    for function in (lambda: gelu(x), lambda: layer_norm(x, weight, bias)):
+        (gradient,) = torch.autograd.grad(function().pow(2).sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="autograd"):
+            gradient.sum().backward()
+
+
+def test_what_is_overwritten_is_known_to_be(device):
+    """Another operation that kept the logits must notice, as it does for torch's own."""
+    overwriting = OPERATORS[2]
+    logits = torch.randn(3, 8, device=device)
+    targets = torch.tensor([1, 0, 5], device=device)
+    _, statistics, divisor = OPERATORS[0](logits, targets, None, -100, 0.0, 0.0, "mean", True)
+    kept = torch.randn(3, 8, device=device, requires_grad=True)
+    product = (kept * logits).sum()
+    upstream = torch.ones((), device=device)
+    overwriting(logits, targets, None, statistics, divisor, upstream, -100, 0.0, 0.0, "mean")
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
