@@ -141,8 +141,8 @@ class _Chunks:
 
     def losses(self, start, logits, losses, statistics):
         piece = slice(start, start + CHUNK)
-        into = (losses[piece], None, statistics[piece])
-        labels.forward(logits, self.targets[piece], None, *self.settings, *into)
+        into = {"losses": losses[piece], "row_weights": None, "statistics": statistics[piece]}
+        labels.forward(logits, self.targets[piece], None, *self.settings, **into)
 
     def gradients(self, start, logits, statistics, upstream):
         """The gradient takes the place of the logits, and goes from there to input and weight."""

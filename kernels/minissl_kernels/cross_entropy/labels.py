@@ -8,7 +8,6 @@ Nothing cancels in either: the loss and the gradient of a confident row keep all
 where softmax − 1 keeps those above the rounding of 1 (and none in bfloat16).
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor

@@ -1,6 +1,5 @@
 """Cross-entropy with a distribution as target, −Σ_c a_c ln p_c: distillation and soft labels."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor

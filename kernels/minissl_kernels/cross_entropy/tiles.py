@@ -79,7 +79,7 @@ def before(row):
 
 @triton.jit
 def load_tile(row, start, columns, end, BLOCK: tl.constexpr, ALIGNED: tl.constexpr):
-    """The logits at start + columns (0 to BLOCK − 1) as float32, −∞ before the row and from ``end``.
+    """The logits at start + columns (0 to BLOCK − 1) as float32, −∞ before the row or from ``end``.
 
     Where rows are not ALIGNED, ``start`` is a vector's: only tiles at an end of the row are masked.
     """
