@@ -171,7 +171,9 @@ def compiled_row(row, compile_it):
 
 
 def reason(error):
-    """The last line of an error's message that says something."""
+    """The last line of an error's message that says something; the first error, if one led on."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:160]
 

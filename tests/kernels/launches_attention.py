@@ -38,6 +38,7 @@ def launches():
         "window": (256, 0),
         "key_lengths": torch.full((1,), TIME),
         "bias": torch.zeros(2, TIME, TIME, dtype=BF16, requires_grad=True),
+        "alibi_slopes": torch.ones(2),
         "dropout": 0.1,
         "seed": 3,
     }

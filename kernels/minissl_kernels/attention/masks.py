@@ -17,14 +17,20 @@ import triton.language as tl
 
 class Terms(NamedTuple):
     """What a kernel is told beside query, key and value. An option that is None costs nothing:
-    ``None`` is a constant to Triton, and the lines that ask for it are not compiled."""
+    ``None`` is a constant to Triton, and the lines that ask for it are not compiled.
+
+    No field is a tuple: where a stride in it is 1, hence a constant, triton 3.6 may lose it.
+    """
 
     shift: int  # key_time − query_time
     left: int | None
     right: int | None
     key_lengths: Any  # (batch,) integers
-    bias: Any  # (batch, heads, query_time, key_time), with strides of 0 where it was broadcast
-    bias_strides: tuple[int, ...] | None
+    bias: Any  # (batch, heads, query_time, key_time); its strides are 0 where it was broadcast
+    bias_batch_stride: int | None
+    bias_head_stride: int | None
+    bias_row_stride: int | None
+    bias_column_stride: int | None
     slopes: Any  # (heads,) float32, of ALiBi
     seed: Any  # (1,) int64, of dropout
     threshold: int | None  # a weight is kept where its random 32 bits are at least this
@@ -46,7 +52,7 @@ def of_head(terms, batch, head):
     bias_at = 0
     slope = 0.0
     if terms.bias is not None:
-        bias_at = batch * terms.bias_strides[0] + head * terms.bias_strides[1]
+        bias_at = batch * terms.bias_batch_stride + head * terms.bias_head_stride
     if terms.slopes is not None:
         slope = tl.load(terms.slopes + head)
     return bias_at, slope
@@ -83,8 +89,8 @@ def finish_scores(
     no EDGE every query sees every key.
     """
     if terms.bias is not None:
-        at = terms.bias + bias_at + row.to(tl.int64) * terms.bias_strides[2]
-        at += column.to(tl.int64) * terms.bias_strides[3]
+        at = terms.bias + bias_at + row.to(tl.int64) * terms.bias_row_stride
+        at += column.to(tl.int64) * terms.bias_column_stride
         inside = (row < query_time) & (column < limit)  # in full tiles too, which may overhang
         products += tl.load(at, mask=inside, other=0.0).to(tl.float32) * inverse_scale
     if terms.slopes is not None:

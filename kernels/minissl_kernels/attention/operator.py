@@ -1,6 +1,7 @@
 """What a PyTorch user calls: checks, the ``torch.library`` operators and their autograd."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -157,15 +158,20 @@ def _seed_tensor(seed: int | Tensor | None, device: torch.device) -> Tensor:
 
 def _terms(query, key, bias, key_lengths, slopes, seed, left, right, dropout) -> Terms:
     batch, heads, query_time = query.shape[:3]
+    bias_strides: Sequence[int | None] = (None,) * 4
     if bias is not None:
         bias = bias.expand(batch, heads, query_time, key.shape[2])
+        bias_strides = bias.stride()
     return Terms(
         shift=key.shape[2] - query_time,
         left=left,
         right=right,
         key_lengths=None if key_lengths is None else key_lengths.contiguous(),
         bias=bias,
-        bias_strides=None if bias is None else tuple(bias.stride()),
+        bias_batch_stride=bias_strides[0],
+        bias_head_stride=bias_strides[1],
+        bias_row_stride=bias_strides[2],
+        bias_column_stride=bias_strides[3],
         slopes=None if slopes is None else slopes.contiguous(),
         seed=seed,
         threshold=None if seed is None else dropout_threshold(dropout),
