@@ -16,7 +16,7 @@ if interpreted():
 def pytest_collection_modifyitems(config, items):
     """Mark what can run on a GPU; leave out what only a GPU can run."""
     for item in items:
-        if "device" in getattr(item, "fixturenames", ()):
+        if "kernels" in item.path.parts and "device" in getattr(item, "fixturenames", ()):
             item.add_marker("gpu")
     if interpreted():
         only_gpu = [item for item in items if "gpu_only" in getattr(item, "fixturenames", ())]

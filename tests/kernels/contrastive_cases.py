@@ -10,7 +10,7 @@ from minissl_kernels import contrastive
 from minissl_kernels.contrastive import reference
 from minissl_kernels.contrastive.tiles import Configuration
 
-from tests.kernels.compare import assert_as_accurate, float64
+from tests.kernels.compare import assert_as_accurate, dot_factor, float64
 
 SMALL = Configuration(rows=16, columns=16, chunk=32, slice=32, num_warps=1, num_stages=2)
 CHUNKED = Configuration(rows=16, columns=32, chunk=16, slice=32, num_warps=1, num_stages=2)
@@ -156,6 +156,7 @@ def run(function, problem, temperature, cotangent=None):
 
 def check(problem, temperature=0.5, cotangent=None, factor=2.0):
     """Losses and all gradients are as accurate as plain torch's in float32; returns the losses."""
+    factor = factor * dot_factor(problem["embeddings"][0].dtype)
     values, gradients, slope, cotangent = run(ours, problem, temperature, cotangent)
     rival, rival_gradients, rival_slope, _ = run(plain, problem, temperature, cotangent)
     tau = float(np.float32(temperature))

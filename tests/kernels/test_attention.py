@@ -13,13 +13,14 @@ from tests.kernels.attention_cases import (
     Case,
     check,
     composed,
+    composed_exactly,
     differentiate,
     drawn,
     exact,
     ours,
     small_blocks,
 )
-from tests.kernels.compare import assert_as_accurate, float64
+from tests.kernels.compare import assert_as_accurate, assert_same_sums, dot_factor, float64
 
 
 def sdpa(case, tensors):
@@ -36,6 +37,8 @@ def sdpa(case, tensors):
     (torch.bfloat16, 64, True), (torch.bfloat16, 64, False), (torch.bfloat16, 128, True),
     (torch.float16, 64, True), (torch.float16, 128, False), (torch.float32, 64, True),
 ])  # fmt: skip
+# These tests ask torch for determinism; its fast backwards say that they have none.
+@pytest.mark.filterwarnings("ignore:.* [aA]ttention defaults to a non-deterministic algorithm")
 def test_shipped_tiles_against_torch_attention(device, dtype, width, causal):
     time = 150 if dtype != torch.float32 else 70
     case = Case(1, 1, 1, time, time, width, dtype, causal)
@@ -44,7 +47,7 @@ def test_shipped_tiles_against_torch_attention(device, dtype, width, causal):
     mine, expected, theirs = (f(case, tensors) for f in (ours, exact, sdpa))
     for name, i in (("out", 0), ("query", 2), ("key", 3), ("value", 4)):
         # Both round the weights to the dtype once; torch's CPU kernel tiles differently.
-        assert_as_accurate(mine[i], expected[i], theirs[i], 3.0, what=name)
+        assert_as_accurate(mine[i], expected[i], theirs[i], 3.0 * dot_factor(dtype), what=name)
 
 
 @pytest.mark.parametrize("number", range(40))
@@ -122,8 +125,10 @@ def test_a_bias_can_hide_keys(device, monkeypatch, hidden):
     assert mine[0][0, 0, 3].eq(0).all()
     assert mine[1][0, 0, 3] == -math.inf
     others = [i for i in range(20) if i != 3]
+    close = dot_factor(torch.float32) * 1e-6
     for a, b in zip(mine[:2], expected):
-        np.testing.assert_allclose(float64(a)[:, :, others], b[:, :, others], rtol=1e-5, atol=1e-6)
+        a, b = float64(a)[:, :, others], b[:, :, others]
+        np.testing.assert_allclose(a, b, rtol=10 * close, atol=close)
     assert all(torch.isfinite(gradient).all() for gradient in mine[2:])
     assert mine[2][0, 0, 3].eq(0).all()
     assert mine[3][0, 0, 25:].eq(0).all()
@@ -245,7 +250,7 @@ def test_any_strides(device, monkeypatch, kind):
     bias = torch.empty(2, 20, 17, dtype=torch.bfloat16, device=device).mT.copy_(tensors[3])
     others = (bias, views(tensors[4])[kind], tensors[5])
     for a, b in zip(ours(case, (*viewed, *others)), plain):
-        assert torch.equal(a, b)
+        assert_same_sums(a, b)
     copied = [a.data_ptr() != b.data_ptr() for a, b in zip(operator._rows(*viewed), viewed)]
     assert all(copied) if kind == "strided" else not any(copied)
 
@@ -278,7 +283,7 @@ def test_only_the_output_or_only_the_lse(device):
         expected = exact(case, (query, key, value, bias, *cotangents))[2:]
         theirs = composed(case, (query, key, value, bias, *cotangents))[2:]
         for a, b, c in zip(mine, expected, theirs):
-            assert_as_accurate(a, b, c, factor=4.0)
+            assert_as_accurate(a, b, c, factor=4.0 * dot_factor(case.dtype))
     with torch.no_grad():
         assert not attention(*leaves[:3]).requires_grad
 
@@ -298,7 +303,7 @@ def test_parts_join_by_their_lse(device):
 
     mine, expected = differentiate(in_parts, *tensors), exact(case, tensors)
     for a, b, c in zip(mine, expected, composed(case, tensors)):
-        assert_as_accurate(a, b, c, factor=3.0)
+        assert_as_accurate(a, b, c, factor=3.0 * dot_factor(case.dtype))
 
 
 def test_twice_the_same_bits(device, monkeypatch):
@@ -325,6 +330,14 @@ def test_inputs_are_left_alone(device):
     assert all(torch.equal(a, b) for a, b in zip(tensors, before))
 
 
+def test_the_two_oracles_agree():
+    """Where rows are long, torch's float64 stands for NumPy's."""
+    case = Case(2, 4, 2, 9, 20, causal=True)
+    tensors = case.tensors("cpu")
+    for a, b in zip(exact(case, tensors), composed_exactly(case, tensors)):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
 REAL = [(torch.bfloat16, 64), (torch.bfloat16, 128), (torch.float16, 96), (torch.float32, 64)]
 
 
@@ -332,4 +345,5 @@ REAL = [(torch.bfloat16, 64), (torch.bfloat16, 128), (torch.float16, 96), (torch
 @pytest.mark.parametrize(("dtype", "width"), REAL)
 @pytest.mark.parametrize("time", [(1000, 1000), (129, 2049), (2048, 2048)])
 def test_compiled_kernels_at_real_sizes(gpu_only, dtype, width, causal, time):
-    check(Case(2, 4, 2, *time, width, dtype, causal), gpu_only, factor=2.5)
+    case = Case(2, 4, 2, *time, width, dtype, causal)
+    check(case, gpu_only, factor=2.5, exact=composed_exactly)

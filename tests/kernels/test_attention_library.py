@@ -18,8 +18,7 @@ def test_reference_against_torch_autograd(number):
     expected = exact(case, tensors)
     expected[1] = np.where(np.isneginf(expected[1]), 0, expected[1])
     for a, b in zip(composed(case, tensors), expected):
-        # The composition's softmax is float32.
-        np.testing.assert_allclose(float64(a), b, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(float64(a), b, rtol=1e-9, atol=1e-11)
 
 
 def test_reference_against_finite_differences():

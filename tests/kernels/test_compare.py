@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.kernels.compare import assert_as_accurate, float64
+from tests.kernels import compare
+from tests.kernels.compare import assert_as_accurate, assert_same_sums, dot_factor, float64
 
 
 def example(dtype=torch.float32):
@@ -84,3 +85,50 @@ def test_shapes_and_dtypes():
 
 def test_nothing_to_compare():
     assert_as_accurate(torch.zeros(0, 3), np.zeros((0, 3)), torch.zeros(0, 3))
+
+
+def in_three_products(a, b):
+    """a · b as tl.dot's "tf32x3" has it, but for the rounding of the sum."""
+
+    def eleven_bits(x, add):
+        return ((x.view(np.int32) + add) & ~0x1FFF).view(np.float32)
+
+    parts = []
+    for x in (a, b):
+        high = eleven_bits(x, 0x1000)  # cvt.rna.tf32 rounds; the tensor core cuts off
+        parts += [high.astype(np.float64), eleven_bits(x - high, 0).astype(np.float64)]
+    a_high, a_low, b_high, b_low = parts
+    return a_high * b_high + a_high * b_low + a_low * b_high
+
+
+def test_three_tf32_products_err_by_what_their_factor_says():
+    """At most 8 units of 2^-24, and most of that does happen."""
+    numbers = np.float32([1, 1 + 2**-11 - 2**-23, 1 + 2**-12 + 2**-23, 1.5, 1.999])
+    drawn = np.random.default_rng(0).uniform(1, 2, 2000).astype(np.float32)
+    a, b = np.meshgrid(*[np.concatenate([numbers, drawn])] * 2)
+    exact = a.astype(np.float64) * b.astype(np.float64)
+    error = np.abs(in_three_products(a, b) - exact) / exact
+    assert 6 * 2**-24 < error.max() <= 8 * 2**-24
+
+
+def test_where_the_factor_of_tf32x3_holds(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", None)
+    for interpreted, there in ((True, 1.0), (False, compare.TF32X3)):
+        monkeypatch.setattr(compare, "interpreted", lambda answer=interpreted: answer)
+        assert dot_factor(torch.float32) == there
+        assert dot_factor(torch.bfloat16) == dot_factor(torch.float16) == 1.0
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert dot_factor(torch.float32) == 1.0
+
+
+def test_the_same_sum_in_another_order(monkeypatch):
+    ours = torch.tensor([1.0, -3.0])
+    for interpreted, ulps, ok in ((True, 0, True), (True, 1, False), (False, 4, True),
+                                  (False, 8, False)):  # fmt: skip
+        monkeypatch.setattr(compare, "interpreted", lambda answer=interpreted: answer)
+        other = ours + ulps * torch.tensor([2**-23, 0])
+        if ok:
+            assert_same_sums(ours, other)
+        else:
+            with pytest.raises(AssertionError):
+                assert_same_sums(ours, other)

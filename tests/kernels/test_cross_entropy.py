@@ -6,8 +6,10 @@ import torch
 from minissl_kernels.cross_entropy import cross_entropy, reference, tiles
 
 from tests.kernels import sanitizer
-from tests.kernels.compare import float64
+from tests.kernels.compare import assert_same_sums, float64
 from tests.kernels.cross_entropy_cases import (
+    by_numpy,
+    by_torch,
     check,
     draw,
     draw_probabilities,
@@ -120,13 +122,21 @@ def test_the_largest_vocabulary(device):
     check(logits, torch.tensor([262_143, 4096], device=device))
 
 
+def test_the_two_oracles_agree():
+    """Where rows are long, torch's float64 stands for NumPy's."""
+    inputs = draw(3, 50), draw_targets(3, 50, -100), draw(3, seed=9)
+    settings = {"ignore_index": -100, "label_smoothing": 0.1, "z_loss": 1e-2, "weight": None}
+    for a, b in zip(*(f(*inputs, **settings, reduction="none") for f in (by_numpy, by_torch))):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
 def test_large_on_the_gpu(gpu_only):
     for classes in (32_000, 50_257, 128_256):
         for dtype in DTYPES:
             logits = draw(64, classes, dtype=dtype, device=gpu_only)
             targets = draw_targets(64, classes, -100, device=gpu_only)
-            check(logits, targets, "mean")
-            check(logits, targets, label_smoothing=0.1, z_loss=1e-4)
+            check(logits, targets, "mean", by_torch)
+            check(logits, targets, "none", by_torch, label_smoothing=0.1, z_loss=1e-4)
 
 
 def test_tiles_read_whole_vectors_and_fit_the_row():
@@ -194,7 +204,7 @@ def test_an_impossible_target_has_an_infinite_loss_and_a_finite_gradient(device,
         assert torch.isposinf(loss).tolist() == [True, False]
         (gradient,) = torch.autograd.grad(loss.sum(), logits)
         assert torch.isfinite(gradient).all()
-        assert gradient[0, 4] == pytest.approx(-(1 - smoothing + smoothing / 37))
+        assert gradient[0, 4].item() == pytest.approx(-(1 - smoothing + smoothing / 37))
 
 
 def test_nan_logits_give_a_nan_loss(device):
@@ -238,9 +248,9 @@ def test_ignored_rows_are_not_read(device, monkeypatch):
         kept = logits[::2].clone().requires_grad_()
         expected = cross_entropy(kept, targets[::2], **settings)
         (expected_gradient,) = torch.autograd.grad(expected, kept)
-        # not the same bits: row 2 of the one and row 1 of the other begin elsewhere in a vector
-        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
-        torch.testing.assert_close(gradient[::2], expected_gradient, rtol=1e-5, atol=1e-7)
+        # row 2 of the one and row 1 of the other begin elsewhere in a vector
+        assert_same_sums(loss, expected)
+        assert_same_sums(gradient[::2], expected_gradient)
         assert (gradient[1::2] == 0).all()
 
 
@@ -320,9 +330,8 @@ def test_any_strides(device, monkeypatch, strides, overwrite):
         loss = cross_entropy(leaf.view_as(leaf), strided_targets, reduction="none",
                              overwrite_logits=overwrite)  # fmt: skip
         (gradient,) = torch.autograd.grad(loss, leaf, upstream.view(shape))
-        # in another order where the rows begin elsewhere in a vector
-        torch.testing.assert_close(loss.flatten(), expected, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(gradient.reshape(6, 37), expected_gradient)
+        assert_same_sums(loss.flatten(), expected)
+        assert_same_sums(gradient.reshape(6, 37), expected_gradient)
 
 
 def test_rows_that_share_memory(device):
@@ -335,8 +344,8 @@ def test_rows_that_share_memory(device):
         repeated = row.clone().requires_grad_()
         expected = cross_entropy(repeated.repeat(4, 1), targets)
         (expected_gradient,) = torch.autograd.grad(expected, repeated)
-        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
-        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-7)
+        assert_same_sums(loss, expected)
+        assert_same_sums(gradient, expected_gradient)
         assert torch.equal(expanded, row)
 
 
@@ -358,9 +367,9 @@ def test_offsets_beyond_32_bits(device, row_stride):
         expected = cross_entropy(values.requires_grad_(), kind)
         (gradient,) = torch.autograd.grad(expected, values)
         values = values.detach()
-        assert torch.equal(loss, expected)
-        assert torch.equal(logits, gradient)
-        assert leaf.grad.stride() == (row_stride, 1) or torch.equal(leaf.grad, gradient)
+        assert_same_sums(loss, expected)
+        assert_same_sums(logits, gradient)
+        assert leaf.grad.stride() == (row_stride, 1) or torch.equal(leaf.grad, logits)
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -49,8 +49,22 @@ def check(x, weight, bias, g, factor=2.0, eps=1e-5):
     exact = reference(x64, float64(weight), bias64, g64, eps)
     for name, mine, theirs, expected in zip(NAMES, ours, peer, exact):
         expected = expected.reshape(mine.shape)
-        assert_as_accurate(mine, expected, theirs, factor, what=name)
+        if name == "dx" and x.shape[-1] == 1:
+            assert_nothing_but_rounding(mine, weight, g, eps)
+        else:
+            assert_as_accurate(mine, expected, theirs, factor, what=name)
     return ours
+
+
+def assert_nothing_but_rounding(dx, weight, g, eps):
+    """Rows of one column: dx = rstd · (g·w − mean(g·w)) is 0, and so is torch's.
+
+    A GPU's fused multiply-add has g·w exactly in the difference and rounded in the mean. What
+    remains is that rounding, which rstd = 1/√eps makes 316 times as large: it is small beside
+    rstd · |g·w|, of which it is the difference, not beside 0.
+    """
+    cancelled = np.abs(float64(g) * float64(weight)).max() / np.sqrt(eps)
+    assert np.abs(float64(dx)).max() <= torch.finfo(torch.float32).eps * cancelled
 
 
 def small_blocks(**changes):
