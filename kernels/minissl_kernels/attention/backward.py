@@ -328,12 +328,17 @@ def query_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -
 
 # Worth measuring on a GPU, by padded width.
 KEY_VALUE_CANDIDATES = {
-    64: [Blocks(64, 64, 4, 2), Blocks(32, 128, 8, 3), Blocks(64, 128, 8, 3)],
-    128: [Blocks(64, 128, 8, 2), Blocks(64, 64, 8, 2), Blocks(32, 64, 4, 2)],
+    64: [Blocks(32, 64, 4, 2), Blocks(32, 128, 8, 3, 128), Blocks(64, 64, 4, 3)],
+    128: [Blocks(32, 64, 4, 3), Blocks(32, 64, 4, 2), Blocks(64, 128, 8, 2)],
 }
 QUERY_CANDIDATES = {
-    64: [Blocks(128, 64, 8, 3), Blocks(64, 64, 4, 2)],
-    128: [Blocks(128, 32, 8, 3), Blocks(64, 64, 4, 2)],
+    64: [
+        Blocks(64, 64, 4, 2),
+        Blocks(64, 64, 4, 2, 128),
+        Blocks(128, 64, 8, 3, 128),
+        Blocks(64, 32, 4, 3),
+    ],
+    128: [Blocks(64, 32, 4, 2), Blocks(128, 32, 8, 3, 128), Blocks(128, 64, 8, 3)],
 }
 
 
@@ -371,7 +376,7 @@ def backward(
                 query, key, value, out_gradient, dq, bits, delta,
                 strides(query), strides(key), strides(value), strides(out_gradient), strides(dq),
                 terms, scale, *sizes, BLOCK_QUERY=blocks.query, BLOCK_KEY=blocks.key, **constants,
-                num_warps=blocks.warps, num_stages=blocks.stages,
+                **blocks.options(),
             )  # fmt: skip
         if batch * key_heads * key_time:
             blocks = key_value_configuration(padded(width), query.dtype, terms.seed is not None)
@@ -380,6 +385,6 @@ def backward(
                 strides(query), strides(key), strides(value), strides(out_gradient),
                 strides(dk), strides(dv), terms, scale, *sizes,
                 BLOCK_QUERY=blocks.query, BLOCK_KEY=blocks.key, **constants,
-                num_warps=blocks.warps, num_stages=blocks.stages,
+                **blocks.options(),
             )  # fmt: skip
     return dq, dk, dv, bits, delta

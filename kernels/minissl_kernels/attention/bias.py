@@ -164,6 +164,6 @@ def bias_backward(
             batch // shape[0], heads // shape[1], ALL_ROWS=all_rows, ALL_COLUMNS=all_columns,
             WIDTH=width, PADDED=padded(width), BLOCK_QUERY=blocks.query, BLOCK_KEY=blocks.key,
             PRECISION=launch.dot_precision(query.dtype),
-            num_warps=blocks.warps, num_stages=blocks.stages,
+            **blocks.options(),
         )  # fmt: skip
     return gradient

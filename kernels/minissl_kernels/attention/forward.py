@@ -194,8 +194,8 @@ def configuration(width: int, dtype: torch.dtype, query_time: int) -> Blocks:
 
 # Worth measuring on a GPU, by padded width.
 CANDIDATES = {
-    64: [Blocks(128, 64, 4, 3), Blocks(128, 128, 8, 2), Blocks(128, 64, 8, 2)],
-    128: [Blocks(128, 64, 8, 3), Blocks(128, 128, 8, 2)],
+    64: [Blocks(64, 64, 4, 3, 128), Blocks(128, 64, 8, 4), Blocks(64, 64, 4, 3)],
+    128: [Blocks(64, 32, 4, 3), Blocks(128, 32, 8, 3, 128), Blocks(128, 64, 8, 3)],
 }
 
 
@@ -216,6 +216,6 @@ def forward(
                 terms, scale, heads, heads // key.shape[1], query_time, key.shape[2],
                 WIDTH=width, PADDED=padded(width), BLOCK_QUERY=blocks.query, BLOCK_KEY=blocks.key,
                 PRECISION=launch.dot_precision(query.dtype),
-                num_warps=blocks.warps, num_stages=blocks.stages,
+                **blocks.options(),
             )  # fmt: skip
     return out, log_sum_exp

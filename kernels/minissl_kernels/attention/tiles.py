@@ -72,6 +72,14 @@ class Blocks(NamedTuple):
     key: int
     warps: int
     stages: int
+    most_registers: int | None = None  # of a thread, so that one more program fits (NVIDIA only)
+
+    def options(self) -> dict[str, int]:
+        """Of the launch."""
+        options = {"num_warps": self.warps, "num_stages": self.stages}
+        return (
+            options if self.most_registers is None else {**options, "maxnreg": self.most_registers}
+        )
 
 
 def hopper() -> bool:

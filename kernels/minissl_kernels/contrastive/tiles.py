@@ -90,11 +90,13 @@ def gradient_configuration(dtype: torch.dtype, width: int) -> Configuration:
 FORWARD_CANDIDATES = (
     Configuration(128, 64, 256, 256, 8, 3),  # a deeper pipeline of smaller tiles
     Configuration(128, 64, 256, 256, 8, 1),  # two programs at a time instead of a pipeline
+    Configuration(64, 64, 256, 256, 4, 2),  # two small programs, of which one multiplies
     Configuration(128, 128, 128, 256, 8, 2),  # wide, in larger chunks
 )
 GRADIENT_CANDIDATES = (
     Configuration(128, 64, 256, 256, 8, 3),
     Configuration(128, 32, 256, 256, 8, 3),
+    Configuration(64, 64, 256, 256, 4, 2),
     Configuration(64, 64, 64, 512, 8, 2),  # wide: each similarity for fewer slices
 )
 
