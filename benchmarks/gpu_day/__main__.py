@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -115,7 +116,7 @@ class Visit:
         earlier = next(folder.entries("visit"), None)
         self.run = earlier["run"] if earlier else datetime.now(UTC).isoformat(timespec="seconds")
         folder.note(stage="visit", run=self.run, minutes=given.minutes)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        cores = min(len(os.sched_getaffinity(0)), 32)
         self.processes, self.testers = max(2, cores * 3 // 4), max(2, cores - 2)
 
     def all_stages(self) -> None:
@@ -129,7 +130,8 @@ class Visit:
             seconds = left * shares[position] / sum(shares[position:])
             self.folder.say(f"== {name}: at most {seconds:.0f} s; {left:.0f} s are left")
             start = time.time()
-            getattr(self, name)(start + seconds)
+            with nullcontext() if name == "rows" else one_thread():
+                getattr(self, name)(start + seconds)
             self.folder.say(f"== {name}: took {time.time() - start:.0f} s")
             self.folder.save_summary(summary.text(self.folder))
 
@@ -194,7 +196,7 @@ class Visit:
         command += ["-p", "no:cacheprovider"]
         if importlib.util.find_spec("pytest_timeout"):
             command += ["--timeout", "60"]
-        if importlib.util.find_spec("xdist"):
+        if importlib.util.find_spec("xdist") and not self.dry:
             command += ["-n", str(self.testers), "--dist", "load", "--maxschedchunk", "1"]
         first, *options = DRY_TESTS if self.dry else TESTS
         command += [] if self.dry else ["-m", "gpu"]
@@ -226,22 +228,19 @@ class Visit:
             self.folder.note(stage="stages", part="tests", said=said)
 
     def groups(self) -> list[rows.Group]:
-        if self.given.phase == "tune":
-            groups = [*rows.TUNE]
-        else:
-            groups = [*rows.MAIN] + [rows.SHAKESPEARE] * (self.given.shakespeare is not None)
-        if self.dry:  # where all sizes are the same
-            groups = [
-                group
-                for group in groups
-                if group.name in ("attention", "layer_norm", *rows.TRAINING, *rows.TABLES)
-            ]
+        groups = [*(rows.TUNE if self.given.phase == "tune" else rows.MAIN)]
+        if self.dry:
+            groups = [group for group in groups if group.says_more]
+        if self.given.shakespeare is not None:
+            groups.append(rows.SHAKESPEARE)
         only = self.given.only
         return [g for g in groups if not only or g.name in only or g.table in only]
 
     def warm(self, until: float) -> None:
-        shared = {"groups": self.groups(), "dry": self.dry, "parts": self.processes}
-        jobs = [{"name": f"warm {part}", "part": part, **shared} for part in range(self.processes)]
+        parts = 1 if self.dry else self.processes
+        groups = self.groups()[:1] if self.dry else self.groups()
+        shared = {"groups": groups, "dry": self.dry, "parts": parts}
+        jobs = [{"name": f"warm {part}", "part": part, **shared} for part in range(parts)]
         self.do("warm", rows.warm, jobs, until, self.processes, limit=90)
 
     def rows(self, until: float) -> None:
@@ -255,6 +254,19 @@ class Visit:
             for group in self.groups()
         ]  # fmt: skip
         self.do("rows", rows.work, jobs, until, workers=1, limit=60)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """In processes side by side each has one thread; what is timed has the user's setting."""
+    names = [f"{library}_NUM_THREADS" for library in ("OPENBLAS", "OMP", "MKL")]
+    added = [name for name in names if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def stop(number: int, frame: object) -> None:

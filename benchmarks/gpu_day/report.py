@@ -12,12 +12,15 @@ import pytest
 
 from benchmarks.gpu_day.folder import Folder, good
 
-STAGE = "tests"
+STAGE, OVER = "tests", "the time was over"
 folder = Folder(Path(os.environ["GPU_DAY_RESULTS"]))
 end = float(os.environ["GPU_DAY_UNTIL"])
 size = int(os.environ["GPU_DAY_JOURNAL"])  # of the journal's bytes: every process reads the same
-OVER = "the time was over"
-left_out = []
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # xdist's workers send their reports to this process
+        config.pluginmanager.register(Reports())
 
 
 def pytest_collection_modifyitems(config, items):
@@ -34,24 +37,24 @@ def pytest_runtest_setup(item):
         pytest.skip(OVER)
 
 
-def pytest_runtest_logreport(report):
-    if os.environ.get("PYTEST_XDIST_WORKER"):  # the controller hears of it too
-        return
-    if report.outcome == "passed" and report.when != "call":
-        return
-    if report.outcome == "skipped" and OVER in str(report.longrepr):
-        left_out.append(report.nodeid)
-        return
-    folder.note(stage=STAGE, part=report.nodeid, said=report.outcome, seconds=report.duration)
-    if not good(report.outcome):
-        folder.failed(f"test {report.nodeid} ({report.when})", report.longreprtext[-4000:])
+class Reports:
+    """Each test's end in the journal; at the end of all, whether any was left out."""
 
+    left_out = 0
 
-def pytest_sessionfinish(exitstatus):
-    finished = (
-        pytest.ExitCode.OK,
-        pytest.ExitCode.TESTS_FAILED,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    )
-    if not os.environ.get("PYTEST_XDIST_WORKER") and not left_out and exitstatus in finished:
-        folder.note(stage="stages", part=STAGE, said="ok")
+    def pytest_runtest_logreport(self, report):
+        if report.outcome == "passed" and report.when != "call":
+            return
+        if report.outcome == "skipped" and OVER in str(report.longrepr):
+            self.left_out += 1
+            return
+        folder.note(stage=STAGE, part=report.nodeid, said=report.outcome, seconds=report.duration)
+        if not good(report.outcome):
+            folder.failed(f"test {report.nodeid} ({report.when})", report.longreprtext[-4000:])
+
+    def pytest_sessionfinish(self, exitstatus):
+        codes = pytest.ExitCode
+        if not self.left_out and exitstatus in (
+            codes.OK, codes.TESTS_FAILED, codes.NO_TESTS_COLLECTED
+        ):  # fmt: skip
+            folder.note(stage="stages", part=STAGE, said="ok")

@@ -45,6 +45,12 @@ class Group:
         return self.name.split("-")[0]
 
     @property
+    def says_more(self) -> bool:
+        """Whether a dry run, whose sizes are all the same, needs it too."""
+        again = self.peers and self.table not in ("gpt2", "cross_entropy")
+        return not again and self.name in (*TABLES, *TRAINING, "contrastive-65k")
+
+    @property
     def label(self) -> str:
         kind = "block sizes" if self.tune else "all peers" if self.peers else ""
         return f"{self.name} ({kind})" if kind else self.name

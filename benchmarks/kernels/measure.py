@@ -135,11 +135,9 @@ def in_turn(
 
     ``once``: what one run of each has taken; else a round that is not counted finds that out.
     """
-    if once is None:
-        once = {name: run_once(machine, run) for name, run in runs.items()}
     readers: dict[str, list[Callable[[], float]]] = {name: [] for name in runs}
-    total = sum(once[name] for name in runs) + 0.4 * len(runs)  # with the emptying of the cache
-    for _ in range(2 if machine.dry else affordable_rounds(total, seconds)):
+    rounds = 2 if machine.dry else affordable_rounds(machine, runs, once, seconds)
+    for _ in range(rounds):
         for name, run in runs.items():
             readers[name].append(machine.clock(run))
     machine.synchronize()
@@ -158,8 +156,12 @@ def run_once(machine: Machine, run: Run) -> float:
     return read()
 
 
-def affordable_rounds(total: float, seconds: float) -> int:
-    """As many rounds of ``total`` milliseconds as fit, at least 5, or 2 of the longest."""
+def affordable_rounds(
+    machine: Machine, runs: Mapping[str, Run], once: Mapping[str, float] | None, seconds: float
+) -> int:
+    """As many as fit, at least 5, or 2 of the longest."""
+    once = once or {name: run_once(machine, run) for name, run in runs.items()}
+    total = sum(once[name] for name in runs) + 0.4 * len(runs)  # with the emptying of the cache
     return min(max(int(1000 * seconds / total), 2 if total > 1000 else 5), 50)
 
 
