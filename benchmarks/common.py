@@ -10,8 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from minissl.conditions import markdown_table
-
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -46,6 +44,8 @@ def report(
 
     All rows have the same keys, the heads of the columns. Returns the text of the table's file.
     """
+    from minissl.conditions import markdown_table  # not above: a bare machine may lack NumPy
+
     command = shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]])
     versions = ", ".join(f"{key} {value}" for key, value in environment["packages"].items())
     lines = [

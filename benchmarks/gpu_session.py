@@ -39,11 +39,16 @@ def parse(parser: argparse.ArgumentParser, tables: Sequence[str]) -> argparse.Na
     return given
 
 
-def missing() -> str:
-    """What a measurement needs and this machine lacks; "" when it has all."""
+def missing(dry: bool = False) -> str:
+    """What a measurement needs and this machine lacks; "" when it has all.
+
+    ``dry``: no GPU is needed.
+    """
     for package in ("torch", "triton"):
         if find_spec(package) is None:
             return f'{package} is not installed: pip install -e ".[kernels]"'
+    if dry:
+        return ""
     import torch
 
     if not torch.cuda.is_available():

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.gpu_session import (
@@ -78,11 +79,11 @@ def measure_table(name: str, given: argparse.Namespace) -> int:
     machine.free()
     yardsticks = {"copy GB/s": machine.bandwidth, "product TFLOP/s": machine.matmul_rate}
     folder = None if given.dry_run else RESULTS
-    record = Record(
-        command(name, given.tutorial), given.run, folder, "_tuning" if given.tune else ""
-    )
-    done = record.finished(name)
-    record.start(name, module.TITLE, module.NOTES, yardsticks)
+    record = Record(command(name, given.tutorial), given.run, folder)
+    table = f"{name}_tuning" if given.tune else name
+    done = record.finished(table)
+    title = module.TITLE + (", block sizes" if given.tune else "")
+    record.start(table, title, module.NOTES, yardsticks)
     settings = {"tutorial": given.tutorial} if name == "attention" else {}
     cases = module.tuning(machine) if given.tune else module.cases(machine, **settings)
     for case in cases:
@@ -93,17 +94,17 @@ def measure_table(name: str, given: argparse.Namespace) -> int:
             break
         start = time.time()
         try:
-            row, failed = measure(machine, case), False
+            row, failed = measure(machine, case, keep=partial(record.add, table)), False
         except GPUFailed as error:
             row, failed = error.args[0], True
-        record.add(name, row)
+        record.add(table, row)
         for head, cell in shown([row])[0].items():
             if head != "case":
                 say(f"    {head}: {cell}")
         say(f"{name}: {case.name}: {time.time() - start:.1f} s\n")
         if failed:
             return GPU_FAILED
-    print(record.text(name))
+    print(record.text(table))
     if record.path is not None:
         print(f"{name}: recorded in {record.path.with_suffix('.md')} and .json\n", flush=True)
     return 0

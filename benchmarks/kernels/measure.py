@@ -10,7 +10,8 @@ import dataclasses
 import gc
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median, quantiles
@@ -19,6 +20,8 @@ from unittest import mock
 import torch
 
 OURS = "minissl"
+EXPECTED = ("absent", "not tried", "out of memory")  # reasons that need no traceback
+LEFT_OUT, CUT_OFF = "left out", "not measured: cut off"
 OPTIONAL = ("liger_kernel", "cut_cross_entropy")
 FLUSHED = 2**30  # bytes: pushes all out of the cache, and takes long enough for Python to run ahead
 
@@ -63,6 +66,10 @@ class Machine:
     def synchronize(self) -> None:
         if not self.dry:
             torch.cuda.synchronize()
+
+    def failed(self, name: str, error: Exception) -> None:
+        """The table has only room for the reason."""
+        traceback.print_exception(error)
 
     def free(self) -> None:
         if not self.dry:  # there no memory is measured, and collecting would take a third of it
@@ -119,11 +126,18 @@ class GPUFailed(RuntimeError):
 
 
 def in_turn(
-    machine: Machine, runs: Mapping[str, Run], seconds: float = 1.0
+    machine: Machine,
+    runs: Mapping[str, Run],
+    once: Mapping[str, float] | None = None,
+    seconds: float = 1.0,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The median milliseconds of each, A B C A B C ..., and the distance of its quartiles."""
+    """The median milliseconds of each, A B C A B C ..., and the distance of its quartiles.
+
+    ``once``: what one run of each has taken; else a round that is not counted finds that out.
+    """
     readers: dict[str, list[Callable[[], float]]] = {name: [] for name in runs}
-    for _ in range(2 if machine.dry else affordable_rounds(machine, runs, seconds)):
+    rounds = 2 if machine.dry else affordable_rounds(machine, runs, once, seconds)
+    for _ in range(rounds):
         for name, run in runs.items():
             readers[name].append(machine.clock(run))
     machine.synchronize()
@@ -135,37 +149,68 @@ def in_turn(
     )
 
 
-def affordable_rounds(machine: Machine, runs: Mapping[str, Run], seconds: float) -> int:
-    """After one round that is not counted: as many as fit, at least 5, or 2 of the longest."""
-    once = [machine.clock(run) for run in runs.values()]
+def run_once(machine: Machine, run: Run) -> float:
+    """The milliseconds of one run that has been warmed up."""
+    read = machine.clock(run)
     machine.synchronize()
-    total = sum(read() for read in once) + 0.4 * len(runs)  # with the emptying of the cache
+    return read()
+
+
+def affordable_rounds(
+    machine: Machine, runs: Mapping[str, Run], once: Mapping[str, float] | None, seconds: float
+) -> int:
+    """As many as fit, at least 5, or 2 of the longest."""
+    once = once or {name: run_once(machine, run) for name, run in runs.items()}
+    total = sum(once[name] for name in runs) + 0.4 * len(runs)  # with the emptying of the cache
     return min(max(int(1000 * seconds / total), 2 if total > 1000 else 5), 50)
 
 
-def measure(machine: Machine, case: Case) -> dict:
-    """One row of the record. Raises nothing but GPUFailed, with the row as its argument."""
+def measure(
+    machine: Machine,
+    case: Case,
+    names: Collection[str] | None = None,
+    begin: Callable[[str], object] = lambda name: None,
+    keep: Callable[[dict], object] = lambda row: None,
+) -> dict:
+    """One row of the record. Raises nothing but GPUFailed, with the row as its argument.
+
+    ``names``: of the contenders that are measured, if not all. ``begin`` is called with the name
+    of each before it begins; ``keep`` after it has run once, with the row as far as it is known:
+    should a later one never return, those before it are not lost.
+    """
     row: dict = {"case": case.name, "unit": case.unit, "wrong": ""}
     failures: dict[str, str] = {}
     runs: dict[str, Run] = {}
+    once: dict[str, float] = {}
     times: dict[str, float] = {}
     spread: dict[str, float] = {}
     memory: dict[str, float] = {}
     try:
+        begin("the check")
         row["wrong"] = attempt(machine, case.check, failures, "the check") or ""
         for name, prepare in case.contenders.items():
+            if names is not None and name not in names:
+                failures[name] = LEFT_OUT
+                continue
+            begin(name)
             run = attempt(machine, lambda prepare=prepare: warmed(prepare()), failures, name)
-            if run is not None:
-                runs[name] = run
-        measured = attempt(machine, lambda: in_turn(machine, runs), {}, "")
+            if run is None:
+                continue
+            one = attempt(machine, lambda run=run: run_once(machine, run), failures, name)
+            if one is not None:
+                runs[name], once[name] = run, one
+                keep({**finished(case, row, once, {}, {}, failures), "provisional": True})
+        begin("all in turn")
+        measured = attempt(machine, lambda: in_turn(machine, runs, once), {}, "")
         if measured:
             times, spread = measured
         else:  # one of them failed late: each alone
             for name, run in runs.items():
                 alone = attempt(
-                    machine, lambda n=name, r=run: in_turn(machine, {n: r}), failures, name
+                    machine, lambda n=name, r=run: in_turn(machine, {n: r}, once), failures, name
                 )
                 times |= alone[0] if alone else {}
+        keep({**finished(case, row, times, spread, {}, failures), "provisional": True})
         if case.memory:
             for name, run in runs.items():
                 used = attempt(machine, lambda run=run: machine.peak_gigabytes(run), failures, name)
@@ -186,7 +231,7 @@ def finished(case, row, times, spread, memory, failures) -> dict:
     if row["wrong"] or "the check" in failures:  # a wrong result has no speed
         failures = {**failures, OURS: failures.get("the check", f"wrong: {row['wrong']}")}
         times.pop(OURS, None)
-    results = {name: times.get(name, failures.get(name, "failed")) for name in case.contenders}
+    results = {name: times.get(name, failures.get(name, CUT_OFF)) for name in case.contenders}
     return {
         **row,
         "milliseconds": results,
@@ -211,6 +256,8 @@ def attempt(machine: Machine, action: Callable, failures: dict[str, str], name: 
         return result
     except Exception as error:  # of whatever kind: it is a peer's
         failures[name] = reason(error)
+        if not failures[name].startswith(EXPECTED):
+            machine.failed(name, error)
     try:
         machine.free()
         machine.synchronize()

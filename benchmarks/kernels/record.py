@@ -43,12 +43,12 @@ def driver_version() -> str:
 class Record:
     """One file for a GPU; a table that is measured again replaces the old one, with its date."""
 
-    def __init__(self, command: str, run: str, folder: Path | None, kind: str = "") -> None:
+    def __init__(self, command: str, run: str, folder: Path | None, what: str = "kernels") -> None:
         """``run`` tells one run from the next: of this run, finished rows are kept."""
         self.environment = environment()
         self.command, self.run = command, run
         gpu = self.environment.get("gpu", {}).get("name", "no GPU")
-        stem = "kernels_" + re.sub(r"[^a-z0-9]+", "_", gpu.lower()).strip("_") + kind
+        stem = f"{what}_" + re.sub(r"[^a-z0-9]+", "_", gpu.lower()).strip("_")
         self.path = None if folder is None else folder / f"{stem}.json"
         self.state: dict[str, Any] = {"gpu": gpu, "tables": {}}
         if self.path is not None and self.path.exists():
@@ -58,13 +58,13 @@ class Record:
         """The cases of a table that this run has done already."""
         table = self.state["tables"].get(name, {})
         return (
-            {row["case"] for row in table.get("rows", ())}
+            {row["case"] for row in table.get("rows", ()) if not row.get("provisional")}
             if table.get("run") == self.run
             else set()
         )
 
     def start(self, name: str, title: str, notes, yardsticks: dict[str, float]) -> None:
-        if self.finished(name):
+        if self.state["tables"].get(name, {}).get("run") == self.run:
             return
         self.state["tables"][name] = {
             "run": self.run, "title": title, "command": self.command, "notes": list(notes),
@@ -72,7 +72,13 @@ class Record:
         }  # fmt: skip
 
     def add(self, name: str, row: dict) -> None:
-        self.state["tables"][name]["rows"].append(row)
+        """Append the row, or put it in place of the same case's, unless that one says more."""
+        rows = self.state["tables"][name]["rows"]
+        at = next((i for i, old in enumerate(rows) if old["case"] == row["case"]), None)
+        if at is None:
+            rows.append(row)
+        elif said(row) >= said(rows[at]):
+            rows[at] = row
         self.save()
 
     def save(self) -> None:
@@ -92,6 +98,12 @@ class Record:
             lines += [f"- {note}" for note in (*table["notes"], *conditions(table))]
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+
+def said(row: dict) -> tuple[bool, int]:
+    """How much a row says: final or not, and how many contenders it has times of."""
+    measured = [time for time in row["milliseconds"].values() if isinstance(time, float)]
+    return not row.get("provisional", False), len(measured)
 
 
 def conditions(table: dict[str, Any]) -> list[str]:
@@ -133,7 +145,8 @@ def shown(rows: list[dict]) -> list[dict[str, object]]:
     for row in rows:
         times, rates = row["milliseconds"], row["rates"]
         ours = times[OURS]
-        cells: dict[str, object] = {"case": row["case"], f"{OURS}, ms": brief(ours)}
+        unsure = " (not finished: one run each)" if row.get("provisional") else ""
+        cells: dict[str, object] = {"case": row["case"] + unsure, f"{OURS}, ms": brief(ours)}
         cells["rate"] = f"{rates[OURS]:.0f} {row['unit']}" if OURS in rates else "-"
         for name, value in times.items():
             if name == OURS:

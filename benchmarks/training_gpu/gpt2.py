@@ -1,6 +1,6 @@
 """GPT-2 124M: a training step of 32 x 1024 tokens in bfloat16."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -76,15 +76,22 @@ def loss_of(twin: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> 
     return F.cross_entropy(twin(inputs).flatten(0, 1), targets.flatten())
 
 
-def measure(machine: Machine, until: float) -> Iterator[tuple[list[str], list[dict]]]:
-    contenders = {
+def contenders(machine: Machine) -> dict[str, Callable[[], Train]]:
+    return {
         OURS: partial(ours, machine),
         EAGER: partial(in_torch_too, machine, compiled=False),
         COMPILED: partial(in_torch_too, machine, compiled=True),
     }
+
+
+def measure(
+    machine: Machine, until: float, names: Collection[str] = (OURS, EAGER, COMPILED)
+) -> Iterator[tuple[list[str], list[dict]]]:
+    """``names``: of the contenders that take part."""
+    chosen = {name: build for name, build in contenders(machine).items() if name in names}
     count, size = parts(machine), new_batch(machine)[0].size
     notes = [f"memory is short: {count} parts of {size} tokens, gradients added up"] * (count > 1)
-    for results in race.race(machine, contenders, until):
+    for results in race.race(machine, chosen, until):
         yield notes, rows(results, tokens=count * size)
 
 

@@ -1,7 +1,5 @@
 """The tables of training as Markdown and JSON, on disk after every contender."""
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,13 @@ class TrainingRecord(Record):
     """
 
     def __init__(self, command: str, run: str, folder: Path | None) -> None:
-        super().__init__(command, run, None)
-        gpu = self.state["gpu"]
-        stem = "training_" + re.sub(r"[^a-z0-9]+", "_", gpu.lower()).strip("_")
-        self.path = None if folder is None else folder / f"{stem}.json"
-        if self.path is not None and self.path.exists():
-            self.state = json.loads(self.path.read_text(encoding="utf-8"))
+        super().__init__(command, run, folder, "training")
 
     def put(self, name: str, title: str, notes: Sequence[str], rows: list[dict[str, Any]]) -> None:
-        """These are now the rows of the table."""
+        """These are now the rows of the table, unless this run has measured more already."""
+        old = self.state["tables"].get(name, {})
+        if old.get("run") == self.run and measured(rows) < measured(old["rows"]):
+            return
         self.state["tables"][name] = {
             "run": self.run, "title": title, "command": self.command, "notes": list(notes),
             "environment": self.environment, "rows": rows,
@@ -45,6 +41,11 @@ class TrainingRecord(Record):
                 lines += [f"- {text}" for text in (*verdicts, *table["notes"], *conditions(table))]
                 parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+
+def measured(rows: Sequence[dict[str, Any]]) -> int:
+    """Of how many contenders there is a time."""
+    return sum(isinstance(row.get("milliseconds"), float) for row in rows)
 
 
 def conditions(table: dict[str, Any]) -> list[str]:
