@@ -7,26 +7,36 @@ tensors used as plain memory (torch's own autograd stays off). What the standard
 
 import functools
 import math
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
-from array_api_compat import is_torch_array
 
 Array = Any  # numpy.ndarray or torch.Tensor: whatever has the methods of the Array API standard
 
 
 def namespace(array: Array) -> Any:
     """The Array API functions (``exp``, ``sum``, ...) that work on this array."""
-    if type(array) is np.ndarray:
-        return _numpy_namespace()
-    return array_api_compat.array_namespace(array)
+    kind: Any = type(array)
+    if kind not in _NAMESPACES:
+        _NAMESPACES[kind] = array_api_compat.array_namespace(array)
+    return _NAMESPACES[kind]
+
+
+_NAMESPACES: dict[Any, Any] = {}  # asked for once: finding one takes as long as an addition
+
+
+def is_torch_array(value: object) -> bool:
+    """True for torch tensors. A step asks a thousand times, hence once for each type."""
+    return _is_torch_type(type(value))
 
 
 @functools.cache
-def _numpy_namespace() -> Any:
-    """Asked for once, because it takes as long as an addition; not imported before it is used."""
-    return array_api_compat.array_namespace(np.empty(0))
+def _is_torch_type(kind: type) -> bool:
+    torch = sys.modules.get("torch")  # where it is not imported, nothing is of it
+    return torch is not None and issubclass(kind, torch.Tensor)
 
 
 def is_array(value: object) -> bool:
@@ -53,6 +63,17 @@ def require_floating(operation: str, *arrays: Array) -> None:
                 f"{operation}: expected floating arrays, got {dtype_name(array)}: "
                 "convert with .astype(dtype) first"
             )
+
+
+def converted(arrays: Sequence[Array], dtype: str) -> list[Array]:
+    """Copies of arrays of one library in another dtype: on a GPU few launches, not one for each."""
+    if not arrays or not is_torch_array(arrays[0]):
+        return [array.astype(dtype) for array in arrays]
+    import torch
+
+    copies = [torch.empty_like(array, dtype=getattr(torch, dtype)) for array in arrays]
+    torch._foreach_copy_(copies, list(arrays))
+    return copies
 
 
 def kind(array: Array) -> str:

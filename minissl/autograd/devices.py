@@ -8,9 +8,8 @@ Nothing above the engine knows more of a device than its name. Lecture 06.
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_torch_array
 
-from minissl.autograd.arrays import Array
+from minissl.autograd.arrays import Array, is_torch_array
 
 
 def device_of(array: Array) -> str:

@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_torch_array
 
-from minissl.autograd.arrays import Array, dtype_name, is_array, is_floating, kind, namespace
+from minissl.autograd.arrays import (
+    Array,
+    dtype_name,
+    is_array,
+    is_floating,
+    is_torch_array,
+    kind,
+    namespace,
+)
 from minissl.autograd.devices import beside
 
 
@@ -38,6 +45,12 @@ def matched(values: Sequence[Any], operation: str, plain: Sequence[Any] = ()) ->
     ``plain``: the inputs as they were given. A NumPy array among them (a batch, not a Tensor's
     array) is brought to the device of the others.
     """
+    first: Any = values[0] if values else None
+    if is_torch_array(first):
+        same = (type(v) is type(first) and v.dtype == first.dtype for v in values)
+        if all(same) and len({v.device for v in values}) == 1:
+            return values
+        return _adapted(values, operation, plain)
     dtype, numbers = None, False
     for value in values:  # nearly always all is well, and this loop is all that happens
         if type(value) is np.ndarray:

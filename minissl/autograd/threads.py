@@ -89,9 +89,11 @@ if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child 
 
 def product(a: Array, b: Array, bias: Array | None = None) -> Array:
     """A B (+ bias) for two matrices, its rows shared among the threads."""
+    if not isinstance(a, np.ndarray):  # torch adds the bias while it writes the product
+        return a @ b if bias is None else bias.addmm(a, b)
     rows = a.shape[0]
     size = rows * b.shape[0] * b.shape[1]
-    if num_threads() == 1 or size < LARGE_PRODUCT or not isinstance(a, np.ndarray):
+    if num_threads() == 1 or size < LARGE_PRODUCT:
         c = a @ b
         if bias is not None:
             c += bias  # c is ours and nobody has seen it yet

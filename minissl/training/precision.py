@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minissl.autograd.arrays import Array, dtype_name, namespace
+from minissl.autograd.arrays import Array, converted, dtype_name, namespace
 from minissl.nn.module import Module
 
 PRECISIONS = ("float32", "bfloat16")
@@ -46,14 +46,17 @@ def computing_in(precision: str, model: Module) -> Iterator[None]:
         yield
         return
     masters = [(p, p.array, p.grad) for p in model.parameters() if dtype_name(p.array) == "float32"]
-    for parameter, array, _ in masters:
-        xp = namespace(array)
-        parameter.array, parameter.grad = xp.astype(array, xp.bfloat16), None
+    copies = converted([array for _, array, _ in masters], "bfloat16")
+    for (parameter, _, _), copy in zip(masters, copies):
+        parameter.array, parameter.grad = copy, None
     try:
         yield
     finally:
+        gradients = []
         for parameter, array, earlier in masters:
-            gradient, parameter.array, parameter.grad = parameter.grad, array, earlier
-            if gradient is not None:
-                gradient = namespace(gradient).astype(gradient, array.dtype)
-                parameter.grad = gradient if earlier is None else earlier + gradient
+            if parameter.grad is not None:
+                gradients.append((parameter, parameter.grad, earlier))
+            parameter.array, parameter.grad = array, earlier
+        exact = converted([gradient for _, gradient, _ in gradients], "float32")
+        for (parameter, _, earlier), gradient in zip(gradients, exact):
+            parameter.grad = gradient if earlier is None else earlier + gradient

@@ -12,9 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import is_torch_array
-
-from minissl.autograd.arrays import Array, dtype_name
+from minissl.autograd.arrays import Array, dtype_name, is_torch_array
 from minissl.autograd.tensor import differentiable
 
 WIDEST_HEAD = 256  # of the attention kernel
