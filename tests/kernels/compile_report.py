@@ -74,13 +74,14 @@ SPIN = 16  # a loop of fewer instructions waits for something
 def loops(sass: str) -> list[int]:
     """The number of instructions in each innermost loop, the longest first.
 
-    A loop lies between a branch backwards and its target.
+    A loop lies between a conditional branch backwards and its target. (The others lead back from
+    waits for a copy, which stand behind all other code.)
     """
     lines = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", sass, re.M)
     number = {int(address, 16): i for i, (address, _) in enumerate(lines)}
     found = set()
     for i, (_, instruction) in enumerate(lines):
-        target = re.search(r"\bBRA\b.* (0x[0-9a-f]+)", instruction)
+        target = re.search(r"^(?=.*P\d).*\bBRA\b.* (0x[0-9a-f]+)", instruction)
         first = number[int(target[1], 16)] if target else i + 1
         if i - first >= SPIN:
             found.add((first, i))
