@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Of an environment with another triton, for its kernel table.
+TABLE_PYTHON ?= $(BIN)/python
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 # uv when it is there (twice as fast), else pip; both obey the same constraints.
@@ -45,7 +47,7 @@ bench-gpu: $(VENV)/.test  ## on a GPU: every kernel and whole training steps bes
 	$(BIN)/python -m benchmarks.training_gpu
 
 kernel-table: $(VENV)/.test  ## compile every kernel for A100, H100, MI300X; rewrites tests/kernels/compiled.*
-	$(BIN)/python -m tests.kernels.compile_harness --table tests/kernels
+	PYTHONPATH=.:kernels $(TABLE_PYTHON) -m tests.kernels.compile_harness --table tests/kernels
 
 clean:  ## forget the environment, the runs and the site
 	rm -rf $(VENV) runs build

@@ -192,7 +192,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kernels", nargs="*", help="default: all that have a launches_*.py")
     parser.add_argument("--target", action="append", choices=list(GPUS), help="default: all")
-    parser.add_argument("--table", type=Path, help="write compiled.md and compiled.json here")
+    parser.add_argument("--table", type=Path, help="write compiled.md and .json here")
     parser.add_argument("--trust", type=Path, help="a compiled.json, whose rows may be taken")
     parser.add_argument("--draw", type=int, default=0, help="so many of each target are not")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")

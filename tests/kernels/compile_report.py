@@ -36,6 +36,7 @@ class Row:
     matrix_unit: str = ""
     matrix_count: int = 0
     loads: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes -> instructions
+    loops: list[int] = dataclasses.field(default_factory=list)  # instructions, longest first
     programs: int = 0
     ptx_target: str = ""
     hash: str = ""  # see compile_table.py
@@ -62,8 +63,30 @@ def read_nvidia(kernel, row: Row) -> Row:
             row.matrix_unit, row.matrix_count = unit, count
     loads = re.findall(r"\s(?:LDG|LDGSTS)\.([\w.]+)", sass)  # to registers, to shared memory
     row.loads = dict(Counter(map(sass_bytes, loads)))
+    row.loops = loops(sass)
     row.programs = resident(row)
     return row
+
+
+SPIN = 16  # a loop of fewer instructions waits for something
+
+
+def loops(sass: str) -> list[int]:
+    """The number of instructions in each innermost loop, the longest first.
+
+    A loop lies between a conditional branch backwards and its target. (The others lead back from
+    waits for a copy, which stand behind all other code.)
+    """
+    lines = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", sass, re.M)
+    number = {int(address, 16): i for i, (address, _) in enumerate(lines)}
+    found = set()
+    for i, (_, instruction) in enumerate(lines):
+        target = re.search(r"^(?=.*P\d).*\bBRA\b.* (0x[0-9a-f]+)", instruction)
+        first = number[int(target[1], 16)] if target else i + 1
+        if i - first >= SPIN:
+            found.add((first, i))
+    inner = [a for a in found if not any(a[0] <= b[0] and b[1] <= a[1] for b in found - {a})]
+    return sorted((last - first + 1 for first, last in inner), reverse=True)
 
 
 def disassemble(cubin: bytes) -> str:

@@ -1,5 +1,8 @@
 """The kept table: ``compiled.md`` to read, ``compiled.json`` to tell what must be compiled again.
 
+That is the table of the triton which the tests have. Other versions that people run, BY_HAND, have
+``compiled_3.6.md`` and so on beside it, written in an environment with that version.
+
 All rows take nine minutes of one core. Therefore each row of ``compiled.json`` has a hash of
 
 - its launch: whatever the machine code depends on, see ``compile_harness.fingerprint``;
@@ -13,15 +16,19 @@ import dataclasses
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 
 import triton
 
 from tests.kernels.compile_report import Row
 
+HERE = Path(__file__).parent
+KERNELS = HERE.parents[1] / "kernels" / "minissl_kernels"
+BY_HAND = ("3.6",)  # torch 2.11 brings it
 HEADER = (
     "| launch | kernel | target | warps | stages | registers | spills | shared KB | matrix units "
-    "| loads | programs |\n" + "| --- " * 11 + "|"
+    "| loads | loops | programs |\n" + "| --- " * 12 + "|"
 )
 LEGEND = """\
 # What the compiler makes of the kernels
@@ -34,10 +41,14 @@ sm_80 (A100), sm_90 (H100, H200) and gfx942 (MI300X). `make kernel-table` writes
   moved).
 - matrix units: multiply instructions in the code. loads: bytes of one thread's load x how many
   stand in the code.
+- loops: instructions in one round of the longest two innermost loops (of attention: the tiles at an
+  edge, which take masks, and the full tiles).
 - programs: how many one NVIDIA multiprocessor holds at a time.
 
-`compiled.json` has the same rows and hashes of the launches. The test compiles the rows whose hash
-changed, and a few that it draws; `make kernel-table` compiles all.
+The JSON file has the same rows and hashes of the launches. The test compiles the rows whose hash
+changed, and a few that it draws; `make kernel-table` compiles all. A version of triton that the
+tests do not have writes files of its own: `make kernel-table TABLE_PYTHON=PYTHON`, that of an
+environment which has it.
 """
 
 
@@ -45,20 +56,22 @@ def markdown(row: Row) -> str:
     """The row as a line of ``compiled.md``."""
     cells = [row.launch, row.kernel, row.target]
     if row.error:
-        cells += [f"does not compile: {row.error}", *[""] * 7]
+        cells += [f"does not compile: {row.error}", *[""] * 8]
     else:
         widths = sorted(row.loads, key=int, reverse=True)
         cells += [row.warps, row.stages, row.registers, row.spills]
         cells += [f"{row.shared / 1024:.1f}"]
         cells += [f"{row.matrix_count} {row.matrix_unit}" if row.matrix_count else "-"]
         cells += [", ".join(f"{width} x {row.loads[width]}" for width in widths) or "-"]
-        cells += [row.programs or "-"]
+        cells += [", ".join(map(str, row.loops[:2])) or "-", row.programs or "-"]
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
 
 def table(rows: list[Row]) -> str:
     """``compiled.md``: sorted, one row a line, so that a diff shows what changed."""
     parts = [LEGEND, version_line()]
+    if stem() != "compiled":
+        parts.append(sources_line())
     for module in sorted({row.module for row in rows}):
         lines = [markdown(row) for row in rows if row.module == module]
         parts += [f"\n## {module}\n", HEADER, *sorted(lines)]
@@ -70,6 +83,25 @@ def version_line() -> str:
     return f"Compiled by triton {triton.__version__}."
 
 
+def stem(version: str = triton.__version__) -> str:
+    """The name of this version's two files, without .md and .json."""
+    by_hand = [short for short in BY_HAND if version.startswith(f"{short}.")]
+    return f"compiled_{by_hand[0]}" if by_hand else "compiled"
+
+
+def sources_line() -> str:
+    """What ties a table that the tests cannot compile again to the sources it was compiled from.
+
+    All of their code, without comments, docstrings and white space.
+    """
+    files = [*KERNELS.rglob("*.py"), *HERE.glob("launches_*.py"), HERE / "compile_report.py"]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        text = path.read_text(encoding="utf-8")
+        digest.update(re.sub(r'"""(.|\n)*?"""|#.*|\s', "", text).encode())
+    return f"Sources: {digest.hexdigest()[:20]}."
+
+
 def as_json(rows: list[Row]) -> str:
     """``compiled.json``: the rows in the order of ``compiled.md``, each on one line."""
     ordered = sorted(rows, key=lambda row: (row.module, markdown(row)))
@@ -78,8 +110,8 @@ def as_json(rows: list[Row]) -> str:
 
 def write(folder: Path, rows: list[Row]) -> None:
     """Both files of the kept table."""
-    (folder / "compiled.md").write_text(table(rows), encoding="utf-8")
-    (folder / "compiled.json").write_text(as_json(rows), encoding="utf-8")
+    (folder / f"{stem()}.md").write_text(table(rows), encoding="utf-8")
+    (folder / f"{stem()}.json").write_text(as_json(rows), encoding="utf-8")
 
 
 def read_json(path: Path) -> list[Row]:

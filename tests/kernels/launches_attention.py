@@ -24,6 +24,20 @@ def call(width, dtype=BF16, key_heads=2, chosen=(), **settings):
             patch.stop()
 
 
+def ones(keys):
+    """All that can be 1 is: the shift too where there are two keys."""
+    query = torch.zeros(1, 1, 1, 1, dtype=BF16, requires_grad=True)
+    key = torch.zeros(1, 1, keys, 1, dtype=BF16, requires_grad=True)
+    settings = {
+        "window": (1, 1),
+        "key_lengths": torch.ones(1, dtype=torch.int64),
+        "bias": torch.zeros(1, keys, dtype=BF16, requires_grad=True),
+        "alibi_slopes": torch.ones(1),
+        "dropout": 0.5,
+    }
+    attention(query, key, key, seed=1, **settings).backward(torch.zeros_like(query))
+
+
 def launches():
     """Yield (label, call); each call runs one public forward and backward."""
     for width in (64, 128):
@@ -43,6 +57,8 @@ def launches():
         "seed": 3,
     }
     yield "attention bf16 width 64, all features", partial(call, 64, key_heads=1, **everything)
+    yield "attention bf16, sizes of 1", partial(ones, 1)
+    yield "attention bf16, sizes of 1, two keys", partial(ones, 2)
     for width in (64, 128):
         label = f"attention bf16 width {width} causal, dropout"
         yield label, partial(call, width, causal=True, dropout=0.1, seed=3)

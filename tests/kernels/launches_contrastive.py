@@ -18,6 +18,7 @@ def launches():
     yield "bf16 D128 supcon", lambda: supcon(bf16, 128)
     yield "fp16 D256 info_nce", lambda: info_nce(torch.float16, 256)
     yield "fp32 D256 info_nce", lambda: info_nce(torch.float32, 256)
+    yield "bf16 sizes of 1", lambda: clip(bf16, 1, rows=1)
     for kernel in ("forward", "gradient"):
         for tile in getattr(tiles, f"{kernel.upper()}_CANDIDATES"):
             width = 256 if tile.chunk == 256 else 768
@@ -30,8 +31,8 @@ def launches():
             yield f"bf16 D{width} candidate {tuple(tile)}", call
 
 
-def embeddings(dtype, width):
-    return torch.zeros(ROWS, width, dtype=dtype, requires_grad=True)
+def embeddings(dtype, width, rows=ROWS):
+    return torch.zeros(rows, width, dtype=dtype, requires_grad=True)
 
 
 def info_nce(dtype, width):
@@ -44,9 +45,9 @@ def nt_xent(dtype, width):
     contrastive.nt_xent(first, second, temperature=0.1).backward()
 
 
-def clip(dtype, width):
+def clip(dtype, width, rows=ROWS):
     temperature = torch.ones((), requires_grad=True)
-    image, text = embeddings(dtype, width), embeddings(dtype, width)
+    image, text = embeddings(dtype, width, rows), embeddings(dtype, width, rows)
     contrastive.clip_loss(image, text, temperature=temperature).backward()
 
 

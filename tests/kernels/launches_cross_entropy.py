@@ -27,16 +27,19 @@ def launches():
     yield "bfloat16 probabilities", lambda: run(torch.bfloat16, soft=True)
     yield "bfloat16 probabilities, weight", lambda: run(torch.bfloat16, soft=True, weight=weight)
     yield "bfloat16 one class", lambda: run(torch.bfloat16, 1)
+    yield "bfloat16 sizes of 1", lambda: run(torch.bfloat16, 1, rows=1)
+    yield "bfloat16 probabilities, sizes of 1", lambda: run(torch.bfloat16, 1, rows=1, soft=True)
 
 
 def name(dtype):
     return str(dtype).removeprefix("torch.")
 
 
-def run(dtype, classes=VOCABULARY, soft=False, **options):
-    leaf = torch.zeros(32, classes, dtype=dtype, requires_grad=True)
-    targets = torch.zeros(32, classes, dtype=dtype) if soft else torch.zeros(32, dtype=torch.int64)
-    cross_entropy(leaf.view(32, classes), targets, **options).backward(torch.ones(()))
+def run(dtype, classes=VOCABULARY, soft=False, rows=32, **options):
+    leaf = torch.zeros(rows, classes, dtype=dtype, requires_grad=True)
+    targets = torch.zeros(rows, dtype=torch.int64)
+    targets = torch.zeros(rows, classes, dtype=dtype) if soft else targets
+    cross_entropy(leaf.view(rows, classes), targets, **options).backward(torch.ones(()))
 
 
 def candidate(choice):

@@ -11,8 +11,9 @@ def launches():
                 f"{str(dtype).removeprefix('torch.')} {formula}",
                 lambda d=dtype, f=formula: run(d, f),
             )
+    yield "bfloat16 sizes of 1", lambda: run(torch.bfloat16, "tanh", (1,))
 
 
-def run(dtype, formula):
-    x = torch.zeros(64, 1024, dtype=dtype, requires_grad=True)
-    gelu(x, formula).backward(torch.zeros(64, 1024, dtype=dtype))
+def run(dtype, formula, shape=(64, 1024)):
+    x = torch.zeros(shape, dtype=dtype, requires_grad=True)
+    gelu(x, formula).backward(torch.zeros(shape, dtype=dtype))

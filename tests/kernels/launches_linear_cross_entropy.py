@@ -13,13 +13,14 @@ def launches():
         yield str(dtype).removeprefix("torch."), lambda d=dtype: run(d)
     yield "bfloat16 reduction none", lambda: run(torch.bfloat16, reduction="none")
     yield "bfloat16 a vocabulary of 517", lambda: run(torch.bfloat16, classes=517)
+    yield "bfloat16 sizes of 1", lambda: run(torch.bfloat16, classes=1, rows=1, width=1)
 
 
-def run(dtype, reduction="mean", classes=CLASSES):
+def run(dtype, reduction="mean", classes=CLASSES, rows=64, width=WIDTH):
     """Two chunks, of which the second adds to the weight's gradient."""
     with mock.patch("minissl_kernels.linear_cross_entropy.CHUNK", 32):
-        x = torch.zeros(64, WIDTH, dtype=dtype, requires_grad=True)
-        weight = torch.zeros(classes, WIDTH, dtype=dtype, requires_grad=True)
-        targets = torch.zeros(64, dtype=torch.int64)
+        x = torch.zeros(rows, width, dtype=dtype, requires_grad=True)
+        weight = torch.zeros(classes, width, dtype=dtype, requires_grad=True)
+        targets = torch.zeros(rows, dtype=torch.int64)
         loss = linear_cross_entropy(x, weight, targets, reduction=reduction)
         loss.backward(torch.zeros_like(loss))

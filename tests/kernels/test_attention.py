@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from minissl_kernels.attention import attention, dropout_mask, operator
+from minissl_kernels.attention import (
+    attention,
+    backward,
+    bias,
+    dropout_mask,
+    forward,
+    operator,
+)
+from minissl_kernels.attention.tiles import Blocks
+from minissl_kernels.philox import philox
 from torch.nn import functional as F
 
 from tests.kernels.attention_cases import (
@@ -138,12 +147,35 @@ def test_a_bias_can_hide_keys(device, monkeypatch, hidden):
 @pytest.mark.parametrize("probability", [0.1, 0.75])
 def test_dropout_is_numpys_philox_bit_for_bit(device, monkeypatch, seed, probability):
     small_blocks(monkeypatch)
-    query = torch.zeros(2, 2, 20, 32, device=device)  # every weight is 1/32
-    value = torch.eye(32, device=device).expand(2, 2, 32, 32)
+    query = torch.zeros(2, 2, 20, 30, device=device)  # every weight is 1/30
+    value = torch.eye(30, device=device).expand(2, 2, 30, 30)
     out = attention(query, torch.zeros_like(value), value, dropout=probability, seed=seed)
-    mask = dropout_mask((2, 2, 20, 32), probability, seed)
+    mask = dropout_mask((2, 2, 20, 30), probability, seed)
     assert np.array_equal(float64(out) != 0, mask)
-    np.testing.assert_allclose(float64(out)[mask], 1 / 32 / (1 - probability), rtol=1e-6)
+    np.testing.assert_allclose(float64(out)[mask], 1 / 30 / (1 - probability), rtol=1e-6)
+
+
+def test_four_neighbouring_keys_share_a_call_of_philox():
+    mask = dropout_mask((2, 3, 5, 11), 0.5, seed=7)
+    bits = philox(7, 8 // 4, 4, 1 * 3 + 2, 0)  # from key 8 on: query 4, example 1, head 2
+    assert np.array_equal(mask[1, 2, 4, 8:], bits[:3] >= 2**31)
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_every_kernel_drops_the_same_weights(device, monkeypatch, turn):
+    """Whatever its tiles: each of the four kernels has others."""
+    small_blocks(monkeypatch)
+    shapes = [(16, 16), (16, 32), (32, 16), (32, 32)]
+    kernels = [
+        (forward, "configuration"),
+        (bias, "configuration"),
+        (backward, "query_configuration"),
+        (backward, "key_value_configuration"),
+    ]
+    for number, (module, name) in enumerate(kernels):
+        blocks = Blocks(*shapes[(number + turn) % 4], warps=4, stages=1)
+        monkeypatch.setattr(module, name, lambda *_, blocks=blocks: blocks)
+    check(Case(2, 4, 2, 45, 70, bias=(4, 45, 70), dropout=0.4, seed=2**35 + 3), device)
 
 
 def test_seeds(device):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import triton
 
-from tests.kernels import child
+from tests.kernels import child, compile_report, compile_table
 from tests.kernels.compile_report import Row
 from tests.kernels.compile_table import Trust, as_json, read_json, sealed, table, write
 from tests.kernels.test_compiled import compare_with_kept_table
@@ -22,16 +22,29 @@ ROWS = [
 
 def test_the_table_is_readable():
     row = Row("forward", "bf16 | causal", "sm_90", module="attention", warps=4, stages=2)
-    row = dataclasses.replace(row, registers=128, shared=49152, loads={"4": 2, "16": 8}, programs=3)
+    row = dataclasses.replace(
+        row, registers=128, shared=49152, loads={"4": 2, "16": 8}, programs=3, loops=[30, 20, 17]
+    )
     text = table([row, Row("backward", "bf16", "gfx942", module="attention", error="unsupported")])
     assert "## attention" in text
     assert f"Compiled by triton {triton.__version__}." in text
     assert (
-        "| bf16 / causal | forward | sm_90 | 4 | 2 | 128 | 0 | 48.0 | - | 16 x 8, 4 x 2 | 3 |"
-        in text
+        "| bf16 / causal | forward | sm_90 | 4 | 2 | 128 | 0 | 48.0 | - | 16 x 8, 4 x 2 "
+        "| 30, 20 | 3 |" in text
     )
     assert "| bf16 | backward | gfx942 | does not compile: unsupported |" in text
-    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {12}
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {13}
+
+
+def test_innermost_loops_are_counted():
+    """20 to 39 lies within 10 to 59; 70 to 72 waits, 80 jumps ahead, 99 leads back from there."""
+    branches = {39: "@P0 BRA 0x140", 59: "@!P1 BRA 0xa0", 72: "@P2 BRA 0x460", 80: "BRA 0x620"}
+    branches |= {97: "BRA.U UP0, 0x510", 99: "BRA 0x320"}
+    code = "".join(
+        f"        /*{16 * i:04x}*/          {branches.get(i, 'FADD R0, R1, R2')} ;  /* 0x0 */\n"
+        for i in range(100)
+    )
+    assert compile_report.loops(code) == [20, 17]
 
 
 def test_rows_come_back_from_json(tmp_path):
@@ -87,6 +100,23 @@ def test_old_hashes_are_told(tmp_path):
     write(tmp_path, [dataclasses.replace(ROWS[0], hash="0" * 20), *ROWS[1:]])
     with pytest.warns(UserWarning, match=r"old hashes.*1 of 3.*make kernel-table"):
         compare_with_kept_table(ROWS, "sm_90", "", tmp_path)
+
+
+def test_each_version_has_its_files():
+    assert compile_table.stem("3.6.0") == compile_table.stem("3.6.1") == "compiled_3.6"
+    assert compile_table.stem("3.9.0") == compile_table.stem("3.60.0") == "compiled"
+
+
+def test_sources_are_code_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(compile_table, "KERNELS", tmp_path)
+
+    def line(text):
+        (tmp_path / "gelu.py").write_text(text, encoding="utf-8")
+        return compile_table.sources_line()
+
+    first = line("def f(x):\n    return 2 * x\n")
+    assert line('def f(x):  # twice\n    """Two\n    times."""\n    return 2*x\n') == first
+    assert line("def f(x):\n    return 3 * x\n") != first
 
 
 def test_another_compiler_is_not_compared(tmp_path):

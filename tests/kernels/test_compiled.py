@@ -19,7 +19,15 @@ from minissl_kernels.launch import interpreted
 
 from tests.kernels import child
 from tests.kernels.compile_report import SHARED_LIMIT, Row
-from tests.kernels.compile_table import as_json, read_json, table, version_line
+from tests.kernels.compile_table import (
+    BY_HAND,
+    as_json,
+    read_json,
+    sources_line,
+    stem,
+    table,
+    version_line,
+)
 
 HERE = Path(__file__).parent
 HARNESS = "tests.kernels.compile_harness"
@@ -51,6 +59,7 @@ CANDIDATE = "a candidate, not what ships: it is measured before it is chosen"
 ODD = "rows of an odd length do not start at multiples of 16 bytes"
 DRAWS = "ten rounds of Philox for every weight, beside two accumulators"
 WIDE = "two accumulators of width 256 leave room for tiles of 32 rows, wgmma takes 64"
+ONES = "there is no more than one number to load, and no tile to fill"
 THREE = "float32 takes three TF32 products each, and their operands are registers"
 ALLOWED = [
     Allowed("spills", "*", "*", "*", "gfx942", NVIDIA),
@@ -59,6 +68,8 @@ ALLOWED = [
     Allowed("spills", "linear_cross_entropy", "*(*, *)", "*", "sm_*", CANDIDATE),
     Allowed("loads", "cross_entropy", "*50257", "*", "*", ODD),
     Allowed("loads", "cross_entropy", "*one class", "*", "*", ODD),
+    Allowed("loads", "*", "*sizes of 1*", "*", "sm_*", ONES),
+    Allowed("matrix", "*", "*sizes of 1*", "*", "sm_90", ONES),
     Allowed("loads", "linear_cross_entropy", "*517", "_labels_*", "*", ODD),
     Allowed("loads", "contrastive", "*", "combine_kernel", "*", "a few numbers of each row"),
     Allowed("spills", "attention", "*all features", "key_value_kernel", "sm_*", DRAWS, most=70),
@@ -109,11 +120,11 @@ def test_every_launch_is_covered():
 def test_every_launch_compiles_well(target, tmp_path):
     """No problem but the allowed ones, and the numbers of the kept table."""
     seed = secrets.randbelow(10**6)
-    trust = ["--trust", str(HERE / "compiled.json"), "--draw", str(DRAWN), "--seed", str(seed)]
+    trust = ["--trust", str(HERE / f"{stem()}.json"), "--draw", str(DRAWN), "--seed", str(seed)]
     again = f"python -m {HARNESS} --target {target} " + " ".join(trust)
     print(again)
     print(child.python("-m", HARNESS, "--target", target, *trust, "--table", str(tmp_path)))
-    rows = read_json(tmp_path / "compiled.json")
+    rows = read_json(tmp_path / f"{stem()}.json")
     assert rows
     unused = [a for a in ALLOWED if fnmatch(target, a.target)]
     wrong = []
@@ -133,14 +144,14 @@ def compare_with_kept_table(rows, target, again, folder=HERE):
 
     ``again``: the command, with its seed, that compiles the same rows.
     """
-    text = (folder / "compiled.md").read_text(encoding="utf-8")
+    text = (folder / f"{stem()}.md").read_text(encoding="utf-8")
     if version_line() not in text.splitlines():
         return
-    kept = [row for row in read_json(folder / "compiled.json") if row.target == target]
+    kept = [row for row in read_json(folder / f"{stem()}.json") if row.target == target]
     without = [[dataclasses.replace(row, hash="") for row in some] for some in (kept, rows)]
     for file, old, new in (
-        ("compiled.md", text, table(rows)),
-        ("compiled.json", as_json(without[0]), as_json(without[1])),
+        (f"{stem()}.md", text, table(rows)),
+        (f"{stem()}.json", as_json(without[0]), as_json(without[1])),
     ):
         old, new = (lines_of(target, lines) for lines in (old, new))
         assert new == old, (
@@ -151,10 +162,24 @@ def compare_with_kept_table(rows, target, again, folder=HERE):
     old = len({row.hash for row in rows} - {row.hash for row in kept})
     if old:
         warnings.warn(
-            f"old hashes in compiled.json: {old} of {len(rows)} rows for {target} were compiled, "
+            f"old hashes in {stem()}.json: {old} of {len(rows)} rows for {target} were compiled, "
             "and are as before; `make kernel-table` lets the next run trust them",
             stacklevel=1,
         )
+
+
+@pytest.mark.parametrize("version", BY_HAND)
+def test_the_table_of_another_version_is_of_these_sources(version):
+    """That triton is not here: a hash ties its table to the sources."""
+    name = stem(f"{version}.0")
+    lines = (HERE / f"{name}.md").read_text(encoding="utf-8").splitlines()
+    assert sources_line() in lines, (
+        f"the kernels or their launches changed after {name}.md was written. "
+        "`make kernel-table TABLE_PYTHON=PYTHON` writes it again, PYTHON being that of an "
+        f"environment with triton {version} (torch 2.11 and numpy beside it; no GPU is needed)"
+    )
+    failed = [row for row in read_json(HERE / f"{name}.json") if row.error]
+    assert not [row for row in failed if row.target.startswith("sm_")]
 
 
 def lines_of(target, text):

@@ -20,6 +20,7 @@ from minissl_kernels.attention.masks import (
     Terms,
     edge_tile,
     finish_scores,
+    kept,
     key_limit,
     key_span,
     of_head,
@@ -85,9 +86,10 @@ def walk_queries(
             out_gradient, start, gradient_stride, query_time, WIDTH, PADDED, BLOCK_QUERY, EDGE
         )
         weight_gradient = tl.dot(value_tile, tl.trans(out_tile), input_precision=PRECISION)
-        weights, gradient = score_gradient(
-            scores, weight_gradient, lse, d, row, column, plane, terms, scale
-        )
+        keep = None
+        if terms.seed is not None:
+            keep = tl.trans(kept(start, first_column, plane, terms, BLOCK_QUERY, BLOCK_KEY))
+        weights, gradient = score_gradient(scores, weight_gradient, lse, d, keep, terms, scale)
         value_gradient = tl.dot(
             weights.to(out_tile.dtype), out_tile, value_gradient, input_precision=PRECISION
         )
@@ -213,8 +215,11 @@ def walk_keys(
         )
         value_tile = load_rows(value, start, value_stride, limit, WIDTH, PADDED, BLOCK_KEY, EDGE)
         weight_gradient = tl.dot(out_tile, tl.trans(value_tile), input_precision=PRECISION)
+        keep = None
+        if terms.seed is not None:
+            keep = kept(first_row, start, plane, terms, BLOCK_QUERY, BLOCK_KEY)
         _, gradient = score_gradient(
-            scores, weight_gradient, lse[:, None], d[:, None], row, column, plane, terms, scale
+            scores, weight_gradient, lse[:, None], d[:, None], keep, terms, scale
         )
         query_gradient = tl.dot(
             gradient.to(key_tile.dtype), key_tile, query_gradient, input_precision=PRECISION

@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels import launch
-from minissl_kernels.attention.masks import Terms, finish_scores, key_limit, key_span, of_head
+from minissl_kernels.attention.masks import Terms, finish_scores, kept, key_limit, key_span, of_head
 from minissl_kernels.attention.row_sums import load_statistics, score_gradient
 from minissl_kernels.attention.tiles import Blocks, load_rows, padded, strides
 
@@ -103,9 +103,11 @@ def bias_kernel(
         plane_of_step = batch * heads + head
         at = plane_of_step * query_time
         lse, d = load_statistics(bits + at, delta + at, row, query_time, True)
-        _weights, gradient = score_gradient(
-            scores, weight_gradient, lse, d, row, column, plane_of_step.to(tl.int32), terms, scale
-        )
+        keep = None
+        if terms.seed is not None:
+            in_32_bits = plane_of_step.to(tl.int32)
+            keep = kept(first_row, first_column, in_32_bits, terms, BLOCK_QUERY, BLOCK_KEY)
+        _weights, gradient = score_gradient(scores, weight_gradient, lse, d, keep, terms, scale)
         total += gradient
 
     row = row_tile * BLOCK_QUERY + tl.arange(0, BLOCK_QUERY)

@@ -96,7 +96,8 @@ def attend(
         )
         weights, rescale, maximum, total = online_softmax(scores, bits, maximum, total)
         if terms.seed is not None:  # after the sum: dropout does not touch the normalisation
-            weights = tl.where(kept(row, column, plane, terms), weights, 0.0)
+            keep = kept(first_row, start, plane, terms, BLOCK_QUERY, BLOCK_KEY)
+            weights = tl.where(keep, weights, 0.0)
         value_tile = load_rows(value, start, value_stride, limit, WIDTH, PADDED, BLOCK_KEY, EDGE)
         accumulator = tl.dot(
             weights.to(value_tile.dtype),

@@ -102,14 +102,18 @@ def finish_scores(
 
 
 @triton.jit
-def kept(row, column, plane, terms):
-    """The dropout mask, drawn anew by every kernel: a function of the seed and the position.
+def kept(first_row, first_column, plane, terms, ROWS: tl.constexpr, KEYS: tl.constexpr):
+    """The dropout mask of a tile of weights, (ROWS, KEYS), drawn anew by every kernel.
 
-    ``plane`` is batch · heads + head.
+    A function of the seed and the position alone: of no kernel's tiles. One call of Philox gives
+    four numbers, for four neighbouring keys of a query. ``plane`` is batch · heads + head.
     """
-    bits, _, _, _ = tl.philox(
-        tl.load(terms.seed), column.to(tl.uint32), row.to(tl.uint32), plane.to(tl.uint32), 0
+    row = (first_row + tl.arange(0, ROWS))[:, None]
+    four = (first_column // 4 + tl.arange(0, KEYS // 4))[None, :]
+    a, b, c, d = tl.philox(
+        tl.load(terms.seed), four.to(tl.uint32), row.to(tl.uint32), plane.to(tl.uint32), 0
     )
+    bits = tl.interleave(tl.interleave(a, c), tl.interleave(b, d))  # a b c d, a b c d, ...
     return bits >= tl.cast(terms.threshold, tl.uint32)
 
 

@@ -15,11 +15,16 @@ class Gradients(NamedTuple):
 
 
 def dropout_mask(shape: tuple[int, int, int, int], probability: float, seed: int) -> np.ndarray:
-    """Which weights are kept: booleans (batch, heads, query_time, key_time), the kernels' bits."""
+    """Which weights are kept: booleans (batch, heads, query_time, key_time), the kernels' bits.
+
+    The four numbers of one call of Philox are for four neighbouring keys.
+    """
     batch, heads, query_time, key_time = shape
     plane = np.arange(batch * heads).reshape(batch, heads, 1, 1)
-    bits = philox(seed, np.arange(key_time), np.arange(query_time)[:, None], plane, 0)[0]
-    return bits >= dropout_threshold(probability)
+    four = np.arange(-(-key_time // 4))
+    bits = philox(seed, four, np.arange(query_time)[:, None], plane, 0)
+    in_order = np.moveaxis(bits, 0, -1).reshape(batch, heads, query_time, -1)
+    return in_order[..., :key_time] >= dropout_threshold(probability)
 
 
 def visible(

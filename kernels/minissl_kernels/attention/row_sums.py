@@ -3,7 +3,6 @@
 import triton
 import triton.language as tl
 
-from minissl_kernels.attention.masks import kept
 from minissl_kernels.attention.tiles import LOG2E, load_rows
 
 
@@ -62,21 +61,13 @@ def load_statistics(bits, delta, row, query_time, EDGE: tl.constexpr):
 
 
 @triton.jit
-def score_gradient(
-    scores,
-    weight_gradient,
-    lse,
-    delta,
-    row,
-    column,
-    plane,
-    terms,
-    scale,
-):
-    """A tile's weights, after dropout, and the gradient of its scores. Any orientation."""
+def score_gradient(scores, weight_gradient, lse, delta, keep, terms, scale):
+    """A tile's weights, after dropout, and the gradient of its scores. Any orientation.
+
+    ``keep``: which weights dropout keeps, or None where there is no dropout.
+    """
     weights = tl.exp2(scores * (scale * LOG2E) - lse)
-    if terms.seed is not None:
-        keep = kept(row, column, plane, terms)
+    if keep is not None:
         weight_gradient = tl.where(keep, weight_gradient * terms.keep_scale, 0.0)
         gradient = weights * (weight_gradient - delta)
         weights = tl.where(keep, weights, 0.0)
