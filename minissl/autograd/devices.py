@@ -5,6 +5,8 @@ A device has a name: ``"cpu"`` (NumPy arrays), ``"cuda"``, ``"cuda:1"`` (torch t
 Nothing above the engine knows more of a device than its name. Lecture 06.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -107,6 +109,26 @@ def beside(data: Any, like: Array) -> Array:
     if str(like.dtype) == "torch.bfloat16" and moved.dtype.is_floating_point:
         return moved.to(like.dtype)  # NumPy has no bfloat16: this data could not come as such
     return moved
+
+
+@contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """Within this block the same work on the device gives the same bits, also in a later process.
+
+    Everything of ours does so anyway. But cuDNN's fastest convolutions let threads add their parts
+    as they arrive, and it may choose an algorithm by a race: both are switched off meanwhile.
+    """
+    if device == "cpu":
+        yield
+        return
+    from torch.backends import cudnn
+
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 class Later:
