@@ -85,7 +85,7 @@ def fit(
     method.model.train()
     with (
         engine_threads(),
-        repeatable(method.model.device),
+        repeatable("cpu" if run is None else method.model.device),
         _held(run) as folder,
         Run(folder, settings, saved, optimizer, keep, files) as running,
         Progress(running.step, steps, progress and here.rank == 0) as line,

@@ -174,19 +174,19 @@ def test_a_convolutional_run_too(tmp_path, precision):
         assert array.tobytes() == resumed.model.state_dict()[name].tobytes(), name
 
 
-def test_a_run_asks_for_convolutions_that_repeat_themselves(without_kernels, monkeypatch):
+def test_a_run_asks_for_convolutions_that_repeat_themselves(without_kernels, monkeypatch, tmp_path):
     cudnn, seen = torch.backends.cudnn, []
     monkeypatch.setattr(cudnn, "benchmark", True)
-    for device in (THERE, "cpu"):
+    for device, run in ((THERE, tmp_path / "a"), ("cpu", tmp_path / "b"), (THERE, None)):
         method = simclr(device, partial(ConvEncoder, widths=(4,)))
         loss = method.loss
         method.loss = lambda batch, generator, loss=loss: (
             seen.append((cudnn.deterministic, cudnn.benchmark)),
             loss(batch, generator),
         )[1]
-        train(method, steps=3, evaluate_every=None, checkpoint_every=None)
+        train(method, run, steps=3, evaluate_every=None)
         assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
-    assert seen == 3 * [(True, False)] + 3 * [(False, True)]
+    assert seen == 3 * [(True, False)] + 6 * [(False, True)]
 
 
 @pytest.mark.parametrize("device", ["cpu", THERE])
