@@ -26,9 +26,16 @@ def device_of(array: Array) -> str:
 def resolve_device(name: str) -> str:
     """A device that is there: ``"auto"`` is the first GPU, or else the CPU; others are checked.
 
-    Raises ValueError for a name that is none, RuntimeError for a device that is not there.
+    Raises ValueError for a name that is none, RuntimeError for a device that is not there, or on
+    which this library does not run (Apple's GPUs, "mps").
     """
     kind, _, number = str(name).partition(":")
+    if kind == "mps":
+        raise RuntimeError(
+            f"device {name!r}: minissl does not run on Apple's GPUs. They have no float64, in "
+            "which the norm of the gradients is summed, Triton has no kernels for them, and nothing "
+            'here was ever tested on one. Use device "cpu": on a Mac too, all cores share the work'
+        )
     if name not in ("auto", "cpu", "cuda", "torch") and (kind != "cuda" or not number.isdecimal()):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got {name!r}")
     if name == "cpu":
