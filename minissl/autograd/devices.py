@@ -33,8 +33,8 @@ def resolve_device(name: str) -> str:
     if kind == "mps":
         raise RuntimeError(
             f"device {name!r}: minissl does not run on Apple's GPUs. They have no float64, in "
-            "which the norm of the gradients is summed, Triton has no kernels for them, and nothing "
-            'here was ever tested on one. Use device "cpu": on a Mac too, all cores share the work'
+            "which the norm of the gradients is summed, Triton has no kernels for them, and none "
+            'was there to test on. Use device "cpu": all cores share the work, on a Mac too'
         )
     if name not in ("auto", "cpu", "cuda", "torch") and (kind != "cuda" or not number.isdecimal()):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got {name!r}")
