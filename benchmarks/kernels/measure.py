@@ -364,9 +364,10 @@ def at_least(rate: float | None, floor: float, what: str) -> str:
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """float32 products without TF32, for what is taken as exact."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    matmul = torch.backends.cuda.matmul  # knows of torch's older switches, too
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        matmul.fp32_precision = before

@@ -17,8 +17,9 @@ NOTES = (
     "512 images, of each two views (1024 images through the network; images per second counts "
     "the 512), random pixels, no augmentation; ResNet-18 with a first convolution of 3 x 3 and no "
     "pooling, head 512-512-128, NT-Xent at temperature 0.5, AdamW; all start with the same weights",
-    "both call cuDNN's convolutions on channels-last arrays, with cudnn.benchmark; float32 "
-    "lets them use TF32, torch's default; torch in bfloat16 is autocast",
+    "both call cuDNN's convolutions on channels-last arrays, with cudnn.benchmark (a run in a "
+    "folder, which can be continued bit for bit, takes deterministic ones); float32 lets them use "
+    "TF32, torch's default; torch in bfloat16 is autocast",
     *race.NOTES,
     "reach: 0.7 x eager's images per second; aim: 1.0 x",
 )

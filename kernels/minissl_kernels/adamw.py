@@ -9,8 +9,10 @@ GPU's memory, so that the computer never waits for the norm.
 Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization; Kingma and Ba (2015), Adam.
 """
 
+import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -101,23 +103,47 @@ def _pointer(address, DTYPE: tl.constexpr, ALIGNED: tl.constexpr):
     return pointer
 
 
-class Table:
-    """Where the arrays are, and which block of which array each program works on."""
+class Blocks(NamedTuple):
+    """Which block of which array each program works on."""
 
-    def __init__(self, rows: Sequence[Sequence[Tensor]]):
-        device = rows[0][0].device
-        addresses = np.array([[array.data_ptr() for array in row] for row in rows], np.int64)
-        sizes = np.array([row[0].numel() for row in rows], np.int64)
-        blocks = -(-sizes // BLOCK)
-        first = np.cumsum(blocks) - blocks
-        array_of = np.repeat(np.arange(len(rows)), blocks)
-        start_of = (np.arange(len(array_of)) - first[array_of]) * BLOCK
-        self.programs = len(array_of)
-        self.aligned = not (addresses % 16).any()
-        self.addresses, self.sizes, self.array_of, self.start_of = (
-            _send(table, device)
-            for table in (addresses, sizes, array_of.astype(np.int32), start_of)
-        )
+    programs: int
+    sizes: Tensor
+    array_of: Tensor
+    start_of: Tensor
+
+
+# What was sent to a GPU is kept while sizes and addresses stay: 124 million parameters are cut into
+# 60,000 blocks. A table is found by all that stands in it, and by the stream in which it was sent,
+# since a launch in another stream could overtake it. It keeps no array alive: it holds numbers.
+
+
+@functools.lru_cache(maxsize=8)
+def blocks_of(sizes: tuple[int, ...], device: torch.device, stream: int) -> Blocks:
+    """Cut arrays of so many elements into blocks; one program for each."""
+    blocks = -(-np.array(sizes, np.int64) // BLOCK)
+    first = np.cumsum(blocks) - blocks
+    array_of = np.repeat(np.arange(len(sizes)), blocks)
+    start_of = (np.arange(len(array_of)) - first[array_of]) * BLOCK
+    tables = np.array(sizes, np.int64), array_of.astype(np.int32), start_of
+    return Blocks(len(array_of), *(_send(table, device) for table in tables))
+
+
+@functools.lru_cache(maxsize=8)
+def addresses_of(
+    columns: tuple[tuple[int, ...], ...], device: torch.device, stream: int
+) -> tuple[Tensor, bool]:
+    """A table (arrays, columns) of the addresses, and whether all are multiples of 16."""
+    addresses = np.array(columns, np.int64).T.copy()
+    return _send(addresses, device), not (addresses % 16).any()
+
+
+def tables(*columns: Sequence[Tensor]) -> tuple[Blocks, Tensor, bool]:
+    """``blocks_of`` and ``addresses_of`` lists of arrays, of which each has the same sizes."""
+    device = columns[0][0].device
+    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    sizes = tuple([array.numel() for array in columns[0]])
+    addresses = tuple([tuple([array.data_ptr() for array in column]) for column in columns])
+    return blocks_of(sizes, device, stream), *addresses_of(addresses, device, stream)
 
 
 def _send(table: np.ndarray, device: torch.device) -> Tensor:
@@ -132,13 +158,13 @@ def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     ``gradients``: contiguous, all float32, float16 or bfloat16. Raises ValueError for none.
     """
     _check_gradients(gradients)
-    table = Table([[gradient] for gradient in gradients])
-    sums = gradients[0].new_empty(table.programs, dtype=torch.float32)
-    if table.programs:
+    blocks, addresses, aligned = tables(gradients)
+    sums = gradients[0].new_empty(blocks.programs, dtype=torch.float32)
+    if blocks.programs:
         with on_device(sums):
-            _squares_kernel[(table.programs,)](
-                table.addresses, table.sizes, table.array_of, table.start_of, sums,
-                GRADIENT=_triton_dtype(gradients[0]), ALIGNED=table.aligned, BLOCK=BLOCK,
+            _squares_kernel[(blocks.programs,)](
+                addresses, blocks.sizes, blocks.array_of, blocks.start_of, sums,
+                GRADIENT=_triton_dtype(gradients[0]), ALIGNED=aligned, BLOCK=BLOCK,
             )  # fmt: skip
     return sums.sum(dtype=torch.float64).sqrt().float()
 
@@ -170,19 +196,30 @@ def adamw(
     """
     _check(parameters, gradients, first_moments, second_moments, steps, weight_decays)
     norm = gradient_norm(gradients) if norm is None else norm
-    corrections = np.sqrt(1 - betas[1] ** np.array(steps, np.float64))
-    rates = lr * corrections / (1 - betas[0] ** np.array(steps, np.float64))
-    shrinks = 1 - lr * np.array(weight_decays, np.float64)
-    numbers = np.stack([rates, eps * corrections, shrinks], axis=1).astype(np.float32)
-    table = Table(list(zip(parameters, gradients, first_moments, second_moments)))
-    if table.programs:
+    blocks, addresses, aligned = tables(parameters, gradients, first_moments, second_moments)
+    if blocks.programs:
+        numbers = _send(_numbers(steps, weight_decays, lr, betas, eps), norm.device)
         with on_device(norm):
-            _update_kernel[(table.programs,)](
-                table.addresses, table.sizes, _send(numbers, norm.device),
-                table.array_of, table.start_of, norm, min(max_norm, LARGEST), *betas,
-                GRADIENT=_triton_dtype(gradients[0]), ALIGNED=table.aligned, BLOCK=BLOCK,
+            _update_kernel[(blocks.programs,)](
+                addresses, blocks.sizes, numbers, blocks.array_of, blocks.start_of,
+                norm, min(max_norm, LARGEST), *betas,
+                GRADIENT=_triton_dtype(gradients[0]), ALIGNED=aligned, BLOCK=BLOCK,
             )  # fmt: skip
     return norm
+
+
+def _numbers(steps, weight_decays, lr, betas, eps) -> np.ndarray:
+    """(arrays, 3): the rate, the floor of the divisor and the factor of decay of each array.
+
+    Few are different: most parameters have made the same steps.
+    """
+    pairs = list(zip(steps, weight_decays))
+    found = {}
+    for step, decay in set(pairs):
+        correction = math.sqrt(1 - betas[1] ** step)
+        rate = lr * correction / (1 - betas[0] ** step)
+        found[step, decay] = (rate, eps * correction, 1 - lr * decay)
+    return np.array([found[pair] for pair in pairs], np.float32)
 
 
 def _triton_dtype(array: Tensor) -> tl.dtype:
@@ -191,10 +228,20 @@ def _triton_dtype(array: Tensor) -> tl.dtype:
     ]
 
 
+def _place(arrays: Sequence[Tensor]) -> torch.device | int | None:
+    """The one device of all arrays (a GPU by its number, which is quicker to get), or None."""
+    numbers = {array.get_device() for array in arrays}
+    if len(numbers) == 1 and -1 not in numbers:
+        return numbers.pop()
+    devices = {array.device for array in arrays}
+    return devices.pop() if len(devices) == 1 else None
+
+
 def _check_gradients(gradients: Sequence[Tensor]) -> None:
     if not gradients:
         raise ValueError("adamw: got no arrays")
-    check_device("adamw", **{f"gradient {i}": gradient for i, gradient in enumerate(gradients)})
+    apart = _place(gradients) is None
+    check_device("adamw", **{f"gradient {i}": g for i, g in enumerate(gradients) if apart or not i})
     dtypes = {gradient.dtype for gradient in gradients}
     if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float16, torch.bfloat16}:
         raise TypeError(
@@ -213,8 +260,18 @@ def _check(parameters, gradients, first_moments, second_moments, steps, weight_d
     _check_gradients(gradients)
     if min(steps) < 1:
         raise ValueError(f"adamw: steps count from 1, got {min(steps)}")
-    for i, (gradient, *own) in enumerate(zip(gradients, parameters, first_moments, second_moments)):
-        for label, array in zip(("parameter", "first moment", "second moment"), own):
+    # All at once, because this is asked of hundreds of arrays in every step.
+    shapes, place = [gradient.shape for gradient in gradients], _place(gradients)
+    columns = {
+        "parameter": parameters, "first moment": first_moments, "second moment": second_moments
+    }  # fmt: skip
+    for label, column in columns.items():
+        alike = {(array.dtype, array.is_contiguous()) for array in column} == {
+            (torch.float32, True)
+        }
+        if alike and _place(column) == place and [array.shape for array in column] == shapes:
+            continue
+        for i, (array, gradient) in enumerate(zip(column, gradients)):
             alike = array.shape == gradient.shape and array.device == gradient.device
             if not alike or array.dtype != torch.float32 or not array.is_contiguous():
                 raise ValueError(

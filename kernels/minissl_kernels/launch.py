@@ -80,12 +80,24 @@ def multiprocessors(device: torch.device) -> int:
     return 4
 
 
-def dot_precision(dtype: torch.dtype) -> str:
-    """``input_precision`` of tl.dot: float32 as torch.set_float32_matmul_precision asks for it.
+def walkable(tensor: Tensor) -> Tensor:
+    """The tensor where kernels can walk along its rows (its last axis), else a contiguous copy.
 
-    "highest" (torch's default) takes three TF32 products, which keep float32's accuracy on the
-    matrix units; AMD's compiler has no such mode and computes in float32 proper.
+    The elements of a row lie side by side, and a row less than 2^22 elements before the next: so
+    the offsets within a tile of 256 rows fit into 32 bits, which take half the registers of 64.
+    """
+    side_by_side = tensor.stride(-1) == 1 or tensor.shape[-1] <= 1
+    return tensor if side_by_side and tensor.stride(-2) < 2**22 else tensor.contiguous()
+
+
+def dot_precision(dtype: torch.dtype) -> str:
+    """``input_precision`` of tl.dot: float32 as torch is told to multiply float32 matrices.
+
+    By default three TF32 products, which keep float32's accuracy on the matrix units; AMD's
+    compiler has no such mode and computes in float32 proper. ``fp32_precision`` knows of all of
+    torch's switches (``set_float32_matmul_precision`` and ``allow_tf32`` too), while the older ones
+    raise where it was set.
     """
     if dtype != torch.float32 or torch.version.hip:
         return "ieee"
-    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"

@@ -5,6 +5,8 @@ A device has a name: ``"cpu"`` (NumPy arrays), ``"cuda"``, ``"cuda:1"`` (torch t
 Nothing above the engine knows more of a device than its name. Lecture 06.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,16 @@ def device_of(array: Array) -> str:
 def resolve_device(name: str) -> str:
     """A device that is there: ``"auto"`` is the first GPU, or else the CPU; others are checked.
 
-    Raises ValueError for a name that is none, RuntimeError for a device that is not there.
+    Raises ValueError for a name that is none, RuntimeError for a device that is not there, or on
+    which this library does not run (Apple's GPUs, "mps").
     """
     kind, _, number = str(name).partition(":")
+    if kind == "mps":
+        raise RuntimeError(
+            f"device {name!r}: minissl does not run on Apple's GPUs. They have no float64, in "
+            "which the norm of the gradients is summed, Triton has no kernels for them, and none "
+            'was there to test on. Use device "cpu": all cores share the work, on a Mac too'
+        )
     if name not in ("auto", "cpu", "cuda", "torch") and (kind != "cuda" or not number.isdecimal()):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got {name!r}")
     if name == "cpu":
@@ -106,6 +115,26 @@ def beside(data: Any, like: Array) -> Array:
     if str(like.dtype) == "torch.bfloat16" and moved.dtype.is_floating_point:
         return moved.to(like.dtype)  # NumPy has no bfloat16: this data could not come as such
     return moved
+
+
+@contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """Within this block the same work on the device gives the same bits, also in a later process.
+
+    Everything of ours does so anyway. But cuDNN's fastest convolutions let threads add their parts
+    as they arrive, and it may choose an algorithm by a race: both are switched off meanwhile.
+    """
+    if device == "cpu":
+        yield
+        return
+    from torch.backends import cudnn
+
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 class Later:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.allocation import keep_freed_memory
+from minissl.autograd.devices import repeatable
 from minissl.autograd.processes import agree, from_first, world
 from minissl.autograd.threads import engine_threads
 from minissl.optim.clip import clip_grad_norm
@@ -57,7 +58,8 @@ def fit(
     precision: "float32", or, where the model is on a GPU, "bfloat16" (see ``training.precision``).
     evaluate_every: updates between calls of ``method.evaluate()``, which also comes first and last.
     run: a folder for the log and the checkpoints. If a run with the same settings was stopped
-    there, it is continued bit for bit as if it had never stopped; a finished one is loaded.
+    there, it is continued bit for bit as if it had never stopped; a finished one is loaded. On a
+    GPU too, of the same kind and with the same libraries: convolutions then add in a fixed order.
     checkpoint_every: updates between checkpoints (default: a tenth of the run), of which the last
     ``keep`` stay (None: all). config: JSON types that the checkpoints remember, e.g. how to build
     the model. files: what else a new run folder gets, by name.
@@ -83,6 +85,7 @@ def fit(
     method.model.train()
     with (
         engine_threads(),
+        repeatable("cpu" if run is None else method.model.device),
         _held(run) as folder,
         Run(folder, settings, saved, optimizer, keep, files) as running,
         Progress(running.step, steps, progress and here.rank == 0) as line,

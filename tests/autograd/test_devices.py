@@ -76,6 +76,20 @@ def test_without_torch(monkeypatch):
         resolve_device("cuda")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_apples_gpus_are_refused_with_the_reason(monkeypatch, there):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("mps", "mps:0"):
+        with pytest.raises(
+            RuntimeError, match=rf"'{name}'.*no float64.*Triton.*Use device \"cpu\""
+        ):
+            resolve_device(name)
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(RuntimeError, match="does not run on Apple's GPUs"):
+        Tensor([1.0]).to("mps")
+
+
 @no_gpu
 def test_a_gpu_that_is_not_there():
     assert resolve_device("auto") == "cpu"

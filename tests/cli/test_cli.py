@@ -480,6 +480,7 @@ def test_simclr_and_probe_on_another_device(without_kernels, tmp_path, capsys):
     ("options", "words"),
     [
         (["--device", "gpu"], "device must be 'auto', 'cpu', 'cuda' or 'cuda:1', got 'gpu'"),
+        (["--device", "mps"], "minissl does not run on Apple's GPUs. They have no float64"),
         (["--device", "cuda:77"], "device 'cuda:77' is not there"),
         (["--precision", "bfloat16"], "precision 'bfloat16' needs a GPU"),
     ],

@@ -113,9 +113,13 @@ def small_tiles(monkeypatch, repeat=2, lanes=4, vector=2):
     monkeypatch.setattr(tiles, "configuration", lambda classes, itemsize, aligned=True: cut)
 
 
-def far_apart_rows(rows, classes, row_stride, dtype=torch.bfloat16):
-    """A CPU tensor whose rows lie gigabytes apart, of memory that exists where it is touched."""
-    size = ((rows - 1) * row_stride + classes) * dtype.itemsize
+def far_apart_rows(rows, classes, row_stride, dtype=torch.bfloat16, device="cpu"):
+    """A tensor whose rows lie gigabytes apart; the CPU's memory exists where it is touched."""
+    elements = (rows - 1) * row_stride + classes
+    if torch.device(device).type == "cuda":
+        memory = torch.empty(elements, dtype=dtype, device=device)
+        return memory.as_strided((rows, classes), (row_stride, 1))
+    size = elements * dtype.itemsize
     no_reserve = 0x4000  # MAP_NORESERVE of Linux; named in Python 3.13
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve
     memory = torch.frombuffer(mmap.mmap(-1, size, flags=flags), dtype=dtype)

@@ -1,6 +1,8 @@
 """The update of many arrays at once, against float64 NumPy and torch.optim.AdamW."""
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -123,19 +125,88 @@ def test_the_same_bits_twice(device):
     assert torch.equal(*results)
 
 
-def test_the_table_cuts_large_arrays():
-    rows = [[torch.zeros(n)] for n in (BLOCK, 1, 0, 2 * BLOCK + 1)]
-    table = module.Table(rows)
-    assert table.programs == 5
-    assert table.array_of.tolist() == [0, 1, 3, 3, 3]
-    assert table.start_of.tolist() == [0, 0, 0, BLOCK, 2 * BLOCK]
+CPU = torch.device("cpu")
 
 
-def test_the_table_knows_whether_16_bytes_may_move_at_once():
-    room = torch.zeros(64)
-    start = -room.data_ptr() // 4 % 4  # the first element at a multiple of 16 bytes
-    assert module.Table([[room[start : start + 8]], [room[start + 4 : start + 5]]]).aligned
-    assert not module.Table([[room[start : start + 8]], [room[start + 1 : start + 5]]]).aligned
+def test_large_arrays_are_cut_into_blocks():
+    blocks = module.blocks_of((BLOCK, 1, 0, 2 * BLOCK + 1), CPU, 0)
+    assert blocks.programs == 5
+    assert blocks.sizes.tolist() == [BLOCK, 1, 0, 2 * BLOCK + 1]
+    assert blocks.array_of.tolist() == [0, 1, 3, 3, 3]
+    assert blocks.start_of.tolist() == [0, 0, 0, BLOCK, 2 * BLOCK]
+
+
+def test_the_addresses_tell_whether_16_bytes_may_move_at_once():
+    table, aligned = module.addresses_of(((16, 32), (48, 64)), CPU, 0)
+    assert table.tolist() == [[16, 48], [32, 64]]
+    assert table.is_contiguous()
+    assert aligned
+    assert not module.addresses_of(((16, 32), (48, 68)), CPU, 0)[1]
+
+
+def steps_of(device, change=lambda arrays, step: None, count=3):
+    """So many steps; ``change(arrays, step)`` before each. Each agrees with the reference."""
+    *arrays, _ = make(device)
+    many = len(arrays[0])
+    for step in range(1, count + 1):
+        change(arrays, step)
+        want = expected(arrays, [step] * many, [0.1] * many, **SETTINGS)
+        norm = gradient_norm(arrays[1])
+        adamw(*arrays, steps=[step] * many, weight_decays=[0.1] * many, norm=norm, **SETTINGS)
+        total = math.sqrt(sum((float64(g) ** 2).sum() for g in arrays[1]))
+        assert norm.item() == pytest.approx(total, rel=1e-6)
+        for row, (p, m, v) in zip(zip(arrays[0], arrays[2], arrays[3]), want):
+            for ours, right in zip(row, (p, m, v)):
+                assert np.allclose(float64(ours), right, rtol=1e-5, atol=1e-7)
+    return arrays
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The tables that are sent to the device, none of which is kept from another test."""
+    tables, send = [], module._send
+    module.blocks_of.cache_clear(), module.addresses_of.cache_clear()
+    monkeypatch.setattr(module, "_send", lambda t, device: tables.append(t) or send(t, device))
+    return tables
+
+
+def test_what_stays_is_sent_once(device, sent):
+    """Three tables of blocks and two of addresses; then three rates for each array and step."""
+    steps_of(device, count=4)
+    assert len(sent) == 5 + 4
+    assert [table.shape for table in sent[5:]] == 4 * [(len(SHAPES), 3)]
+
+
+@pytest.mark.parametrize("column", range(4))
+@pytest.mark.parametrize("row", [0, 1, 5])
+def test_an_array_that_moved_is_found(device, column, row):
+    """Before each step one is copied elsewhere, and what stood in its old place overwritten."""
+
+    def change(arrays, step):
+        old = arrays[column][row]
+        arrays[column][row] = old.clone()
+        old.fill_(1e6)
+        if step == 3:  # and no longer at a multiple of 16 bytes
+            old = arrays[column][0]
+            arrays[column][0] = torch.empty(old.numel() + 1, device=device)[1:].copy_(old)
+
+    steps_of(device, change, count=4)
+
+
+def test_a_stream_has_tables_of_its_own():
+    """What is sent in one stream may not have arrived yet when another one launches."""
+    for table in (lambda s: module.blocks_of((4,), CPU, s),
+                  lambda s: module.addresses_of(((16,),), CPU, s)):  # fmt: skip
+        assert table(1) is table(1)
+        assert table(1) is not table(2)
+
+
+def test_the_tables_keep_no_array_alive(device):
+    arrays = steps_of(device)
+    watched = [weakref.ref(array) for column in arrays for array in column]
+    del arrays
+    gc.collect()
+    assert all(array() is None for array in watched)
 
 
 def test_wrong_things(device):

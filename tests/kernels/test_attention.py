@@ -30,6 +30,7 @@ from tests.kernels.attention_cases import (
     small_blocks,
 )
 from tests.kernels.compare import assert_as_accurate, assert_same_sums, dot_factor, float64
+from tests.kernels.cross_entropy_cases import far_apart_rows
 
 
 def sdpa(case, tensors):
@@ -285,6 +286,17 @@ def test_any_strides(device, monkeypatch, kind):
         assert_same_sums(a, b)
     copied = [a.data_ptr() != b.data_ptr() for a, b in zip(operator._rows(*viewed), viewed)]
     assert all(copied) if kind == "strided" else not any(copied)
+
+
+def test_rows_that_lie_far_apart(device):
+    """Rows 2^25 elements apart, of which the 64th is 2^31 away: 32 bits cannot count so far."""
+    case = Case(1, 1, 1, 65, 65, 16, torch.float16)
+    *near, lse = case.tensors(device)
+    far = far_apart_rows(65, 64, 2**25, torch.float16, device).split(16, dim=1)
+    tensors = [None if t is None else f[None, None].copy_(t) for f, t in zip(far, near[:3])]
+    cotangent = far[3][None, None].copy_(near[4])
+    for a, b in zip(ours(case, (*tensors, None, cotangent, lse)), ours(case, (*near, lse))):
+        assert torch.equal(a, b)
 
 
 def test_the_output_lies_as_the_query_does(device):

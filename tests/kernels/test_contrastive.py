@@ -18,6 +18,7 @@ from tests.kernels.contrastive_cases import (
     run,
     whole,
 )
+from tests.kernels.cross_entropy_cases import far_apart_rows
 
 KINDS = list(problems())
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -330,6 +331,18 @@ def test_views_that_are_not_contiguous_or_not_aligned(device, small_tiles):
         key = base[1:39, 2:9]
         check({"loss": "info_nce", "embeddings": [query, key], "targets": targets})
         check({"loss": "nt_xent", "embeddings": [query, query * 0.5 + 0.1]})
+
+
+def test_rows_that_lie_far_apart(device):
+    """Rows 2^25 elements apart, of which the 64th is 2^31 away: 32 bits cannot count so far."""
+    query, key = (draw(65, 16, seed=s, device=device).half() for s in (0, 1))
+    far = far_apart_rows(65, 32, 2**25, torch.float16, device).split(16, dim=1)
+    results = []
+    for rows in ((query, key), (far[0].copy_(query), far[1].copy_(key))):
+        leaves = [row.detach().requires_grad_() for row in rows]
+        losses = info_nce(*leaves, reduction="none")
+        results.append([losses, *torch.autograd.grad(losses.sum(), leaves)])
+    assert all(torch.equal(a, b) for a, b in zip(*results))
 
 
 def test_targets_in_32_bits(device, small_tiles):

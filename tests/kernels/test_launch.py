@@ -174,16 +174,61 @@ def test_multiprocessors(device):
     assert count == 4 if device.type == "cpu" else count > 4
 
 
+@pytest.mark.parametrize(("shape", "strides", "copied"), [
+    ((65, 16), (16, 1), False), ((65, 16), (2**22 - 1, 1), False), ((65, 16), (2**22, 1), True),
+    ((65, 16), (2**25, 1), True), ((65, 16), (0, 1), False), ((65, 16), (1, 65), True),
+    ((65, 16), (32, 2), True), ((65, 1), (16, 7), False),
+    ((2, 3, 65, 16), (16, 32, 2**25, 1), True), ((2, 3, 65, 16), (2**40, 2**35, 96, 1), False),
+])  # fmt: skip
+def test_rows_that_a_kernel_can_walk_along(shape, strides, copied):
+    tensor = torch.empty_strided(shape, strides, device="meta")
+    result = launch.walkable(tensor)
+    assert result.is_contiguous() if copied else result is tensor
+
+
 def test_dot_precision(monkeypatch):
     assert launch.dot_precision(torch.bfloat16) == "ieee"
     assert launch.dot_precision(torch.float16) == "ieee"
-    before = torch.get_float32_matmul_precision()
-    monkeypatch.setattr(torch.version, "hip", None)
-    try:
-        for asked, given in (("highest", "tf32x3"), ("high", "tf32"), ("medium", "tf32")):
-            torch.set_float32_matmul_precision(asked)
-            assert launch.dot_precision(torch.float32) == given
-        monkeypatch.setattr(torch.version, "hip", "6.4")
-        assert launch.dot_precision(torch.float32) == "ieee"
-    finally:
-        torch.set_float32_matmul_precision(before)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert launch.dot_precision(torch.float32) == "ieee"
+
+
+SWITCHES = {
+    "": "tf32x3",
+    'torch.set_float32_matmul_precision("high")': "tf32",
+    'torch.set_float32_matmul_precision("medium")': "tf32",
+    'torch.set_float32_matmul_precision("highest")': "tf32x3",
+    "matmul.allow_tf32 = True": "tf32",
+    "matmul.allow_tf32 = False": "tf32x3",
+    'matmul.fp32_precision = "tf32"': "tf32",
+    'matmul.fp32_precision = "ieee"': "tf32x3",
+    'torch.backends.fp32_precision = "tf32"': "tf32",
+    'torch.backends.fp32_precision = "ieee"': "tf32x3",
+    'torch.backends.fp32_precision = "tf32"; matmul.fp32_precision = "ieee"': "tf32x3",
+    'torch.backends.fp32_precision = "ieee"; matmul.fp32_precision = "tf32"': "tf32",
+    'torch.set_float32_matmul_precision("high"); matmul.fp32_precision = "ieee"': "tf32x3",
+    'matmul.fp32_precision = "tf32"; torch.set_float32_matmul_precision("highest")': "tf32x3",
+    'matmul.fp32_precision = "ieee"; matmul.allow_tf32 = True': "tf32",
+}
+
+
+def test_every_switch_of_torch_is_obeyed():
+    """torch >= 2.9 has new switches beside the old ones, whose getters raise when both are used.
+
+    One process each: some of these states cannot be taken back.
+    """
+    begin = """
+        import os
+        import torch
+        from minissl_kernels import launch
+        torch.version.hip, matmul = None, torch.backends.cuda.matmul
+        """
+    each = """
+        if os.fork() == 0:
+            {}
+            print(launch.dot_precision(torch.float32), flush=True)
+            os._exit(0)
+        os.wait()
+        """
+    answers = run(begin + "".join(each.format(switch or "pass") for switch in SWITCHES)).split()
+    assert answers == list(SWITCHES.values())

@@ -14,6 +14,7 @@ from minissl.autograd.fused import gpu
 from minissl.models.convolutional import ConvEncoder
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.module import Module, Parameter
+from minissl.nn.resnet import ResNet
 from minissl.optim import SGD, AdamW, warmup_cosine
 from minissl.pretrain.images.simclr import SimCLR, SimCLRModel
 from minissl.pretrain.language.gpt import GPTPretraining
@@ -104,20 +105,36 @@ def test_with_other_settings_too(without_kernels, accumulate, optimizer):
     assert_same_run(*runs)
 
 
-def test_simclr_too():
-    def run(device):
-        generator = np.random.default_rng(1)
-        images = generator.random((24, 8, 8, 1), dtype=np.float32)
-        model = SimCLRModel(ConvEncoder(widths=(4, 8), generator=generator), generator=generator)
-        method = SimCLR(
-            model.to(device),
-            images,
-            lambda x, g: x + 0.1 * g.standard_normal(x.shape, dtype=np.float32),
-            batch_size=8,
-        )
-        return train(method, steps=4, evaluate_every=2)
+class StoppingSimCLR(SimCLR):
+    """``when`` is the batch at which it is interrupted."""
 
-    assert_same_run(run("cpu"), run(THERE))
+    when = None
+
+    def batch(self, generator):
+        self.batches = getattr(self, "batches", 0) + 1
+        if self.batches == self.when:
+            raise Interrupted
+        return super().batch(generator)
+
+
+def noisy(images, generator):
+    return images + 0.1 * generator.standard_normal(images.shape, dtype=np.float32)
+
+
+def simclr(device, encoder, size=8, batch=8):
+    generator = np.random.default_rng(1)
+    images = generator.random((3 * batch, size, size, 1), dtype=np.float32)
+    encoder = encoder(generator=generator)
+    model = SimCLRModel(encoder, features=encoder.features, generator=generator)
+    return StoppingSimCLR(model.to(device), images, noisy, batch_size=batch)
+
+
+def test_simclr_too(monkeypatch):
+    """cuDNN may cut float32 to TF32 (11 bits), torch's default: then the losses agree to 1e-3."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    encoder = partial(ConvEncoder, widths=(4, 8))
+    runs = [train(simclr(d, encoder), steps=4, evaluate_every=2) for d in ("cpu", THERE)]
+    assert_same_run(*runs)
 
 
 @pytest.mark.parametrize(("first", "second"), [("cpu", THERE), (THERE, "cpu")])
@@ -138,6 +155,38 @@ def test_on_one_device_it_continues_bit_for_bit(tmp_path):
     train(whole, **settings)
     for name, array in whole.model.state_dict().items():
         assert array.tobytes() == resumed.model.state_dict()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_convolutional_run_too(tmp_path, precision):
+    """With BatchNorm and its buffers; on a GPU as large as cuDNN's fast algorithms want it."""
+    size, batch, width = (8, 4, 2) if interpreted() else (32, 128, 32)
+    encoder = partial(ResNet, 1, width, (1, 1))
+    settings = {"steps": 4, "evaluate_every": 2, "checkpoint_every": 1, "precision": precision}
+    stopped, resumed, whole = (simclr(THERE, encoder, size, batch) for _ in range(3))
+    stopped.when = 4
+    with pytest.raises(Interrupted):
+        train(stopped, tmp_path, **settings)
+    assert find_checkpoint(tmp_path).step == 3
+    history, expected = train(resumed, tmp_path, **settings), train(whole, **settings)
+    assert_same_run(history, expected, rtol=0)
+    for name, array in whole.model.state_dict().items():
+        assert array.tobytes() == resumed.model.state_dict()[name].tobytes(), name
+
+
+def test_a_run_asks_for_convolutions_that_repeat_themselves(without_kernels, monkeypatch, tmp_path):
+    cudnn, seen = torch.backends.cudnn, []
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    for device, run in ((THERE, tmp_path / "a"), ("cpu", tmp_path / "b"), (THERE, None)):
+        method = simclr(device, partial(ConvEncoder, widths=(4,)))
+        loss = method.loss
+        method.loss = lambda batch, generator, loss=loss: (
+            seen.append((cudnn.deterministic, cudnn.benchmark)),
+            loss(batch, generator),
+        )[1]
+        train(method, run, steps=3, evaluate_every=None)
+        assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+    assert seen == 3 * [(True, False)] + 6 * [(False, True)]
 
 
 @pytest.mark.parametrize("device", ["cpu", THERE])

@@ -191,8 +191,8 @@ def _check_lengths(key_lengths: Tensor | None, key_time: int) -> None:
 
 
 def _rows(*tensors: Tensor) -> list[Tensor]:
-    """The tensors, copied where the last axis is not contiguous."""
-    return [tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in tensors]
+    """The tensors, copied where the kernels cannot walk along their rows."""
+    return [launch.walkable(tensor) for tensor in tensors]
 
 
 @operator("minissl::attention")

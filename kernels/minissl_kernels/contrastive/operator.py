@@ -42,13 +42,6 @@ def as_labels(labels: Tensor, by_label: bool) -> Tensor:
     return (labels if by_label else labels.to(torch.int32)).contiguous()
 
 
-def as_rows(embeddings: Tensor) -> Tensor:
-    """The same tensor where the kernel can walk it, else a contiguous copy."""
-    dense = embeddings.shape[1] <= 1 or embeddings.stride(1) == 1
-    near = 0 <= embeddings.stride(0) < 2**22  # offsets inside a tile have 32 bits
-    return embeddings if dense and near else embeddings.contiguous()
-
-
 def check(query, key, labels, temperature, by_label, exclude_self):
     """What the kernels rely on: targets that are columns, a positive temperature."""
     require(temperature > 0, "the temperature must be positive", ValueError)
@@ -75,7 +68,8 @@ def launch_forward(query, key, labels, temperature, by_label, exclude_self, slop
     """Fill ``losses`` (rows,) and ``stats`` (4, rows): one direction, rows picking columns."""
     rows, width = query.shape
     columns = key.shape[0]
-    query, key, labels = as_rows(query), as_rows(key), as_labels(labels, by_label)
+    query, key = launch.walkable(query), launch.walkable(key)
+    labels = as_labels(labels, by_label)
     tile = tiles.forward_configuration(query.dtype, width)
     blocks = triton.cdiv(rows, tile.rows)
     splits, part = split_columns(blocks, columns, tile.columns, query.device)
@@ -146,7 +140,7 @@ def launch_gradient(
 ):
     """Fill ``gradient`` (rows, width), which is contiguous, for so many of the first rows of x."""
     (rows, width), columns = gradient.shape, y.shape[0]
-    x, y, labels = as_rows(x), as_rows(y), as_labels(labels, by_label)
+    x, y, labels = launch.walkable(x), launch.walkable(y), as_labels(labels, by_label)
     tile = tiles.gradient_configuration(x.dtype, width)
     one = tile.chunk if width <= tile.chunk else tile.slice
     blocks, slices = triton.cdiv(rows, tile.rows), triton.cdiv(width, one)
