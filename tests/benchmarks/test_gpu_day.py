@@ -256,14 +256,18 @@ def test_what_a_row_has_measured_stays_when_its_process_ends(tmp_path):
 def test_within_a_run_a_training_table_only_grows(tmp_path):
     from benchmarks.training_gpu.record import TrainingRecord
 
-    measured = [{"case": name, "cells": {"step": name}, "milliseconds": 7.0} for name in "ab"]
+    row = {"cells": {"step": "a"}, "milliseconds": 7.0, "rounds": 5}
+    measured = [{"case": name, **row} for name in "ab"]
     first = TrainingRecord("python", "run 1", tmp_path)
     first.put("gpt2", "GPT-2", [], measured)
-    for run, expected in (("run 1", 2), ("run 2", 1)):
+    briefly = [{**row, "rounds": 1, "milliseconds": 8.0} for row in measured]
+    for run, rows_now, expected in (
+        ("run 1", measured[:1], measured), ("run 1", briefly, measured),
+        ("run 1", [*briefly, briefly[0]], [*briefly, briefly[0]]), ("run 2", briefly, briefly),
+    ):  # fmt: skip
         again = TrainingRecord("python", run, tmp_path)
-        again.put("gpt2", "GPT-2", [], measured[:1])
-        state = json.loads(again.path.read_text())
-        assert len(state["tables"]["gpt2"]["rows"]) == expected
+        again.put("gpt2", "GPT-2", [], rows_now)
+        assert json.loads(again.path.read_text())["tables"]["gpt2"]["rows"] == expected
 
 
 def test_a_contender_that_raises_leaves_its_traceback(folder, monkeypatch):
@@ -370,11 +374,12 @@ def visit(folder, monkeypatch, answer, *words):
 def known(gpu, sources="abc"):
     there = {"name": gpu, "driver": "580", "runtime": "CUDA 13.0"}
     packages = {"torch": "2.11", "triton": "3.6"}
-    return json.dumps({"gpu": there, "packages": packages, "python": "3.12", "sources": sources})
+    found = {"gpu": there, "packages": packages, "python": "3.12", "sources": sources}
+    return f"ok {json.dumps(found)}"
 
 
 def test_a_folder_is_of_one_machine(folder, monkeypatch, capsys):
-    assert visit(folder, monkeypatch, "ok, but torch is not installed: do this") == 2
+    assert visit(folder, monkeypatch, 'ok "torch is not installed: do this"') == 2
     assert (
         "nothing can be measured here: torch is not installed: do this" in capsys.readouterr().err
     )
