@@ -80,7 +80,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--phase", choices=PHASES, default="main", help="tune: the block sizes of the kernels")
     add("--stages", metavar="A,B", help=f"of {', '.join(PHASES['main'])}")
     names = list(dict.fromkeys(
-        word for group in (*rows.MAIN, rows.SHAKESPEARE) for word in (group.table, group.name)
+        word
+        for group in (*rows.MAIN, rows.SHAKESPEARE, *rows.TUNE)
+        for word in (group.table, group.name)
     ))  # fmt: skip
     add("--only", nargs="+", metavar="NAME", help=f"rows: of {', '.join(names)}")
     add("--shakespeare", type=Path, metavar="PATH",

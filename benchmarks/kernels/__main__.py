@@ -32,7 +32,8 @@ TABLES = {
 MODULE = "benchmarks.kernels"
 
 EPILOG = """\
-A session on a GPU machine, from a fresh checkout:
+`python -m benchmarks.gpu_day` brings checks, tests and the headline rows of this benchmark in a few
+minutes; here are all rows, from a fresh checkout on a machine with a GPU:
 
     python -m venv .venv && . .venv/bin/activate
     pip install -e ".[test]" liger-kernel cut-cross-entropy   # a torch built for the GPU's CUDA

@@ -20,7 +20,8 @@ TABLES = {"gpt2": 3.5, "overhead": 1.0, "simclr": 2.0, "shakespeare": 3.5}
 MODULE = "benchmarks.training_gpu"
 
 EPILOG = """\
-A session on a GPU machine, from a fresh checkout:
+`python -m benchmarks.gpu_day` brings checks, tests and the headline rows in a few minutes; here are
+all rows, from a fresh checkout on a machine with a GPU:
 
     python -m venv .venv && . .venv/bin/activate
     pip install -e ".[test]"                   # a torch built for the GPU's CUDA

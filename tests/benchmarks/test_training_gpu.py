@@ -118,6 +118,8 @@ def test_one_that_fails_is_a_reason_and_the_others_go_on(imagined_gpu):
     assert seen[0] == {OURS: 7.0}
     assert seen[-1] == {OURS: 7.0, EAGER: "out of memory", "late": "ValueError: late", "b": 7.0}
     assert len(calls) == 4
+    *_, results = race.race(imagined_gpu, {OURS: trains([], "a"), "last": fails}, LATE)
+    assert results[OURS].rounds == race.ROUNDS  # though the others' last round never came
     (results,) = race.race(imagined_gpu, {OURS: fails}, NEVER)
     assert results[OURS].milliseconds == "no time left"
     row = gpt2.rows({OURS: Result(7.0, 3.5, [2.0]), EAGER: Result("out of memory")}, 10)[0]
