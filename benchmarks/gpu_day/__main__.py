@@ -45,8 +45,9 @@ On a rented GPU, from a fresh checkout (Python 3.11 or newer, Linux):
     pip install -e ".[test]" liger-kernel cut-cross-entropy    # a torch built for the GPU's CUDA
     python -m benchmarks.gpu_day --results results --minutes 10
 
-liger-kernel and cut-cross-entropy are peers that may be absent. Without a package index, on a
-machine that has torch and triton, nothing is installed: fetch the wheels elsewhere, copy them,
+It ends within that time and a few seconds. liger-kernel and cut-cross-entropy are peers that may be
+absent. Without a package index, on a machine that has torch and triton, nothing is installed: fetch
+the wheels elsewhere, copy them,
 
     pip download --no-deps -d wheels array-api-compat liger-kernel cut-cross-entropy
     python -m benchmarks.gpu_day --results results --minutes 10 --wheels wheels
@@ -133,8 +134,13 @@ class Visit:
             seconds = left * shares[position] / sum(shares[position:])
             self.folder.say(f"== {name}: at most {seconds:.0f} s; {left:.0f} s are left")
             start = time.time()
-            with nullcontext() if name == "rows" else one_thread():
-                getattr(self, name)(start + seconds)
+            try:
+                with nullcontext() if name == "rows" else one_thread():
+                    getattr(self, name)(start + seconds)
+            except Exception as error:  # the stages after it are worth as much
+                self.folder.failed_with(f"the stage {name}", error)
+                said = f"FAILED: {type(error).__name__}: {pool.brief(error)}"
+                self.folder.note(stage="stages", part=name, said=said)
             self.folder.say(f"== {name}: took {time.time() - start:.0f} s")
             self.folder.save_summary(summary.text(self.folder))
 

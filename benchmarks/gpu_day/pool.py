@@ -103,8 +103,13 @@ def do(
         while busy or (waiting and time.time() < until):
             while waiting and len(busy) < workers and time.time() < until:
                 worker = idle.pop() if idle else start(function, folder)
-                worker.job, worker.since, worker.began = waiting.popleft(), time.time(), False
-                worker.connection.send(worker.job)
+                worker.job, worker.since, worker.began = waiting[0], time.time(), False
+                try:
+                    worker.connection.send(worker.job)
+                except OSError:  # it has died since its last job
+                    stop(worker)
+                    continue
+                waiting.popleft()
                 busy.append(worker)
             ends = {id(w): w.since + overdue(w, limit) for w in busy}
             patience = min(until, *ends.values()) - time.time()

@@ -300,3 +300,4 @@ def warmed(machine: "Machine", groups: list[Group]) -> Iterator[tuple]:
                 if same not in seen and (group.tune or contender in WARMED):
                     seen.add(same)
                     yield name, prepare
+            machine.free()  # what other processes need

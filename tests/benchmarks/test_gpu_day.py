@@ -412,6 +412,21 @@ def test_the_time_is_shared_and_what_is_left_goes_on(folder, monkeypatch):
     assert "not begun, the time is over" in folder.log.read_text()
 
 
+def test_a_stage_that_fails_does_not_take_the_others_along(folder, monkeypatch, capsys):
+    began = []
+
+    def fails(self, until):
+        raise OSError("no such program")
+
+    monkeypatch.setattr(program.Visit, "tests", fails)
+    monkeypatch.setattr(program.Visit, "rows", lambda self, until: began.append("rows"))
+    assert visit(folder, monkeypatch, known("H200"), "--stages", "tests,rows") == 1
+    assert began == ["rows"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "  stages tests: FAILED: OSError: no such program"
+    assert "raise OSError" in folder.failures.read_text()
+
+
 def test_a_failure_is_named_last_and_in_the_exit_status(folder, monkeypatch, capsys):
     folder.note(stage="smoke", part="gelu bfloat16", said="INACCURATE: y is off", seconds=1.0)
     assert visit(folder, monkeypatch, known("H200"), "--stages", "rows") == 1
