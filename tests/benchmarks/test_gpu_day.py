@@ -346,6 +346,7 @@ def test_wheels_are_unpacked_where_they_are_needed(tmp_path):
 
 
 def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(facts.NotHere, match="sees no GPU") as reason:
         facts.facts(dry=False)
     assert "--dry-run" in str(reason.value)
@@ -448,7 +449,7 @@ def test_the_summary_is_short_and_a_line_that_was_cut_off_is_none(folder):
     text = summary.text(folder)
     assert summary.MOST - 300 < len(text) <= summary.MOST
     assert "tests: 0 well, 2000 failed" in text
-    assert "4096, forward: 1 ms 400 TFLOP/s 3.5 GB | cuDNN 0.90x | reach no" in text
+    assert "4096, forward: 1 ms 400 TFLOP/s, peak 3.5 GB | cuDNN 0.90x | reach no" in text
     assert text.splitlines()[-1].startswith("  ... more of them")
 
 
