@@ -255,12 +255,13 @@ class Visit:
 
     def rows(self, until: float) -> None:
         shared = {
-            "path": self.folder.path, "dry": self.dry, "run": self.run, "until": until,
-            "shakespeare": self.given.shakespeare,
+            "path": self.folder.path, "records": self.folder.path, "dry": self.dry,
+            "run": self.run, "until": until, "shakespeare": self.given.shakespeare,
         }  # fmt: skip
         ended, done = self.folder.done("groups"), self.folder.done("rows")
         jobs = [
-            {"name": group.label, "group": group, "limit": group.limit, "done": [*done], **shared}
+            {"name": group.label, "group": group, "limit": group.limit, "done": [*done],
+             "command": rows.command(group), **shared}
             for group in self.groups() if group.label not in ended
         ]  # fmt: skip
         left = self.do("rows", rows.work, jobs, until, workers=1, limit=60)

@@ -287,7 +287,8 @@ def test_a_contender_that_raises_leaves_its_traceback(folder, monkeypatch):
     said = []
     teller = SimpleNamespace(begin=said.append, at=lambda where: None, done=said.append)
     group = rows.Group("layer_norm")
-    job = {"group": group, "done": [], "path": folder.path, "dry": True, "run": "run 1"}
+    job = {"group": group, "done": [], "path": folder.path, "records": folder.path,
+           "dry": True, "run": "run 1", "command": "python"}  # fmt: skip
     rows.work(job, teller)
     assert said[0] == "layer_norm: 8 x 8"
     assert said[1].startswith("ok: ")
