@@ -42,9 +42,8 @@ format: $(VENV)/.dev  ## ruff's formatter
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
 	for name in gpt_step simclr_step sampling tokenizer processes; do OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-bench-gpu: $(VENV)/.test  ## on a GPU: every kernel and whole training steps beside their peers; ten minutes each
-	$(BIN)/python -m benchmarks.kernels
-	$(BIN)/python -m benchmarks.training_gpu
+bench-gpu: $(VENV)/.test  ## on a GPU, ten minutes: kernels checked, tests, headline rows beside peers; again goes on
+	$(BIN)/python -m benchmarks.gpu_day --results runs/gpu_day
 
 kernel-table: $(VENV)/.test  ## compile every kernel for A100, H100, MI300X; rewrites tests/kernels/compiled.*
 	PYTHONPATH=.:kernels $(TABLE_PYTHON) -m tests.kernels.compile_harness --table tests/kernels

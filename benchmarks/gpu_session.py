@@ -1,15 +1,21 @@
-"""What both benchmarks on a GPU share: their options, and a process of its own for each table."""
+"""What both benchmarks of whole tables on a GPU share: their options, and how they measure."""
 
 import argparse
 import os
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from pathlib import Path
 
-GPU_FAILED = 3  # exit status of a table's process after an illegal access: the rest in a new one
+from benchmarks.common import RESULTS
+from benchmarks.gpu_day import pool, rows
+from benchmarks.gpu_day.folder import Folder, good
+from benchmarks.gpu_day.rows import Group
+
+LOG = Path(__file__).parents[1] / "runs" / "gpu_tables"
 
 
 def make_parser(
@@ -25,8 +31,6 @@ def make_parser(
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(tables)}")
     parser.add_argument("--minutes", type=float, default=9, help="for all tables (default 9)")
     parser.add_argument("--dry-run", action="store_true", help="tiny, on the CPU, nothing written")
-    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # in a table's own process
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     return parser
 
 
@@ -36,6 +40,7 @@ def parse(parser: argparse.ArgumentParser, tables: Sequence[str]) -> argparse.Na
     unknown = sorted({*given.names} - {*tables})
     if unknown:
         parser.error(f"no table named {', '.join(unknown)}; there are {', '.join(tables)}")
+    given.names = given.names or [*tables]
     return given
 
 
@@ -66,33 +71,48 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure_in_processes(
-    module: str,
-    shares: Mapping[str, float],
-    names: Sequence[str],
-    minutes: float,
-    options: Sequence[str],
+def measure_tables(
+    commands: Mapping[Group, str], given: argparse.Namespace, **settings: object
 ) -> int:
-    """A process for each table, so that memory begins empty and no failure spoils another's.
+    """All rows of these groups in turn, for ``given.minutes``, each with the command for its table.
 
-    ``shares``: of the time, for each table; what one leaves goes to those after it. A table whose
-    process ended with GPU_FAILED goes on in another, up to three times.
+    In a process that is replaced when the GPU fails in it; a dry run takes place in this one, and
+    writes nothing. Prints the tables; returns the exit status.
     """
+    dry, ends = given.dry_run, list[bool]()
     run = datetime.now(UTC).isoformat(timespec="seconds")
-    end = time.time() + 60 * minutes
-    status = 0
-    for position, name in enumerate(names):
-        left = [shares[rest] for rest in names[position:]]
-        until = time.time() + (end - time.time()) * left[0] / sum(left)
-        child = [sys.executable, "-m", module, name, *options]
-        child += ["--until", str(until), "--run", run]
-        for _ in range(3):
-            try:
-                code = subprocess.run(child, timeout=max(end - time.time(), 1)).returncode
-            except subprocess.TimeoutExpired:
-                say(f"{name}: stopped, the time was over")
-                code = 1
-            if code != GPU_FAILED:
-                break
-        status = status or code
-    return status
+    until = time.time() + 60 * given.minutes
+
+    def told(part: str, said: str, seconds: float) -> None:
+        ends.append(good(said))
+        say(f"{seconds:5.1f} s  {part}: {said}")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Folder(Path(scratch) if dry else LOG, fresh=True)
+        records = Path(scratch) if dry else RESULTS
+        jobs = [
+            {"name": group.label, "group": group, "limit": group.limit, "command": command,
+             "done": [], "path": folder.path, "records": records, "dry": dry, "run": run,
+             "until": until, **settings}
+            for group, command in commands.items()
+        ]  # fmt: skip
+        if dry:
+            for job in jobs:
+                rows.work(job, pool.Here(told))
+        elif left := pool.do(rows.work, jobs, folder, told, workers=1, until=until, limit=120):
+            say(f"no time was left for {', '.join(left)}: give more --minutes")
+        print_tables([rows.table(group) for group in commands], run, records)
+        if not dry:
+            say(f"recorded in {records}; what went wrong, if anything: {folder.failures}")
+    return int(not all(ends))
+
+
+def print_tables(names: Sequence[str], run: str, folder: Path) -> None:
+    """Those of this run."""
+    from benchmarks.kernels.record import Record
+    from benchmarks.training_gpu.record import TrainingRecord
+
+    for record in (Record("", run, folder), TrainingRecord("", run, folder)):
+        for name in names:
+            if record.state["tables"].get(name, {}).get("run") == run:
+                print(record.text(name), flush=True)

@@ -7,6 +7,7 @@ with a limit of time. Summary: all in one short table, the failures last.
 
 import argparse
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -44,8 +45,9 @@ On a rented GPU, from a fresh checkout (Python 3.11 or newer, Linux):
     pip install -e ".[test]" liger-kernel cut-cross-entropy    # a torch built for the GPU's CUDA
     python -m benchmarks.gpu_day --results results --minutes 10
 
-liger-kernel and cut-cross-entropy are peers that may be absent. Without a package index, on a
-machine that has torch and triton, nothing is installed: fetch the wheels elsewhere, copy them,
+It ends within that time and a few seconds. liger-kernel and cut-cross-entropy are peers that may be
+absent. Without a package index, on a machine that has torch and triton, nothing is installed: fetch
+the wheels elsewhere, copy them,
 
     pip download --no-deps -d wheels array-api-compat liger-kernel cut-cross-entropy
     python -m benchmarks.gpu_day --results results --minutes 10 --wheels wheels
@@ -79,7 +81,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--phase", choices=PHASES, default="main", help="tune: the block sizes of the kernels")
     add("--stages", metavar="A,B", help=f"of {', '.join(PHASES['main'])}")
     names = list(dict.fromkeys(
-        word for group in (*rows.MAIN, rows.SHAKESPEARE) for word in (group.table, group.name)
+        word
+        for group in (*rows.MAIN, rows.SHAKESPEARE, *rows.TUNE)
+        for word in (group.table, group.name)
     ))  # fmt: skip
     add("--only", nargs="+", metavar="NAME", help=f"rows: of {', '.join(names)}")
     add("--shakespeare", type=Path, metavar="PATH",
@@ -130,8 +134,13 @@ class Visit:
             seconds = left * shares[position] / sum(shares[position:])
             self.folder.say(f"== {name}: at most {seconds:.0f} s; {left:.0f} s are left")
             start = time.time()
-            with nullcontext() if name == "rows" else one_thread():
-                getattr(self, name)(start + seconds)
+            try:
+                with nullcontext() if name == "rows" else one_thread():
+                    getattr(self, name)(start + seconds)
+            except Exception as error:  # the stages after it are worth as much
+                self.folder.failed_with(f"the stage {name}", error)
+                said = f"FAILED: {type(error).__name__}: {pool.brief(error)}"
+                self.folder.note(stage="stages", part=name, said=said)
             self.folder.say(f"== {name}: took {time.time() - start:.0f} s")
             self.folder.save_summary(summary.text(self.folder))
 
@@ -139,13 +148,17 @@ class Visit:
         self.folder.say(f"{stage:5s} {seconds:5.1f} s  {part}: {said}")
         self.folder.note(stage=stage, part=part, said=said, seconds=round(seconds, 2))
 
-    def do(self, stage: str, function, jobs: list[dict], until: float, workers: int, limit: float):
+    def do(
+        self, stage: str, function, jobs: list[dict], until: float, workers: int, limit: float
+    ) -> list[str]:
+        """Returns the names of the jobs for which the time was too short."""
         left = pool.do(
             function, jobs, self.folder, partial(self.told, stage),
             workers=workers, until=until, limit=limit,
         )  # fmt: skip
         if left:
             self.folder.say(f"== {stage}: no time was left for {', '.join(left)}")
+        return left
 
     # ---- the stages; each ends at the moment ``until`` -------------------------------------------
 
@@ -160,9 +173,9 @@ class Visit:
             workers=1, until=time.time() + 120, limit=120,
         )  # fmt: skip
         answer = answers[0] if answers else "torch did not answer in 120 seconds"
-        if not answer.startswith("{"):
-            raise Unusable(answer.removeprefix("ok, but "))
-        found = facts.read(answer)
+        found = json.loads(answer.removeprefix("ok ")) if answer.startswith("ok ") else answer
+        if isinstance(found, str):
+            raise Unusable(found)
         earlier = next(self.folder.entries("facts"), {"facts": found})["facts"]
         if facts.identity(earlier) != facts.identity(found):
             raise Unusable(
@@ -214,17 +227,14 @@ class Visit:
             )  # fmt: skip
         try:
             while process.poll() is None and time.time() < until:
-                with_time = min(10.0, max(0.1, until - time.time()))
-                try:
-                    process.wait(with_time)
-                except subprocess.TimeoutExpired:
-                    self.folder.say(f"tests: {summary.count(self.folder, 'tests')}")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(min(10.0, max(0.1, until - time.time())))
+                self.folder.say(f"tests: {summary.count(self.folder, 'tests')}")
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-        self.folder.say(f"tests: {summary.count(self.folder, 'tests')}")
         if process.wait() not in (0, 1, 5):  # all well, some failed, none was left to do
-            said = f"FAILED: pytest ended with {process.returncode}, see log.txt"
+            said = f"FAILED: pytest ended with {pool.how(process.returncode)}, see log.txt"
             self.folder.note(stage="stages", part="tests", said=said)
 
     def groups(self) -> list[rows.Group]:
@@ -245,15 +255,19 @@ class Visit:
 
     def rows(self, until: float) -> None:
         shared = {
-            "path": self.folder.path, "dry": self.dry, "run": self.run, "until": until,
-            "shakespeare": self.given.shakespeare, "done": [*self.folder.done("rows")],
+            "path": self.folder.path, "records": self.folder.path, "dry": self.dry,
+            "run": self.run, "until": until, "shakespeare": self.given.shakespeare,
         }  # fmt: skip
+        ended, done = self.folder.done("groups"), self.folder.done("rows")
         jobs = [
-            {**shared, "name": group.label, "group": group, "limit": group.limit,
-             "done": [*shared["done"]]}
-            for group in self.groups()
+            {"name": group.label, "group": group, "limit": group.limit, "done": [*done],
+             "command": rows.command(group), **shared}
+            for group in self.groups() if group.label not in ended
         ]  # fmt: skip
-        self.do("rows", rows.work, jobs, until, workers=1, limit=60)
+        left = self.do("rows", rows.work, jobs, until, workers=1, limit=60)
+        for job in jobs:
+            if job["name"] not in left:  # a later visit need not look
+                self.folder.note(stage="groups", part=job["name"], said="ok")
 
 
 @contextmanager
@@ -286,6 +300,9 @@ def main() -> int:
         wheels.reach(ROOT, Path(site))
         try:
             Visit(given, folder).all_stages()
+        except KeyboardInterrupt:
+            folder.say("stopped; the same command goes on")
+            return 130
         except Unusable as reason:
             folder.say(f"nothing can be measured here: {reason}")
             return 2

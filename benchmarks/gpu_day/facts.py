@@ -20,12 +20,12 @@ class NotHere(Exception):
 
 
 def work(job: dict, teller) -> None:
-    """``job``: name, dry. The facts as JSON, or why there are none."""
+    """``job``: name, dry. It is done with "ok", and the facts as JSON or why there are none."""
     teller.begin(job["name"])
     try:
-        teller.done(json.dumps(facts(job["dry"])))
+        teller.done(f"ok {json.dumps(facts(job['dry']))}")
     except NotHere as reason:
-        teller.done(f"ok, but {reason}")
+        teller.done(f"ok {json.dumps(str(reason))}")
 
 
 def facts(dry: bool) -> dict:
@@ -47,10 +47,6 @@ def facts(dry: bool) -> dict:
     described = environment()
     described["sources"] = sources()
     return described
-
-
-def read(text: str) -> dict:
-    return json.loads(text)
 
 
 def identity(known: dict) -> str:

@@ -45,6 +45,22 @@ class Teller:
         self._connection.send(("done", self._part, said, text))
 
 
+class Here(Teller):
+    """For a job in this process."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def begin(self, part: str) -> None:
+        self._part, self._since = part, time.time()
+
+    def at(self, where: str) -> None:
+        pass
+
+    def done(self, said: str = "ok", error: BaseException | None = None) -> None:
+        self._told(self._part, said, time.time() - self._since)
+
+
 @dataclass
 class Worker:
     process: Any
@@ -103,8 +119,13 @@ def do(
         while busy or (waiting and time.time() < until):
             while waiting and len(busy) < workers and time.time() < until:
                 worker = idle.pop() if idle else start(function, folder)
-                worker.job, worker.since, worker.began = waiting.popleft(), time.time(), False
-                worker.connection.send(worker.job)
+                worker.job, worker.since, worker.began = waiting[0], time.time(), False
+                try:
+                    worker.connection.send(worker.job)
+                except OSError:  # it has died since its last job
+                    stop(worker)
+                    continue
+                waiting.popleft()
                 busy.append(worker)
             ends = {id(w): w.since + overdue(w, limit) for w in busy}
             patience = min(until, *ends.values()) - time.time()

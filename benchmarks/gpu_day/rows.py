@@ -101,7 +101,7 @@ SHAKESPEARE = Group("shakespeare", limit=600)
 class Bench:
     """What the rows of all tables share: the machine with its yardsticks, and the records."""
 
-    def __init__(self, folder: Folder, dry: bool, run: str) -> None:
+    def __init__(self, folder: Folder, records: Path, dry: bool, run: str) -> None:
         import torch
         import torch._functorch.config
 
@@ -115,8 +115,8 @@ class Bench:
         self.machine.measure_yardsticks()
         self.machine.free()
         self.machine.failed = lambda name, error: folder.failed_with(f"contender {name}", error)
-        self.kernels = Record("", run, folder.path)
-        self.training = TrainingRecord("", run, folder.path)
+        self.kernels = Record("", run, records)
+        self.training = TrainingRecord("", run, records)
         self.yardsticks = {
             "copy GB/s": self.machine.bandwidth,
             "product TFLOP/s": self.machine.matmul_rate,
@@ -124,10 +124,10 @@ class Bench:
 
 
 @cache
-def bench(path: Path, dry: bool, run: str) -> Bench:
+def bench(path: Path, records: Path, dry: bool, run: str) -> Bench:
     if dry:
         repair_interpreter()
-    return Bench(Folder(path), dry, run)
+    return Bench(Folder(path), records, dry, run)
 
 
 def repair_interpreter() -> None:
@@ -138,10 +138,13 @@ def repair_interpreter() -> None:
 
 
 def work(job: dict, teller: Teller) -> None:
-    """A group; ``job``: name, group, done, path, dry, run, until, shakespeare."""
+    """A group. ``job``: name, group, done, command; path (of the log), records, dry, run, until.
+
+    Also tutorial or shakespeare, where the group's table can use it.
+    """
     from benchmarks.kernels.measure import GPUFailed
 
-    shared = bench(job["path"], job["dry"], job["run"])
+    shared = bench(job["path"], job["records"], job["dry"], job["run"])
     group: Group = job["group"]
     try:
         if group.table in TRAINING:
@@ -160,12 +163,15 @@ def table(group: Group) -> str:
     return group.table + ("_tuning" if group.tune else "")
 
 
-def chosen(machine: "Machine", group: Group) -> Iterator["Case"]:
+def chosen(machine: "Machine", group: Group, tutorial: Path | None = None) -> Iterator["Case"]:
     """The cases of the group, each once."""
     module = import_module(f"benchmarks.kernels.{group.table}")
+    make = module.tuning if group.tune else module.cases
+    if tutorial is not None and group.table == "attention" and not group.tune:
+        make = partial(make, tutorial=tutorial)
     seen = set()
     for word in ("",) if machine.dry else group.words:
-        for case in (module.tuning if group.tune else module.cases)(machine):
+        for case in make(machine):
             if word in case.name and case.name not in seen:
                 seen.add(case.name)
                 yield case
@@ -175,10 +181,10 @@ def kernels(shared: Bench, group: Group, job: dict, teller: Teller) -> None:
     from benchmarks.kernels.measure import measure
 
     module, name = import_module(f"benchmarks.kernels.{group.table}"), table(group)
-    shared.kernels.command = command(group)
+    shared.kernels.command = job["command"]
     title = module.TITLE + (", block sizes" if group.tune else "")
     shared.kernels.start(name, title, module.NOTES, shared.yardsticks)
-    for case in chosen(shared.machine, group):
+    for case in chosen(shared.machine, group, job.get("tutorial")):
         part = f"{group.label}: {case.name}"
         if part in job["done"]:
             continue
@@ -211,7 +217,7 @@ def training(shared: Bench, group: Group, job: dict, teller: Teller) -> None:
         settings["names"] = ("minissl", "torch eager")
     if group.table == "shakespeare":
         settings["path"] = job["shakespeare"]
-    shared.training.command = command(group)
+    shared.training.command = job["command"]
     teller.begin(group.label)
     begun, rows = time.time(), []
     before = os.environ.get("TRITON_INTERPRET")
@@ -300,3 +306,4 @@ def warmed(machine: "Machine", groups: list[Group]) -> Iterator[tuple]:
                 if same not in seen and (group.tune or contender in WARMED):
                     seen.add(same)
                     yield name, prepare
+            machine.free()  # what other processes need

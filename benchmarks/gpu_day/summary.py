@@ -37,7 +37,7 @@ def count(folder: Folder, stage: str) -> str:
 
 def tables(folder: Folder, most: int) -> str:
     """Ours, the peers' times as multiples of it, and the verdicts: the lines that fit."""
-    lines = []
+    lines = ["n x behind a peer: ours is n times as fast"]
     for path in sorted(folder.path.glob("*.json")):
         for name, table in read(path)["tables"].items():
             yards = table.get("yardsticks", {})
@@ -55,7 +55,7 @@ def kernel_row(row: dict) -> list[str]:
     known = isinstance(ours, float)
     said = f"{ours:.3g} ms" + (f" {rate:.0f} {row['unit']}" if rate else "") if known else str(ours)
     if (memory := row["peak_gigabytes"].get("minissl")) is not None:
-        said += f" {memory:.3g} GB"
+        said += f", peak {memory:.3g} GB"
     peers = [
         f"{name} {time[:40]}" if isinstance(time, str)
         else f"{name} {time / ours:.2f}x" if known else f"{name} {time:.3g} ms"

@@ -42,6 +42,7 @@ class Result:
     milliseconds: float | str = "failed"
     peak_gigabytes: float | None = None
     losses: list[float] = field(default_factory=list)
+    rounds: int = 0  # of which the milliseconds are the median
 
 
 class Marks:
@@ -66,7 +67,11 @@ class Marks:
 def race(
     machine: Machine, contenders: Mapping[str, Callable[[], Train]], until: float
 ) -> Iterator[dict[str, Result]]:
-    """After each contender has joined: all results so far, measured in turn."""
+    """After each contender has joined: all results so far, measured in turn.
+
+    In one round until the last has joined, so that none is without a time should a later one never
+    return; then in ``ROUNDS``.
+    """
     running: dict[str, Train] = {}
     results: dict[str, Result] = {}
     for name, build in contenders.items():
@@ -81,11 +86,20 @@ def race(
             yield results
             continue
         running[name], results[name] = started
-        for each, milliseconds in in_turn(machine, running).items():
-            results[each].milliseconds = milliseconds
-            if isinstance(milliseconds, str):
-                del running[each]
+        take_turns(machine, running, results, ROUNDS if len(results) == len(contenders) else 1)
         yield results
+    if running and next(reversed(contenders)) not in running and time.time() < until:
+        take_turns(machine, running, results, ROUNDS)
+        yield results
+
+
+def take_turns(
+    machine: Machine, running: dict[str, Train], results: dict[str, Result], rounds: int
+) -> None:
+    for name, milliseconds in in_turn(machine, running, rounds).items():
+        results[name].milliseconds, results[name].rounds = milliseconds, rounds
+        if isinstance(milliseconds, str):
+            del running[name]
 
 
 def warmed(machine: Machine, build: Callable[[], Train]) -> tuple[Train, Result]:
@@ -105,12 +119,12 @@ def warmed(machine: Machine, build: Callable[[], Train]) -> tuple[Train, Result]
     return train, Result(peak_gigabytes=peak / 1e9, losses=losses)
 
 
-def in_turn(machine: Machine, running: Mapping[str, Train]) -> dict[str, float | str]:
+def in_turn(machine: Machine, running: Mapping[str, Train], rounds: int) -> dict[str, float | str]:
     """The median milliseconds of each one's steps, or why it failed."""
     times: dict[str, list[float]] = {name: [] for name in running}
     failures: dict[str, str] = {}
     counts = dict.fromkeys(running, 1)
-    for round_number in range(1 + (1 if machine.dry else ROUNDS)):
+    for round_number in range(1 + (1 if machine.dry else rounds)):
         for name, train in running.items():
             if name in failures:
                 continue

@@ -21,7 +21,7 @@ class TrainingRecord(Record):
     def put(self, name: str, title: str, notes: Sequence[str], rows: list[dict[str, Any]]) -> None:
         """These are now the rows of the table, unless this run has measured more already."""
         old = self.state["tables"].get(name, {})
-        if old.get("run") == self.run and measured(rows) < measured(old["rows"]):
+        if old.get("run") == self.run and said(rows) < said(old["rows"]):
             return
         self.state["tables"][name] = {
             "run": self.run, "title": title, "command": self.command, "notes": list(notes),
@@ -43,9 +43,10 @@ class TrainingRecord(Record):
         return "\n\n".join(parts) + "\n"
 
 
-def measured(rows: Sequence[dict[str, Any]]) -> int:
-    """Of how many contenders there is a time."""
-    return sum(isinstance(row.get("milliseconds"), float) for row in rows)
+def said(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How much the rows say: of how many contenders there is a time, from how many rounds."""
+    measured = [row for row in rows if isinstance(row.get("milliseconds"), float)]
+    return len(measured), sum(row.get("rounds", 0) for row in measured)
 
 
 def conditions(table: dict[str, Any]) -> list[str]:

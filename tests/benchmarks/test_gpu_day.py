@@ -256,14 +256,18 @@ def test_what_a_row_has_measured_stays_when_its_process_ends(tmp_path):
 def test_within_a_run_a_training_table_only_grows(tmp_path):
     from benchmarks.training_gpu.record import TrainingRecord
 
-    measured = [{"case": name, "cells": {"step": name}, "milliseconds": 7.0} for name in "ab"]
+    row = {"cells": {"step": "a"}, "milliseconds": 7.0, "rounds": 5}
+    measured = [{"case": name, **row} for name in "ab"]
     first = TrainingRecord("python", "run 1", tmp_path)
     first.put("gpt2", "GPT-2", [], measured)
-    for run, expected in (("run 1", 2), ("run 2", 1)):
+    briefly = [{**row, "rounds": 1, "milliseconds": 8.0} for row in measured]
+    for run, rows_now, expected in (
+        ("run 1", measured[:1], measured), ("run 1", briefly, measured),
+        ("run 1", [*briefly, briefly[0]], [*briefly, briefly[0]]), ("run 2", briefly, briefly),
+    ):  # fmt: skip
         again = TrainingRecord("python", run, tmp_path)
-        again.put("gpt2", "GPT-2", [], measured[:1])
-        state = json.loads(again.path.read_text())
-        assert len(state["tables"]["gpt2"]["rows"]) == expected
+        again.put("gpt2", "GPT-2", [], rows_now)
+        assert json.loads(again.path.read_text())["tables"]["gpt2"]["rows"] == expected
 
 
 def test_a_contender_that_raises_leaves_its_traceback(folder, monkeypatch):
@@ -283,7 +287,8 @@ def test_a_contender_that_raises_leaves_its_traceback(folder, monkeypatch):
     said = []
     teller = SimpleNamespace(begin=said.append, at=lambda where: None, done=said.append)
     group = rows.Group("layer_norm")
-    job = {"group": group, "done": [], "path": folder.path, "dry": True, "run": "run 1"}
+    job = {"group": group, "done": [], "path": folder.path, "records": folder.path,
+           "dry": True, "run": "run 1", "command": "python"}  # fmt: skip
     rows.work(job, teller)
     assert said[0] == "layer_norm: 8 x 8"
     assert said[1].startswith("ok: ")
@@ -342,6 +347,7 @@ def test_wheels_are_unpacked_where_they_are_needed(tmp_path):
 
 
 def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(facts.NotHere, match="sees no GPU") as reason:
         facts.facts(dry=False)
     assert "--dry-run" in str(reason.value)
@@ -370,11 +376,12 @@ def visit(folder, monkeypatch, answer, *words):
 def known(gpu, sources="abc"):
     there = {"name": gpu, "driver": "580", "runtime": "CUDA 13.0"}
     packages = {"torch": "2.11", "triton": "3.6"}
-    return json.dumps({"gpu": there, "packages": packages, "python": "3.12", "sources": sources})
+    found = {"gpu": there, "packages": packages, "python": "3.12", "sources": sources}
+    return f"ok {json.dumps(found)}"
 
 
 def test_a_folder_is_of_one_machine(folder, monkeypatch, capsys):
-    assert visit(folder, monkeypatch, "ok, but torch is not installed: do this") == 2
+    assert visit(folder, monkeypatch, 'ok "torch is not installed: do this"') == 2
     assert (
         "nothing can be measured here: torch is not installed: do this" in capsys.readouterr().err
     )
@@ -407,6 +414,21 @@ def test_the_time_is_shared_and_what_is_left_goes_on(folder, monkeypatch):
     assert "not begun, the time is over" in folder.log.read_text()
 
 
+def test_a_stage_that_fails_does_not_take_the_others_along(folder, monkeypatch, capsys):
+    began = []
+
+    def fails(self, until):
+        raise OSError("no such program")
+
+    monkeypatch.setattr(program.Visit, "tests", fails)
+    monkeypatch.setattr(program.Visit, "rows", lambda self, until: began.append("rows"))
+    assert visit(folder, monkeypatch, known("H200"), "--stages", "tests,rows") == 1
+    assert began == ["rows"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "  stages tests: FAILED: OSError: no such program"
+    assert "raise OSError" in folder.failures.read_text()
+
+
 def test_a_failure_is_named_last_and_in_the_exit_status(folder, monkeypatch, capsys):
     folder.note(stage="smoke", part="gelu bfloat16", said="INACCURATE: y is off", seconds=1.0)
     assert visit(folder, monkeypatch, known("H200"), "--stages", "rows") == 1
@@ -428,7 +450,7 @@ def test_the_summary_is_short_and_a_line_that_was_cut_off_is_none(folder):
     text = summary.text(folder)
     assert summary.MOST - 300 < len(text) <= summary.MOST
     assert "tests: 0 well, 2000 failed" in text
-    assert "4096, forward: 1 ms 400 TFLOP/s 3.5 GB | cuDNN 0.90x | reach no" in text
+    assert "4096, forward: 1 ms 400 TFLOP/s, peak 3.5 GB | cuDNN 0.90x | reach no" in text
     assert text.splitlines()[-1].startswith("  ... more of them")
 
 

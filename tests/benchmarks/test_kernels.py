@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from benchmarks import gpu_session
+from benchmarks.gpu_day import rows
+from benchmarks.gpu_day.pool import Here
 from benchmarks.kernels import __main__ as program
 from benchmarks.kernels import measure, record
 from benchmarks.kernels.measure import OURS, Case, GPUFailed, Machine, against, at_least
@@ -189,21 +191,44 @@ def test_the_record_names_the_gpu(imagined_gpu, tmp_path):
     assert "NVIDIA H200 (132 multiprocessors, 150.0 GB), driver" in kept.text()
 
 
-def test_each_table_has_its_process_and_after_a_failure_of_the_gpu_a_new_one(monkeypatch):
+def test_each_table_is_a_job_with_its_command(monkeypatch, capsys):
     calls = []
 
-    def run(command, timeout):
-        calls.append((command, timeout))
-        return SimpleNamespace(returncode=program.GPU_FAILED if len(calls) == 1 else 0)
+    def do(function, jobs, folder, told, *, until, **settings):
+        calls.append((jobs, until - time.time()))
+        told("layer_norm: 8 x 8", "FAILED: wrong: y is off", 1.0)
+        return ["attention"]
 
-    monkeypatch.setattr(gpu_session.subprocess, "run", run)
+    monkeypatch.setattr(gpu_session.pool, "do", do)
+    monkeypatch.setattr(program, "missing", lambda: "")
     monkeypatch.setattr(sys, "argv", ["benchmarks.kernels", "layer_norm", "attention", "--tune"])
-    given = program.arguments()
-    assert program.measure_all(given.names, given) == 0
-    assert [command[3] for command, _ in calls] == ["layer_norm", "layer_norm", "attention"]
-    assert all("--tune" in command and "--until" in command for command, _ in calls)
-    assert len({command[-1] for command, _ in calls}) == 1  # one run
-    assert all(500 < timeout <= 540 for _, timeout in calls)
+    assert program.main() == 1  # one was wrong
+    said = capsys.readouterr().err
+    assert "no time was left for attention" in said
+    ((jobs, seconds),) = calls
+    assert [job["command"] for job in jobs] == [
+        f"python -m benchmarks.kernels {name} --tune" for name in ("layer_norm", "attention")
+    ]
+    assert {job["records"] for job in jobs} == {ROOT / "benchmarks" / "results"}
+    assert all(job["group"].tune and job["group"].words == ("",) for job in jobs)
+    assert 500 < seconds <= 540
+
+
+def test_after_the_gpu_has_failed_the_row_is_kept_and_the_process_ends(monkeypatch, tmp_path):
+    def fails(*_):
+        raise GPUFailed(ROW)
+
+    monkeypatch.setattr(measure, "measure", fails)
+    said = []
+    job = {"group": rows.Group("layer_norm"), "done": [], "path": tmp_path, "records": tmp_path,
+           "dry": True, "run": "run 1", "command": "python"}  # fmt: skip
+    with pytest.raises(SystemExit):
+        rows.work(job, Here(lambda part, how, seconds: said.append((part, how))))
+    assert said == [
+        ("layer_norm: 8 x 20 float32", "FAILED: nothing runs on the GPU in this process any more")
+    ]
+    (table,) = json.loads((tmp_path / "kernels_no_gpu.json").read_text())["tables"].values()
+    assert table["rows"] == [ROW]
 
 
 def test_verdicts():

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu_session
+from benchmarks.gpu_day import rows
+from benchmarks.gpu_day.pool import Here
 from benchmarks.kernels.measure import OURS, GPUFailed, Machine
 from benchmarks.training_gpu import __main__ as program
 from benchmarks.training_gpu import gpt2, overhead, race, record, shakespeare, simclr, twins
@@ -118,6 +119,8 @@ def test_one_that_fails_is_a_reason_and_the_others_go_on(imagined_gpu):
     assert seen[0] == {OURS: 7.0}
     assert seen[-1] == {OURS: 7.0, EAGER: "out of memory", "late": "ValueError: late", "b": 7.0}
     assert len(calls) == 4
+    *_, results = race.race(imagined_gpu, {OURS: trains([], "a"), "last": fails}, LATE)
+    assert results[OURS].rounds == race.ROUNDS  # though the others' last round never came
     (results,) = race.race(imagined_gpu, {OURS: fails}, NEVER)
     assert results[OURS].milliseconds == "no time left"
     row = gpt2.rows({OURS: Result(7.0, 3.5, [2.0]), EAGER: Result("out of memory")}, 10)[0]
@@ -259,40 +262,35 @@ def test_the_record_is_on_disk_at_once_and_other_tables_stay(imagined_gpu, tmp_p
     assert len([*tmp_path.iterdir()]) == 2  # nothing unfinished is left
 
 
-def test_each_table_has_its_process_and_its_share_of_the_time(monkeypatch):
+def test_each_table_is_a_job_and_without_its_text_shakespeare_is_left_out(monkeypatch, capsys):
     calls = []
 
-    def run(command, timeout):
-        calls.append((command, timeout))
-        return SimpleNamespace(returncode=len(calls) - 1)
+    def measure_tables(commands, given, **settings):
+        calls.append([*commands.values()])
+        return 0
 
-    monkeypatch.setattr(gpu_session.subprocess, "run", run)
-    monkeypatch.setattr(sys, "argv", ["training_gpu", "gpt2", "simclr", "--minutes", "5"])
-    given = program.arguments()
-    assert program.measure_all(given.names, given) == 1
-    assert [command[3] for command, _ in calls] == ["gpt2", "simclr"]
-    untils = [float(command[command.index("--until") + 1]) for command, _ in calls]
-    assert untils[1] - untils[0] == pytest.approx(300 * 2 / 5.5, abs=5)
-    assert all(290 < timeout <= 300 for _, timeout in calls)
-    assert program.command("gpt2", given) == "python -m benchmarks.training_gpu gpt2 --minutes 5"
-
-
-def test_without_its_text_shakespeare_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(program, "missing", lambda: "")
-    monkeypatch.setattr(program, "measure_all", lambda names, given: len(names))
-    monkeypatch.setattr(sys, "argv", ["training_gpu"])
-    assert program.main() == 3
+    monkeypatch.setattr(program, "measure_tables", measure_tables)
+    monkeypatch.setattr(sys, "argv", ["training_gpu", "--minutes", "5"])
+    assert program.main() == 0
+    assert calls == [
+        [f"python -m benchmarks.training_gpu {name} --minutes 5"
+         for name in ("gpt2", "overhead", "simclr")]
+    ]  # fmt: skip
     assert "left out, no --shakespeare" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["training_gpu", "shakespeare"])
     assert program.main() == 2
 
 
-def test_after_the_gpu_has_failed_the_table_ends(monkeypatch, capsys):
+def test_after_the_gpu_has_failed_the_table_ends(monkeypatch, tmp_path):
     def measure(machine, until):
         raise GPUFailed("not measured, the GPU had failed")
         yield
 
     monkeypatch.setattr(overhead, "measure", measure)
-    given = SimpleNamespace(dry_run=True, run="", until=LATE, shakespeare=None, minutes=9)
-    assert program.measure_table("overhead", given) == 1
-    assert "the GPU had failed" in capsys.readouterr().err
+    said = []
+    job = {"group": rows.Group("overhead"), "done": [], "path": tmp_path, "records": tmp_path,
+           "dry": True, "run": "run 1", "until": LATE, "command": "python"}  # fmt: skip
+    with pytest.raises(SystemExit):
+        rows.work(job, Here(lambda part, how, seconds: said.append((part, how))))
+    assert said == [("overhead", "FAILED: nothing runs on the GPU in this process any more")]
