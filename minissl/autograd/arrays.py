@@ -30,7 +30,8 @@ _NAMESPACES: dict[Any, Any] = {}  # asked for once: finding one takes as long as
 
 def is_torch_array(value: object) -> bool:
     """True for torch tensors. A step asks a thousand times, hence once for each type."""
-    return _is_torch_type(type(value))
+    kind: Any = type(value)
+    return _is_torch_type(kind)
 
 
 @functools.cache
