@@ -217,8 +217,10 @@ def measure(
                 if used is not None:
                     memory[name] = used
     except GPUFailed as error:
-        failures.update({n: str(error) for n in case.contenders if n not in (*times, *failures)})
-        raise GPUFailed(finished(case, row, times, spread, memory, failures)) from error
+        known = {**once, **times}
+        failures.update({n: str(error) for n in case.contenders if n not in (*known, *failures)})
+        cut = {**finished(case, row, known, spread, memory, failures), "provisional": True}
+        raise GPUFailed(cut) from error
     finally:
         runs.clear()
     machine.free()

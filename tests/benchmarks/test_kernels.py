@@ -159,6 +159,8 @@ def test_after_the_gpu_has_failed_the_row_says_so(monkeypatch):
     with pytest.raises(GPUFailed) as caught:
         measure.measure(machine, case(contenders))
     row = caught.value.args[0]
+    assert isinstance(row["milliseconds"][OURS], float)  # from its one run
+    assert row["provisional"]
     assert row["milliseconds"]["bad"] == "RuntimeError: launch failed"
     assert row["milliseconds"]["next"] == "not measured, the GPU had failed"
 
