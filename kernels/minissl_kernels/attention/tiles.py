@@ -30,8 +30,7 @@ def load_rows(
     """
     row = tl.arange(0, BLOCK)[:, None]
     column = tl.arange(0, PADDED)[None, :]
-    # 64 bits: rows x stride passes 2^31 in long sequences. Within a tile 32 are enough, because
-    # launch.walkable has copied what lies farther apart.
+    # 64 bits: rows x stride passes 2^31 in long sequences. Within a tile 32 bits are enough.
     at = base + tl.cast(first, tl.int64) * stride + (row * stride + column)
     if EDGE:
         inside = row < limit - first
