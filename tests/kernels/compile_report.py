@@ -74,15 +74,17 @@ SPIN = 16  # a loop of fewer instructions waits for something
 def loops(sass: str) -> list[int]:
     """The number of instructions in each innermost loop, the longest first.
 
-    A loop lies between a conditional branch backwards and its target. (The others lead back from
-    waits for a copy, which stand behind all other code.)
+    A loop lies between a branch backwards and its target. Behind the last EXIT are only waits for
+    a copy, which branch back to where they were called.
     """
-    lines = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", sass, re.M)
+    lines = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", sass, re.M)
+    while lines and not lines[-1][1].endswith("EXIT"):
+        lines.pop()
     number = {int(address, 16): i for i, (address, _) in enumerate(lines)}
     found = set()
     for i, (_, instruction) in enumerate(lines):
-        target = re.search(r"^(?=.*P\d).*\bBRA\b.* (0x[0-9a-f]+)", instruction)
-        first = number[int(target[1], 16)] if target else i + 1
+        target = re.search(r"\bBRA\b.* (0x[0-9a-f]+)", instruction)
+        first = number.get(int(target[1], 16), i + 1) if target else i + 1
         if i - first >= SPIN:
             found.add((first, i))
     inner = [a for a in found if not any(a[0] <= b[0] and b[1] <= a[1] for b in found - {a})]

@@ -37,14 +37,15 @@ def test_the_table_is_readable():
 
 
 def test_innermost_loops_are_counted():
-    """20 to 39 lies within 10 to 59; 70 to 72 waits, 80 jumps ahead, 99 leads back from there."""
-    branches = {39: "@P0 BRA 0x140", 59: "@!P1 BRA 0xa0", 72: "@P2 BRA 0x460", 80: "BRA 0x620"}
-    branches |= {97: "BRA.U UP0, 0x510", 99: "BRA 0x320"}
-    code = "".join(
-        f"        /*{16 * i:04x}*/          {branches.get(i, 'FADD R0, R1, R2')} ;  /* 0x0 */\n"
+    """20 to 39 lies within 10 to 59; 70 to 72 waits, 75 jumps ahead, 99 comes back from a wait."""
+    code = {39: "@P0 BRA 0x140", 59: "@!P1 BRA 0xa0", 72: "@P2 BRA 0x460", 75: "@P0 BRA 0x620"}
+    code |= {93: "BRA 0x4d0", 95: "EXIT", 99: "BRA 0x320"}
+    sass = "".join(
+        f"        /*{16 * i:04x}*/          {code.get(i, 'FADD R0, R1, R2')} ;  /* 0x0 */\n"
         for i in range(100)
     )
-    assert compile_report.loops(code) == [20, 17]
+    assert compile_report.loops(sass) == [20, 17]
+    assert compile_report.loops("") == []
 
 
 def test_rows_come_back_from_json(tmp_path):
