@@ -60,21 +60,24 @@ ODD = "rows of an odd length do not start at multiples of 16 bytes"
 DRAWS = "ten rounds of Philox for every weight, beside two accumulators"
 WIDE = "two accumulators of width 256 leave room for tiles of 32 rows, wgmma takes 64"
 ONES = "there is no more than one number to load, and no tile to fill"
+MEASURED = "outside the loop of full tiles, and 1.06 to 1.29 x as fast as tiles without, on an H200"
+FOURTH = "two values, for a fourth program: 1.05 x as fast on an H200"
 THREE = "float32 takes three TF32 products each, and their operands are registers"
 ALLOWED = [
     Allowed("spills", "*", "*", "*", "gfx942", NVIDIA),
     Allowed("loads", "*", "*", "*", "gfx942", NVIDIA),
     Allowed("spills", "*", "*candidate*", "*", "sm_*", CANDIDATE),
-    Allowed("spills", "linear_cross_entropy", "*(*, *)", "*", "sm_*", CANDIDATE),
     Allowed("loads", "cross_entropy", "*50257", "*", "*", ODD),
     Allowed("loads", "cross_entropy", "*one class", "*", "*", ODD),
     Allowed("loads", "*", "*sizes of 1*", "*", "sm_*", ONES),
     Allowed("matrix", "*", "*sizes of 1*", "*", "sm_90", ONES),
     Allowed("loads", "linear_cross_entropy", "*517", "_labels_*", "*", ODD),
     Allowed("loads", "contrastive", "*", "combine_kernel", "*", "a few numbers of each row"),
-    Allowed("spills", "attention", "*all features", "key_value_kernel", "sm_*", DRAWS, most=70),
+    Allowed("spills", "attention", "*all features", "*_kernel", "sm_*", DRAWS, most=130),
     Allowed("spills", "attention", "*dropout", "key_value_kernel", "sm_*", DRAWS, most=25),
-    Allowed("spills", "attention", "*dropout", "forward_kernel", "sm_80", DRAWS, most=4),
+    Allowed("spills", "attention", "*16 width *", "key_value_kernel", "sm_90", MEASURED, most=190),
+    Allowed("spills", "attention", "*width 64 causal", "forward_kernel", "sm_90", FOURTH, most=2),
+    Allowed("spills", "cross_entropy", "*50257", "_labels_backward", "sm_80", "two values", most=2),
     Allowed("spills", "attention", "*fp32*", "forward_kernel", "sm_80", "two values", most=2),
     Allowed("spills", "attention", "*fp32*", "row_sums_kernel", "sm_90", "two values", most=2),
     Allowed("spills", "attention", "*fp32 width 128*", "*_kernel", "sm_*", THREE, most=10),

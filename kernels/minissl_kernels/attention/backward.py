@@ -308,7 +308,7 @@ def key_value_configuration(width: int, dtype: torch.dtype, dropout: bool = Fals
     if torch.version.hip:
         return Blocks(32, 64, 4, 1) if width <= 64 else Blocks(16, 32, 4, 1)
     if dropout and width <= 128:
-        return Blocks(32, 128, 8, 2) if hopper() or width <= 64 else Blocks(32, 64, 8, 2)
+        return Blocks(32, 64, 4, 2) if width <= 64 else Blocks(16, 64, 4, 3)
     if width <= 64:
         return Blocks(32, 64, 4, 3) if hopper() else Blocks(64, 128, 8, 2)
     if width == 128:
@@ -323,7 +323,7 @@ def query_configuration(width: int, dtype: torch.dtype, dropout: bool = False) -
     if torch.version.hip:
         return Blocks(64, 32, 4, 1) if width <= 64 else Blocks(32, 16, 4, 1)
     if dropout and width <= 128:
-        return Blocks(128, 32, 8, 2)
+        return Blocks(64, 32, 4, 3) if width <= 64 else Blocks(64, 32, 4, 2)
     if width <= 64:
         return Blocks(64, 64, 4, 3) if hopper() else Blocks(128, 64, 8, 2)
     if width == 128:

@@ -171,21 +171,26 @@ def forward_kernel(
     tl.store(log_sum_exp + plane.to(tl.int64) * query_time + row, lse, mask=row < query_time)
 
 
-def configuration(width: int, dtype: torch.dtype, query_time: int, ragged: bool) -> Blocks:
+def configuration(width: int, dtype: torch.dtype, query_time: int, terms: Terms) -> Blocks:
     """Tile sizes by the padded width: the accumulator of a tile lives in registers.
 
     A program's products and exponentials wait for one another, so the multiprocessor must have
-    other programs: on Hopper two to four of 64 queries, measured against one or two of 128. Causal
-    attention (``ragged``: programs of different length) gains from the fourth at width 64.
+    other programs: on Hopper two to four of 64 queries, measured against one or two of 128. Where
+    some programs are shorter (causal), a fourth helps at width 64. Dropout draws its random numbers
+    in registers: fewer keys at once.
     """
+    dropout, ragged = terms.seed is not None, terms.right is not None or terms.left is not None
     if dtype == torch.float32:
         blocks = {128: Blocks(32, 32, 4, 1), 256: Blocks(16, 16, 4, 1)}.get(
             width, Blocks(64, 32, 4, 1)
         )
     elif torch.version.hip:  # 64 KB of shared memory
         blocks = Blocks(128, 64, 4, 1) if width <= 64 else Blocks(64, 32, 4, 1)
+    elif width <= 128 and dropout:
+        blocks = Blocks(64, 32, 4, 3)
     elif width <= 128 and hopper():
-        blocks = Blocks(64, 64, 4, 3, 128 if ragged and width <= 64 else None)
+        alone = terms.bias is None and terms.slopes is None
+        blocks = Blocks(64, 64, 4, 3, 128 if width <= 64 and ragged and alone else None)
     elif width <= 128:
         blocks = Blocks(128, 64, 8, 3)
     else:
@@ -209,8 +214,7 @@ def forward(
     batch, heads, query_time, width = query.shape
     out = empty_like_heads(query)
     log_sum_exp = torch.empty((batch, heads, query_time), dtype=torch.float32, device=query.device)
-    ragged = terms.right is not None or terms.left is not None
-    blocks = configuration(padded(width), query.dtype, query_time, ragged)
+    blocks = configuration(padded(width), query.dtype, query_time, terms)
     programs = triton.cdiv(query_time, blocks.query) * batch * heads
     if programs:
         with launch.on_device(query):
