@@ -12,12 +12,14 @@ from benchmarks import common
 from benchmarks.kernels.measure import OURS
 from minissl import conditions as machine
 
+HERE = Path(__file__).parent
 PACKAGES = ("torch", "triton", "liger-kernel", "cut-cross-entropy")
 
 
 def environment() -> dict[str, Any]:
-    """The machine and all versions; the GPU and its driver, where there is one."""
+    """The machine, all versions and the commit; the GPU and its driver, where there is one."""
     described = machine.environment(PACKAGES)
+    described["commit"] = answer("git", "-C", str(HERE), "describe", "--always", "--dirty")
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         described["gpu"] = {
@@ -32,12 +34,16 @@ def environment() -> dict[str, Any]:
 
 def driver_version() -> str:
     """As nvidia-smi says it, whose library torch asks."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return answer("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+
+
+def answer(*command: str) -> str:
+    """The first line that a program prints; "unknown" where there is no such program, or none."""
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return answer.stdout.split("\n")[0].strip() or "unknown"
+    return said.stdout.split("\n")[0].strip() or "unknown"
 
 
 class Record:
@@ -122,7 +128,7 @@ def conditions(table: dict[str, Any]) -> list[str]:
         f"this GPU in the same run: copy {yardsticks['copy GB/s']:.0f} GB/s, product of two 8192 x "
         f"8192 matrices {yardsticks['product TFLOP/s']:.0f} TFLOP/s",
         f"{where}{described['processor']}, Python {described['python']}, {versions}; "
-        f"{described['date'][:10]}",
+        f"{described['date'][:10]}, sources {described.get('commit', 'unknown')}",
         f"`{table['command']}`",
     ]
 

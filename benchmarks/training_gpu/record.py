@@ -63,6 +63,6 @@ def conditions(table: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in installed if number != "absent")
     return [
         f"{where}{described['processor']}, Python {described['python']}, {versions}; "
-        f"{described['date'][:10]}",
+        f"{described['date'][:10]}, sources {described.get('commit', 'unknown')}",
         f"`{table['command']}`",
     ]
