@@ -1,6 +1,8 @@
-"""Figures of lecture 07: memory traffic, the online softmax, tiles, cancellation."""
+"""Figures of lecture 07: traffic, the online softmax, tiles, cancellation, speed on an H200."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from minissl.figures import new_figure
 
 BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 WIDTH = 5.0  # inches: in a column of 390 pixels the letters stay readable
 SCORES = (0.5, -1.0, 1.0, 0.2, 1.6, 0.4, 2.0, 0.9, 1.2, 3.1, 2.2, 2.6, 1.8, 2.9, 4.0, 3.3)
 
@@ -120,9 +123,41 @@ def cancellation() -> Any:
     return figure
 
 
+def attention_rates() -> dict[str, list[float]]:
+    """TFLOP/s on an H200, causal, length 4096: widths 128 and 64, forward and backward of each.
+
+    At width 64 the forward that ships is one that was tried in the third visit.
+    """
+    tables = json.loads((RESULTS / "kernels_nvidia_h200.json").read_text("utf-8"))["tables"]
+    first = {row["case"]: row["rates"] for row in tables["attention"]["rows"]}
+    third = {row["case"]: row["rates"] for row in tables["attention_tuning"]["rows"]}
+    ships = {"width 64, causal, 4096, forward": "configuration 64 64 4 3 128"}
+    return {
+        "first version": [rates["minissl"] for rates in first.values()],
+        "now": [third[case][ships.get(case, "minissl")] for case in first],
+        "FlashAttention-2": [rates["FlashAttention-2"] for rates in first.values()],
+        "cuDNN": [rates["cuDNN"] for rates in first.values()],
+    }
+
+
+def attention_h200() -> Any:
+    """Bars of ``attention_rates``: four passes, four contenders."""
+    figure, (axis,) = new_figure(width=WIDTH, height=3.2)
+    for number, (rates, color) in enumerate(
+        zip(attention_rates().items(), ("#9cc4ec", BLUE, OCHRE, GREY))
+    ):
+        name, values = rates
+        axis.bar(np.arange(4) + 0.2 * (number - 1.5), values, width=0.18, color=color, label=name)
+    axis.set_xticks(range(4), ["128\nforward", "128\nbackward", "64\nforward", "64\nbackward"])
+    axis.set(xlabel="width, pass", ylabel="TFLOP/s", ylim=(0, 780))
+    axis.legend(frameon=False, ncols=2, loc="upper center")
+    return figure
+
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "07_memory_traffic": memory_traffic,
     "07_online_softmax": online_softmax,
     "07_causal_tiles": causal_tiles,
     "07_cancellation": cancellation,
+    "07_attention_h200": attention_h200,
 }

@@ -180,23 +180,199 @@ def compiled():
 
 def test_what_the_compiler_made_of_it(kernels):
     rows, checked = compiled(), 0
-    other = "attention bf16 width 128 causal, candidate key_value_configuration (64, 128, 8, 2)"
+    candidate = "attention bf16 width 128 causal, candidate "
+    others = {
+        "the same, 128 queries": candidate + "configuration (128, 64, 8, 3, None)",
+        "the same, 32 queries": candidate + "key_value_configuration (32, 64, 4, 3, None)",
+    }
     table = kernels.text[kernels.text.index("| launch | kernel |") :]
     for row in re.findall(
         r"\| ([^|]*) \| (\w*_kernel|_labels_forward) \| ([^\n]*?) \| (?=\||\*)", table
     ):
         launch, kernel, cells = row
-        launch = other if launch.startswith("the same") else launch
+        launch = others.get(launch, launch)
         section = "cross_entropy" if launch.startswith("cross_entropy") else "attention"
         launch = launch.removeprefix("cross_entropy ")
-        warps, _, registers, spills, shared, units, _loads, _, programs = rows[
+        warps, _, registers, spills, shared, units, _loads, _loops, programs = rows[
             section, launch, kernel
         ]
         assert cells.split(" | ") == [warps, registers, spills, shared, units, programs]
         checked += 1
-    assert checked == 7
+    assert checked == 8
     assert "16 x 4," in rows["cross_entropy", "bfloat16 32000", "_labels_forward"][6]
-    assert "2 x 33" in rows["cross_entropy", "bfloat16 50257", "_labels_forward"][6]
+    assert "16 x 2," in rows["cross_entropy", "bfloat16 50257", "_labels_forward"][6]
+
+
+def measured(name):
+    """Tables of a kept result of the H200: table -> case -> row."""
+    path = ROOT / "benchmarks" / "results" / f"{name}_nvidia_h200.json"
+    tables = json.loads(path.read_text("utf-8"))["tables"]
+    return {key: {row["case"]: row for row in table["rows"]} for key, table in tables.items()}
+
+
+def milliseconds(table, case):
+    """Contender -> ms. Cases of attention are causal, of 4096 queries."""
+    kept = measured("kernels")[table]
+    return kept.get(case, kept.get(case.replace(", ", ", causal, 4096, ")))["milliseconds"]
+
+
+def test_predictions_and_measurements(kernels):
+    first = partial(milliseconds, "attention_first_tuning")
+    third = partial(milliseconds, "attention_tuning")
+    forward, backward = first("width 128, forward"), first("width 128, backward")
+    now = third("width 128, backward")
+    whole = third("width 128, full, 4096, backward")
+    spill_free = "key_value_configuration 32 64 4 3 None"
+    bytes_moved = 3 * 8192 * 32000 * 2
+    loss = milliseconds("cross_entropy_first", "8192 x 32000 bfloat16")
+    for shown, value in (
+        ("0.715", forward["configuration 128 128 8 2"]),
+        ("0.662", forward["minissl"]),
+        ("0.600", forward["configuration 64 64 4 3"]),
+        ("2.13", backward["key_value_configuration 64 128 8 2"]),
+        ("2.18", backward["minissl"]),
+        ("1.97", now[spill_free]),
+        ("1.86", now["minissl"]),
+        ("4.19", whole[spill_free]),
+        ("3.24", whole["minissl"]),
+        ("1.06", now[spill_free] / now["minissl"]),
+        ("1.29", whole[spill_free] / whole["minissl"]),
+        ("0.37", bytes_moved / 4285e9 * 1e3),
+        ("0.945", loss["minissl"]),
+        ("0.599", third("width 128, forward")["minissl"]),
+        ("0.665", third("width 128, forward")["configuration 128 64 8 3 None"]),
+        ("68.2", kernels.figures.attention_bytes(4096, block_query=64)[
+            "fused, keys from memory for every tile"] / 1e6),
+    ):  # fmt: skip
+        kernels.says(shown, value)
+    path = ROOT / "benchmarks" / "results" / "kernels_nvidia_h200.json"
+    yardsticks = [
+        table["yardsticks"] for table in json.loads(path.read_text("utf-8"))["tables"].values()
+    ]
+    for one in yardsticks:
+        kernels.says("4,285", one["copy GB/s"], within=2)
+    kernels.says("787", min(one["product TFLOP/s"] for one in yardsticks))
+    kernels.says("797", max(one["product TFLOP/s"] for one in yardsticks))
+
+
+def test_loops_of_the_version_that_ran(kernels):
+    kept = json.loads((ROOT / "tests/kernels/compiled_3.6.json").read_text("utf-8"))
+    causal = "attention bf16 width 128 causal"
+    rows = {
+        (row["launch"].removeprefix(causal), row["kernel"]): row
+        for row in kept
+        if row["target"] == "sm_90" and row["launch"].startswith(causal)
+    }
+    small = rows["", "forward_kernel"]
+    large = rows[", candidate configuration (128, 64, 8, 3, None)", "forward_kernel"]
+    spilling = rows["", "key_value_kernel"]
+    spill_free = rows[
+        ", candidate key_value_configuration (32, 64, 4, 3, None)", "key_value_kernel"
+    ]
+    assert small["warps"] * small["programs"] == large["warps"] * large["programs"] == 8
+    assert small["matrix_count"] == large["matrix_count"]
+    assert spill_free["spills"] == 0
+    for shown, value in (
+        ("351", large["loops"][-1]),
+        ("358", small["loops"][-1]),
+        ("67", spilling["spills"]),
+        ("417", spilling["loops"][-1]),
+        ("261", spill_free["loops"][-1]),
+    ):
+        kernels.says(shown, value)
+
+
+def test_attention_beside_its_peers(kernels):
+    columns = kernels.figures.attention_rates()
+    rows = re.findall(r"\| (\d+, \w+) ((?:\| \d+ ){4})\|", kernels.text)
+    assert [name for name, _ in rows] == ["128, forward", "128, backward", "64, forward",
+                                          "64, backward"]  # fmt: skip
+    for (_, cells), *rates in zip(rows, *columns.values()):
+        assert [int(cell) for cell in cells.split("|")[1:]] == [round(rate) for rate in rates]
+    shares = np.divide(columns["now"], columns["cuDNN"])
+    kernels.says("0.77", shares.min())
+    kernels.says("0.96", shares.max())
+    assert (np.array(columns["now"]) > columns["first version"]).all()
+    assert (np.array(columns["now"]) > columns["FlashAttention-2"]).all()
+
+
+def test_losses_and_steps_on_a_gpu(kernels):
+    now, first = (
+        partial(milliseconds, "cross_entropy"),
+        partial(milliseconds, "cross_entropy_first"),
+    )
+    ours = {}
+    for classes, shown, eager, share in (
+        (32_000, "0.399", "1.185", "92"),
+        (50_257, "0.792", "1.603", "73"),
+        (128_256, "1.512", "4.628", "97"),
+    ):
+        times = now(f"8192 x {classes} bfloat16")
+        ours[classes] = times["minissl"]
+        kernels.says(shown, times["minissl"])
+        kernels.says(eager, times["torch eager"])
+        bandwidth = 3 * 8192 * classes * 2 / times["minissl"] / 1e6
+        kernels.says(share, 100 * bandwidth / 4285.4)
+    narrow, wide = (first(f"8192 x {classes} bfloat16") for classes in (32_000, 128_256))
+    norm = partial(milliseconds, "layer_norm")
+    linear = measured("kernels")["linear_cross_entropy"]
+    both = linear["8192 x 4096 x 32000 bfloat16"]["milliseconds"]
+    memory = linear["8192 x 4096 x 128256 bfloat16"]["peak_gigabytes"]
+    training = measured("training")
+    step = {name: row["cells"] for name, row in training["gpt2"].items()}
+    gpt2 = training["gpt2"]
+    busy = training["overhead"]["GPT-2 124M"]["cells"]["busy"]
+    for shown, value in (
+        ("4.0", 128_256 / 32_000),
+        ("1.77", wide["minissl"]),
+        ("1.768", wide["minissl"]),
+        ("1.9", wide["minissl"] / narrow["minissl"]),
+        ("3.8", ours[128_256] / ours[32_000]),
+        ("0.704", narrow["torch.compile"]),
+        ("2.592", wide["torch.compile"]),
+        ("0.956", narrow["Liger"]),
+        ("2.132", wide["Liger"]),
+        ("0.352", norm("16384 x 256 bfloat16")["minissl"]),
+        ("0.094", norm("16384 x 256 bfloat16")["torch eager"]),
+        ("0.210", norm("16384 x 4096 bfloat16")["minissl"]),
+        ("0.341", norm("16384 x 4096 bfloat16")["torch eager"]),
+        ("1.22", both["minissl"] / both["its 3 matrix products"]),
+        ("10.9", both["minissl"]),
+        ("8.9", both["its 3 matrix products"]),
+        ("10.2", both["torch eager"]),
+        ("3.29", memory["minissl"]),
+        ("6.30", memory["torch eager"]),
+        ("73.5", gpt2["minissl"]["milliseconds"]),
+        ("82.3", gpt2["torch eager"]["milliseconds"]),
+        ("14.99", gpt2["minissl"]["peak_gigabytes"]),
+        ("29.33", gpt2["torch eager"]["peak_gigabytes"]),
+        ("64.6", busy),
+        ("12", 100 * (1 - busy / gpt2["minissl"]["milliseconds"])),
+    ):
+        kernels.says(shown, value)
+    assert step["minissl"]["tokens per second"] == "446,020"
+
+
+def test_what_the_readme_says_of_the_gpu(kernels):
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    told = dict(
+        re.findall(r"\| (attention, [^|]*|cross-entropy, [^|]*) \| ([\d.]+ [^|]*) \|", readme)
+    )
+    rates = kernels.figures.attention_rates()
+    for case, *values in zip(
+        ("width 128, forward", "width 128, backward", "width 64, forward", "width 64, backward"),
+        *rates.values(),
+    ):
+        assert told[f"attention, {case}"] == f"{values[1]:.0f} TFLOP/s"
+        assert f"FlashAttention-2 {values[2]:.0f}, cuDNN {values[3]:.0f} |" in readme
+    for classes in (32_000, 50_257, 128_256):
+        ours = milliseconds("cross_entropy", f"8192 x {classes} bfloat16")["minissl"]
+        assert told[f"cross-entropy, {classes:,} classes"].startswith(f"{ours:.3g} ms, ")
+    for name in ("minissl", "torch eager"):
+        row = measured("training")["gpt2"][name]
+        tokens = row["cells"]["tokens per second"]
+        assert tokens in readme
+        assert f"{row['peak_gigabytes']:.2f} GB" in readme
 
 
 def test_planted_mistakes_are_counted(kernels):
