@@ -30,8 +30,7 @@ def watched(values: Iterable[Any]) -> bool:
 class _Once(torch.autograd.Function):
     """Gradients that depend on the inputs, though nobody has written how.
 
-    Autograd takes them for constants where nothing that the backward has kept requires a gradient,
-    and a second derivative would lack a part without a word.
+    Autograd would take them for constants: a second derivative would lack a part without a word.
     """
 
     @staticmethod
@@ -51,7 +50,8 @@ def once(name: str, backward: Callable) -> Callable:
     """The backward, such that a derivative of what it returns is an error."""
 
     def differentiate(ctx: Any, *upstream: Tensor) -> Any:
-        gradients = backward(ctx, *upstream)
+        with torch.no_grad():
+            gradients = backward(ctx, *upstream)
         if not torch.is_grad_enabled():
             return gradients
         return _Once.apply(name, torch.empty(0, requires_grad=True), *gradients)
@@ -99,11 +99,8 @@ class Operator:
             self._refuse_tangents(inputs)
         if watched(inputs):
             return self.operator(*inputs)
-        if torch.is_grad_enabled():
-            if self._differentiated is not None:
-                return self._differentiated(*inputs)
-            if any(isinstance(value, Tensor) and value.requires_grad for value in inputs):
-                return self.operator(*inputs)  # says that it has no derivative, when one is asked
+        if torch.is_grad_enabled() and self._differentiated is not None:
+            return self._differentiated(*inputs)
         output = self.function(*inputs)
         for at in self._mutated:
             torch.autograd.graph.increment_version(inputs[at])

@@ -126,6 +126,12 @@ def test_forward_mode_is_refused(device, grad):
             gelu(dual)
 
 
+def test_vmap_meets_the_operator(device):
+    """What it maps over is hidden in a tensor of the usual type."""
+    x = inputs(device)[0]
+    assert torch.equal(torch.func.vmap(gelu)(x), gelu(x))
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace:FutureWarning")
 def test_torch_jit_meets_the_operator(device):
