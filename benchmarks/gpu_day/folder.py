@@ -51,7 +51,7 @@ class Folder:
         append(self.journal, json.dumps({**entry, "time": round(time.time(), 1)}) + "\n")
 
     def entries(self, stage: str | None = None, size: int | None = None) -> Iterator[dict]:
-        """The journal's lines (of its first ``size`` bytes), but for what was cut off or damaged."""
+        """The journal's lines (of its first ``size`` bytes) but those cut off or damaged."""
         data = self.journal.read_bytes()[:size] if self.journal.exists() else b""
         for line in data.split(b"\n"):
             try:
