@@ -8,6 +8,7 @@ with a limit of time. Summary: all in one short table, the failures last.
 import argparse
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--results", type=Path, default=Path("runs/gpu_day"), metavar="FOLDER",
         help="where all goes (default runs/gpu_day)")  # fmt: skip
-    add("--minutes", type=float, default=10, help="for all of it (default 10)")
+    add("--minutes", type=positive, default=10, help="for all of it (default 10)")
     add("--wheels", type=Path, metavar="FOLDER", help="wheels of packages that are not installed")
     add("--phase", choices=PHASES, default="main", help="tune: the block sizes of the kernels")
     add("--stages", metavar="A,B", help=f"of {', '.join(PHASES['main'])}")
@@ -104,9 +105,18 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         path = getattr(given, option)
         if path is not None and not path.exists():
             parser.error(f"--{option}: there is no {path}")
+    if given.wheels is not None and not given.wheels.is_dir():
+        parser.error(f"--wheels: expected the folder of the wheels, got the file {given.wheels}")
     if given.wheels is None and (ROOT / "wheels").is_dir():
         given.wheels = ROOT / "wheels"
     return given
+
+
+def positive(word: str) -> float:
+    """A number of minutes; ValueError and what argparse raises of it name the word."""
+    if not 0 < float(word) < math.inf:
+        raise ValueError(word)
+    return float(word)
 
 
 class Unusable(Exception):
@@ -117,8 +127,8 @@ class Visit:
     def __init__(self, given: argparse.Namespace, folder: Folder) -> None:
         self.given, self.folder, self.dry = given, folder, given.dry_run
         self.end = time.time() + 60 * given.minutes
-        earlier = next(folder.entries("visit"), None)
-        self.run = earlier["run"] if earlier else datetime.now(UTC).isoformat(timespec="seconds")
+        earlier = next((entry["run"] for entry in folder.entries("visit") if "run" in entry), None)
+        self.run = earlier or datetime.now(UTC).isoformat(timespec="seconds")
         folder.note(stage="visit", run=self.run, minutes=given.minutes)
         cores = min(len(os.sched_getaffinity(0)), 32)
         self.processes, self.testers = max(2, cores * 3 // 4), max(2, cores - 2)
@@ -293,7 +303,12 @@ def main() -> int:
     os.environ["TRITON_INTERPRET"] = "1" if given.dry_run else "0"  # read when triton is imported
     os.environ["PYTHONUNBUFFERED"] = "1"
     os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"  # of processes that were ended
-    folder = Folder(given.results, given.fresh)
+    try:
+        folder = Folder(given.results, given.fresh)
+    except OSError as error:
+        reason = f"cannot be used as a folder ({error.strerror})"
+        print(f"--results: {given.results} {reason}: name another", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="gpu_day_") as site:
         for line in wheels.unpack(given.wheels, Path(site)):
             folder.say(line)

@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.common import write
 
 OURS = ("log.txt", "failures.txt", "journal.jsonl", "summary.txt", "kernels_*", "training_*")
+TABLES = ("kernels_*.json", "training_*.json")
 
 
 def good(said: str) -> bool:
@@ -30,7 +31,7 @@ class Folder:
         self.path = path.resolve()
         self.log, self.failures = self.path / "log.txt", self.path / "failures.txt"
         self.journal = self.path / "journal.jsonl"
-        for pattern in OURS if fresh else ("*.unfinished",):
+        for pattern in OURS if fresh else [f"{ours}.unfinished" for ours in OURS]:
             for file in self.path.glob(pattern):
                 file.unlink()
 
@@ -50,19 +51,24 @@ class Folder:
         append(self.journal, json.dumps({**entry, "time": round(time.time(), 1)}) + "\n")
 
     def entries(self, stage: str | None = None, size: int | None = None) -> Iterator[dict]:
-        """The journal's lines (of its first ``size`` bytes); one that was cut off is no line."""
+        """The journal's lines (of its first ``size`` bytes) but those cut off or damaged."""
         data = self.journal.read_bytes()[:size] if self.journal.exists() else b""
         for line in data.split(b"\n"):
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if stage in (None, entry.get("stage")):
+            if isinstance(entry, dict) and stage in (None, entry.get("stage")):
                 yield entry
 
     def done(self, stage: str, size: int | None = None) -> dict[str, dict]:
         """The parts of a stage that are done, well or not, each with its last entry."""
-        return {entry["part"]: entry for entry in self.entries(stage, size) if "part" in entry}
+        ends = [entry for entry in self.entries(stage, size) if {"part", "said"} <= {*entry}]
+        return {entry["part"]: entry for entry in ends}
+
+    def tables(self) -> list[Path]:
+        """Those that such a visit writes; other files may lie beside them."""
+        return sorted(path for pattern in TABLES for path in self.path.glob(pattern))
 
     def save_summary(self, text: str) -> None:
         write(self.path / "summary.txt", text)

@@ -38,7 +38,7 @@ def count(folder: Folder, stage: str) -> str:
 def tables(folder: Folder, most: int) -> str:
     """Ours, the peers' times as multiples of it, and the verdicts: the lines that fit."""
     lines = ["n x behind a peer: ours is n times as fast"]
-    for path in sorted(folder.path.glob("*.json")):
+    for path in folder.tables():
         for name, table in read(path)["tables"].items():
             yards = table.get("yardsticks", {})
             at_best = ", ".join(f"{what} {value:.0f}" for what, value in yards.items())

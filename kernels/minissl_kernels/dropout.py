@@ -74,7 +74,7 @@ def _backward(ctx, gradient):
     return _op(gradient, ctx.probability, ctx.saved_tensors[0]), None, None
 
 
-_op.register_autograd(_backward, setup_context=_setup_context)
+_op.register_autograd(_backward, setup_context=_setup_context, linear=True)
 
 
 def dropout(x: Tensor, probability: float, seed: int | Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def philox(seed: int, c0: ArrayLike, c1: ArrayLike, c2: ArrayLike, c3: ArrayLike
 
 
 def dropout_threshold(probability: float) -> int:
-    """A value is kept where its random uint32 is at least this."""
+    """A value is kept where its random uint32 is at least this, which is a uint32 too."""
     if not 0 <= probability < 1:
         raise ValueError(f"dropout must be in [0, 1), got {probability}")
-    return round(probability * 2**32)
+    return min(round(probability * 2**32), 2**32 - 1)

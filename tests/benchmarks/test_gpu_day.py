@@ -454,6 +454,36 @@ def test_the_summary_is_short_and_a_line_that_was_cut_off_is_none(folder):
     assert text.splitlines()[-1].startswith("  ... more of them")
 
 
+def test_files_of_others_in_the_folder_stay_and_are_not_read(tmp_path):
+    strangers = {"config.json": "[1", "corpus.json.unfinished": "half", "table.json": "{}"}
+    for name, text in strangers.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "kernels_x.json.unfinished").write_text("ours")
+    for fresh in (False, True):
+        folder = Folder(tmp_path, fresh)
+        assert "no failures" in summary.text(folder)
+        folder.save_summary("")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*strangers, "summary.txt"}
+
+
+def test_damaged_lines_of_the_journal_are_left_out(folder):
+    damaged = ("null", "12", '{"stage": "visit"}', '{"stage": "smoke", "part": "x"}', "\udcff{")
+    for line in damaged:
+        with folder.journal.open("ab") as file:
+            file.write(line.encode(errors="surrogateescape") + b"\n")
+    folder.note(stage="smoke", part="gelu", said="ok")
+    assert list(folder.done("smoke")) == ["gelu"]
+    assert "smoke: 1 well, 0 failed" in summary.text(folder)
+    assert program.Visit(program.arguments([]), folder).run
+
+
+def test_a_folder_that_is_none_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert visit(SimpleNamespace(path=tmp_path / "file"), monkeypatch, known("H200")) == 2
+    assert "file cannot be used as a folder (File exists): name another" in capsys.readouterr().err
+
+
 def test_bad_arguments_and_the_help(capsys, tmp_path):
     def said(*words):
         with pytest.raises(SystemExit):
@@ -463,6 +493,9 @@ def test_bad_arguments_and_the_help(capsys, tmp_path):
     assert "no rows named layernorm; there are attention," in said("--only", "layernorm")
     assert "tune has no smoke" in said("--phase", "tune", "--stages", "smoke,rows")
     assert "there is no nowhere" in said("--wheels", "nowhere")
+    assert "the folder of the wheels" in said("--wheels", __file__)
+    for minutes in ("0", "-1", "nan", "inf", "ten"):
+        assert f"invalid positive value: '{minutes}'" in said("--minutes", minutes)
     assert "--minutes 10 --wheels wheels" in said("--help")
     assert program.arguments(["--only", "gpt2", "contrastive"]).stages == ["warm", "rows"]
     assert program.arguments(["--phase", "tune"]).stages == ["warm", "rows"]

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from minissl_kernels.cross_entropy import cross_entropy, reference, tiles
 
 from tests.kernels import sanitizer
@@ -420,6 +422,32 @@ def test_no_gradient_no_overwriting(device):
     with torch.no_grad():
         cross_entropy(logits.requires_grad_() * 1.0, targets, overwrite_logits=True)
     assert torch.equal(logits.detach(), before)
+
+
+def test_which_rows_begin_with_a_vector():
+    """An error here would cost time, or on a GPU an illegal access, which is not seen otherwise."""
+    numbers = torch.zeros(99)
+    even, odd, late = (numbers[at:].as_strided((3, 5), (step, 1)) for at, step in
+                       ((0, 8), (0, 9), (1, 8)))  # fmt: skip
+    assert [tiles.aligned(rows) for rows in (even, odd, late)] == [True, False, False]
+    assert tiles.together(odd, odd[:, 4:])
+    assert not tiles.together(even, odd)
+    assert not tiles.together(even, late)
+
+
+@triton.jit
+def _before_kernel(numbers, out):
+    tl.store(out + tl.program_id(0), tiles.before(numbers + tl.program_id(0)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_vector_before_a_row(device, dtype):
+    """On a GPU a vector that is not where the compiler was told is an illegal access."""
+    numbers = torch.zeros(20, dtype=dtype, device=device)
+    found = torch.zeros(20, dtype=torch.int32, device=device)
+    _before_kernel[(20,)](numbers, found)
+    expected = [numbers[i:].data_ptr() % 16 // numbers.element_size() for i in range(20)]
+    assert found.tolist() == expected
 
 
 def test_a_second_derivative_is_an_error(device):

@@ -32,6 +32,13 @@ def test_every_block_draws_its_own_numbers(device, unsanitised):
     assert np.array_equal(mask, keep_mask(n, 0.5, 9))
 
 
+def test_a_probability_next_to_1_drops(device):
+    """Its threshold rounds to 2^32, which in 32 bits is 0: everything would be kept, x 10^12."""
+    x = torch.ones(9, device=device)
+    assert not dropout(x, 1 - 1e-12, 1).any()
+    assert not keep_mask(9, 1 - 1e-12, 1).any()
+
+
 def test_the_mask_is_random():
     mask = keep_mask(100_000, 0.2, 7)
     assert abs(mask.mean() - 0.8) < 0.005

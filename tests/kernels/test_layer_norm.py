@@ -303,7 +303,7 @@ def test_a_second_derivative_is_refused(device):
     x, weight, bias, g = draw((3, 8), torch.float32, device)
     x.requires_grad_()
     (slope,) = torch.autograd.grad(layer_norm(x, weight, bias), x, g, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
+    with pytest.raises(RuntimeError, match="second derivative"):
         slope.sum().backward()
 
 

@@ -320,6 +320,15 @@ def test_the_same_bits_twice_and_in_any_order_of_programs(device, reduction):
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
+def test_an_ignore_index_beyond_the_targets_dtype(device):
+    """It must not become the target of rows that are not there, and count in the mean."""
+    x, weight, targets = drawn(device=device)
+    given = {"targets": targets.int(), "ignore_index": 2**40}
+    assert torch.equal(
+        linear_cross_entropy(x, weight, **given), linear_cross_entropy(x, weight, targets)
+    )
+
+
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 def test_a_second_derivative_is_an_error(device, reduction):
     x, weight, targets = drawn(device=device)

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from minissl_kernels.contrastive import info_nce
 from minissl_kernels.cross_entropy import OPERATORS
+from minissl_kernels.dropout import dropout
 from minissl_kernels.gelu import gelu
 from minissl_kernels.layer_norm import layer_norm
+from minissl_kernels.linear_cross_entropy import linear_cross_entropy
 from minissl_kernels.operators import watched
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -80,6 +83,63 @@ def test_a_second_derivative_is_refused(device):
         (gradient,) = torch.autograd.grad(function().pow(2).sum(), x, create_graph=True)
         with pytest.raises(RuntimeError, match="autograd"):
             gradient.sum().backward()
+
+
+@pytest.mark.parametrize("loss", ["linear", "temperature"])
+def test_a_gradient_without_graph_is_no_constant(device, loss):
+    """Loss + |gradient|²: what the backward kept needs no gradient, but the gradient depends on x.
+
+    Taken for a constant it gives ∓0.2689 where ∓0.4804 is right (linear), and −0.2689 for −0.3413.
+    """
+    one = torch.eye(2, device=device)
+    if loss == "linear":
+        leaf = torch.tensor([[1.0, 0.0]], device=device, requires_grad=True)
+        value = linear_cross_entropy(leaf, one, torch.zeros(1, dtype=torch.int64, device=device))
+    else:
+        leaf = torch.ones((), device=device, requires_grad=True)
+        value = info_nce(one, one, temperature=leaf)
+    (gradient,) = torch.autograd.grad(value, leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="second derivative"):
+        (value + gradient.pow(2).sum()).backward()
+
+
+def test_dropout_is_linear_hence_has_all_derivatives(device):
+    x, scale = torch.randn(9, device=device, requires_grad=True), torch.tensor(2.0, device=device)
+    scale.requires_grad_()
+    (gradient,) = torch.autograd.grad((scale * dropout(x, 0.5, 1)).sum(), x, create_graph=True)
+    gradient.sum().backward()
+    kept = (dropout(torch.ones(9, device=device), 0.5, 1) > 0).sum()
+    assert scale.grad == 2 * kept
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own, for jvp
+@pytest.mark.parametrize("grad", [True, False])
+def test_forward_mode_is_refused(device, grad):
+    """Never a tangent of 0: by jvp and by dual tensors, with and without autograd's graph."""
+    x = inputs(device)[0]
+    with torch.set_grad_enabled(grad), pytest.raises(RuntimeError, match="forward mode"):
+        torch.func.jvp(gelu, (x,), (x,))
+    with torch.autograd.forward_ad.dual_level():
+        gelu(x)  # that has no tangent
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        with torch.set_grad_enabled(grad), pytest.raises(RuntimeError, match="forward mode"):
+            gelu(dual)
+
+
+def test_vmap_meets_the_operator(device):
+    """What it maps over is hidden in a tensor of the usual type."""
+    x = inputs(device)[0]
+    assert torch.equal(torch.func.vmap(gelu)(x), gelu(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace:FutureWarning")
+def test_torch_jit_meets_the_operator(device):
+    """A trace of what is inside would lack the launches."""
+    x = inputs(device)[0]
+    traced = torch.jit.trace(gelu, (x,), check_trace=False)
+    assert "minissl::gelu" in str(traced.graph)
+    assert torch.equal(traced(x + 1), gelu(x + 1))
 
 
 def test_what_is_overwritten_is_known_to_be(device):

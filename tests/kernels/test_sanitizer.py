@@ -58,6 +58,28 @@ def test_load_before_the_start():
 
 
 @triton.jit
+def claims(x, y, number, POINTER: tl.constexpr):
+    start = tl.multiple_of(number, 4)
+    at = tl.multiple_of(x + start, 16) if POINTER else x + start
+    tl.store(y, tl.load(at))
+
+
+def run_claims(first, number, pointer=False):
+    x, y = torch.arange(12.0)[first:], torch.empty(1)
+    claims[(1,)](x, y, number, POINTER=pointer)
+    assert y == first + number
+
+
+def test_what_the_compiler_is_told_holds():
+    run_claims(first=1, number=4)
+    run_claims(first=4, number=4, pointer=True)
+    with pytest.raises(KernelBug, match="says that 6 is a multiple of 4"):
+        run_claims(first=0, number=6)
+    with pytest.raises(KernelBug, match="is a multiple of 16"):
+        run_claims(first=1, number=4, pointer=True)
+
+
+@triton.jit
 def rows(x, y, stride, width, BUG: tl.constexpr, BLOCK: tl.constexpr):
     row, at = tl.program_id(0), tl.arange(0, BLOCK)
     if BUG == "stride":

@@ -36,8 +36,8 @@ def _reduce_kernel(
         inside = at < rows
         total += tl.load(losses + at, mask=inside, other=0.0)
         if targets is not None:
-            target = tl.load(targets + at, mask=inside, other=ignore_index)
-            kept = target != ignore_index
+            target = tl.load(targets + at, mask=inside, other=0)
+            kept = inside & (target != ignore_index)
             wrong += (kept & ((target < 0) | (target >= classes))).to(tl.int32)
             if row_weights is None:
                 weight += kept.to(tl.float32)
