@@ -97,8 +97,11 @@ def test_layer_norm(planted, bug):
 
 
 def check_cross_entropy(module):
-    """Logits that grow along the row, so that the running maximum rises from tile to tile."""
-    logits = torch.randn(3, 9001) + torch.linspace(0, 9, 9001)
+    """Logits that grow along the row, so that the running maximum rises from tile to tile.
+
+    With the gap between them the rows begin nowhere in particular within a vector.
+    """
+    logits = torch.randn(3, 9002) + torch.linspace(0, 9, 9002)
     logits[0, 0] += 12  # a confident row, whose target is the first of a tile
     targets = torch.tensor([0, 9000, 4321])
     function = lambda x: module.cross_entropy(x, targets, reduction="none")  # noqa: E731
@@ -108,12 +111,13 @@ def check_cross_entropy(module):
 
 CROSS_ENTROPY = {
     "missing rescale": ("tiles.py", "total * tl.exp(largest - new) + ", "total + "),
-    "dropped mask": ("labels.py", "values.to(gradient.dtype.element_ty), mask=at < classes",
-                     "values.to(gradient.dtype.element_ty)"),
-    "wrong stride": ("labels.py", "row * logits_stride + at, mask=read",
-                     "row * classes + at, mask=read"),
-    "wrong other": ("labels.py", "logits + at, mask=at < classes, other=float(\"-inf\")",
-                    "logits + at, mask=at < classes, other=0.0"),
+    "dropped mask": ("tiles.py", "columns, values, mask=(at >= 0) & (at < end)", "columns, values"),
+    "read before": ("tiles.py", "vectors, mask=(at >= 0) & (at < end)", "vectors, mask=at < end"),
+    "wrong stride": ("labels.py", "logits += row * logits_stride\n    gradient",
+                     "logits += row * classes\n    gradient"),
+    "wrong other": ("tiles.py", "(at >= 0) & (at < end), other=float(\"-inf\")",
+                    "(at >= 0) & (at < end), other=0.0"),
+    "wrong vector": ("tiles.py", "% 16 // size)", "// size % 2)"),
     "race": ("labels.py", "statistics += row * 4\n    tl.store(statistics, top)",
              "tl.store(statistics, top)"),
     "target missed": ("labels.py", "(target >= start) & ", "(target > start) & "),
@@ -127,7 +131,9 @@ def test_cross_entropy(planted, bug):
     found = {
         "dropped mask": (KernelBug, "stores to 'gradient' out of bounds"),
         "race": (KernelBug, "stores to 'statistics', which program"),
+        "read before": (KernelBug, "loads from 'logits' out of bounds"),
         "wrong stride": (KernelBug, "loads from 'logits' out of bounds"),
+        "wrong vector": (KernelBug, "is a multiple of 16"),
     }
     error, message = found.get(bug, INACCURATE)
     with pytest.raises(error, match=message):
