@@ -5,7 +5,8 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from minissl_kernels.cross_entropy import cross_entropy, reference, tiles
+from minissl_kernels.cross_entropy import cross_entropy, labels, reference, tiles
+from minissl_kernels.cross_entropy import reduction as reducing
 
 from tests.kernels import sanitizer
 from tests.kernels.compare import assert_same_sums, float64
@@ -422,6 +423,23 @@ def test_no_gradient_no_overwriting(device):
     with torch.no_grad():
         cross_entropy(logits.requires_grad_() * 1.0, targets, overwrite_logits=True)
     assert torch.equal(logits.detach(), before)
+
+
+def test_a_target_out_of_range_reads_nothing_and_is_reported(device):
+    """On a GPU nobody has looked before the kernels run: they must not, and say so afterwards."""
+    logits, weight = draw(4, 37, device=device), torch.ones(37, device=device)
+    losses, row_weights = torch.empty(2, 4, device=device)
+    settings = (-100, 0.1, 0.0, losses, row_weights, torch.empty(4, 4, device=device))
+    for wrong, right in ((37, 36), (-1, 0), (2**32, -100)):
+        for last, expected in ((wrong, False), (right, True)):
+            targets = torch.tensor([3, 36, -100, last], device=device)
+            labels.forward(logits, targets, weight, *settings)
+            loss, divisor = torch.empty(2, device=device)
+            valid = torch.empty((), dtype=torch.bool, device=device)
+            reducing._reduce_kernel[(1,)](
+                losses, None, targets, loss, divisor, valid, 4, 37, -100, MEAN=True, BLOCK=8
+            )
+            assert valid.item() is expected
 
 
 def test_which_rows_begin_with_a_vector():
