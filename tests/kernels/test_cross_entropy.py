@@ -442,6 +442,21 @@ def test_a_target_out_of_range_reads_nothing_and_is_reported(device):
             assert valid.item() is expected
 
 
+@pytest.mark.parametrize("rows", [0, 1, 4096, 4097, 13_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_of_a_batch_of_many_blocks(device, rows, weighted):
+    """Also of negative weights, as in torch: only a sum of 0 is no divisor."""
+    losses, targets = torch.rand(rows, device=device), torch.arange(rows, device=device) % 7
+    weights = -torch.rand(rows, device=device) if weighted else None
+    for how in ("mean", "sum"):
+        loss, divisor = reducing.reduce("test", losses, weights, targets, 7, 3, how)
+        right = weights.double().sum() if weighted else (targets != 3).sum().double()
+        total = losses.double().sum()
+        expected = total if how == "sum" else total / right if rows else torch.zeros(())
+        torch.testing.assert_close(divisor.double(), right, rtol=1e-6, atol=0)
+        torch.testing.assert_close(loss.double(), expected.double(), rtol=1e-6, atol=0)
+
+
 def test_which_rows_begin_with_a_vector():
     """An error here would cost time, or on a GPU an illegal access, which is not seen otherwise."""
     numbers = torch.zeros(99)
