@@ -5,7 +5,8 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from minissl_kernels.cross_entropy import cross_entropy, reference, tiles
+from minissl_kernels.cross_entropy import cross_entropy, labels, reference, tiles
+from minissl_kernels.cross_entropy import reduction as reducing
 
 from tests.kernels import sanitizer
 from tests.kernels.compare import assert_same_sums, float64
@@ -422,6 +423,38 @@ def test_no_gradient_no_overwriting(device):
     with torch.no_grad():
         cross_entropy(logits.requires_grad_() * 1.0, targets, overwrite_logits=True)
     assert torch.equal(logits.detach(), before)
+
+
+def test_a_target_out_of_range_reads_nothing_and_is_reported(device):
+    """On a GPU nobody has looked before the kernels run: they must not, and say so afterwards."""
+    logits, weight = draw(4, 37, device=device), torch.ones(37, device=device)
+    losses, row_weights = torch.empty(2, 4, device=device)
+    settings = (-100, 0.1, 0.0, losses, row_weights, torch.empty(4, 4, device=device))
+    for wrong, right in ((37, 36), (-1, 0), (2**32, -100)):
+        for last, expected in ((wrong, False), (right, True)):
+            targets = torch.tensor([3, 36, -100, last], device=device)
+            labels.forward(logits, targets, weight, *settings)
+            loss, divisor = torch.empty(2, device=device)
+            valid = torch.empty((), dtype=torch.bool, device=device)
+            reducing._reduce_kernel[(1,)](
+                losses, None, targets, loss, divisor, valid, 4, 37, -100, MEAN=True, BLOCK=8
+            )
+            assert valid.item() is expected
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4096, 4097, 13_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_of_a_batch_of_many_blocks(device, rows, weighted):
+    """Also of negative weights, as in torch: only a sum of 0 is no divisor."""
+    losses, targets = torch.rand(rows, device=device), torch.arange(rows, device=device) % 7
+    weights = -torch.rand(rows, device=device) if weighted else None
+    for how in ("mean", "sum"):
+        loss, divisor = reducing.reduce("test", losses, weights, targets, 7, 3, how)
+        right = weights.double().sum() if weighted else (targets != 3).sum().double()
+        total = losses.double().sum()
+        expected = total if how == "sum" else total / right if rows else torch.zeros(())
+        torch.testing.assert_close(divisor.double(), right, rtol=1e-6, atol=0)
+        torch.testing.assert_close(loss.double(), expected.double(), rtol=1e-6, atol=0)
 
 
 def test_which_rows_begin_with_a_vector():

@@ -118,6 +118,9 @@ CROSS_ENTROPY = {
                     "row + at, mask=at < end, other=0.0"),
     "the row before": ("tiles.py", "mask=(at >= 0) & (at < end), other", "mask=at < end, other"),
     "a tile too few": ("labels.py", "classes + vector - 1", "classes"),
+    "wrong other, odd rows": ("tiles.py", "(at >= 0) & (at < end), other=float(\"-inf\")",
+                              "(at >= 0) & (at < end), other=0.0"),
+    "wrong vector": ("tiles.py", "% 16 // size)", "// size % 2)"),
     "race": ("labels.py", "statistics += row * 4\n    tl.store(statistics, top)",
              "tl.store(statistics, top)"),
     "target missed": ("labels.py", "(target >= start) & ", "(target > start) & "),
@@ -134,9 +137,11 @@ def test_cross_entropy(planted, bug):
         "wrong stride": (KernelBug, "loads from 'logits' out of bounds"),
         "the row before": (KernelBug, "loads from 'logits' out of bounds"),
         "a tile too few": (AssertionError, "ours is not finite|NaN or infinity"),  # never written
+        "wrong vector": (KernelBug, "is a multiple of 16"),
     }
     error, message = found.get(bug, INACCURATE)
-    classes = {"the row before": 9002, "a tile too few": 5120}.get(bug, 9001)
+    odd = {"the row before": 9002, "wrong other, odd rows": 9002, "wrong vector": 9002}
+    classes = {**odd, "a tile too few": 5120}.get(bug, 9001)
     with pytest.raises(error, match=message):
         check_cross_entropy(module, classes)
 

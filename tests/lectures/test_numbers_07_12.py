@@ -380,7 +380,7 @@ def test_planted_mistakes_are_counted(kernels):
     from tests.kernels import test_planted as planted
 
     tables = (planted.LAYER_NORM, planted.CROSS_ENTROPY, planted.CONTRASTIVE, planted.ATTENTION)
-    kernels.says("22", sum(map(len, tables)))
+    kernels.says("26", sum(map(len, tables)))
 
 
 # ---- 11 -----------------------------------------------------------------------------------------
