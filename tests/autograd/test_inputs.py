@@ -8,6 +8,7 @@ import torch
 
 from minissl.autograd import Tensor, fused
 from minissl.autograd import operations as ops
+from minissl.autograd.arrays import is_torch_array
 from minissl.autograd.tensor import as_array, differentiable
 from tests.autograd.compare import assert_close, ours, random_like
 
@@ -110,6 +111,24 @@ def test_integers_have_no_gradient():
     for data in ([1, 2], np.array([True]), torch.tensor([1])):
         with pytest.raises(TypeError, match="floating dtype"):
             Tensor(data, requires_grad=True)
+
+
+@pytest.mark.parametrize("operation", OPERATORS, ids=lambda o: o.__name__)
+def test_torch_arrays_are_neither_promoted_nor_moved(operation):
+    x = Tensor(torch.ones(2))
+    for other, message in (
+        (torch.ones(2, dtype=torch.float64), "float32 and float64"),
+        (torch.ones(2, device="meta"), "torch cpu, another in torch meta"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            operation(x, Tensor(other))
+
+
+def test_a_parameter_of_torch_is_a_torch_array():
+    frozen = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    assert is_torch_array(frozen)
+    assert (Tensor(torch.ones(2)) + frozen).array.tolist() == [2, 2]
+    assert (Tensor(frozen) * 3).array.tolist() == [3, 3]
 
 
 def test_torch_autograd_stays_outside():
