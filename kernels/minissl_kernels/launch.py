@@ -73,6 +73,16 @@ def on_device(tensor: Tensor) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
+def architecture() -> str:
+    """ "hopper" or newer (interpreted, too), "ampere" or another with less shared memory, "amd"."""
+    if interpreted():
+        return "hopper"
+    target = triton.runtime.driver.active.get_current_target()
+    if target.backend != "cuda":
+        return "amd"
+    return "hopper" if target.arch in (90, 100, 103) else "ampere"  # 120 has no such memory
+
+
 def multiprocessors(device: torch.device) -> int:
     """How many programs the GPU runs at once, at one each; 4 stand in for it on the CPU."""
     if device.type == "cuda":

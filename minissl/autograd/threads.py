@@ -89,8 +89,10 @@ if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child 
 
 def product(a: Array, b: Array, bias: Array | None = None) -> Array:
     """A B (+ bias) for two matrices, its rows shared among the threads."""
-    if not isinstance(a, np.ndarray):  # torch adds the bias while it writes the product
-        return a @ b if bias is None else bias.addmm(a, b)
+    if not isinstance(a, np.ndarray):
+        if bias is not None and bias.dtype == a.dtype:
+            return bias.addmm(a, b)  # torch adds it while it writes the product
+        return a @ b if bias is None else a @ b + bias
     rows = a.shape[0]
     size = rows * b.shape[0] * b.shape[1]
     if num_threads() == 1 or size < LARGE_PRODUCT:

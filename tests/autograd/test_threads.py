@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minissl import Tensor
@@ -77,6 +78,17 @@ def test_linear_on_several_threads_has_the_same_gradients():
             results.append([y.array, *(t.grad for t in tensors)])
     for one, three in zip(*results, strict=True):
         np.testing.assert_allclose(one, three, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_a_bias_of_any_dtype_is_added_to_torch_arrays_too(dtype):
+    """torch adds only a bias of the product's own dtype while it writes the product."""
+    generator = np.random.default_rng(2)
+    a, b = (generator.normal(size=s).astype(np.float32) for s in ((3, 4), (4, 2)))
+    bias = np.array([2, 0]).astype(dtype)
+    c = product(*map(torch.from_numpy, (a, b, bias)))
+    assert c.dtype == torch.float32
+    np.testing.assert_allclose(c.numpy(), product(a, b, bias), rtol=1e-6)
 
 
 def test_the_environment_limits_the_threads(monkeypatch):

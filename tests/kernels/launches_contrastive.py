@@ -3,7 +3,7 @@
 from unittest import mock
 
 import torch
-from minissl_kernels import contrastive
+from minissl_kernels import contrastive, launch
 from minissl_kernels.contrastive import tiles
 
 ROWS = 2048
@@ -24,7 +24,7 @@ def launches():
             width = 256 if tile.chunk == 256 else 768
 
             def call(kernel=kernel, tile=tile, width=width):
-                if tiles.architecture() == "hopper":
+                if launch.architecture() == "hopper":
                     with mock.patch.object(tiles, f"{kernel}_configuration", return_value=tile):
                         clip(bf16, width)
 

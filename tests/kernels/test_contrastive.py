@@ -100,7 +100,7 @@ def test_the_shipped_tiles_of_a_wide_embedding(device, kind):
 @pytest.mark.parametrize("width", [40, 260])
 @pytest.mark.parametrize("gpu", ["ampere", "amd"])
 def test_the_tiles_of_other_gpus(device, monkeypatch, gpu, width):
-    monkeypatch.setattr(tiles, "architecture", lambda: gpu)
+    monkeypatch.setattr(launch, "architecture", lambda: gpu)
     for dtype in (torch.float32, torch.bfloat16):
         check(problems(35, 70, width, dtype, device, 0.2)["clip_loss"])
 

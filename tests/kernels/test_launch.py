@@ -1,11 +1,14 @@
 """The checks that every launcher shares: what is refused, and what the message says to do."""
 
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
 from minissl_kernels import launch
+from minissl_kernels.attention.tiles import hopper
 from minissl_kernels.cross_entropy.reduction import check_targets
+from triton.backends.compiler import GPUTarget
 
 from tests.kernels.child import run
 
@@ -155,6 +158,22 @@ def test_targets_on_a_gpu_are_checked_without_waiting(gpu_only):
         """
     )
     assert message.startswith("stopped:")
+
+
+@pytest.mark.parametrize(
+    ("backend", "arch", "expected"),
+    [("cuda", 80, "ampere"), ("cuda", 89, "ampere"), ("cuda", 90, "hopper"),
+     ("cuda", 100, "hopper"), ("cuda", 120, "ampere"), ("hip", "gfx942", "amd")],
+)  # fmt: skip
+def test_which_tiles_a_gpu_gets(monkeypatch, backend, arch, expected):
+    """What compute capability 12.0 (a GeForce) has of shared memory is not a Hopper's."""
+    active = SimpleNamespace(get_current_target=lambda: GPUTarget(backend, arch, 32))
+    monkeypatch.setattr(launch.triton.runtime, "driver", SimpleNamespace(active=active))
+    monkeypatch.setattr(launch, "interpreted", lambda: False)
+    assert launch.architecture() == expected
+    assert hopper() == (expected == "hopper")
+    monkeypatch.setattr(launch, "interpreted", lambda: True)
+    assert launch.architecture() == "hopper"
 
 
 def test_the_current_device_is_set(monkeypatch):

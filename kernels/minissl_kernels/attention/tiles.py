@@ -84,10 +84,7 @@ class Blocks(NamedTuple):
 
 def hopper() -> bool:
     """Whether the GPU multiplies from shared memory (wgmma), which leaves registers for tiles."""
-    if launch.interpreted():
-        return True
-    target = triton.runtime.driver.active.get_current_target()
-    return target.backend == "cuda" and target.arch in (90, 100, 103)  # 120 has no such memory
+    return launch.architecture() == "hopper"
 
 
 def padded(width: int) -> int:

@@ -22,6 +22,8 @@ import torch
 import triton
 import triton.language as tl
 
+from minissl_kernels import launch
+
 LOWEST = tl.constexpr(-1e38)  # the first maximum: finite, because −inf − −inf is NaN
 
 
@@ -40,17 +42,6 @@ class Configuration(NamedTuple):
     num_stages: int
 
 
-def architecture() -> str:
-    """ "hopper" or newer, "ampere" or another with less shared memory, "amd"."""
-    try:
-        target = triton.runtime.driver.active.get_current_target()
-    except RuntimeError:  # no GPU: interpreted
-        return "hopper"
-    if target.backend != "cuda":
-        return "amd"
-    return "hopper" if target.arch in (90, 100, 103) else "ampere"
-
-
 def forward_configuration(dtype: torch.dtype, width: int) -> Configuration:
     """Tiles of the forward kernel.
 
@@ -58,7 +49,7 @@ def forward_configuration(dtype: torch.dtype, width: int) -> Configuration:
     units. At width 256 in half precision the queries take 64 KB of shared memory and two tiles of
     keys 64 KB each, one of which arrives while the other is used. Elsewhere there is less room.
     """
-    padded, gpu = max(16, triton.next_power_of_2(width)), architecture()
+    padded, gpu = max(16, triton.next_power_of_2(width)), launch.architecture()
     if dtype == torch.float32:
         return Configuration(64, 64, min(padded, 64 if gpu == "hopper" else 32), padded, 4, 2)
     if padded > 256:
@@ -75,7 +66,7 @@ def gradient_configuration(dtype: torch.dtype, width: int) -> Configuration:
     leave enough for the rest. A wider gradient is made in slices of 256, and each slice forms the
     similarities again.
     """
-    padded, gpu = max(16, triton.next_power_of_2(width)), architecture()
+    padded, gpu = max(16, triton.next_power_of_2(width)), launch.architecture()
     if dtype == torch.float32 and gpu == "ampere":
         return Configuration(64, 32, min(padded, 32), min(padded, 128), 8, 2)
     if dtype == torch.float32:
