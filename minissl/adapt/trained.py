@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from minissl.adapt.method import Adaptation, FewLabels, Task, score, softmax
 from minissl.autograd import fused
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import feature_rows, pick
+from minissl.data.labels import feature_rows, likeliest, pick
 from minissl.nn.evaluating import evaluating
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module
@@ -105,7 +105,7 @@ class TrainedClassifier(Adaptation):
 
     def predict(self, inputs: Any) -> NDArray:
         """The number of the likeliest class: (examples,)."""
-        return self.probabilities(inputs).argmax(axis=1)
+        return likeliest(self.probabilities(inputs))
 
     def evaluate(self) -> dict[str, float]:
         """Loss in nats and accuracy, 0 to 1, on the held-out examples."""
@@ -116,5 +116,5 @@ class TrainedClassifier(Adaptation):
         of_labels = probabilities[np.arange(len(held_out)), held_out.labels]
         tiny = np.finfo(probabilities.dtype).tiny
         loss = float(-np.log(np.maximum(of_labels, tiny)).mean())
-        accuracy = score(probabilities.argmax(axis=1), held_out.labels, self.labels)["accuracy"]
+        accuracy = score(likeliest(probabilities), held_out.labels, self.labels)["accuracy"]
         return {"held_out_loss": loss, "held_out_accuracy": accuracy}

@@ -67,6 +67,7 @@ def _table(opened: Any, examples: Any) -> str:
     import io
 
     from minissl.adapt.method import Confident
+    from minissl.data.labels import likeliest
 
     method, classes = opened.method, opened.data.class_names
     file = io.StringIO()
@@ -74,8 +75,8 @@ def _table(opened: Any, examples: Any) -> str:
     if isinstance(method, Confident):
         probabilities = method.probabilities(examples.inputs)
         writer.writerow(["name", "prediction", "probability"])
-        for name, row in zip(examples.names, probabilities):
-            writer.writerow([name, classes[row.argmax()], f"{row.max():.4f}"])
+        for name, row, first in zip(examples.names, probabilities, likeliest(probabilities)):
+            writer.writerow([name, classes[first], f"{row[first]:.4f}"])
         return file.getvalue()
     writer.writerow(["name", "prediction"])
     for name, value in zip(examples.names, method.predict(examples.inputs)):

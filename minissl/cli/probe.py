@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--draws", type=argument(10, least=1), default=10, metavar="N",
         help="of labelled examples (%(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--standardize", action="store_true",
+        help="divide each feature by its own deviation; without it all by one number",
+    )  # fmt: skip
     add_seed(parser)
     add_device(parser)
     add_fields(parser)
@@ -73,12 +77,15 @@ def run(arguments: argparse.Namespace) -> None:
         )
     k = max(1, min(200, len(train) // 10))
     print(f"{len(train)} training and {len(test)} test examples, {len(data.class_names)} classes")
+    way = "each by its deviation" if arguments.standardize else "all by one number"
+    print(f"for the probes features are centred and divided, {way}")
     print(f"{'labels per class':20}" + "".join(f"{n:>8}" for n in labels) + f"{f'{k}-NN':>8}")
     for name, vectors in features.items():
         split = (vectors[train], data.labels[train], vectors[test], data.labels[test])
         curve = few_label_curve(
-            *split, labels_per_class=labels, draws=arguments.draws, seed=arguments.seed
-        )
+            *split, labels_per_class=labels, draws=arguments.draws, seed=arguments.seed,
+            standardize=arguments.standardize,
+        )  # fmt: skip
         neighbors = nearest_neighbor_accuracy(*split, k=k)
         cells = [f"{100 * point.mean:8.1f}" for point in curve] + [f"{100 * neighbors:8.1f}"]
         print(f"{name:20}" + "".join(cells))

@@ -202,6 +202,22 @@ def feature_rows(features: ArrayLike) -> NDArray[np.float64]:
     return matrix
 
 
+def likeliest(scores: ArrayLike) -> NDArray[np.int64]:
+    """The column of the largest score of each row: (examples, classes) -> (examples,).
+
+    Of equal ones the first. Raises ValueError, naming the first, for an example whose largest score
+    is NaN or infinite: ``argmax`` would name a class, the first or that of the NaN. A score of −inf
+    beside a number is a class that is ruled out.
+    """
+    scores = np.asarray(scores)
+    if len(bad := np.flatnonzero(~np.isfinite(scores.max(axis=1)))):
+        raise ValueError(
+            f"the scores of example {bad[0]} are {scores[bad[0]]}: none of them is the largest. "
+            "Look at its input, and whether the training diverged"
+        )
+    return scores.argmax(axis=1)
+
+
 def share_right(predictions: ArrayLike, labels: ArrayLike) -> float:
     """The part of the labels (examples,) that is predicted, 0 to 1.
 

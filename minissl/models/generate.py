@@ -90,7 +90,7 @@ def next_token_probabilities(
     likeliest tokens (Fan et al., 2018), which are made to add up to 1, and of these ``top_p`` the
     smallest set of likeliest tokens whose probabilities reach p (Holtzman et al., 2020); the rest
     is 0 and what is kept adds up to 1. Ties go to the smaller token. Raises ValueError for a
-    temperature ≤ 0, k < 1, p outside (0, 1].
+    temperature ≤ 0, k < 1, p outside (0, 1], and for logits whose largest is not a finite number.
     """
     if not temperature > 0:
         raise ValueError(
@@ -101,7 +101,7 @@ def next_token_probabilities(
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}")
     scaled = logits.astype(np.float64)
-    scaled -= scaled.max()
+    scaled -= scaled[_likeliest(scaled)]
     scaled /= temperature
     probabilities = np.exp(scaled, out=scaled)
     if top_k is not None or top_p is not None:
@@ -117,6 +117,17 @@ def next_token_probabilities(
     return probabilities
 
 
+def _likeliest(logits: np.ndarray) -> int:
+    """The token of the largest logit; −inf is a token that is ruled out."""
+    likeliest = int(logits.argmax())
+    if not np.isfinite(logits[likeliest]):  # argmax stops at a NaN
+        raise ValueError(
+            f"the largest logit, of token {likeliest}, is {logits[likeliest]}: it predicts "
+            "nothing. Look at the weights, and whether the training diverged"
+        )
+    return likeliest
+
+
 def _pick(
     logits: np.ndarray,
     temperature: float,
@@ -126,7 +137,7 @@ def _pick(
 ) -> int:
     """The likeliest token, or one drawn from ``next_token_probabilities``."""
     if temperature == 0:
-        return int(logits.argmax())
+        return _likeliest(logits)
     assert generator is not None
     probabilities = next_token_probabilities(
         logits, temperature=temperature, top_k=top_k, top_p=top_p

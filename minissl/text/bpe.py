@@ -79,13 +79,14 @@ def learn_merges(counts: Mapping[bytes, int]) -> Iterator[Pair]:
     """Yield the merges in order, until every word is one token.
 
     ``counts`` says how often each word occurs (positive integers). After a merge only the words
-    that contain the pair are touched, and only their pairs are counted again.
+    that contain the pair are touched, and of those only the pairs beside it are counted again: the
+    work of one merge grows with the length of a word, never with its square.
 
     Three ideas make it fast. A token is written as one character of a private alphabet, so that a
-    word is a string and merging is ``str.replace``. A pair that exists already can only become
-    rarer, because whatever a merge creates contains the new token; so each pair enters the heap
-    once, and one found to be out of date goes back with its present count. The heap's order is the
-    tie rule, with bytes inverted since the smallest entry of a heap comes first.
+    word is a string, split at the pair and joined by the new one. A pair that exists already can
+    only become rarer, because whatever a merge creates contains the new token; so each pair enters
+    the heap once, and one found to be out of date goes back with its present count. The heap's
+    order is the tie rule, with bytes inverted since the smallest entry of a heap comes first.
     """
     tokens = [bytes([byte]) for byte in range(256)]
     order = [_descending(token) for token in tokens]
@@ -94,10 +95,16 @@ def learn_merges(counts: Mapping[bytes, int]) -> Iterator[Pair]:
 
     pair_counts: defaultdict[str, int] = defaultdict(int)
     places: defaultdict[str, list[int]] = defaultdict(list)  # pair -> the words that had it
+
+    def note(pair: str, index: int) -> None:
+        where = places[pair]
+        if not where or where[-1] != index:  # a word that has it many times stands there once
+            where.append(index)
+
     for index, word in enumerate(words):
         for pair in map(add, word, word[1:]):
             pair_counts[pair] += word_counts[index]
-            places[pair].append(index)
+            note(pair, index)
 
     def entry(pair: str) -> tuple[int, str, str, str]:
         return -pair_counts[pair], order[ord(pair[0])], order[ord(pair[1])], pair
@@ -117,17 +124,19 @@ def learn_merges(counts: Mapping[bytes, int]) -> Iterator[Pair]:
         order.append(_descending(left + right))
         created = set()
         for index in places.pop(pair):
-            old, word = words[index], words[index].replace(pair, new)
-            if word == old:  # an earlier merge has taken the pair apart
+            parts = words[index].split(pair)
+            if len(parts) == 1:  # an earlier merge has taken the pair apart
                 continue
-            words[index] = word
+            words[index] = new.join(parts)
+            ends = [part[:1] + part[-1:] for part in parts]  # what lies between changes nothing
+            old, word = pair.join(ends), new.join(ends)
             for neighbours in map(add, old, old[1:]):
                 pair_counts[neighbours] -= word_counts[index]
             for neighbours in map(add, word, word[1:]):
                 pair_counts[neighbours] += word_counts[index]
                 if new in neighbours:
-                    places[neighbours].append(index)
                     created.add(neighbours)
+                    note(neighbours, index)
         for neighbours in created:
             heappush(heap, entry(neighbours))
 

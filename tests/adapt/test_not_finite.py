@@ -1,5 +1,7 @@
 """One NaN among the features, or labels as a column: no number comes of it, but a sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from minissl.adapt.heads.neighbors import (
 from minissl.adapt.heads.probe import few_label_curve, linear_probe
 from minissl.adapt.heads.regression import LinearNumber, ridge
 from minissl.adapt.method import score
+from minissl.data.labels import likeliest
 from minissl.models.convolutional import ConvEncoder
 from minissl.nn.layers import Linear
 from tests.adapt.toy import adapted, toy_base
@@ -60,6 +63,30 @@ def test_features_that_are_not_finite_are_named(use, value):
 def test_columns_and_other_numbers_of_labels_are_refused(use):
     with pytest.raises(ValueError, match=r"got predictions \(.*\) and labels \(.*\): expected one"):
         use()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_without_a_largest_name_no_class(bad):
+    scores = np.array([[1.0, 3.0, 2.0], [-np.inf, 1.0, 1.0], [0.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(likeliest(scores), [1, 1, 2])
+    scores[2] = bad if bad < 0 else [bad, 5, 6]
+    with pytest.raises(ValueError, match="the scores of example 2 are"):
+        likeliest(scores)
+
+
+def test_finite_features_whose_scores_overflow():
+    probe = replace(PROBE, weight=np.array([[9.0, 3.0]] * 4))
+    with pytest.raises(ValueError, match="the scores of example 1 are"), np.errstate(over="ignore"):
+        probe.predict(np.array([[0.0] * 4, [1e308] * 4]))
+
+
+def test_a_supervised_network_that_gives_no_numbers(tmp_path):
+    method = toy_base("supervised", tmp_path).method
+    images = np.zeros((2, 8, 8, 1), np.float32)
+    assert method.accuracy(images, method.model(images).numpy().argmax(axis=1)) == 1.0
+    method.model.output.weight.array[0, 0] = np.nan
+    with pytest.raises(ValueError, match="the scores of example 0 are"):
+        method.accuracy(images, [0, 0])
 
 
 def test_numbers_to_learn_that_are_none():

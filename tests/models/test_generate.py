@@ -153,6 +153,34 @@ def test_worked_example():
     )
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize(
+    "dials", [{"temperature": 0}, {}, {"top_k": 2}, {"top_p": 0.5}, {"cache": False}]
+)
+def test_logits_that_are_no_numbers_give_no_token(bad, place, dials):
+    logits = np.array([1.0, 3.0, 2.0])
+    logits[place] = bad
+    if dials.get("temperature") != 0 and "cache" not in dials:
+        with pytest.raises(ValueError, match=f"the largest logit, of token {place}, is {bad}"):
+            next_token_probabilities(logits, **dials)
+    model = new_model()
+    model.tokens.weight.array[place, 0] = bad
+    nothing = pytest.raises(
+        ValueError, match=r"the largest logit, of token .*: it predicts nothing"
+    )
+    with np.errstate(invalid="ignore"), nothing:
+        generate(model, [1, place], 2, generator=rng(0), **dials)
+
+
+def test_tokens_that_are_ruled_out():
+    logits = np.array([-np.inf, 1.0, 1.0])
+    np.testing.assert_array_equal(next_token_probabilities(logits), [0, 0.5, 0.5])
+    np.testing.assert_array_equal(next_token_probabilities(logits, top_k=1), [0, 1, 0])
+    with pytest.raises(ValueError, match="of token 0, is -inf"):
+        next_token_probabilities(np.full(3, -np.inf))
+
+
 def test_draws_follow_the_distribution():
     model = new_model()
     settings = {"temperature": 1.3, "top_p": 0.95}

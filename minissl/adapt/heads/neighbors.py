@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from minissl.adapt.frozen import Frozen, Readout
 from minissl.adapt.method import FewLabels, Task
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import feature_rows, share_right
+from minissl.data.labels import feature_rows, likeliest, share_right
 from minissl.options import option
 
 
@@ -50,7 +50,7 @@ def nearest_neighbor_predictions(
     votes = np.exp((similarity - similarity[:, :1]) / temperature)
     totals = np.zeros((len(test), len(classes)))
     np.add.at(totals, (np.arange(len(test))[:, None], targets[nearest]), votes)
-    return classes[totals.argmax(axis=1)]
+    return classes[likeliest(totals)]
 
 
 def nearest_neighbor_accuracy(

@@ -2,7 +2,7 @@
 
 Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes. Lecture
 11. The pretrained network is used as it is; only a multinomial logistic regression on top is
-trained, to its one best answer. Not here: layers in between, and features that are standardised.
+trained, to its one best answer. Not here: the features of layers in between.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.adapt.frozen import Frozen, Readout
+from minissl.adapt.frozen import Frozen, Readout, centre_and_scale
 from minissl.adapt.method import FewLabels, Task, softmax
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import draw_few_labels, feature_rows, share_right
+from minissl.data.labels import draw_few_labels, feature_rows, likeliest, share_right
 from minissl.nn.module import Parameter
 from minissl.options import option
 
@@ -23,12 +23,12 @@ from minissl.options import option
 class LinearProbe:
     """A fitted probe: argmax over classes of ((features − mean) / scale) · weight + bias.
 
-    mean (width,); scale: a number; weight (width, classes); bias (classes,); classes: the labels,
+    mean (width,); scale (width,); weight (width, classes); bias (classes,); classes: the labels,
     sorted.
     """
 
     mean: NDArray[np.float64]
-    scale: float
+    scale: NDArray[np.float64]
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     classes: NDArray
@@ -39,7 +39,7 @@ class LinearProbe:
 
     def predict(self, features: ArrayLike) -> NDArray:
         """The label of the highest score for each of the examples."""
-        return self.classes[self.logits(features).argmax(axis=1)]
+        return self.classes[likeliest(self.logits(features))]
 
     def accuracy(self, features: ArrayLike, labels: ArrayLike) -> float:
         """The part of the labels that is predicted, 0 to 1."""
@@ -52,16 +52,16 @@ def linear_probe(
     *,
     l2: float = 1e-2,
     unlabelled: ArrayLike | None = None,
+    standardize: bool = False,
 ) -> LinearProbe:
     """Fit min over W, b of mean cross-entropy + l2/2 ‖W‖² on centred features, to the end.
 
     features (examples, width), labels (examples,) of any kind. The problem is convex and solved in
     float64 by L-BFGS, so the answer does not depend on a learning rate or a seed. The mean of each
-    column is subtracted and everything divided by one number, the root of the mean variance: with
-    few labels, dividing each column by its own deviation blows up the pixels in the corners that
-    are nearly always black (on digits it costs raw pixels 5 points). ``unlabelled`` (examples,
-    width): take mean and scale from these, which uses no label. ``l2`` goes with a mean loss:
-    scikit-learn's C is 1 / (l2 · examples).
+    column is subtracted and everything divided by one number, or with ``standardize`` each column
+    by its own deviation: see ``centre_and_scale``, also for when it warns. ``unlabelled``
+    (examples, width): take mean and scale from these, which uses no label. ``l2`` goes with a mean
+    loss: scikit-learn's C is 1 / (l2 · examples).
 
     Raises ValueError when shapes do not fit or there are fewer than two classes, RuntimeError if
     the solver fails.
@@ -74,9 +74,8 @@ def linear_probe(
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"a probe needs two classes or more, the labels are all {classes}")
-    pool = features if unlabelled is None else feature_rows(unlabelled)
-    mean = pool.mean(axis=0)
-    scale = float(np.sqrt(np.mean((pool - mean) ** 2))) or 1.0
+    pool = features if unlabelled is None else unlabelled
+    mean, scale = centre_and_scale(pool, standardize=standardize)
     weight, bias = _fit((features - mean) / scale, targets, len(classes), l2)
     return LinearProbe(mean, scale, weight, bias, classes)
 
@@ -137,6 +136,7 @@ def few_label_curve(
     draws: int = 10,
     seed: int = 0,
     l2: float = 1e-2,
+    standardize: bool = False,
 ) -> list[FewLabelResult]:
     """Test accuracy of linear probes against the number of labels: what pretraining buys.
 
@@ -150,7 +150,10 @@ def few_label_curve(
         accuracies = []
         for draw in range(draws):
             chosen = draw_few_labels(labels, count, np.random.default_rng([seed, count, draw]))
-            probe = linear_probe(features[chosen], labels[chosen], l2=l2, unlabelled=features)
+            probe = linear_probe(
+                features[chosen], labels[chosen],
+                l2=l2, unlabelled=features, standardize=standardize,
+            )  # fmt: skip
             accuracies.append(probe.accuracy(test_features, test_labels))
         curve.append(FewLabelResult(count, np.array(accuracies)))
     return curve
@@ -164,28 +167,30 @@ class ProbeSettings(FewLabels):
     """A multinomial logistic regression on frozen features, solved to the end."""
 
     l2: float = option(1e-2, "weight of the squared weights beside the mean loss", above=0)
+    standardize: bool = option(False, "divide each feature by its own deviation, not all by one")
 
 
 class LinearReadout(Readout):
-    """``LinearProbe`` as a module: mean (width,), scale (), weight (width, classes), bias."""
+    """``LinearProbe`` as a module: mean and scale (width,), weight (width, classes), bias."""
 
-    def __init__(self, width: int, classes: int, l2: float):
-        self.l2 = l2
-        self.mean = Tensor(np.zeros(width))
-        self.scale = Tensor(np.ones(()))
+    def __init__(self, width: int, classes: int, settings: ProbeSettings):
+        self.settings = settings
+        self.mean, self.scale = Tensor(np.zeros(width)), Tensor(np.ones(width))
         self.weight = Parameter(np.zeros((width, classes)))
         self.bias = Parameter(np.zeros(classes))
 
     def learn(self, features: NDArray, labels: NDArray, pool: NDArray) -> None:
         """Every class must be among the labels."""
-        probe = linear_probe(features, labels, l2=self.l2, unlabelled=pool)
+        l2, standardize = self.settings.l2, self.settings.standardize
+        probe = linear_probe(features, labels, l2=l2, unlabelled=pool, standardize=standardize)
         arrays = {"mean": probe.mean, "scale": probe.scale, "weight": probe.weight}
         self.load_state_dict({**arrays, "bias": probe.bias})
 
     def probe(self) -> LinearProbe:
         """What was learned, for classes 0, 1, ..."""
-        mean, weight, bias = (t.numpy() for t in (self.mean, self.weight, self.bias))
-        return LinearProbe(mean, self.scale.item(), weight, bias, np.arange(len(bias)))
+        of_probe = (self.mean, self.scale, self.weight, self.bias)
+        mean, scale, weight, bias = (tensor.numpy() for tensor in of_probe)
+        return LinearProbe(mean, scale, weight, bias, np.arange(len(bias)))
 
     def predict(self, features: NDArray) -> NDArray:
         """The number of the likeliest class."""
@@ -201,7 +206,7 @@ class Probe(Frozen):
     @classmethod
     def new_readout(cls, settings: ProbeSettings, width: int, task: Task) -> LinearReadout:
         """All weights 0."""
-        return LinearReadout(width, task.outputs, settings.l2)
+        return LinearReadout(width, task.outputs, settings)
 
     def probabilities(self, inputs: ArrayLike) -> NDArray:
         """The softmax of the logits: (examples, classes)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.adapt.frozen import Frozen, Readout
+from minissl.adapt.frozen import Frozen, Readout, centre_and_scale
 from minissl.adapt.method import Task
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import feature_rows
@@ -47,6 +47,7 @@ class RegressionSettings(Options):
     """Ridge regression on frozen features, solved in one step."""
 
     l2: float = option(1e-2, "weight of the squared weights beside the mean squared loss", above=0)
+    standardize: bool = option(False, "divide each feature by its own deviation, not all by one")
     examples: int = option(0, "learn from so many random examples; 0: from all", least=0)
 
     def choose(self, labels: NDArray, seed: int, draw: int = 0) -> NDArray[np.int64]:
@@ -60,18 +61,16 @@ class RegressionSettings(Options):
 
 
 class LinearNumber(Readout):
-    """(x − mean) / scale · weight + bias: mean and weight (width,), scale and bias ()."""
+    """(x − mean) / scale · weight + bias: all (width,), the bias ()."""
 
-    def __init__(self, width: int, l2: float):
-        self.l2 = l2
-        self.mean, self.scale = Tensor(np.zeros(width)), Tensor(np.ones(()))
+    def __init__(self, width: int, l2: float, *, standardize: bool = False):
+        self.l2, self.standardize = l2, standardize
+        self.mean, self.scale = Tensor(np.zeros(width)), Tensor(np.ones(width))
         self.weight, self.bias = Parameter(np.zeros(width)), Parameter(np.zeros(()))
 
     def learn(self, features: NDArray, labels: NDArray, pool: NDArray) -> None:
-        """Centred and divided by one number, as the linear probe does it."""
-        pool = np.asarray(pool, np.float64)
-        mean = pool.mean(axis=0)
-        scale = float(np.sqrt(np.mean((pool - mean) ** 2))) or 1.0
+        """Centred and scaled as the linear probe does it."""
+        mean, scale = centre_and_scale(pool, standardize=self.standardize)
         weight, bias = ridge((features - mean) / scale, labels, self.l2)
         self.load_state_dict({"mean": mean, "scale": scale, "weight": weight, "bias": bias})
 
@@ -92,7 +91,7 @@ class Regression(Frozen):
     @classmethod
     def new_readout(cls, settings: RegressionSettings, width: int, task: Task) -> LinearNumber:
         """All weights 0."""
-        return LinearNumber(width, settings.l2)
+        return LinearNumber(width, settings.l2, standardize=settings.standardize)
 
 
 ADAPTATION = Regression

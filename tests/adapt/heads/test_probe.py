@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from minissl.adapt.heads.probe import few_label_curve, linear_probe
+from minissl.adapt.heads.regression import LinearNumber
 from minissl.data.labels import draw_few_labels
 
 
@@ -67,13 +70,53 @@ def test_scale_and_mean_may_come_from_unlabelled_examples():
     chosen = [0, 30, 60, 90]
     probe = linear_probe(features[chosen], labels[chosen], unlabelled=features)
     np.testing.assert_allclose(probe.mean, features.mean(axis=0))
-    assert probe.scale == pytest.approx(np.sqrt(features.var(axis=0).mean()))
+    np.testing.assert_allclose(probe.scale, np.sqrt(features.var(axis=0).mean()))
     alone = linear_probe(features[chosen], labels[chosen])
     np.testing.assert_allclose(alone.mean, features[chosen].mean(axis=0))
 
 
+def noisy(rows=400, good=32, noise=2):
+    """Good columns that a straight line reads the label from, and beside them loud noise."""
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(rows, good + noise)), np.arange(rows) % 2
+    features[:, :good] += 0.35 * (2 * labels[:, None] - 1)
+    features[:, good:] *= 1000
+    return features, labels
+
+
+@pytest.mark.filterwarnings("ignore:2 of 34 columns")
+def test_columns_in_other_units():
+    features, labels = noisy()
+    (x, test), (y, test_labels) = np.split(features, 2), np.split(labels, 2)
+    alike = linear_probe(x, y).accuracy(test, test_labels)
+    probe = linear_probe(x, y, standardize=True)
+    np.testing.assert_allclose(probe.scale, x.std(axis=0))
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (1e-2 * len(y))))
+    reference = pipeline.fit(x, y).score(test, test_labels)
+    assert alike < 0.65 < 0.9 < reference
+    assert probe.accuracy(test, test_labels) == pytest.approx(reference, abs=0.02)
+    point = {"labels_per_class": [50], "draws": 2}
+    low, high = (
+        few_label_curve(x, y, test, test_labels, standardize=each, **point)[0].mean
+        for each in (False, True)
+    )
+    assert low < 0.65 < 0.8 < high
+
+
+def test_columns_that_hide_the_others_are_named():
+    features, labels = noisy()
+    with pytest.warns(UserWarning, match="2 of 34 columns .* standardize=True"):
+        linear_probe(features, labels)
+    with pytest.warns(UserWarning, match="2 of 34 columns"):
+        LinearNumber(34, 0.1).learn(features, labels + 0.0, features)
+    linear_probe(features, labels, standardize=True)
+    linear_probe(features[:, :32], labels)
+
+
 def test_constant_features_say_nothing():
     labels = np.array([0, 1, 1])
+    beside = np.c_[np.full(3, 0.1), [1.0, 2, 3]]
+    assert linear_probe(beside, labels, standardize=True).scale[0] == 1
     probe = linear_probe(np.ones((3, 2)), labels)
     assert list(probe.predict(np.ones((2, 2)))) == [1, 1]  # the majority
 
