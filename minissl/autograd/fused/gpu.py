@@ -137,7 +137,8 @@ def _info_nce(query, key, tau, targets, exclude_self, reduction):
             inputs[0],
             inputs[1],
             targets,
-            temperature=inputs[2].reshape(()),
+            temperature=inputs[2],
+            normalize=False,
             exclude_self=exclude_self,
             reduction=reduction,
         )
