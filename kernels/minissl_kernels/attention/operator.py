@@ -48,7 +48,7 @@ def attention(
     (Press, Smith and Lewis, 2022); not differentiated.
     ``dropout``: the probability that a weight is set to 0; the others are divided by 1 − dropout.
     The mask is a function of ``seed`` (an integer, or an int64 tensor of one element on the
-    device), see ``dropout_mask``; None draws the seed from torch's generator.
+    device), see ``keep_mask``; None draws the seed from torch's generator.
     ``scale``: 1 / √width if None.
 
     Returns the output, shaped as the query; with ``return_lse`` also the log of the sum of

@@ -14,7 +14,7 @@ class Gradients(NamedTuple):
     bias: np.ndarray | None
 
 
-def dropout_mask(shape: tuple[int, int, int, int], probability: float, seed: int) -> np.ndarray:
+def keep_mask(shape: tuple[int, int, int, int], probability: float, seed: int) -> np.ndarray:
     """Which weights are kept: booleans (batch, heads, query_time, key_time), the kernels' bits.
 
     The four numbers of one call of Philox are for four neighbouring keys.
@@ -81,7 +81,7 @@ def forward(
     """The output (batch, heads, query_time, width) and the log-sum-exp (batch, heads, query_time).
 
     ``seen`` from ``visible``; ``mask``: what dropout multiplies the weights by, that is
-    ``dropout_mask(...) / (1 − probability)``.
+    ``keep_mask(...) / (1 − probability)``.
     """
     weights, lse = _weights(query, key, scale, seen, bias, alibi_slopes)
     values = np.repeat(value, query.shape[1] // value.shape[1], axis=1)

@@ -50,7 +50,7 @@ def info_nce(
                 "is key i; pass targets or as many keys"
             )
         targets = torch.arange(rows, device=query.device)
-    check_labels(name, "targets", targets, rows)
+    check_integers(name, "targets", targets, rows)
     trainable = columns
     if negatives is not None:
         trainable += negatives.shape[0] * negatives.requires_grad
@@ -132,7 +132,7 @@ def supcon_loss(
     """
     name = "supcon_loss"
     check_embeddings(name, features=features)
-    check_labels(name, "labels", labels, features.shape[0])
+    check_integers(name, "labels", labels, features.shape[0])
     features = unit_rows(features) if normalize else features
     losses, stats = run(name, features, None, labels, temperature, by_label=True, exclude_self=True)
     counted = (stats[0, 2] > 0).sum().clamp(min=1)
@@ -203,7 +203,7 @@ def check_pairs(name, **embeddings):
         raise ValueError(f"{name}: row i of both must belong together, got shapes {got}")
 
 
-def check_labels(name, label, labels, rows):
+def check_integers(name, label, labels, rows):
     if labels.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"{name}: {label} must be int32 or int64, got {labels.dtype}")
     launch.check_shape(name, label, labels, (rows,), "(rows,)")

@@ -46,18 +46,18 @@ def as_labels(labels: Tensor, by_label: bool) -> Tensor:
 
 def check(query, key, labels, temperature, by_label, exclude_self):
     """What the kernels rely on: targets that are columns, a positive and finite temperature."""
-    require((temperature >= LEAST) & (temperature < torch.inf), POSITIVE, ValueError)
+    _require((temperature >= LEAST) & (temperature < torch.inf), POSITIVE, ValueError)
     if not by_label:
         columns = key.shape[0]
         message = f"targets must be in 0 to {columns - 1}: columns of the keys"
-        require((labels >= 0) & (labels < columns), message, IndexError)
+        _require((labels >= 0) & (labels < columns), message, IndexError)
         if exclude_self:
             numbers = torch.arange(len(labels), device=labels.device)
             message = "with exclude_self no row's target may be the row itself"
-            require(labels != numbers, message, ValueError)
+            _require(labels != numbers, message, ValueError)
 
 
-def require(condition, message, error):
+def _require(condition, message, error):
     """Raise unless all is true; on a GPU at the next synchronisation, as torch does."""
     if condition.device.type != "cpu":
         torch._assert_async(condition.all(), f"contrastive loss: {message}")

@@ -58,7 +58,7 @@ def aligned(rows: Tensor) -> bool:
     return rows.data_ptr() % 16 == 0 and rows.stride(0) % vector == 0
 
 
-def together(first: Tensor, second: Tensor) -> bool:
+def in_step(first: Tensor, second: Tensor) -> bool:
     """Whether row i of both begins equally far behind a vector, for every i."""
     vector = 16 // first.element_size()
     return (first.data_ptr() - second.data_ptr()) % 16 == 0 and (

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import namespace, require_floating, require_indices
+from minissl.autograd import operations as ops
+from minissl.autograd.arrays import dtype_name, namespace, require_floating, require_indices
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
-from minissl.autograd.tensor import Tensor, differentiable, is_recording
+from minissl.autograd.tensor import Tensor, as_array, differentiable, is_recording
 
 
 def cross_entropy(
@@ -28,7 +29,8 @@ def cross_entropy(
     s / classes everywhere (Szegedy et al., 2016). ``reduction``: ``"none"`` gives (...), ``"sum"``
     and ``"mean"`` a number; the mean is over the targets that are not ignored, and 0 when all are.
     ``overwrite_logits``: allow to compute in the array of the logits, which is then lost. It saves
-    the largest array of a language model; for logits that nothing else will look at.
+    the largest array of a language model; for logits that nothing else will look at. Half precision
+    is computed, and its loss given, in float32.
 
     Raises ValueError for shapes that do not fit and IndexError for a target out of range.
     """
@@ -44,12 +46,24 @@ def cross_entropy(
         "reduction": reduction,
     }
     if isinstance(logits.array, np.ndarray):
-        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
+        single = at_least_single(logits)
+        return _cross_entropy(single, targets, overwrite=overwrite_logits, **settings)
     if gpu.runs_kernels(logits.array):
         return gpu.cross_entropy(
             logits, targets=targets, overwrite=overwrite_logits, dtype="float32", **settings
         )
-    return composed.cross_entropy(logits, targets, **settings)
+    return composed.cross_entropy(at_least_single(logits), targets, **settings)
+
+
+def at_least_single(x: Any) -> Any:
+    """float16 and bfloat16 as float32, in which a loss neither overflows nor stops growing.
+
+    A Tensor gives a Tensor, whose gradient is rounded on its way back; an array an array.
+    """
+    if dtype_name(as_array(x)) not in ("float16", "bfloat16"):
+        return x
+    single = ops.astype(x, dtype=namespace(as_array(x)).float32)
+    return single if isinstance(x, Tensor) else single.array
 
 
 def _check(logits, targets, ignore_index, label_smoothing, reduction):
@@ -107,6 +121,7 @@ def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction,
             if label_smoothing:
                 gradient -= (w * (label_smoothing / classes))[:, None]
             gradient[np.arange(len(gradient)), column[piece]] -= w * (1 - label_smoothing)
+            gradient[~kept[piece]] = 0  # what is ignored may be anything, NaN too
 
         for_each_chunk(backward, exponentials)
         return exponentials.reshape(logits.shape)

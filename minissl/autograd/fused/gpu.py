@@ -110,22 +110,24 @@ def cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, 
 
 
 @differentiable
-def info_nce(query, key, /, temperature, targets, exclude_self, reduction, dtype):
+def contrastive_cross_entropy(query, key, /, temperature, targets, exclude_self, reduction, dtype):
     """The similarities exist one tile at a time; the loss is float32 (``dtype``)."""
     import torch
 
     tau = torch.full((), temperature, dtype=torch.float32, device=query.device)
-    loss, vjp = _info_nce(query, key, tau, targets, exclude_self, reduction)
+    loss, vjp = _contrastive(query, key, tau, targets, exclude_self, reduction)
     return loss, lambda g: vjp(g)[:2]
 
 
 @differentiable
-def info_nce_learned(query, key, temperature, /, targets, exclude_self, reduction, dtype):
+def contrastive_with_temperature(
+    query, key, temperature, /, targets, exclude_self, reduction, dtype
+):
     """The same where the temperature is a Tensor, which gets a gradient."""
-    return _info_nce(query, key, temperature.float(), targets, exclude_self, reduction)
+    return _contrastive(query, key, temperature.float(), targets, exclude_self, reduction)
 
 
-def _info_nce(query, key, tau, targets, exclude_self, reduction):
+def _contrastive(query, key, tau, targets, exclude_self, reduction):
     """The kernel's gradient takes several launches, which its own operator for torch arranges: so
     here torch's autograd is on, for this one operation."""
     import torch
