@@ -135,6 +135,7 @@ def cross_entropy(
     xp = namespace(targets)
     kept = targets != ignore_index
     safe = xp.where(kept, targets, xp.zeros_like(targets))
+    logits = ops.where(kept[..., None], logits, 0.0)  # nobody looks at the others, NaN or not
     log_probabilities = ops.log_softmax(logits, axis=-1)
     chosen = ops.take_along_axis(log_probabilities, safe[..., None], axis=-1)
     loss = -ops.squeeze(chosen, axis=-1)

@@ -10,7 +10,7 @@ from minissl.autograd.fused.contrastive import info_nce
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
 from minissl.autograd.fused.dropout import dropout
-from minissl.autograd.fused.normalization import layer_norm
+from minissl.autograd.fused.normalization import layer_norm, unit_vectors
 
 __all__ = [
     "attention",
@@ -22,4 +22,5 @@ __all__ = [
     "info_nce",
     "layer_norm",
     "max_pool2d",
+    "unit_vectors",
 ]

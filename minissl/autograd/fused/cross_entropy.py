@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import namespace, require_floating, require_indices
+from minissl.autograd.arrays import is_half, namespace, require_floating, require_indices
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
-from minissl.autograd.tensor import Tensor, differentiable, is_recording
+from minissl.autograd.half import in_single
+from minissl.autograd.recording import is_recording
+from minissl.autograd.tensor import Tensor, differentiable
 
 
 def cross_entropy(
@@ -43,12 +45,14 @@ def cross_entropy(
         "label_smoothing": label_smoothing,
         "reduction": reduction,
     }
-    if isinstance(logits.array, np.ndarray):
-        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
     if gpu.runs_kernels(logits.array):
         return gpu.cross_entropy(
             logits, targets=targets, overwrite=overwrite_logits, dtype="float32", **settings
         )
+    if is_half(logits):
+        return in_single(cross_entropy, logits, targets=targets, **settings)
+    if isinstance(logits.array, np.ndarray):
+        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
     return composed.cross_entropy(logits, targets, **settings)
 
 
@@ -107,6 +111,7 @@ def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction,
             if label_smoothing:
                 gradient -= (w * (label_smoothing / classes))[:, None]
             gradient[np.arange(len(gradient)), column[piece]] -= w * (1 - label_smoothing)
+            gradient[~kept[piece]] = 0  # also where the logits, which nobody asked for, are NaN
 
         for_each_chunk(backward, exponentials)
         return exponentials.reshape(logits.shape)
