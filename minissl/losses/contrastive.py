@@ -37,6 +37,7 @@ from typing import Any
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import dtype_name, namespace
+from minissl.autograd.half import at_least_single
 from minissl.autograd.processes import gather_rows
 from minissl.autograd.tensor import Tensor, as_array
 
@@ -47,8 +48,7 @@ def normalize(x: Any) -> Tensor:
     Shapes: (..., width) -> (..., width). The gradient has no radial part: making x longer changes
     nothing. Convention: a zero vector has no direction, stays zero, and hands its gradient on.
     """
-    length = ops.norm(x, axis=-1, keepdims=True)
-    return x / ops.where(length.array == 0, 1.0, length)
+    return fused.unit_vectors(x)
 
 
 _unit = normalize  # info_nce has a setting of that name
@@ -56,7 +56,7 @@ _unit = normalize  # info_nce has a setting of that name
 
 def _single(rows: Any) -> Any:
     """float16 as float32: the squares of 300 and 400, and a batch's sum, are beyond 65504."""
-    return fused.at_least_single(rows) if dtype_name(as_array(rows)) == "float16" else rows
+    return at_least_single(rows) if dtype_name(as_array(rows)) == "float16" else rows
 
 
 def simclr_cs229(

@@ -178,7 +178,7 @@ class MultiHeadAttention(Module):
         allowed = allowed_keys(scores.shape, causal, key_lengths)
         allowed = np.broadcast_to(True if allowed is None else allowed, scores.shape)
         largest = scores.max(axis=-1, keepdims=True, where=allowed, initial=-np.inf)
-        largest = np.where(np.isfinite(largest), largest, 0)
+        largest = np.where(largest == -np.inf, 0, largest)
         weights = np.where(allowed, np.exp(np.minimum(scores - largest, 0)), 0)
         total = weights.sum(axis=-1, keepdims=True)
         return weights / np.where(total == 0, 1, total)

@@ -92,11 +92,6 @@ def test_any_index_into_torch_arrays(case):
     assert_close(gradient, expected_gradient(numbers, shape, cotangent))
 
 
-def test_torch_has_no_negative_steps():
-    with pytest.raises(ValueError, match="step must be greater than zero"):
-        Tensor(torch.ones(3))[::-1]
-
-
 def test_tensors_and_lists_as_indices():
     x = random_like(np.empty((4, 3)))
     cotangent = random_like(np.empty((2, 3)))

@@ -8,12 +8,11 @@ from minissl.autograd.fused.activations import gelu
 from minissl.autograd.fused.attention import attention
 from minissl.autograd.fused.contrastive import contrastive_cross_entropy
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
-from minissl.autograd.fused.cross_entropy import at_least_single, cross_entropy
+from minissl.autograd.fused.cross_entropy import cross_entropy
 from minissl.autograd.fused.dropout import dropout
-from minissl.autograd.fused.normalization import layer_norm
+from minissl.autograd.fused.normalization import layer_norm, unit_vectors
 
 __all__ = [
-    "at_least_single",
     "attention",
     "avg_pool2d",
     "contrastive_cross_entropy",
@@ -23,4 +22,5 @@ __all__ = [
     "gelu",
     "layer_norm",
     "max_pool2d",
+    "unit_vectors",
 ]

@@ -12,7 +12,8 @@ from minissl.autograd import operations as ops
 from minissl.autograd.arrays import dtype_name, is_torch_array, require_floating
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
-from minissl.autograd.fused.cross_entropy import _cross_entropy, at_least_single
+from minissl.autograd.fused.cross_entropy import _cross_entropy
+from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.autograd.threads import product
 

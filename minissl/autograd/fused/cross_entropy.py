@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd import operations as ops
-from minissl.autograd.arrays import dtype_name, namespace, require_floating, require_indices
+from minissl.autograd.arrays import namespace, require_floating, require_indices
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
-from minissl.autograd.tensor import Tensor, as_array, differentiable, is_recording
+from minissl.autograd.half import at_least_single
+from minissl.autograd.recording import is_recording
+from minissl.autograd.tensor import Tensor, differentiable
 
 
 def cross_entropy(
@@ -45,25 +46,14 @@ def cross_entropy(
         "label_smoothing": label_smoothing,
         "reduction": reduction,
     }
-    if isinstance(logits.array, np.ndarray):
-        single = at_least_single(logits)
-        return _cross_entropy(single, targets, overwrite=overwrite_logits, **settings)
     if gpu.runs_kernels(logits.array):
         return gpu.cross_entropy(
             logits, targets=targets, overwrite=overwrite_logits, dtype="float32", **settings
         )
-    return composed.cross_entropy(at_least_single(logits), targets, **settings)
-
-
-def at_least_single(x: Any) -> Any:
-    """float16 and bfloat16 as float32, in which a loss neither overflows nor stops growing.
-
-    A Tensor gives a Tensor, whose gradient is rounded on its way back; an array an array.
-    """
-    if dtype_name(as_array(x)) not in ("float16", "bfloat16"):
-        return x
-    single = ops.astype(x, dtype=namespace(as_array(x)).float32)
-    return single if isinstance(x, Tensor) else single.array
+    logits = at_least_single(logits)
+    if isinstance(logits.array, np.ndarray):
+        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
+    return composed.cross_entropy(logits, targets, **settings)
 
 
 def _check(logits, targets, ignore_index, label_smoothing, reduction):

@@ -11,7 +11,8 @@ def dropout(x: Tensor, p: float, generator: np.random.Generator) -> Tensor:
     """Each value becomes 0 with probability p; the others grow by 1/(1 − p).
 
     The mask is drawn from ``generator``: on the CPU by itself, on a GPU by a kernel whose seed it
-    draws, so that the two devices drop different values.
+    draws, so that the two devices drop different values. A NaN stays NaN, dropped or not: chance
+    must not hide it.
     """
     array = x.array
     if gpu.runs_kernels(array):

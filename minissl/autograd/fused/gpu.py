@@ -170,7 +170,7 @@ def conv2d(x, weight, bias, /, stride, padding, relu, x_needed, biased):
 
     def vjp(g):
         g = g.permute(0, 3, 1, 2)
-        g = g * (y > 0) if relu else g
+        g = g.where(y > 0, y * g) if relu else g  # 0, or NaN where y is
         dx, dw, db = torch.ops.aten.convolution_backward(
             g, images, filters, [weight.shape[0]], *places, [x_needed, True, biased]
         )
