@@ -77,14 +77,14 @@ def _backward(ctx, gradient):
 _op.register_autograd(_backward, setup_context=_setup_context, linear=True)
 
 
-def dropout(x: Tensor, probability: float, seed: int | Tensor) -> Tensor:
-    """Each element becomes 0 with the given probability; the others grow by 1 / (1 − probability).
+def dropout(x: Tensor, p: float, seed: int | Tensor) -> Tensor:
+    """Each element becomes 0 with probability p; the others grow by 1 / (1 − p).
 
     x: float32, float16 or bfloat16 of any shape; the mask depends on ``seed`` (an integer, or an
     int64 tensor of one element) and the element's position, see ``keep_mask``. Raises ValueError
-    for a probability outside [0, 1), TypeError for other dtypes, RuntimeError where kernels cannot
-    run. Lecture 07.
+    for p outside [0, 1), TypeError for other dtypes, RuntimeError where kernels cannot run.
+    Lecture 07.
     """
     if not isinstance(seed, Tensor):
         seed = torch.full((1,), seed, dtype=torch.int64, device=x.device)
-    return _op(x, probability, seed)
+    return _op(x, p, seed)
