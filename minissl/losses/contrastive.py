@@ -81,7 +81,7 @@ def info_nce(
     query: Any,
     key: Any,
     *,
-    temperature: Any = 1.0,
+    temperature: Any,
     negatives: Any = None,
     normalize: bool = True,
     gather: bool = False,

@@ -77,7 +77,8 @@ CASES = {
     "infonce": (
         ROWS,
         [],
-        [{}, *REDUCTIONS, {"temperature": 0.2}, {"normalize": False},
+        [{"temperature": t} | more for t in (1.0, 0.2) for more in ({}, *REDUCTIONS)]
+        + [{"temperature": 1.0, "normalize": False},
          {"negatives": draw(4, 5, seed=2), "temperature": 0.5}],
     ),
     "layernorm": (
@@ -178,8 +179,8 @@ def test_values_and_gradients_are_the_same(device_name, unsanitised, name, dtype
 @pytest.mark.parametrize("name", [n for n in SHARED if any(
     "reduction" in inspect.signature(f).parameters for f in KERNELS[n].values())])  # fmt: skip
 def test_the_same_words_are_refused(device_name, name):
-    inputs, others, _ = CASES[name]
-    wrong = {"reduction": "average"}
+    inputs, others, settings = CASES[name]
+    wrong = settings[0] | {"reduction": "average"}
     for ours in functions(OURS[name]).values():
         with pytest.raises(ValueError, match="'average'"):
             of_ours(ours, inputs, others, wrong, "float32")
