@@ -92,8 +92,8 @@ def held(rules: Any) -> Iterator[Array]:
         array = getattr(value, "array", value)  # of a Tensor
         if is_array(array):
             yield array
-        elif isinstance(value, tuple | list):
-            waiting += value
+        elif isinstance(value, tuple | list | dict):
+            waiting += value.values() if isinstance(value, dict) else value
         elif callable(value):
             cells = getattr(value, "__closure__", None) or ()
             waiting += [cell.cell_contents for cell in cells]

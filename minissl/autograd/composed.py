@@ -62,8 +62,8 @@ def attention(
     if allowed is not None:  # a query that may see nothing: all weights 0, not all equal
         weights = ops.where(allowed, weights, 0.0)
     if dropout:
-        kept = xp.asarray(dropout_mask(scores.shape, dropout, seed), device=array.device)
-        weights = ops.where(kept, weights, 0.0) * (1 / (1 - dropout))
+        kept = dropout_mask(scores.shape, dropout, seed) / (1 - dropout)
+        weights = weights * xp.asarray(kept, dtype=array.dtype, device=array.device)
     return ops.matmul(weights, value)
 
 

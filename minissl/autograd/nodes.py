@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -130,10 +131,20 @@ def walk_back(root: Node | Tensor, seed: Array) -> Iterator[tuple[Tensor, Array]
 
 
 def _conform(contribution: Array, parent: Node | Tensor) -> Array:
-    """A contribution in its parent's shape and dtype: broadcasting is undone here, once."""
+    """A contribution in its parent's shape and dtype: broadcasting is undone here, once.
+
+    Raises ValueError for a shape that broadcasting could not have made of the parent's.
+    """
     if isinstance(contribution, np.generic):
         contribution = np.asarray(contribution)
-    if tuple(contribution.shape) != parent.shape:
+    if (shape := tuple(contribution.shape)) != parent.shape:
+        fits = all(n in (1, m) for n, m in zip(reversed(parent.shape), reversed(shape)))
+        if math.prod(shape) != 1 and (len(shape) < len(parent.shape) or not fits):
+            raise ValueError(
+                f"a rule answered with a gradient of shape {shape} for an input of shape "
+                f"{parent.shape}: a gradient has the shape of its input, or one that broadcasting "
+                "makes of it"
+            )
         contribution = unbroadcast(contribution, parent.shape)
     if contribution.dtype != parent.dtype:
         contribution = namespace(contribution).astype(contribution, parent.dtype)

@@ -74,6 +74,10 @@ def squeeze(a, /, axis):
 @differentiable
 def broadcast_to(a, /, shape):
     """a repeated along new and size-1 axes;  ∂L/∂a = g summed over them (as ``backward`` does)."""
+    old, new = tuple(a.shape), tuple(shape)
+    fits = all(n in (1, m) for n, m in zip(reversed(old), reversed(new)))
+    if len(old) > len(new) or not fits or any(m < 0 for m in new):
+        raise ValueError(f"broadcast_to: shape {old} does not broadcast to {new}")
     return namespace(a).broadcast_to(a, tuple(shape)), (lambda g: g,)
 
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from minissl.autograd.arrays import Array, dtype_name, is_torch_array
+from minissl.autograd.arrays import Array, dtype_name, is_torch_array, total
 from minissl.autograd.tensor import differentiable
 
 WIDEST_HEAD = 256  # of the attention kernel
@@ -171,9 +171,10 @@ def conv2d(x, weight, bias, /, stride, padding, relu, x_needed, biased):
     def vjp(g):
         g = g.permute(0, 3, 1, 2)
         g = g.where(y > 0, y * g) if relu else g  # 0, or NaN where y is
-        dx, dw, db = torch.ops.aten.convolution_backward(
-            g, images, filters, [weight.shape[0]], *places, [x_needed, True, biased]
+        dx, dw, _ = torch.ops.aten.convolution_backward(
+            g, images, filters, [weight.shape[0]], *places, [x_needed, True, False]
         )
+        db = total(g, (0, 2, 3)) if biased else None  # torch's own loses digits on the CPU
         return dx if dx is None else dx.permute(0, 2, 3, 1), dw.permute(0, 2, 3, 1), db
 
     return y.permute(0, 2, 3, 1), vjp
