@@ -138,7 +138,7 @@ def run(
                 f"{name}: temperature must be a number or a float32 tensor without axes, got "
                 f"{temperature.dtype} of shape {tuple(temperature.shape)}"
             )
-    elif not temperature > 0:
+    elif not 0 < temperature < float("inf"):
         raise ValueError(f"{name}: the temperature must be positive, got {temperature}")
     else:
         temperature = torch.full((), temperature, dtype=torch.float32, device=query.device)
