@@ -29,7 +29,7 @@ def keep_mask(count: int, probability: float, seed: int) -> np.ndarray:
 def reference(x: np.ndarray, probability: float, seed: int) -> np.ndarray:
     """y = x · mask / (1 − p) in float64. The gradient is the same function of ∂L/∂y."""
     mask = keep_mask(x.size, probability, seed).reshape(x.shape)
-    return np.where(mask, np.asarray(x, np.float64), 0.0) / (1 - probability)
+    return np.asarray(x, np.float64) * mask / (1 - probability)
 
 
 @triton.jit
@@ -43,7 +43,8 @@ def _dropout_kernel(x, y, n, seed, threshold, scale, QUARTER: tl.constexpr):
         at = program * (4 * QUARTER) + part * QUARTER + element
         value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
         kept = bits[part] >= tl.cast(threshold, tl.uint32)
-        tl.store(y + at, tl.where(kept, value * scale, 0.0), mask=at < n)
+        # A product, not a choice: 0 · NaN is NaN, which must not disappear where it is dropped.
+        tl.store(y + at, value * tl.where(kept, scale, 0.0), mask=at < n)
 
 
 def dropout_launch(x: Tensor, probability: float, seed: Tensor) -> Tensor:

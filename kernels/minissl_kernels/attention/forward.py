@@ -20,6 +20,7 @@ from minissl_kernels.attention.masks import (
     key_limit,
     key_span,
     of_head,
+    sees_no_key,
 )
 from minissl_kernels.attention.tiles import (
     LN2,
@@ -160,8 +161,11 @@ def forward_kernel(
             WIDTH, PADDED, BLOCK_QUERY, BLOCK_KEY, PRECISION, EDGE,
         )  # fmt: skip
 
-    empty = total == 0  # the query sees no key: its sums are 0, and so is its output
-    total = tl.where(empty, 1.0, total)
+    # A query that sees no key has sums of 0, and so is its output. Any other sum is at least 1,
+    # unless every product has overflowed to −∞.
+    nothing = total == 0
+    empty = nothing & sees_no_key(first_row + tl.arange(0, BLOCK_QUERY), limit, terms)
+    total = tl.where(empty, 1.0, tl.where(nothing, float("nan"), total))
     accumulator /= total[:, None]
     if terms.seed is not None:
         accumulator *= terms.keep_scale

@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+# A bias below this hides its key as −inf does. In a row of nothing else the scores would have lost
+# their digits, and the log-sum-exp that the backward pass subtracts would be wrong by more than 1.
+HIDDEN: tl.constexpr = tl.constexpr(-1e6)
+
 
 class Terms(NamedTuple):
     """What a kernel is told beside query, key and value. An option that is None costs nothing:
@@ -70,6 +74,21 @@ def visible(row, column, limit, terms):
 
 
 @triton.jit
+def sees_no_key(row, limit, terms):
+    """Whether the masks leave the query of the row no key; where there is a bias, it may."""
+    first = 0
+    last = limit - 1
+    if terms.right is not None:
+        last = tl.minimum(last, row + (terms.shift + terms.right))
+    if terms.left is not None:
+        first = tl.maximum(row + (terms.shift - terms.left), 0)
+    none = last < first
+    if terms.bias is not None:
+        none = row >= 0
+    return none
+
+
+@triton.jit
 def finish_scores(
     products,
     row,
@@ -92,7 +111,10 @@ def finish_scores(
         at = terms.bias + bias_at + row.to(tl.int64) * terms.bias_row_stride
         at += column.to(tl.int64) * terms.bias_column_stride
         inside = (row < query_time) & (column < limit)  # in full tiles too, which may overhang
-        products += tl.load(at, mask=inside, other=0.0).to(tl.float32) * inverse_scale
+        bias = tl.load(at, mask=inside, other=0.0).to(tl.float32)
+        bias = tl.where(bias < HIDDEN, float("-inf"), bias)
+        # 0 · ∞ is NaN: a product that has overflowed must not look like a hidden key.
+        products += products * 0.0 + bias * inverse_scale
     if terms.slopes is not None:
         distance = tl.abs(row + terms.shift - column).to(tl.float32)
         products -= distance * (slope * inverse_scale)

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels import launch
+from minissl_kernels.cross_entropy.tiles import not_zero
 
 BLOCK = 4096
 
@@ -30,6 +31,7 @@ def _reduce_kernel(
 ):
     total = tl.zeros((BLOCK,), tl.float32)
     weight = tl.zeros((BLOCK,), tl.float32)
+    count = tl.zeros((BLOCK,), tl.int32)
     wrong = tl.zeros((BLOCK,), tl.int32)
     for start in range(0, rows, BLOCK):
         at = start + tl.arange(0, BLOCK)
@@ -39,15 +41,16 @@ def _reduce_kernel(
             target = tl.load(targets + at, mask=inside, other=0)
             kept = inside & (target != ignore_index)
             wrong += (kept & ((target < 0) | (target >= classes))).to(tl.int32)
-            if row_weights is None:
-                weight += kept.to(tl.float32)
+            count += kept.to(tl.int32)
         if row_weights is not None:
             weight += tl.load(row_weights + at, mask=inside, other=0.0)
-    result, mass = tl.sum(total, 0), tl.sum(weight, 0)
+    result, mass, counted = tl.sum(total, 0), tl.sum(weight, 0), tl.sum(count, 0)
     if targets is None:
-        mass = tl.cast(rows, tl.float32)
-    if MEAN:
-        result = tl.where(mass != 0, result / tl.where(mass != 0, mass, 1.0), 0.0)
+        counted = tl.cast(rows, tl.int32)
+    if row_weights is None:
+        mass = tl.cast(counted, tl.float32)
+    if MEAN:  # of nothing: 0; of rows whose weights sum to 0: NaN
+        result = tl.where(counted > 0, result / not_zero(mass), 0.0)
     tl.store(loss, result)
     tl.store(divisor, mass)
     tl.store(valid, tl.sum(wrong, 0) == 0)
@@ -88,6 +91,15 @@ def check_targets(name: str, targets: Tensor, classes: int, ignore_index: int) -
         if not bool(allowed.all()):
             bad = int(targets[~allowed][0])
             raise IndexError(f"{name}: target {bad} is {expected(classes, ignore_index)}")
+
+
+def check_ignore_index(name: str, ignore_index: int) -> None:
+    """Raise TypeError unless it is an integer: the kernels compare every target with it."""
+    if not isinstance(ignore_index, int):
+        raise TypeError(
+            f"{name}: ignore_index must be an int, got {ignore_index!r}; to ignore nothing, pass "
+            "a number that is no class, as -100 is, the default"
+        )
 
 
 def expected(classes: int, ignore_index: int) -> str:

@@ -24,13 +24,22 @@ def runs_kernels(array: Any) -> bool:
     if not is_torch_array(array) or dtype_name(array) not in HALF_OR_SINGLE:
         return False
     where_they_run = ("cpu", "cuda") if _interpreted() else ("cuda",)
-    return array.device.type in where_they_run and _installed()
+    return array.device.type in where_they_run and _installed() and not _faulty(array)
 
 
 def attends(query: Any, value: Any, scale: float) -> bool:
     """Whether the attention kernel does this: heads of one width up to 256, a positive scale."""
     array = getattr(query, "array", query)
     return runs_kernels(array) and query.shape[-1] == value.shape[-1] <= WIDEST_HEAD and scale > 0
+
+
+def _faulty(array: Any) -> bool:
+    """Whether Triton's interpreter would compute nonsense, or fail, on this array."""
+    if not _interpreted():
+        return False
+    from minissl_kernels.launch import FAULTS
+
+    return "loops" in FAULTS or ("bfloat16" in FAULTS and dtype_name(array) == "bfloat16")
 
 
 @functools.cache
