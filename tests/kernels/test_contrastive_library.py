@@ -277,10 +277,9 @@ NUMBERS = torch.arange(4)
     (lambda: info_nce(X, Y, temperature=0), ValueError, "positive and finite.*got 0"),
     (lambda: info_nce(X, Y, temperature=float("nan")), ValueError, "positive and finite.*got nan"),
     (lambda: info_nce(X, Y, temperature=float("inf")), ValueError, "positive and finite.*got inf"),
-    (lambda: info_nce(X, Y, temperature=1e-40), ValueError, "1.2e-38 or more.*got 1e-40"),
     (lambda: info_nce(X, Y, temperature=torch.tensor(-1.0)), ValueError, "positive"),
     *((lambda t=t: info_nce(X, Y, temperature=torch.tensor(t)), ValueError, "positive and finite")
-      for t in (0.0, 1e-40, float("inf"), float("nan"))),
+      for t in (0.0, float("inf"), float("nan"))),
     (lambda: info_nce(X, Y, temperature=torch.ones(2)), TypeError, r"one element.*shape \(2,\)"),
     (lambda: info_nce(X, Y, temperature=torch.ones((), dtype=torch.int64)), TypeError, "int64"),
     (lambda: nt_xent(X, Y, temperature=1), ValueError, r"first \(4, 3\) and second \(6, 3\)"),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from minissl_kernels import launch
-from minissl_kernels.contrastive.operator import LEAST, POSITIVE, contrastive_losses
+from minissl_kernels.contrastive.operator import POSITIVE, contrastive_losses
 
 
 def info_nce(
@@ -167,7 +167,7 @@ def run(
                 f"{temperature.dtype} of shape {tuple(temperature.shape)}"
             )
         temperature = temperature.float().reshape(())
-    elif not LEAST <= temperature < math.inf:
+    elif not 0 < temperature < math.inf:
         raise ValueError(f"{name}: {POSITIVE}, got {temperature}")
     else:
         temperature = torch.full((), temperature, dtype=torch.float32, device=query.device)

@@ -11,8 +11,7 @@ from minissl_kernels.operators import gradients_of, operator
 # A probability of a large batch is less than float16 can hold: a tile's are multiplied by this.
 RAISED = 2.0**14
 SMALLEST = RAISED * torch.finfo(torch.float32).tiny
-LEAST = torch.finfo(torch.float32).tiny  # a temperature: the inverse of a smaller one is infinite
-POSITIVE = f"the temperature must be positive and finite (in float32: {LEAST:.1e} or more)"
+POSITIVE = "the temperature must be positive and finite"
 
 
 def best_split(blocks: int, steps: int, processors: int) -> int:
@@ -46,7 +45,7 @@ def as_labels(labels: Tensor, by_label: bool) -> Tensor:
 
 def check(query, key, labels, temperature, by_label, exclude_self):
     """What the kernels rely on: targets that are columns, a positive and finite temperature."""
-    _require((temperature >= LEAST) & (temperature < torch.inf), POSITIVE, ValueError)
+    _require((temperature > 0) & (temperature < torch.inf), POSITIVE, ValueError)
     if not by_label:
         columns = key.shape[0]
         message = f"targets must be in 0 to {columns - 1}: columns of the keys"
