@@ -141,6 +141,17 @@ def test_unit_vectors_as_they_are(device, small_tiles, name):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_a_gradient_penalty_goes_through_the_lengths(device, small_tiles, name):  # noqa: F811
+    """The second derivative against torch's."""
+    x = draw(10, 5, device=device).requires_grad_()
+    results = []
+    for loss in (every_loss(5, device)[name], lambda x: every_loss_in_torch(name, x)):
+        [gradient] = torch.autograd.grad(loss(x), x, create_graph=True)
+        results.append(torch.autograd.grad(gradient.square().sum(), x)[0])
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_row_of_zeros_has_no_direction(device, small_tiles, name):  # noqa: F811
     """It is at right angles to everything, and hands on its gradient, as minissl.losses' do."""
     x = draw(10, 6, device=device)
@@ -179,15 +190,16 @@ def test_a_temperature_of_one_element(device, small_tiles, name, shape, dtype): 
 # ---- torch's own checks --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("kind", list(problems()))
-def test_torch_compile(device, small_tiles, kind):  # noqa: F811
+def test_torch_compile(device, small_tiles, kind, normalize):  # noqa: F811
     problem = problems(rows=10, columns=12, device=device)[kind]
     tau = torch.tensor(0.5, device=device, requires_grad=True)
     embeddings = [e.requires_grad_() for e in problem.pop("embeddings")]
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     results = []
     for function in (ours, compiled):
-        values = function(embeddings=embeddings, temperature=tau, **problem)
+        values = function(embeddings=embeddings, temperature=tau, normalize=normalize, **problem)
         g = draw(*values.shape, device=device)
         results.append([values, *torch.autograd.grad(values, [*embeddings, tau], g)])
     assert all(torch.equal(a, b) for a, b in zip(*results))
