@@ -184,6 +184,11 @@ def test_ignore_index_is_a_number(device):
     for loss in (cross_entropy, lambda x, t, **s: linear_cross_entropy(x, x, t, **s)):
         with pytest.raises(TypeError, match="ignore_index must be an int, got None; to ignore"):
             loss(x, targets, ignore_index=None)
+        assert loss(x, targets, ignore_index=np.int64(0)) == 0
+    from minissl.autograd.fused import cross_entropy as ours
+
+    with pytest.raises(TypeError, match="ignore_index must be an int, got None; to ignore"):
+        ours(np.ones((2, 3)), np.zeros(2, int), ignore_index=None)
 
 
 def test_linear_cross_entropy_of_logits_that_float16_cannot_hold(device):

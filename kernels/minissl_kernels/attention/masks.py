@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-# A bias below this hides its key as −inf does. Beside other keys its weight is 0 without further ado;
+# A bias below this hides its key as −inf does. Beside other keys its weight is 0 by itself;
 # in a row of nothing else the scores would have lost their digits, and the log-sum-exp that the
 # backward pass subtracts would be wrong by more than 1.
 HIDDEN: tl.constexpr = tl.constexpr(-1e6)

@@ -60,7 +60,7 @@ def cross_entropy(
         logits.reshape(-1, classes),
         targets.reshape(-1, classes) if soft else targets.reshape(-1),
         weight,
-        ignore_index,
+        int(ignore_index),
         float(label_smoothing),
         float(z_loss),
         reduction,

@@ -4,6 +4,7 @@ In torch's operations these are a dozen launches, which at the usual sizes take 
 passes over the logits. Here one program of one kernel does it: the rows are few beside the logits.
 """
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -110,7 +111,7 @@ def check_targets(name: str, targets: Tensor, classes: int, ignore_index: int) -
 
 def check_ignore_index(name: str, ignore_index: int) -> None:
     """Raise TypeError unless it is an integer: the kernels compare every target with it."""
-    if not isinstance(ignore_index, int):
+    if not isinstance(ignore_index, int | np.integer):
         raise TypeError(
             f"{name}: ignore_index must be an int, got {ignore_index!r}; to ignore nothing, pass "
             "a number that is no class, as -100 is, the default"
