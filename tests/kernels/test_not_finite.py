@@ -13,7 +13,7 @@ from minissl_kernels.gelu import gelu
 from minissl_kernels.layer_norm import layer_norm
 from minissl_kernels.linear_cross_entropy import linear_cross_entropy
 
-from tests.kernels.every_function import CASES, NOT_DIFFERENTIATED, public_functions
+from tests.kernels.every_function import CASES, NOT_DIFFERENTIATED, plain, public_functions
 
 pytestmark = [
     pytest.mark.usefixtures("unsanitised"),
@@ -98,6 +98,17 @@ def test_products_that_overflow_show(device, name):
     result, gradients = run(case, tensors)
     assert not finite([result])
     assert not finite(gradients)
+
+
+@pytest.mark.parametrize("name", ["info_nce", "nt_xent", "clip_loss", "supcon_loss"])
+def test_a_positive_that_overflows_to_minus_infinity_is_not_left_out(device, name):
+    """Partners have a similarity of −∞, others of 0: a loss of 0 would be the best there is."""
+    first = torch.eye(2, 8, device=device) * 1e25
+    loss = plain(getattr(contrastive, name))
+    given = (first, -first)
+    if name == "supcon_loss":
+        given = (torch.cat(given), torch.tensor([0, 1, 0, 1], device=device))
+    assert not loss(*given, temperature=1.0).isfinite()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
