@@ -43,8 +43,10 @@ def reference(x: np.ndarray, gradient: np.ndarray, approximate: str) -> tuple:
 
 @triton.jit
 def _near(x, EXACT: tl.constexpr):
-    """x where its gate is not yet 0 or 1 to float32; beyond, e^x³ would overflow. Takes NaN for
-    a number: the kernels put it back."""
+    """x where its gate is not yet 0 or 1 to float32; beyond, e^x³ would overflow.
+
+    NaN becomes one of the ends: the kernels see to it that it is not lost.
+    """
     limit: tl.constexpr = 14.0 if EXACT else 10.0
     return tl.minimum(tl.maximum(x, -limit), limit)
 
@@ -64,16 +66,15 @@ def _forward_kernel(x, y, n, EXACT: tl.constexpr, BLOCK: tl.constexpr):
         gate = 0.5 * (1 + tl.erf(near * HALF_ROOT))
     else:
         gate = 1 / (1 + _odds(near))
-    result = tl.maximum(value, -14.0) * gate
-    result = tl.where(value > float("-inf"), result, float("nan"))  # −∞ · 0, and NaN
-    tl.store(y + at, result, mask=at < n)
+    gate = tl.where(value > -14.0, gate, 0.0)  # also for −∞ and NaN, of which 0 makes NaN
+    tl.store(y + at, value * gate, mask=at < n)
 
 
 @triton.jit
 def _backward_kernel(x, dy, dx, n, EXACT: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
-    near = _near(value, EXACT)
+    near = _near(value, EXACT) + value * 0.0  # NaN where x is not finite
     if EXACT:
         gate = 0.5 * (1 + tl.erf(near * HALF_ROOT))
         slope = tl.exp(near * near * -0.5) * DENSITY
@@ -82,8 +83,7 @@ def _backward_kernel(x, dy, dx, n, EXACT: tl.constexpr, BLOCK: tl.constexpr):
         gate = 1 / (1 + odds)
         slope = gate * gate * odds * (near * near * SQUARE + 1) * TWICE  # 1 − gate would cancel
     g = tl.load(dy + at, mask=at < n, other=0.0).to(tl.float32)
-    slope = tl.where(tl.abs(value) < float("inf"), gate + near * slope, float("nan"))
-    tl.store(dx + at, g * slope, mask=at < n)
+    tl.store(dx + at, g * (gate + near * slope), mask=at < n)
 
 
 def gelu_forward(x: Tensor, approximate: str) -> Tensor:

@@ -72,7 +72,7 @@ def linear_cross_entropy(
         input.reshape(-1, input.shape[-1]),
         weight,
         targets.reshape(-1),
-        ignore_index,
+        int(ignore_index),
         float(label_smoothing),
         float(z_loss),
         reduction,

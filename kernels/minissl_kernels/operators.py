@@ -36,19 +36,21 @@ def refuse_transforms(name: str, inputs: Iterable[Any], vmap: bool = True) -> No
 
     What a kernel gives there is a constant to torch: a derivative would be 0 without a word.
     """
-    if torch._C._are_functorch_transforms_active():
-        transform = torch._C._functorch.peek_interpreter_stack().key().name
-        if transform in ("Grad", "Jvp") or (transform == "Vmap" and not vmap):
-            raise RuntimeError(
-                f"{name} cannot be transformed by torch.func ({transform.lower()}): use "
-                "torch.autograd.grad, a loop, or torch's own operations there"
-            )
     if forward_ad._current_level >= 0:
         tensors = [value for value in inputs if isinstance(value, Tensor)]
         if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
             raise RuntimeError(
                 f"{name} has no derivative in forward mode (torch.func.jvp, dual tensors): "
                 "use torch.autograd.grad, or torch's own operations there"
+            )
+    if torch.compiler.is_compiling():
+        return
+    if torch._C._are_functorch_transforms_active():
+        transform = torch._C._functorch.peek_interpreter_stack().key().name
+        if transform in ("Grad", "Jvp") or (transform == "Vmap" and not vmap):
+            raise RuntimeError(
+                f"{name} cannot be transformed by torch.func ({transform.lower()}): use "
+                "torch.autograd.grad, a loop, or torch's own operations there"
             )
 
 

@@ -13,7 +13,7 @@ from minissl_kernels.gelu import gelu
 from minissl_kernels.layer_norm import layer_norm
 from minissl_kernels.linear_cross_entropy import linear_cross_entropy
 
-from tests.kernels.every_function import CASES, NOT_DIFFERENTIATED, public_functions
+from tests.kernels.every_function import CASES, NOT_DIFFERENTIATED, plain, public_functions
 
 pytestmark = [
     pytest.mark.usefixtures("unsanitised"),
@@ -100,6 +100,17 @@ def test_products_that_overflow_show(device, name):
     assert not finite(gradients)
 
 
+@pytest.mark.parametrize("name", ["info_nce", "nt_xent", "clip_loss", "supcon_loss"])
+def test_a_positive_that_overflows_to_minus_infinity_is_not_left_out(device, name):
+    """Partners have a similarity of −∞, others of 0: a loss of 0 would be the best there is."""
+    first = torch.eye(2, 8, device=device) * 1e25
+    loss = plain(getattr(contrastive, name))
+    given = (first, -first)
+    if name == "supcon_loss":
+        given = (torch.cat(given), torch.tensor([0, 1, 0, 1], device=device))
+    assert not loss(*given, temperature=1.0).isfinite()
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_row_whose_scores_all_overflow_is_no_row_without_keys(device, bias, sign):
@@ -184,6 +195,11 @@ def test_ignore_index_is_a_number(device):
     for loss in (cross_entropy, lambda x, t, **s: linear_cross_entropy(x, x, t, **s)):
         with pytest.raises(TypeError, match="ignore_index must be an int, got None; to ignore"):
             loss(x, targets, ignore_index=None)
+        assert loss(x, targets, ignore_index=np.int64(0)) == 0
+    from minissl.autograd.fused import cross_entropy as ours
+
+    with pytest.raises(TypeError, match="ignore_index must be an int, got None; to ignore"):
+        ours(np.ones((2, 3)), np.zeros(2, int), ignore_index=None)
 
 
 def test_linear_cross_entropy_of_logits_that_float16_cannot_hold(device):

@@ -174,7 +174,8 @@ def forward_kernel(
             valid = (column < left)[None, :]
             if EXCLUDE_SELF:
                 valid = valid & ((row - start)[:, None] != column[None, :])
-            s = tl.where(valid, s, float("-inf"))
+            # −∞ is what is left out, and no product that has overflowed: 0 · ∞ is NaN.
+            s = tl.where(valid, s + s * 0.0, float("-inf"))
         new = tl.maximum(maximum, tl.max(s, 1) * scale)
         logits = s * scale - new[:, None]
         exponentials = tl.exp2(logits)
@@ -191,7 +192,7 @@ def forward_kernel(
                 hit = label[:, None] == column_label[None, :]
             else:
                 hit = (label - start)[:, None] == column[None, :]
-            hit = hit & valid
+            hit = hit & ~(logits < LOWEST)  # not what is left out; but NaN is in
             positive += tl.sum(tl.where(hit, logits, 0.0), 1)
             count += tl.sum(hit.to(tl.float32), 1)
 

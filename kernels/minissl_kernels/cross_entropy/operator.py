@@ -60,7 +60,7 @@ def cross_entropy(
         logits.reshape(-1, classes),
         targets.reshape(-1, classes) if soft else targets.reshape(-1),
         weight,
-        ignore_index,
+        int(ignore_index),
         float(label_smoothing),
         float(z_loss),
         reduction,
@@ -123,7 +123,8 @@ def _cross_entropy(
     """The loss, the statistics of the rows and the divisor of the mean, for the backward."""
     weight = None if weight is None else weight.contiguous()
     rows, classes = logits.shape
-    losses, row_weights = (logits.new_empty(rows, dtype=torch.float32) for _ in range(2))
+    losses = logits.new_empty(rows, dtype=torch.float32)
+    row_weights = None if weight is None else torch.empty_like(losses)
     statistics = logits.new_zeros((rows, 4), dtype=torch.float32)
     settings = (label_smoothing, z_loss)
     name = "cross_entropy"

@@ -33,7 +33,8 @@ def cross_entropy(
     the largest array of a language model; for logits that nothing else will look at. Half precision
     is computed, and its loss given, in float32.
 
-    Raises ValueError for shapes that do not fit and IndexError for a target out of range.
+    Raises ValueError for shapes that do not fit, IndexError for a target out of range and TypeError
+    for an ``ignore_index`` that is no integer.
     """
     targets = targets.array if isinstance(targets, Tensor) else targets
     logits = logits if isinstance(logits, Tensor) else Tensor(logits)
@@ -66,12 +67,17 @@ def _check(logits, targets, ignore_index, label_smoothing, reduction):
     xp = namespace(targets)
     if not xp.isdtype(targets.dtype, "integral"):
         raise ValueError(f"cross_entropy: targets must be integers, got {targets.dtype}")
+    if not isinstance(ignore_index, int | np.integer):
+        raise TypeError(
+            f"cross_entropy: ignore_index must be an int, got {ignore_index!r}; to ignore nothing, "
+            "pass a number that is no class, as -100 is, the default"
+        )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     if not gpu.runs_kernels(logits.array):  # the kernel checks them itself
-        require_indices("cross_entropy", targets, logits.shape[-1], ignored=ignore_index)
+        require_indices("cross_entropy", targets, logits.shape[-1], ignored=int(ignore_index))
 
 
 @differentiable
