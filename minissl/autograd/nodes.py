@@ -64,7 +64,7 @@ class Node:
             results = vjps(gradient)
             if not isinstance(results, tuple | list) or len(results) != len(parents):
                 raise wrong_rules(self.operation)
-            sent = ((p, r) for p, r in zip(parents, results) if p is not None)
+            sent: Iterator[Any] = ((p, r) for p, r in zip(parents, results) if p is not None)
         else:
             sent = ((p, vjp(gradient)) for p, vjp in zip(parents, vjps) if p is not None)
         if self.watched is not None:
