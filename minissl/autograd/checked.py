@@ -63,13 +63,22 @@ class Watched:
                     "there (x.array = x.array * 2, not x.array *= 2), or write after backward()"
                 )
 
-    def require_finite(self, operation: str, arrived: Array, sent: Array) -> None:
-        """Raise FloatingPointError when a rule made something of a finite gradient that is not."""
-        if self.finite and is_finite(arrived) and not is_finite(sent):
-            raise FloatingPointError(
-                f"the gradient that '{operation}' sends back is not finite, though its inputs and "
-                "the gradient that reached it are: its slope is infinite there, or too large"
-            )
+    def finite_ones(
+        self, operation: str, arrived: Array, sent: Iterator[tuple[Any, Array]]
+    ) -> Iterator[tuple[Any, Array]]:
+        """Hand on (parent, gradient); FloatingPointError where a finite one became something else.
+
+        Looked at before it is handed on: a rule may overwrite what it was given.
+        """
+        finite = self.finite and is_finite(arrived)
+        for parent, contribution in sent:
+            if finite and not is_finite(contribution):
+                raise FloatingPointError(
+                    f"the gradient that '{operation}' sends back is not finite, though its inputs "
+                    "and the gradient that reached it are: its slope is infinite there, or too "
+                    "large"
+                )
+            yield parent, contribution
 
 
 def require_finite_output(operation: str, inputs: Sequence[Array], output: Array) -> None:

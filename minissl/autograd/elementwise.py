@@ -124,16 +124,13 @@ def tanh(a, /):
     return xp.tanh(a), (vjp,)
 
 
-def _sigmoid(a):
-    """1 / (1 + e⁻ᵃ), right to the last digits from e^−|a| on either side, without overflow."""
-    xp = namespace(a)
-    return xp.exp(xp.minimum(a, xp.zeros_like(a))) / (1 + xp.exp(-xp.abs(a)))
-
-
 @differentiable
 @rounded_once
 def sigmoid(a, /):
-    """c = 1 / (1 + e⁻ᵃ);  ∂L/∂a = g c (1 − c) = g σ(a) σ(−a)."""
+    """c = 1 / (1 + e⁻ᵃ), 0 where e⁻ᵃ overflows;  ∂L/∂a = g c (1 − c).
+
+    1 − c = σ(−a) = 1 / (1 + eᵃ), right also where c is so near to 1 that 1 − c is only rounding.
+    """
     c = _sigmoid(a)
     return c, (lambda g: g * c * _sigmoid(-a),)
 
@@ -145,6 +142,11 @@ def log_sigmoid(a, /):
     xp = namespace(a)
     c = xp.minimum(a, xp.zeros_like(a)) - xp.log1p(xp.exp(-xp.abs(a)))
     return c, (lambda g: g * _sigmoid(-a),)
+
+
+def _sigmoid(a):
+    with np.errstate(over="ignore"):  # 1 / ∞ is meant
+        return 1 / (1 + namespace(a).exp(-a))
 
 
 @differentiable

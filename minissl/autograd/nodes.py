@@ -64,13 +64,12 @@ class Node:
             results = vjps(gradient)
             if not isinstance(results, tuple | list) or len(results) != len(parents):
                 raise wrong_rules(self.operation)
-            sent = ((p, r) for p, r in zip(parents, results) if p is not None)
+            sent: Iterator[Any] = ((p, r) for p, r in zip(parents, results) if p is not None)
         else:
             sent = ((p, vjp(gradient)) for p, vjp in zip(parents, vjps) if p is not None)
-        for parent, contribution in sent:
-            if self.watched is not None:
-                self.watched.require_finite(self.operation, gradient, contribution)
-            yield parent, contribution
+        if self.watched is not None:
+            sent = self.watched.finite_ones(self.operation, gradient, sent)
+        yield from sent
 
 
 def output_and_rules(operation: str, returned: Any, inputs: int) -> tuple[Array, Any]:
@@ -108,8 +107,10 @@ def walk_back(root: Node | Tensor, seed: Array) -> Iterator[tuple[Tensor, Array]
     taken = {memory(seed)}  # by leaves that have been yielded
     while order:
         node = order.pop()
-        arrived = _conform(gradients.pop(node), node)
-        owned.discard(node)
+        arrived = gradients.pop(node)
+        if node in owned:
+            owned.remove(node)
+            arrived = _conform(arrived, node)
         for parent, contribution in node.contributions(arrived):
             contribution = _conform(contribution, parent)
             if parent not in gradients:
