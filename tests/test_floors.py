@@ -14,7 +14,7 @@ PACKAGE = ROOT / "minissl"
 FLOORS = [
     {"durable", "registry", "options", "conditions"},
     {"autograd"},
-    {"nn", "optim"},
+    {"nn", "optim", "interop"},
     {"losses", "text", "vision"},
     {"data", "models"},
     {"training"},

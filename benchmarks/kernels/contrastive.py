@@ -72,7 +72,8 @@ def case(machine: Machine, rows: int, width: int, backward: bool) -> Case:
     def ours(**settings):
         from minissl_kernels.contrastive import info_nce
 
-        return lambda query, key: info_nce(query, key, temperature=TEMPERATURE, **settings)
+        settings |= {"temperature": TEMPERATURE, "normalize": False}  # what the others do
+        return lambda query, key: info_nce(query, key, **settings)
 
     def check() -> str:
         few = [t.detach()[:4096] for t in (query, key)]

@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels.launch import check_device, on_device
+from minissl_kernels.operators import refuse_transforms
 
 BLOCK = 2048  # elements per program: large arrays are cut, a small one has a program of its own
 LARGEST = 3e38  # of max_norm: no finite norm in float32 is clipped, and inf / inf never appears
@@ -155,9 +156,15 @@ def _send(table: np.ndarray, device: torch.device) -> Tensor:
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """√ Σ g² over all arrays together: a float32 tensor with one element, still on the device.
 
-    ``gradients``: contiguous, all float32, float16 or bfloat16. Raises ValueError for none.
+    ``gradients``: contiguous, all float32, float16 or bfloat16. Raises ValueError for none, and
+    RuntimeError where the norm would have to be differentiated: it has no gradient.
     """
     _check_gradients(gradients)
+    if torch.is_grad_enabled() and any(gradient.requires_grad for gradient in gradients):
+        raise RuntimeError(
+            "gradient_norm: has no gradient, but a gradient here requires one (create_graph=True); "
+            "pass .detach(), or use torch.linalg.vector_norm"
+        )
     blocks, addresses, aligned = tables(gradients)
     sums = gradients[0].new_empty(blocks.programs, dtype=torch.float32)
     if blocks.programs:
@@ -192,9 +199,12 @@ def adamw(
     bfloat16 (one dtype for all). ``steps``: t of each parameter, from 1; ``weight_decays``: λ of
     each. Gradients are scaled by ``max_norm`` / norm where the norm of all together is larger; if
     it is not finite, nothing is changed. ``norm``: if it is known already, from ``gradient_norm``.
-    Nothing here waits for the GPU. Raises ValueError or TypeError for arrays that do not fit.
+    Nothing here waits for the GPU. Autograd sees the arrays change, and nothing of how: a step has
+    no derivative. Raises ValueError or TypeError for arrays and settings that do not fit.
     """
     _check(parameters, gradients, first_moments, second_moments, steps, weight_decays)
+    if not max_norm > 0:
+        raise ValueError(f"adamw: max_norm must be positive, got {max_norm}")
     norm = gradient_norm(gradients) if norm is None else norm
     blocks, addresses, aligned = tables(parameters, gradients, first_moments, second_moments)
     if blocks.programs:
@@ -205,6 +215,8 @@ def adamw(
                 norm, min(max_norm, LARGEST), *betas,
                 GRADIENT=_triton_dtype(gradients[0]), ALIGNED=aligned, BLOCK=BLOCK,
             )  # fmt: skip
+        for column in (parameters, first_moments, second_moments):
+            torch.autograd.graph.increment_version(column)
     return norm
 
 
@@ -240,6 +252,7 @@ def _place(arrays: Sequence[Tensor]) -> torch.device | int | None:
 def _check_gradients(gradients: Sequence[Tensor]) -> None:
     if not gradients:
         raise ValueError("adamw: got no arrays")
+    refuse_transforms("adamw", gradients, vmap=False)
     apart = _place(gradients) is None
     check_device("adamw", **{f"gradient {i}": g for i, g in enumerate(gradients) if apart or not i})
     dtypes = {gradient.dtype for gradient in gradients}

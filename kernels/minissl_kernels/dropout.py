@@ -29,7 +29,7 @@ def keep_mask(count: int, probability: float, seed: int) -> np.ndarray:
 def reference(x: np.ndarray, probability: float, seed: int) -> np.ndarray:
     """y = x · mask / (1 − p) in float64. The gradient is the same function of ∂L/∂y."""
     mask = keep_mask(x.size, probability, seed).reshape(x.shape)
-    return np.where(mask, np.asarray(x, np.float64), 0.0) / (1 - probability)
+    return np.asarray(x, np.float64) * mask / (1 - probability)
 
 
 @triton.jit
@@ -43,7 +43,8 @@ def _dropout_kernel(x, y, n, seed, threshold, scale, QUARTER: tl.constexpr):
         at = program * (4 * QUARTER) + part * QUARTER + element
         value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
         kept = bits[part] >= tl.cast(threshold, tl.uint32)
-        tl.store(y + at, tl.where(kept, value * scale, 0.0), mask=at < n)
+        # A product, not a choice: 0 · NaN is NaN, which must not disappear where it is dropped.
+        tl.store(y + at, value * tl.where(kept, scale, 0.0), mask=at < n)
 
 
 def dropout_launch(x: Tensor, probability: float, seed: Tensor) -> Tensor:
@@ -77,14 +78,14 @@ def _backward(ctx, gradient):
 _op.register_autograd(_backward, setup_context=_setup_context, linear=True)
 
 
-def dropout(x: Tensor, probability: float, seed: int | Tensor) -> Tensor:
-    """Each element becomes 0 with the given probability; the others grow by 1 / (1 − probability).
+def dropout(x: Tensor, p: float, seed: int | Tensor) -> Tensor:
+    """Each element becomes 0 with probability p; the others grow by 1 / (1 − p).
 
     x: float32, float16 or bfloat16 of any shape; the mask depends on ``seed`` (an integer, or an
     int64 tensor of one element) and the element's position, see ``keep_mask``. Raises ValueError
-    for a probability outside [0, 1), TypeError for other dtypes, RuntimeError where kernels cannot
-    run. Lecture 07.
+    for p outside [0, 1), TypeError for other dtypes, RuntimeError where kernels cannot run.
+    Lecture 07.
     """
     if not isinstance(seed, Tensor):
         seed = torch.full((1,), seed, dtype=torch.int64, device=x.device)
-    return _op(x, probability, seed)
+    return _op(x, p, seed)

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels.launch import check_device, check_floating, on_device
-from minissl_kernels.operators import operator
+from minissl_kernels.operators import gradients_of, operator
 
 TWICE = tl.constexpr(2 * math.sqrt(2 / math.pi))
 CUBE = tl.constexpr(0.044715)
@@ -43,7 +43,10 @@ def reference(x: np.ndarray, gradient: np.ndarray, approximate: str) -> tuple:
 
 @triton.jit
 def _near(x, EXACT: tl.constexpr):
-    """x where its gate is not yet 0 or 1 to float32; beyond, e^x³ would overflow."""
+    """x where its gate is not yet 0 or 1 to float32; beyond, e^x³ would overflow.
+
+    NaN becomes one of the ends: the kernels see to it that it is not lost.
+    """
     limit: tl.constexpr = 14.0 if EXACT else 10.0
     return tl.minimum(tl.maximum(x, -limit), limit)
 
@@ -63,13 +66,15 @@ def _forward_kernel(x, y, n, EXACT: tl.constexpr, BLOCK: tl.constexpr):
         gate = 0.5 * (1 + tl.erf(near * HALF_ROOT))
     else:
         gate = 1 / (1 + _odds(near))
-    tl.store(y + at, tl.maximum(value, -14.0) * gate, mask=at < n)
+    gate = tl.where(value > -14.0, gate, 0.0)  # also for −∞ and NaN, of which 0 makes NaN
+    tl.store(y + at, value * gate, mask=at < n)
 
 
 @triton.jit
 def _backward_kernel(x, dy, dx, n, EXACT: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    near = _near(tl.load(x + at, mask=at < n, other=0.0).to(tl.float32), EXACT)
+    value = tl.load(x + at, mask=at < n, other=0.0).to(tl.float32)
+    near = _near(value, EXACT) + value * 0.0  # NaN where x is not finite
     if EXACT:
         gate = 0.5 * (1 + tl.erf(near * HALF_ROOT))
         slope = tl.exp(near * near * -0.5) * DENSITY
@@ -123,7 +128,14 @@ def _backward(ctx, gradient):
     return _backward_op(*ctx.saved_tensors, gradient, ctx.approximate), None
 
 
-_op.register_autograd(_backward, setup_context=_setup_context)
+def _composed(ctx, gradient):
+    def function(x):
+        return torch.nn.functional.gelu(x.float(), approximate=ctx.approximate).to(x.dtype)
+
+    return *gradients_of(function, ctx.saved_tensors, gradient), None
+
+
+_op.register_autograd(_backward, setup_context=_setup_context, composed=_composed)
 
 
 def gelu(x: Tensor, approximate: str = "tanh") -> Tensor:

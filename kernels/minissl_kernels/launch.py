@@ -1,9 +1,11 @@
 """What every launcher shares: clear errors before a kernel starts, and facts about the device."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +26,33 @@ def interpreted() -> bool:
     return not isinstance(tl.sum, triton.JITFunction)
 
 
+def interpreter_faults(triton_version: str, numpy_version: str) -> dict[str, str]:
+    """What Triton's interpreter gets wrong with these versions, and what to do about it.
+
+    "loops": every kernel with a loop fails. "bfloat16": products (tl.dot) are wrong without a word,
+    because NumPy has no such numbers and multiplies their bit patterns as integers.
+    """
+
+    def number(version):
+        return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+    faults = {
+        "bfloat16": "Triton's interpreter (TRITON_INTERPRET=1) multiplies the bit patterns of "
+        "bfloat16 as if they were integers; use float32 or float16, or a GPU"
+    }
+    if number(triton_version) < (3, 7) and number(numpy_version) >= (2, 4):
+        faults["loops"] = (
+            f"the interpreter of triton {triton_version} (TRITON_INTERPRET=1) does not work with "
+            f"NumPy {numpy_version}, which takes no array of one element for an integer; install "
+            'triton 3.7 or newer, or pip install "numpy<2.4"'
+        )
+    return faults
+
+
+# Emptied by who has repaired the interpreter.
+FAULTS = interpreter_faults(triton.__version__, np.__version__) if interpreted() else {}
+
+
 def check_device(name: str, **tensors: Tensor | None) -> None:
     """Raise RuntimeError unless all tensors are on one device on which kernels can run."""
     devices = {label: tensor.device for label, tensor in tensors.items() if tensor is not None}
@@ -32,6 +61,8 @@ def check_device(name: str, **tensors: Tensor | None) -> None:
         raise RuntimeError(f"{name}: all tensors must be on one device, got {where}")
     device = next(iter(devices.values()))
     if not runs_on(device):
+        if device.type == "cpu" and "loops" in FAULTS:
+            raise RuntimeError(f"{name}: {FAULTS['loops']}")
         gpu = "move the tensors there with .to('cuda')" if torch.cuda.is_available() else ""
         raise RuntimeError(
             f"{name}: Triton kernels do not run on device '{device}': "
@@ -43,7 +74,9 @@ def check_device(name: str, **tensors: Tensor | None) -> None:
 
 def runs_on(device: torch.device) -> bool:
     """A GPU always; the CPU and fake tensors' devices only in the interpreter."""
-    return device.type == "cuda" or (device.type == "cpu" and interpreted())
+    return device.type == "cuda" or (
+        device.type == "cpu" and interpreted() and "loops" not in FAULTS
+    )
 
 
 def check_floating(name: str, **tensors: Tensor | None) -> None:
@@ -106,8 +139,11 @@ def dot_precision(dtype: torch.dtype) -> str:
     By default three TF32 products, which keep float32's accuracy on the matrix units; AMD's
     compiler has no such mode and computes in float32 proper. ``fp32_precision`` knows of all of
     torch's switches (``set_float32_matmul_precision`` and ``allow_tf32`` too), while the older ones
-    raise where it was set.
+    raise where it was set. Who asks is about to multiply: RuntimeError for bfloat16 in the
+    interpreter, which cannot.
     """
+    if dtype == torch.bfloat16 and "bfloat16" in FAULTS:
+        raise RuntimeError(f"minissl_kernels: {FAULTS['bfloat16']}")
     if dtype != torch.float32 or torch.version.hip:
         return "ieee"
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"

@@ -12,6 +12,7 @@ through in pieces, twice or three times, mostly out of the cache.
 At small widths the host is slower than the GPU: hence `operators.Operator`, and few checks.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minissl_kernels import launch, layer_norm_wide
-from minissl_kernels.operators import operator
+from minissl_kernels.operators import gradients_of, operator
 
 NAME = "layer_norm"
 WIDEST_IN_REGISTERS = 8192
@@ -71,7 +72,9 @@ def layer_norm_kernel(
     value = value.to(tl.float32)
     average = tl.sum(value, axis=1) / WIDTH
     centred = tl.where(inside, value - average[:, None], 0.0)
-    r = 1 / tl.sqrt(tl.sum(centred * centred, axis=1) / WIDTH + eps)
+    variance = tl.sum(centred * centred, axis=1) / WIDTH
+    # Squares that overflow would give r = 0, and a row that looks like the bias.
+    r = tl.where(variance < float("inf"), 1 / tl.sqrt(variance + eps), float("nan"))
     w = tl.load(weight + column, mask=column < WIDTH, other=0.0).to(tl.float32)
     result = centred * r[:, None] * w[None, :]
     if bias is not None:
@@ -269,7 +272,7 @@ def _(g, x, weight, bias, statistics):
 
 
 def _save(ctx, inputs, output):
-    x, weight, bias, _ = inputs
+    x, weight, bias, ctx.eps = inputs
     ctx.save_for_backward(x, weight, bias, output[1])
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
@@ -283,7 +286,18 @@ def _differentiate(ctx, g, _):
     return dx, dw, None if bias is None else db, None
 
 
-_forward.register_autograd(_differentiate, setup_context=_save)
+def _composed(ctx, g, _):
+    def function(x, weight, bias):
+        bias = None if bias is None else bias.float()
+        y = torch.nn.functional.layer_norm(x.float(), weight.shape, weight.float(), bias, ctx.eps)
+        return y.to(x.dtype)
+
+    if g is None:
+        return None, None, None, None
+    return *gradients_of(function, ctx.saved_tensors[:3], g), None
+
+
+_forward.register_autograd(_differentiate, setup_context=_save, composed=_composed)
 
 OPERATORS = (_forward, _backward)
 
@@ -325,8 +339,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> None:
                 f"{NAME}: {label} must be {x.dtype}, as x, or float32, got {tensor.dtype}; "
                 "convert with .to(dtype)"
             )
-    if not eps >= 0:
-        raise ValueError(f"{NAME}: eps must be at least 0, got {eps}")
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"{NAME}: eps must be at least 0 and finite, got {eps}")
     if not (x.device == weight.device == (weight if bias is None else bias).device) or (
         not launch.runs_on(x.device)
     ):

@@ -35,7 +35,8 @@ def _forward_kernel(
         value = tl.load(x + row * x_stride + start + column, mask=inside, other=0.0).to(tl.float32)
         centred = tl.where(inside, value - average, 0.0)
         total += centred * centred
-    r = 1 / tl.sqrt(tl.sum(total, axis=0) / WIDTH + eps)
+    variance = tl.sum(total, axis=0) / WIDTH
+    r = tl.where(variance < float("inf"), 1 / tl.sqrt(variance + eps), float("nan"))
     for start in tl.range(0, WIDTH, BLOCK):
         inside = start + column < WIDTH
         value = tl.load(x + row * x_stride + start + column, mask=inside, other=0.0).to(tl.float32)

@@ -18,8 +18,9 @@ from torch import Tensor
 from minissl_kernels import cross_entropy as _cross_entropy
 from minissl_kernels import launch
 from minissl_kernels.cross_entropy import labels
-from minissl_kernels.cross_entropy.reduction import check_targets, reduce
-from minissl_kernels.operators import operator
+from minissl_kernels.cross_entropy.composed import composed_loss
+from minissl_kernels.cross_entropy.reduction import check_ignore_index, check_targets, reduce
+from minissl_kernels.operators import gradients_of, operator
 
 CHUNK = 2048  # rows: enough that reading and writing the weight's gradient hides in its product
 REDUCTIONS = ("none", "mean", "sum")
@@ -47,12 +48,14 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
-    """``cross_entropy(input @ weight.T, targets)`` in float32, the logits never stored whole.
+    """``cross_entropy(input @ weight.T, targets)``, the logits never stored whole.
 
     Shapes: input (..., width) and weight (classes, width), both float32, float16 or bfloat16;
     targets (...) of int64 or int32 in [0, classes) or ``ignore_index``. The reduction ``"none"``
-    gives (...), ``"sum"`` and ``"mean"`` a number. The settings are those of ``cross_entropy``; a
-    mean over nothing kept is 0.
+    gives (...), ``"sum"`` and ``"mean"`` a number, in float32. The settings are those of
+    ``cross_entropy``; a mean over nothing kept is 0. The logits are summed in float32 and rounded
+    to the dtype of the inputs, as those of a linear layer are: in float16 one beyond 65504 is ∞,
+    and the loss NaN (float32 and bfloat16 reach to 3·10³⁸).
 
     Besides inputs and gradients it takes 2048 x classes numbers for the logits and, where the
     weight needs a gradient, its float32 sum, classes x width. With the reduction ``"none"`` the
@@ -63,12 +66,13 @@ def linear_cross_entropy(
     Lectures 07 and 12.
     """
     _check(input, weight, targets, label_smoothing, reduction)
+    check_ignore_index("linear_cross_entropy", ignore_index)
     recording = torch.is_grad_enabled()
     loss, *_ = _linear_cross_entropy(
         input.reshape(-1, input.shape[-1]),
         weight,
         targets.reshape(-1),
-        ignore_index,
+        int(ignore_index),
         float(label_smoothing),
         float(z_loss),
         reduction,
@@ -152,7 +156,10 @@ class _Chunks:
         if self.wanted[0]:
             torch.mm(logits, self.weight, out=self.input_gradient[piece])
         if self.wanted[1]:
-            add_transposed_product(logits, self.input[piece], self.weight_gradient, start > 0)
+            # An ignored row has a gradient of 0, and 0 · NaN is NaN.
+            kept = (self.targets[piece] != self.settings[0])[:, None]
+            read = torch.where(kept, self.input[piece], 0.0)
+            add_transposed_product(logits, read, self.weight_gradient, start > 0)
 
 
 @operator("minissl::linear_cross_entropy")
@@ -259,8 +266,8 @@ def _setup_context(ctx, inputs, output):
     ctx.wanted, ctx.dtype = (for_input, for_weight), weight.dtype
     if ctx.reduction == "none":
         ctx.save_for_backward(input, weight, targets, statistics)
-    else:
-        ctx.save_for_backward(divisor, input_gradient, weight_gradient)
+    else:  # the inputs too, which are only read for a second derivative
+        ctx.save_for_backward(input, weight, targets, divisor, input_gradient, weight_gradient)
 
 
 def _autograd(ctx, upstream, *_):
@@ -271,7 +278,7 @@ def _autograd(ctx, upstream, *_):
         )
         gradients = [g if wanted else None for g, wanted in zip(both, ctx.wanted)]
     elif upstream is not None:
-        divisor, *computed = ctx.saved_tensors
+        divisor, *computed = ctx.saved_tensors[3:]
         gradients = [
             _scaled_gradient(g, upstream, divisor, ctx.dtype) if wanted else None
             for g, wanted in zip(computed, ctx.wanted)
@@ -279,4 +286,15 @@ def _autograd(ctx, upstream, *_):
     return *gradients, *(None,) * 7
 
 
-_linear_cross_entropy.register_autograd(_autograd, setup_context=_setup_context)
+def _composed(ctx, upstream, *_):
+    if upstream is None:
+        return (None,) * 9
+    targets, settings = ctx.saved_tensors[2], (*ctx.settings, ctx.reduction)
+
+    def function(input, weight):
+        return composed_loss(input @ weight.T, targets, None, *settings)
+
+    return *gradients_of(function, ctx.saved_tensors[:2], upstream), *(None,) * 7
+
+
+_linear_cross_entropy.register_autograd(_autograd, setup_context=_setup_context, composed=_composed)

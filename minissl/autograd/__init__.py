@@ -4,7 +4,9 @@ Read in this order: ``tensor`` (what a gradient is), ``elementwise`` (rules as f
 operations, ``gradcheck`` (how to know that a rule is right), ``composed`` and ``fused``.
 """
 
+from minissl.autograd.checked import checked
 from minissl.autograd.gradcheck import gradcheck
-from minissl.autograd.tensor import Tensor, no_grad
+from minissl.autograd.recording import no_grad
+from minissl.autograd.tensor import Tensor
 
-__all__ = ["Tensor", "gradcheck", "no_grad"]
+__all__ = ["Tensor", "checked", "gradcheck", "no_grad"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, dtype_name, is_array, namespace
-from minissl.autograd.tensor import Tensor
+from minissl.autograd.tensor import Tensor, as_array
 
 
 def gelu(x: Any, approximate: str = "tanh") -> Tensor:
@@ -62,8 +62,8 @@ def attention(
     if allowed is not None:  # a query that may see nothing: all weights 0, not all equal
         weights = ops.where(allowed, weights, 0.0)
     if dropout:
-        kept = xp.asarray(dropout_mask(scores.shape, dropout, seed), device=array.device)
-        weights = ops.where(kept, weights, 0.0) * (1 / (1 - dropout))
+        kept = dropout_mask(scores.shape, dropout, seed) / (1 - dropout)
+        weights = weights * xp.asarray(kept, dtype=array.dtype, device=array.device)
     return ops.matmul(weights, value)
 
 
@@ -135,6 +135,7 @@ def cross_entropy(
     xp = namespace(targets)
     kept = targets != ignore_index
     safe = xp.where(kept, targets, xp.zeros_like(targets))
+    logits = ops.where(kept[..., None], logits, 0.0)  # what is ignored may be anything, NaN too
     log_probabilities = ops.log_softmax(logits, axis=-1)
     chosen = ops.take_along_axis(log_probabilities, safe[..., None], axis=-1)
     loss = -ops.squeeze(chosen, axis=-1)
@@ -142,10 +143,10 @@ def cross_entropy(
         uniform = -ops.mean(log_probabilities, axis=-1)
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform
     loss = ops.where(kept, loss, 0.0)
-    return reduce(loss, reduction, count=int(xp.sum(xp.astype(kept, targets.dtype))))
+    return _reduce(loss, reduction, count=int(xp.sum(xp.astype(kept, targets.dtype))))
 
 
-def reduce(loss: Tensor, reduction: str, count: int) -> Tensor:
+def _reduce(loss: Tensor, reduction: str, count: int) -> Tensor:
     """ "none": the losses; "sum"; "mean": the sum over ``count``, and 0 when there is nothing."""
     if reduction == "none":
         return loss
@@ -156,7 +157,7 @@ def reduce(loss: Tensor, reduction: str, count: int) -> Tensor:
     raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
 
 
-def info_nce(
+def contrastive_cross_entropy(
     query: Any,
     key: Any,
     targets: Any = None,
@@ -165,9 +166,12 @@ def info_nce(
     exclude_self: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy of picking the positive key among all keys; see ``fused.info_nce``."""
+    """Cross-entropy of picking the positive key; see ``fused.contrastive_cross_entropy``."""
     logits = ops.matmul(query, ops.matrix_transpose(key)) / temperature  # (rows, columns)
     xp = namespace(logits.array)
+    lost = [~xp.all(xp.isfinite(as_array(x)), axis=1) for x in (query, key)]
+    zeros = xp.zeros_like(logits.array)
+    logits = logits + xp.where(lost[0][:, None] | lost[1][None, :], math.nan, zeros)
     if exclude_self:
         itself = xp.eye(*logits.shape, dtype=xp.bool, device=logits.array.device)
         logits = ops.where(itself, float(xp.finfo(logits.dtype).min), logits)

@@ -2,7 +2,8 @@
 
 Every function takes Tensors, arrays or numbers and returns a Tensor; two inputs broadcast as in
 NumPy. ``g`` is the gradient of the loss with respect to the output. Where a function has a kink,
-the convention is in its docstring. Lecture 02.
+the convention is in its docstring. NaN goes in and NaN comes out, of the function and of every
+slope that depends on it: what is not a number must not look like one later. Lecture 02.
 """
 
 import math
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from minissl.autograd.arrays import dtype_name, is_floating, namespace, sign
 from minissl.autograd.arrays import erf as array_erf
-from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import device_of, move, resolve_device
+from minissl.autograd.half import rounded_once
 from minissl.autograd.tensor import Tensor, differentiable
 
 
@@ -42,7 +44,11 @@ def divide(a, b, /):
 
 @differentiable
 def negative(a, /):
-    """c = −a;  ∂L/∂a = −g."""
+    """c = −a;  ∂L/∂a = −g. Raises TypeError for masks and unsigned integers, which have no sign."""
+    if dtype_name(a).startswith(("bool", "uint")):
+        raise TypeError(
+            f"negative: {dtype_name(a)} has no negative numbers: convert with .astype(dtype) first"
+        )
     return -a, (lambda g: -g,)
 
 
@@ -57,11 +63,14 @@ def power(base: Any, exponent: Any) -> Tensor:
 
 @differentiable
 def _power(a, /, exponent):
-    """c = aⁿ for a number n;  ∂L/∂a = g n aⁿ⁻¹ (0 for n = 0, also at a = 0)."""
+    """c = aⁿ for a number n;  ∂L/∂a = g n aⁿ⁻¹ (0 for n = 0, also at a = 0).
+
+    a⁰ is 1 for every number, and NaN, unlike in C, for what is none.
+    """
     if exponent == 2:  # the square, everywhere in losses, is ten times cheaper than a power
         return a * a, (lambda g: g * (2 * a),)
     if exponent == 0:
-        return a**0, (lambda g: g * 0,)
+        return 1 + 0 * a, (lambda g: g * (0 * a),)
     return a**exponent, (lambda g: g * (exponent * a ** (exponent - 1)),)
 
 
@@ -69,10 +78,10 @@ def _power(a, /, exponent):
 def _power_of_tensors(a, b, /):
     """c = aᵇ;  ∂L/∂a = g b aᵇ⁻¹,  ∂L/∂b = g c ln a  (both 0 where a = 0 and the limit is 0)."""
     xp = namespace(a)
-    c = a**b
+    c = xp.where((a == a) & (b == b), a**b, a + b)  # in C NaN⁰ and 1 to the power of NaN are 1
 
     def vjp_base(g):
-        return xp.where(b == 0, xp.zeros_like(c), g * b * a ** xp.where(b == 0, b + 1, b - 1))
+        return xp.where(b == 0, 0 * g * c, g * b * a ** xp.where(b == 0, b + 1, b - 1))
 
     def vjp_exponent(g):
         return g * c * xp.log(xp.where(a == 0, xp.ones_like(a), a))
@@ -102,25 +111,42 @@ def sqrt(a, /):
 
 @differentiable
 def tanh(a, /):
-    """c = tanh a;  ∂L/∂a = g (1 − c²)."""
-    c = namespace(a).tanh(a)
-    return c, (lambda g: g * (1 - c * c),)
+    """c = tanh a;  ∂L/∂a = g (1 − c²), where 1 − c² = 4e / (1 + e)² with e = e^(−2|a|).
+
+    So the slope is right also where c is so near to 1 that their difference is only rounding.
+    """
+    xp = namespace(a)
+
+    def vjp(g):
+        e = xp.exp(-2 * xp.abs(a))
+        return g * (4 * e / ((1 + e) * (1 + e)))
+
+    return xp.tanh(a), (vjp,)
 
 
 @differentiable
+@rounded_once
 def sigmoid(a, /):
-    """c = 1 / (1 + e⁻ᵃ) = (1 + tanh(a/2)) / 2, which never overflows;  ∂L/∂a = g c (1 − c)."""
-    c = (namespace(a).tanh(a * 0.5) + 1) * 0.5
-    return c, (lambda g: g * c * (1 - c),)
+    """c = 1 / (1 + e⁻ᵃ), 0 where e⁻ᵃ overflows;  ∂L/∂a = g c (1 − c).
+
+    1 − c = σ(−a) = 1 / (1 + eᵃ), right also where c is so near to 1 that 1 − c is only rounding.
+    """
+    c = _sigmoid(a)
+    return c, (lambda g: g * c * _sigmoid(-a),)
 
 
 @differentiable
+@rounded_once
 def log_sigmoid(a, /):
     """c = ln σ(a) = min(a, 0) − ln(1 + e^−|a|);  ∂L/∂a = g σ(−a)."""
     xp = namespace(a)
-    zero = xp.zeros_like(a)
-    c = xp.minimum(a, zero) - xp.log1p(xp.exp(-xp.abs(a)))
-    return c, (lambda g: g * ((1 - xp.tanh(a * 0.5)) * 0.5),)
+    c = xp.minimum(a, xp.zeros_like(a)) - xp.log1p(xp.exp(-xp.abs(a)))
+    return c, (lambda g: g * _sigmoid(-a),)
+
+
+def _sigmoid(a):
+    with np.errstate(over="ignore"):  # 1 / ∞ is meant
+        return 1 / (1 + namespace(a).exp(-a))
 
 
 @differentiable
@@ -134,15 +160,14 @@ def erf(a, /):
 def relu(a, /):
     """c = max(a, 0);  ∂L/∂a = g where a > 0, else 0. Convention: relu′(0) = 0."""
     xp = namespace(a)
-    c = xp.maximum(a, xp.zeros_like(a))  # NaN stays NaN
-    return c, (lambda g: g * xp.astype(c > 0, g.dtype),)
+    c = xp.maximum(a, xp.zeros_like(a))
+    return c, (lambda g: g * sign(c),)
 
 
 @differentiable
 def abs(a, /):
     """c = |a|;  ∂L/∂a = g sign(a). Convention: abs′(0) = 0."""
-    xp = namespace(a)
-    return xp.abs(a), (lambda g: g * xp.sign(a),)
+    return namespace(a).abs(a), (lambda g: g * sign(a),)
 
 
 @differentiable
@@ -160,16 +185,24 @@ def minimum(a, b, /):
 
 
 def _wins(a, b):
-    """1 where a > b, ½ where they are equal, 0 elsewhere."""
+    """1 where a > b, ½ where they are equal, 0 where a < b, NaN where one of them is NaN."""
     xp = namespace(a)
-    return (xp.astype(a > b, a.dtype) + xp.astype(a >= b, a.dtype)) * 0.5
+    wins = (xp.astype(a > b, a.dtype) + xp.astype(a >= b, a.dtype)) * 0.5
+    return xp.where((a == a) & (b == b), wins, a + b)
 
 
 @differentiable
 def where(condition, a, b, /):
-    """c = a where condition, else b;  ∂L/∂a = g there, ∂L/∂b = g elsewhere."""
-    xp = namespace(condition)
+    """c = a where condition, else b;  ∂L/∂a = g there, ∂L/∂b = g elsewhere.
+
+    A number as condition counts as True unless it is 0; NaN, which is neither, gives NaN.
+    """
+    xp, numbers = namespace(condition), condition
+    if dtype_name(condition) != "bool":
+        condition = condition != 0
     c = xp.where(condition, a, b)
+    if is_floating(numbers):
+        c = xp.where(numbers == numbers, c, xp.full_like(c, math.nan))
     return c, (
         None,
         lambda g: xp.where(condition, g, xp.zeros_like(g)),
@@ -179,18 +212,43 @@ def where(condition, a, b, /):
 
 @differentiable
 def clip(a, /, min=None, max=None):
-    """c = a cut to [min, max];  ∂L/∂a = g inside and on the borders, 0 outside."""
-    if min is not None and max is not None and min > max:
+    """c = a cut to [min, max];  ∂L/∂a = g inside and on the borders, 0 outside.
+
+    Raises ValueError when min > max, TypeError for integers with a border that is no integer.
+    """
+    low, high = (_border(a, value) for value in (min, max))
+    if low is not None and high is not None and low > high:
         raise ValueError(f"clip: min {min} is larger than max {max}")
     xp = namespace(a)
-    c = xp.clip(a, min, max)
-    return c, (lambda g: g * xp.astype(c == a, g.dtype),)
+    c = xp.clip(a, low, high)
+    return c, (lambda g: g * xp.where(a == a, xp.astype(c == a, g.dtype), a),)
+
+
+def _border(a, value):
+    """A border of clip as a Python number: a NumPy number has a dtype, which may promote a's."""
+    if value is None:
+        return None
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError("clip: a border is NaN")
+    if is_floating(a):
+        return number
+    if not number.is_integer():
+        raise TypeError(
+            f"clip: a {dtype_name(a)} tensor meets the border {number}: "
+            "convert the tensor with .astype(dtype) first"
+        )
+    limits = namespace(a).iinfo(a.dtype)
+    return int(sorted((limits.min, number, limits.max))[1])
 
 
 @differentiable
 def astype(a, /, *, dtype):
-    """c = a in another dtype;  ∂L/∂a = g, cast back."""
-    return namespace(a).astype(a, dtype), (lambda g: g,)
+    """c = a in another dtype (an array library's, or its name);  ∂L/∂a = g, cast back."""
+    xp = namespace(a)
+    if isinstance(dtype, str):
+        dtype = getattr(xp, dtype)
+    return xp.astype(a, dtype), (lambda g: g,)
 
 
 @differentiable

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minissl.autograd.tensor import Tensor, no_grad
+from minissl.autograd.recording import no_grad
+from minissl.autograd.tensor import Tensor
 
 _STEP = 1e-3  # with a fourth-order formula: truncation ~ h⁴ = 1e-12, rounding ~ 1e-16 / h = 1e-13
 

@@ -2,7 +2,8 @@
 
 from html import escape
 
-from minissl.autograd.tensor import Node, Tensor
+from minissl.autograd.nodes import Node
+from minissl.autograd.tensor import Tensor
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 118, 40, 18, 34  # of a box, and between boxes, in pixels
 

@@ -26,8 +26,7 @@ def array_of(data: Any) -> Array:
     if isinstance(data, np.ndarray):
         array = data
     elif is_array(data):
-        if data.requires_grad:
-            raise TypeError("got a torch tensor with requires_grad: pass tensor.detach()")
+        _refuse_history([data])
         return data
     else:
         array = np.asarray(data)
@@ -36,6 +35,17 @@ def array_of(data: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"expected numbers, got {type(data).__name__} (dtype {array.dtype})")
     return array
+
+
+def _refuse_history(values: Sequence[Any]) -> None:
+    """Raise TypeError for torch tensors through which torch's autograd would have to learn."""
+    if any(is_torch_array(value) and value.requires_grad for value in values):
+        raise TypeError(
+            "got a torch tensor with requires_grad, and torch's autograd cannot see into minissl: "
+            "nothing before this tensor would learn. For a loss inside a torch training loop use "
+            "minissl.interop.torch_loss(loss)(tensor, ...); pass tensor.detach() where nothing is "
+            "to learn"
+        )
 
 
 def matched(values: Sequence[Any], operation: str, plain: Sequence[Any] = ()) -> Sequence[Array]:
@@ -47,6 +57,7 @@ def matched(values: Sequence[Any], operation: str, plain: Sequence[Any] = ()) ->
     """
     first: Any = values[0] if values else None
     if is_torch_array(first):
+        _refuse_history(values)
         same = (type(v) is type(first) and v.dtype == first.dtype for v in values)
         if all(same) and len({v.device for v in values}) == 1:
             return values
@@ -71,6 +82,7 @@ def matched(values: Sequence[Any], operation: str, plain: Sequence[Any] = ()) ->
 
 def _adapted(values: Sequence[Any], operation: str, plain: Sequence[Any]) -> list[Array]:
     """``matched`` when there are numbers, mixed dtypes or torch arrays."""
+    _refuse_history(values)
     elsewhere = next((value for value in values if is_torch_array(value)), None)
     if elsewhere is not None:
         given = {id(value) for value in plain}

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.arrays import namespace
+from minissl.autograd.checked import checksum, is_checked
 from minissl.autograd.nodes import Node
-from minissl.autograd.tensor import Tensor, is_recording, no_grad, recording
+from minissl.autograd.recording import is_recording, no_grad, recording
+from minissl.autograd.tensor import Tensor
 
 
 def recompute(
@@ -36,10 +38,17 @@ def recompute(
     if not is_recording():
         return output
 
+    before = checksum(output.array) if is_checked() else None
+
     def vjp(g: Any) -> tuple[Any, ...]:
         leaves = [Tensor(x.array, requires_grad=x.requires_grad) for x in inputs]
         with recording():
             again = function(*leaves, generator=rewound)
+            if before is not None and checksum(again.array) != before:
+                raise RuntimeError(
+                    "recompute: the second pass gave other values than the first: an array that it "
+                    "reads was written in between, or it draws from another generator"
+                )
             if again.requires_grad:  # else all of it is frozen, and nothing here asks for g
                 again.backward(g)
         return tuple(

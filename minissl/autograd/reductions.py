@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from minissl.autograd.arrays import namespace, normalized_axes
+from minissl.autograd.arrays import is_floating, namespace, normalized_axes, single, total
+from minissl.autograd.half import rounded_once
 from minissl.autograd.tensor import differentiable
 
 
@@ -21,19 +22,18 @@ def _expanded(g, shape, axis):
 @differentiable
 def sum(a, /, axis=None, keepdims=False):
     """c = Σ a;  ∂L/∂a = g at every element that was summed. The sum of a mask counts."""
-    xp = namespace(a)
-    c = xp.sum(a, axis=normalized_axes(axis, a.ndim), keepdims=keepdims)
-    shape = a.shape
+    xp, shape = namespace(a), a.shape
+    c = total(a, axis, keepdims)
     return c, (lambda g: xp.broadcast_to(_expanded(g, shape, axis), shape),)
 
 
 @differentiable
+@rounded_once
 def mean(a, /, axis=None, keepdims=False):
     """c = (Σ a) / n;  ∂L/∂a = g / n. The mean of nothing is NaN."""
     xp = namespace(a)
-    axes = normalized_axes(axis, a.ndim)
-    shape, count = a.shape, math.prod(a.shape[i] for i in axes)
-    c = xp.sum(a, axis=axes, keepdims=keepdims)
+    shape, count = a.shape, math.prod(a.shape[i] for i in normalized_axes(axis, a.ndim))
+    c = total(a, axis, keepdims)
     c = c / count if count else c * math.nan
     return c, (lambda g: xp.broadcast_to(_expanded(g / (count or 1), shape, axis), shape),)
 
@@ -43,11 +43,12 @@ def max(a, /, axis=None, keepdims=False):
     """c = max a;  ∂L/∂a = g where a is the maximum. Convention: ties share the gradient equally."""
     xp = namespace(a)
     axes = normalized_axes(axis, a.ndim)
-    c = xp.max(a, axis=axes, keepdims=True)
+    c = _largest(a, axes)
 
     def vjp(g):
-        winners = xp.astype(a == c, g.dtype)
-        share = winners / xp.sum(winners, axis=axes, keepdims=True, dtype=g.dtype)
+        winners = xp.astype(a == c, g.dtype)  # where the maximum is NaN, nobody: 0 / 0 is NaN
+        with np.errstate(invalid="ignore"):
+            share = single(winners) / total(single(winners), axes, keepdims=True)
         return share * _expanded(g, a.shape, axis)
 
     return (c if keepdims else c.reshape(_kept(a.shape, axes))), (vjp,)
@@ -56,8 +57,23 @@ def max(a, /, axis=None, keepdims=False):
 @differentiable
 def min(a, /, axis=None, keepdims=False):
     """c = min a;  ∂L/∂a = g where a is the minimum. Convention: ties share the gradient equally."""
+    if not is_floating(a):  # which may have no negatives
+        axes = normalized_axes(axis, a.ndim)
+        _require_elements(a, axes)
+        return namespace(a).min(a, axis=axes, keepdims=keepdims), (None,)
     negated, (vjp,) = max.__wrapped__(-a, axis=axis, keepdims=keepdims)
     return -negated, (vjp,)  # two signs, which cancel
+
+
+def _largest(a, axes):
+    """The maximum over the axes, which stay with size 1."""
+    _require_elements(a, axes)
+    return namespace(a).max(a, axis=axes, keepdims=True)
+
+
+def _require_elements(a, axes):
+    if a.ndim and not math.prod(a.shape[i] for i in axes):
+        raise ValueError(f"shape {tuple(a.shape)} has no elements along {axes} to choose from")
 
 
 def _kept(shape, axes):
@@ -65,41 +81,62 @@ def _kept(shape, axes):
 
 
 @differentiable
+@rounded_once
 def cumsum(a, /, axis):
     """cᵢ = Σ_{j ≤ i} aⱼ;  ∂L/∂aⱼ = Σ_{i ≥ j} gᵢ: the same sum, from the other end."""
     xp = namespace(a)
     (axis,) = normalized_axes(axis, a.ndim)
 
-    def vjp(g):
-        from_the_end = xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis, dtype=g.dtype)
-        return xp.flip(from_the_end, axis=axis)
+    def sums(x):  # in float64: one by one, float32 loses digits
+        if not is_floating(x):
+            return xp.cumulative_sum(x, axis=axis)
+        return xp.astype(xp.cumulative_sum(x, axis=axis, dtype=xp.float64), x.dtype)
 
-    return xp.cumulative_sum(a, axis=axis), (vjp,)
+    return sums(a), (lambda g: xp.flip(sums(xp.flip(g, axis=axis)), axis=axis),)
 
 
 @differentiable
+@rounded_once
 def norm(a, /, axis=None, keepdims=False):
-    """c = √Σ a²;  ∂L/∂a = g a / c. Convention: 0 at a = 0, where the slope of √ is infinite."""
+    """c = √Σ a²;  ∂L/∂a = g a / c. Convention: 0 at a = 0, where the slope of √ is infinite.
+
+    a is divided by its largest element first: the square of 1e20 is beyond float32, that of 1e-30
+    is 0.
+    """
     xp = namespace(a)
     axes = normalized_axes(axis, a.ndim)
-    c = xp.sqrt(xp.sum(a * a, axis=axes, keepdims=True, dtype=a.dtype))
+    scaled, scale = scaled_by_largest(a, axes)
+    length = xp.sqrt(total(scaled * scaled, axes, keepdims=True))
+    c = scale * length
 
     def vjp(g):
-        safe = xp.where(c == 0, xp.ones_like(c), c)
-        return _expanded(g, a.shape, axis) * a / safe
+        safe = xp.where(length == 0, xp.ones_like(length), length)
+        return _expanded(g, a.shape, axis) * (scaled / safe)
 
     return (c if keepdims else c.reshape(_kept(a.shape, axes))), (vjp,)
 
 
+def scaled_by_largest(a, axes):
+    """a divided by its largest absolute value, and that value (1 where it is 0 or not finite)."""
+    xp = namespace(a)
+    if not math.prod(a.shape):
+        return a, 1
+    largest = xp.max(xp.abs(a), axis=axes, keepdims=True)
+    usable = xp.isfinite(largest) & (largest > 0)
+    scale = xp.where(usable, largest, xp.ones_like(largest))
+    return a / scale, scale
+
+
 @differentiable
+@rounded_once
 def logsumexp(a, /, axis=-1, keepdims=False):
     """c = ln Σ eᵃ = m + ln Σ eᵃ⁻ᵐ with m = max a;  ∂L/∂a = g softmax(a), 0 where all are −∞."""
     xp = namespace(a)
     axes = normalized_axes(axis, a.ndim)
-    m = xp.max(a, axis=axes, keepdims=True)
+    m = _largest(a, axes)
     m = xp.where(xp.isfinite(m), m, xp.zeros_like(m))  # all −∞: the answer is −∞, not NaN
     with np.errstate(divide="ignore"):  # ln 0 is meant
-        c = m + xp.log(xp.sum(xp.exp(a - m), axis=axes, keepdims=True, dtype=a.dtype))
+        c = m + xp.log(total(xp.exp(a - m), axes, keepdims=True))
 
     def vjp(g):
         shift = xp.where(c == -math.inf, xp.zeros_like(c), c)
@@ -109,19 +146,21 @@ def logsumexp(a, /, axis=-1, keepdims=False):
 
 
 @differentiable
+@rounded_once
 def softmax(a, /, axis=-1):
     """c = eᵃ / Σ eᵃ;  ∂L/∂a = c (g − Σ g c)."""
-    xp = namespace(a)
-    e = xp.exp(a - xp.max(a, axis=axis, keepdims=True))
-    c = e / xp.sum(e, axis=axis, keepdims=True, dtype=e.dtype)
-    return c, (lambda g: c * (g - xp.sum(g * c, axis=axis, keepdims=True, dtype=g.dtype)),)
+    axes = normalized_axes(axis, a.ndim)
+    e = namespace(a).exp(a - _largest(a, axes))
+    c = e / total(e, axes, keepdims=True)
+    return c, (lambda g: c * (g - total(g * c, axes, keepdims=True)),)
 
 
 @differentiable
+@rounded_once
 def log_softmax(a, /, axis=-1):
     """c = a − ln Σ eᵃ;  ∂L/∂a = g − softmax(a) Σ g."""
     xp = namespace(a)
-    shifted = a - xp.max(a, axis=axis, keepdims=True)
-    total = xp.sum(xp.exp(shifted), axis=axis, keepdims=True, dtype=a.dtype)
-    c = shifted - xp.log(total)
-    return c, (lambda g: g - xp.exp(c) * xp.sum(g, axis=axis, keepdims=True, dtype=g.dtype),)
+    axes = normalized_axes(axis, a.ndim)
+    shifted = a - _largest(a, axes)
+    c = shifted - xp.log(total(xp.exp(shifted), axes, keepdims=True))
+    return c, (lambda g: g - xp.exp(c) * total(g, axes, keepdims=True),)

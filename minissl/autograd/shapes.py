@@ -11,10 +11,17 @@ from minissl.autograd.arrays import (
     dtype_name,
     is_array,
     is_floating,
+    is_torch_array,
     namespace,
     normalized_axes,
     require_indices,
     scatter_add,
+)
+from minissl.autograd.indices import (
+    is_view,
+    means_the_same_to_torch,
+    numbered_like,
+    readable_index,
 )
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 
@@ -67,6 +74,10 @@ def squeeze(a, /, axis):
 @differentiable
 def broadcast_to(a, /, shape):
     """a repeated along new and size-1 axes;  ∂L/∂a = g summed over them (as ``backward`` does)."""
+    old, new = tuple(a.shape), tuple(shape)
+    fits = all(n in (1, m) for n, m in zip(reversed(old), reversed(new)))
+    if len(old) > len(new) or not fits or any(m < 0 for m in new):
+        raise ValueError(f"broadcast_to: shape {old} does not broadcast to {new}")
     return namespace(a).broadcast_to(a, tuple(shape)), (lambda g: g,)
 
 
@@ -138,34 +149,27 @@ def getitem(a, /, index):
 
     An element picked twice gets both gradients.
     """
-    index = _array_index(index)
-    shape = tuple(a.shape)
-    c = a[index]
+    index, shape = readable_index(index, a), tuple(a.shape)
+    if is_view(index, a):  # every element is picked at most once
 
-    def vjp(g):
-        if _is_basic(index):  # a view: every element is picked at most once
+        def vjp_of_view(g):
             full = _filled(g, shape, 0)
             full[index] = g
             return full
+
+        return a[index], (vjp_of_view,)
+    if is_torch_array(a) and not means_the_same_to_torch(index):
+        positions = numbered_like(a, shape, index)
+        c = a.reshape(-1)[positions]
+    else:
+        positions, c = None, a[index]
+
+    def vjp(g):  # to where each picked element came from
+        origin = _positions(g, shape)[index] if positions is None else positions
         size = math.prod(shape)
-        positions = _positions(g, shape)[index]  # where each picked element came from
-        return scatter_add(size, positions.reshape(-1), g.reshape(-1)).reshape(shape)
+        return scatter_add(size, origin.reshape(-1), g.reshape(-1)).reshape(shape)
 
     return c, (vjp,)
-
-
-def _array_index(index: Any) -> Any:
-    """Tensors inside an index become their arrays."""
-    if isinstance(index, tuple):
-        return tuple(_array_index(i) for i in index)
-    return index.array if isinstance(index, Tensor) else index
-
-
-def _is_basic(index: Any) -> bool:
-    items = index if isinstance(index, tuple) else (index,)
-    return all(
-        isinstance(i, int | slice | type(...) | None) and not isinstance(i, bool) for i in items
-    )
 
 
 def _positions(like: Array, shape: tuple[int, ...]) -> Array:
@@ -221,7 +225,7 @@ def _integers(indices: Any, beside: Any) -> Any:
         array = array if isinstance(like, np.ndarray) else namespace(like).asarray(array)
     if is_floating(array) or dtype_name(array) == "bool":
         raise TypeError(f"expected integers as indices, got {dtype_name(array)}")
-    return array
+    return array.long() if is_torch_array(array) else array  # torch looks up by no others
 
 
 @differentiable
@@ -229,6 +233,16 @@ def _take_along_axis(a, indices, /, axis):
     """c[i, j] = a[i, indices[i, j]];  ∂L/∂a = g added back."""
     xp = namespace(a)
     shape = tuple(a.shape)
+    (axis,) = normalized_axes(axis, a.ndim)
+    fits = [
+        i == axis or n == m or 1 in (n, m) for i, (n, m) in enumerate(zip(shape, indices.shape))
+    ]
+    if a.ndim != indices.ndim or not all(fits):
+        raise ValueError(
+            f"take_along_axis: indices of shape {tuple(indices.shape)} do not fit an array of "
+            f"shape {shape}: all axes but {axis} must agree, or be 1"
+        )
+    require_indices("take_along_axis", indices, shape[axis])
     c = xp.take_along_axis(a, indices, axis=axis)
 
     def vjp(g):

@@ -15,42 +15,21 @@ The last line imports the operations, which need Tensor: the one circle of the h
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from minissl.autograd.arrays import Array, dtype_name, is_floating, kind, namespace
+from minissl.autograd.checked import Watched, is_checked, require_finite_output
 from minissl.autograd.devices import move
 from minissl.autograd.inputs import array_of, matched, refuse_promotion
-from minissl.autograd.nodes import Node, walk_back
-
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
-
-
-def no_grad() -> AbstractContextManager[None]:
-    """Within this block operations compute but remember nothing: evaluation without a graph."""
-    return recording(False)
-
-
-@contextmanager
-def recording(on: bool = True) -> Iterator[None]:
-    """Within this block operations remember how they were made, or do not."""
-    token = _recording.set(on)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-def is_recording() -> bool:
-    """False inside ``no_grad()``."""
-    return _recording.get()
+from minissl.autograd.nodes import Node, output_and_rules, walk_back
+from minissl.autograd.recording import is_recording
 
 
 class Tensor:
@@ -146,6 +125,16 @@ class Tensor:
                 "minissl functions, or .detach() / .numpy() to leave the graph on purpose"
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self.node is not None:
+            raise TypeError(
+                f"a result (made by {self.node.operation}) cannot be copied with its graph, which "
+                "backward() frees: copy .detach(), or the leaves, and compute again"
+            )
+        twin = memo[id(self)] = copy.copy(self)
+        twin.array, twin.grad = copy.deepcopy((self.array, self.grad), memo)
+        return twin
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -353,23 +342,28 @@ def differentiable(function: Callable[..., tuple[Array, Any]]) -> Operation:
         values = [t.array if isinstance(t, Tensor) else t for t in tensors]
         arrays = matched(values, name, plain=tensors)
         try:
-            output, vjps = function(*arrays, *arguments[inputs:], **settings)
+            returned = function(*arrays, *arguments[inputs:], **settings)
         except (ValueError, RuntimeError) as error:  # NumPy's and torch's words for the same
             if "broadcast" in str(error) or "must match the size" in str(error):
                 shapes = " and ".join(str(tuple(array.shape)) for array in arrays)
                 raise ValueError(f"{name}: shapes {shapes} do not broadcast") from error
             raise
+        output, vjps = output_and_rules(name, returned, len(arrays))
         if output.dtype != arrays[0].dtype and not settings.keys() & {"dtype", "device"}:
             refuse_promotion(arrays, output, name)
         result = Tensor(output)
-        if _recording.get():
-            _remember(result, name, tensors, vjps)
+        if is_checked():
+            require_finite_output(name, arrays, result.array)
+        if is_recording():
+            _remember(result, name, tensors, arrays, vjps)
         return result
 
     return cast(Operation, operation)
 
 
-def _remember(result: Tensor, name: str, inputs: Sequence[Any], vjps: Any) -> None:
+def _remember(
+    result: Tensor, name: str, inputs: Sequence[Any], arrays: Sequence[Array], vjps: Any
+) -> None:
     """Give a result its Node, if an input that has a rule needs a gradient."""
     parents: list[Node | Tensor | None] = []
     found = False
@@ -386,6 +380,8 @@ def _remember(result: Tensor, name: str, inputs: Sequence[Any], vjps: Any) -> No
         vjps = tuple([None if p is None else vjp for p, vjp in zip(parents, vjps)])
     result.requires_grad = True
     result.node = Node(name, tuple(parents), vjps, result.array)
+    if is_checked():
+        result.node.watched = Watched(arrays, result.array, vjps)
 
 
 def as_array(data: Any) -> Array:

@@ -36,9 +36,10 @@ from typing import Any
 
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import namespace
+from minissl.autograd.arrays import dtype_name, namespace
+from minissl.autograd.half import at_least_single
 from minissl.autograd.processes import gather_rows
-from minissl.autograd.tensor import Tensor
+from minissl.autograd.tensor import Tensor, as_array
 
 
 def normalize(x: Any) -> Tensor:
@@ -47,8 +48,15 @@ def normalize(x: Any) -> Tensor:
     Shapes: (..., width) -> (..., width). The gradient has no radial part: making x longer changes
     nothing. Convention: a zero vector has no direction, stays zero, and hands its gradient on.
     """
-    length = ops.norm(x, axis=-1, keepdims=True)
-    return x / ops.where(length.array == 0, 1.0, length)
+    return fused.unit_vectors(x)
+
+
+_unit = normalize  # info_nce has a setting of that name
+
+
+def _single(rows: Any) -> Any:
+    """float16 as float32: the squares of 300 and 400, and a batch's sum, are beyond 65504."""
+    return at_least_single(rows) if dtype_name(as_array(rows)) == "float16" else rows
 
 
 def simclr_cs229(
@@ -66,7 +74,7 @@ def simclr_cs229(
     """
     _check(first, second, reduction, "simclr_cs229")
     keys = gather_rows(second) if gather else second
-    return fused.info_nce(first, keys, reduction=reduction)
+    return fused.contrastive_cross_entropy(first, keys, reduction=reduction)
 
 
 def info_nce(
@@ -75,17 +83,19 @@ def info_nce(
     *,
     temperature: Any,
     negatives: Any = None,
-    cosine: bool = True,
+    normalize: bool = True,
     gather: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
     """−ln softmaxⱼ(s(queryᵢ, keyⱼ) / temperature) at j = i: one direction, all keys as candidates.
 
     Shapes: query, key (batch, width); ``negatives`` (count, width): more candidates, which are
-    nobody's positive (MoCo's queue, SimCSE's contradictions). ``cosine``: normalize everything
-    first. ``temperature``: a number, or a Tensor to be learned. ``gather``: the keys of all
-    processes (and their negatives) are candidates, as in ``nt_xent``. Raises ValueError when the
-    shapes do not fit. (van den Oord et al. 2018.) Lecture 12.
+    nobody's positive (MoCo's queue, SimCSE's contradictions). ``normalize``: every row is divided
+    by its length first; False takes inner products, which for unit vectors are the same.
+    ``temperature``: a number, or a floating Tensor with one element to be learned. ``gather``: the
+    keys of all processes (and their negatives) are candidates, as in ``nt_xent``. Raises ValueError
+    when the shapes do not fit, or for a temperature that is not positive and finite. (van den Oord
+    et al. 2018.) Lecture 12.
     """
     _check(query, key, reduction, "info_nce")
     if negatives is not None:
@@ -95,10 +105,10 @@ def info_nce(
                 f"(count, {key.shape[1]}) like the keys {tuple(key.shape)}"
             )
         key = ops.concatenate([key, negatives])
-    if cosine:
-        query, key = normalize(query), normalize(key)
+    if normalize:
+        query, key = _unit(_single(query)), _unit(_single(key))
     key = gather_rows(key) if gather else key
-    return fused.info_nce(query, key, temperature=temperature, reduction=reduction)
+    return fused.contrastive_cross_entropy(query, key, temperature=temperature, reduction=reduction)
 
 
 def nt_xent(
@@ -111,16 +121,16 @@ def nt_xent(
     Tensor to be learned. ``reduction``: ``"mean"`` over the 2B rows, ``"sum"``, or ``"none"`` for
     (2 batch,). Exchanging first and second changes nothing; a batch of 1 has the loss 0.
     ``gather``: the views of all processes are negatives; the mean over the processes is then the
-    loss of one process with the whole batch. Raises ValueError when the shapes differ. (Chen et al.
-    2020.) Lecture 12.
+    loss of one process with the whole batch. Raises ValueError when the shapes differ, or for a
+    temperature that is not positive and finite. (Chen et al. 2020.) Lecture 12.
     """
     batch = _check(first, second, reduction, "nt_xent")
-    views = normalize(ops.concatenate([first, second]))
+    views = normalize(_single(ops.concatenate([first, second])))
     xp = namespace(views.array)
     numbers = xp.arange(2 * batch, device=views.array.device)
     partners = (numbers + batch) % (2 * batch) if batch else numbers
     keys = gather_rows(views) if gather else views
-    return fused.info_nce(
+    return fused.contrastive_cross_entropy(
         views, keys, partners, temperature=temperature, exclude_self=True, reduction=reduction
     )
 
@@ -133,6 +143,7 @@ def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tenso
     loss 2. Shapes: first, second (batch, width). ``reduction`` as in ``nt_xent``. Lecture 12.
     """
     _check(first, second, reduction, "alignment_loss")
+    first, second = _single(first), _single(second)
     losses = ops.sum((normalize(first) - normalize(second)) ** 2, axis=-1)
     if reduction == "none":
         return losses

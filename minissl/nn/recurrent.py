@@ -9,7 +9,8 @@ import numpy as np
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, namespace
 from minissl.autograd.nodes import Node
-from minissl.autograd.tensor import Tensor, is_recording
+from minissl.autograd.recording import is_recording
+from minissl.autograd.tensor import Tensor
 from minissl.nn import init
 from minissl.nn.module import Module, Parameter
 

@@ -249,3 +249,27 @@ def test_broadcasting_is_undone(a, b, library):
         assert_close(actual, expected)
         for mine, theirs in zip(found, expected_gradients):
             assert_close(mine, theirs)
+
+
+@libraries
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tails_keep_their_digits(library, dtype):
+    """σ(−20) is 2e-9 and no 0; and so are slopes, where a function has all but arrived at 1."""
+    x = np.array([-80, -40, -20, -9, -1, -1e-3, 0, 1e-3, 1, 9, 20, 40, 80]).astype(dtype)
+    wide = [np.longdouble(v) for v in x]
+    sigmoid = [1 / (1 + np.exp(-v)) for v in wide]
+    slope = [np.exp(-abs(v)) / (1 + np.exp(-abs(v))) ** 2 for v in wide]
+    ones, nearly = library(np.ones(13, dtype)), {"rtol": 40 * float(np.finfo(dtype).eps)}
+    for function, values, slopes in (
+        (ops.sigmoid, sigmoid, slope),
+        (
+            ops.log_sigmoid,
+            [-np.log1p(np.exp(-v)) for v in wide],
+            [1 / (1 + np.exp(v)) for v in wide],
+        ),
+        (ops.tanh, np.tanh(wide), [1 / np.cosh(v) ** 2 for v in wide]),
+    ):
+        output, (gradient,) = ours(function, [library(x)], ones)
+        tiny = 1e-37 if dtype is np.float32 else 0
+        np.testing.assert_allclose(np.asarray(output), np.float64(values), atol=tiny, **nearly)
+        np.testing.assert_allclose(np.asarray(gradient), np.float64(slopes), atol=tiny, **nearly)

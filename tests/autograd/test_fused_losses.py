@@ -131,7 +131,7 @@ def test_targets_in_any_form(form):
     assert fused.cross_entropy(logits, form([1, 0, 3])).item() == pytest.approx(expected, rel=1e-6)
 
 
-# ---- InfoNCE ------------------------------------------------------------------------------------
+# ---- contrastive ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -139,13 +139,13 @@ def test_targets_in_any_form(form):
 @pytest.mark.parametrize(
     ("exclude", "given_targets"), [(False, False), (False, True), (True, True)]
 )
-def test_info_nce(reduction, rows, exclude, given_targets):
+def test_contrastive_cross_entropy(reduction, rows, exclude, given_targets):
     columns = 6
     targets = (np.arange(rows) + 3) % columns if given_targets else None
     options = {"targets": targets, "exclude_self": exclude, "reduction": reduction}
     inputs = [draw(rows, 5), draw(columns, 5, seed=1), np.array(0.5)]
 
-    def torch_info_nce(query, key, temperature):
+    def torch_contrastive(query, key, temperature):
         logits = query @ key.T / temperature
         if exclude:
             logits = logits.masked_fill(torch.eye(rows, columns, dtype=torch.bool), -torch.inf)
@@ -153,44 +153,63 @@ def test_info_nce(reduction, rows, exclude, given_targets):
         return F.cross_entropy(logits, positive, reduction=reduction)
 
     check(
-        lambda q, k, t: fused.info_nce(q, k, temperature=t, **options),
-        lambda q, k, t: composed.info_nce(q, k, temperature=t, **options),
-        torch_info_nce,
+        lambda q, k, t: fused.contrastive_cross_entropy(q, k, temperature=t, **options),
+        lambda q, k, t: composed.contrastive_cross_entropy(q, k, temperature=t, **options),
+        torch_contrastive,
         inputs,
         bits=9,
     )
-    gradcheck(lambda q, k, t: fused.info_nce(q, k, temperature=t, **options), inputs)
-    expected = fused.info_nce(*inputs[:2], temperature=0.5, **options).array
+    gradcheck(
+        lambda q, k, t: fused.contrastive_cross_entropy(q, k, temperature=t, **options), inputs
+    )
+    expected = fused.contrastive_cross_entropy(*inputs[:2], temperature=0.5, **options).array
     on_torch = dict(options, targets=None if targets is None else torch.tensor(targets))
-    actual = fused.info_nce(*map(torch.tensor, inputs[:2]), temperature=0.5, **on_torch)
+    actual = fused.contrastive_cross_entropy(
+        *map(torch.tensor, inputs[:2]), temperature=0.5, **on_torch
+    )
     assert isinstance(actual.array, torch.Tensor)
     assert_close(actual.array, expected, bits=9)
 
 
-def test_both_sides_of_info_nce_may_be_the_same_tensor():
+def test_both_sides_of_contrastive_cross_entropy_may_be_the_same_tensor():
     z = draw(6, 4)
     targets = (np.arange(6) + 3) % 6
-    gradcheck(lambda a: fused.info_nce(a, a, targets, temperature=0.3, exclude_self=True), [z])
+    gradcheck(
+        lambda a: fused.contrastive_cross_entropy(
+            a, a, targets, temperature=0.3, exclude_self=True
+        ),
+        [z],
+    )
 
 
 @given(st.integers(2, 12), st.integers(0, 1000), st.floats(0.05, 5))
 @settings(max_examples=30, deadline=None)
-def test_info_nce_does_not_depend_on_the_order_of_the_pairs(rows, seed, temperature):
+def test_contrastive_cross_entropy_does_not_depend_on_the_order_of_the_pairs(
+    rows, seed, temperature
+):
     query, key = draw(rows, 4, seed=seed), draw(rows, 4, seed=seed + 1)
     order = np.random.default_rng(seed).permutation(rows)
-    loss = fused.info_nce(query, key, temperature=temperature).item()
-    moved = fused.info_nce(query[order], key[order], temperature=temperature).item()
+    loss = fused.contrastive_cross_entropy(query, key, temperature=temperature).item()
+    moved = fused.contrastive_cross_entropy(
+        query[order], key[order], temperature=temperature
+    ).item()
     assert moved == pytest.approx(loss, rel=1e-10, abs=1e-12)
 
 
-def test_info_nce_by_hand():
+def test_contrastive_cross_entropy_by_hand():
     """Two pairs of unit vectors at right angles, temperature ½: ln(1 + e⁻²) each."""
     eye = np.eye(2)
     expected = math.log1p(math.exp(-2))
-    assert fused.info_nce(eye, eye, temperature=0.5).item() == pytest.approx(expected, rel=1e-14)
+    assert fused.contrastive_cross_entropy(eye, eye, temperature=0.5).item() == pytest.approx(
+        expected, rel=1e-14
+    )
     collapsed = np.ones((8, 3))
-    assert fused.info_nce(collapsed, collapsed).item() == pytest.approx(math.log(8), rel=1e-14)
-    loss = fused.info_nce(collapsed, collapsed, (np.arange(8) + 4) % 8, exclude_self=True)
+    assert fused.contrastive_cross_entropy(collapsed, collapsed).item() == pytest.approx(
+        math.log(8), rel=1e-14
+    )
+    loss = fused.contrastive_cross_entropy(
+        collapsed, collapsed, (np.arange(8) + 4) % 8, exclude_self=True
+    )
     assert loss.item() == pytest.approx(math.log(7), rel=1e-14)
 
 
@@ -210,7 +229,7 @@ def test_info_nce_by_hand():
         ({"reduction": "avg"}, ValueError, "got 'avg'"),
     ],
 )
-def test_info_nce_errors(change, error, words):
+def test_contrastive_cross_entropy_errors(change, error, words):
     arguments = {"query": draw(4, 3), "key": draw(4, 3, seed=1)} | change
     with pytest.raises(error, match=words):
-        fused.info_nce(**arguments)
+        fused.contrastive_cross_entropy(**arguments)

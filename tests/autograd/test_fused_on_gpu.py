@@ -194,11 +194,13 @@ def test_logits_are_overwritten_only_when_they_may_be(device, overwrite, transpo
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_info_nce(device, dtype, reduction):
+def test_contrastive_cross_entropy(device, dtype, reduction):
     def loss(f, query, key, temperature):
         targets = np.array([3, 0, 6, 1, 2])
         targets = targets if f is fused else move(targets, device_of(query))
-        return f.info_nce(query, key, targets, temperature=temperature, reduction=reduction)
+        return f.contrastive_cross_entropy(
+            query, key, targets, temperature=temperature, reduction=reduction
+        )
 
     arrays = [draw(5, 16), draw(7, 16, seed=1), np.array(0.5, np.float32)]
     check(loss, arrays, device, dtype, 4 / 3 * FACTORS[dtype])
@@ -209,26 +211,30 @@ def test_a_temperature_that_is_a_number_is_not_rounded(device):
     rows = np.eye(4, 16, dtype=np.float32) * 2  # exact in bfloat16
     views = Tensor(move(rows, device).to(torch.bfloat16))
     partners = np.array([1, 2, 3, 0])
-    loss = fused.info_nce(views, views, partners, temperature=0.07)
+    loss = fused.contrastive_cross_entropy(views, views, partners, temperature=0.07)
     assert loss.item() == pytest.approx(4 / 0.07 + np.log1p(3 * np.exp(-4 / 0.07)), rel=1e-6)
 
 
 def test_a_temperature_keeps_all_its_digits(device):
     def loss(f, query, key, temperature):
         targets = np.array([1, 0]) if f is fused else move(np.array([1, 0]), device_of(query))
-        return f.info_nce(query, key, targets, temperature=temperature)
+        return f.contrastive_cross_entropy(query, key, targets, temperature=temperature)
 
     arrays = [draw(2, 16), draw(3, 16, seed=1), np.array(0.7, np.float32)]
     check(loss, arrays, device, factor=4 / 3 * FACTORS["float32"])
 
 
-def test_info_nce_of_views_with_themselves(device):
+def test_contrastive_cross_entropy_of_views_with_themselves(device):
     views = Tensor(move(draw(6, 16), device), requires_grad=True)
     partners = np.array([3, 4, 5, 0, 1, 2])
-    loss = fused.info_nce(views, views, partners, temperature=0.5, exclude_self=True)
+    loss = fused.contrastive_cross_entropy(
+        views, views, partners, temperature=0.5, exclude_self=True
+    )
     loss.backward()
     twin = Tensor(draw(6, 16).astype(np.float64), requires_grad=True)
-    right = fused.info_nce(twin, twin, partners, temperature=0.5, exclude_self=True)
+    right = fused.contrastive_cross_entropy(
+        twin, twin, partners, temperature=0.5, exclude_self=True
+    )
     right.backward()
     assert loss.item() == pytest.approx(right.item(), rel=1e-6 * dot_factor(torch.float32))
     assert np.allclose(move(views.grad, "cpu"), twin.grad, rtol=1e-4, atol=1e-6)
@@ -267,9 +273,9 @@ def test_a_scale_that_is_not_positive_is_composed(device, scale):
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
-def test_what_info_nce_refuses(device, temperature):
+def test_what_contrastive_cross_entropy_refuses(device, temperature):
     rows = Tensor(move(draw(3, 8), device))
     with pytest.raises(ValueError, match="temperature must be positive"):
-        fused.info_nce(rows, rows, temperature=temperature)
+        fused.contrastive_cross_entropy(rows, rows, temperature=temperature)
     with pytest.raises(ValueError, match="targets"):
-        fused.info_nce(rows, rows, np.array([0, 1]), temperature=1.0)
+        fused.contrastive_cross_entropy(rows, rows, np.array([0, 1]), temperature=1.0)

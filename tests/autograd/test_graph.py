@@ -14,7 +14,8 @@ import torch
 from minissl.autograd import Tensor, no_grad
 from minissl.autograd import operations as ops
 from minissl.autograd.nodes import Node
-from minissl.autograd.tensor import differentiable, is_recording
+from minissl.autograd.recording import is_recording
+from minissl.autograd.tensor import differentiable
 from tests.autograd.compare import assert_close, random_like
 
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import torch
-from minissl_kernels.attention import attention, backward, bias, dropout_mask, forward, reference
+from minissl_kernels.attention import attention, backward, bias, forward, keep_mask, reference
 from minissl_kernels.attention.tiles import Blocks
 
 from tests.kernels.compare import assert_as_accurate, dot_factor, float64
@@ -87,7 +87,7 @@ class Case:
         )
         mask = 1.0
         if self.dropout:
-            mask = dropout_mask(shape, self.dropout, self.seed) / (1 - self.dropout)
+            mask = keep_mask(shape, self.dropout, self.seed) / (1 - self.dropout)
         slopes = None if not self.alibi else float64(self.slopes("cpu"))
         return self.scale or 1 / math.sqrt(self.width), seen, slopes, mask
 

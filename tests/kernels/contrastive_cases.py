@@ -63,11 +63,12 @@ def problems(rows=21, columns=37, width=12, dtype=torch.float32, device="cpu", s
     }
 
 
-def ours(loss, embeddings, temperature, **options):
-    """Losses per row; for clip_loss the mean."""
+def ours(loss, embeddings, temperature, normalize=False, **options):
+    """Losses per row; for clip_loss the mean. Of the embeddings as they are."""
     function = getattr(contrastive, loss)
+    options["normalize"] = normalize
     if loss == "clip_loss":
-        return function(*embeddings, temperature=temperature)
+        return function(*embeddings, temperature=temperature, **options)
     if loss == "info_nce":
         query, key, *negatives = embeddings
         options["negatives"] = negatives[0] if negatives else None

@@ -37,20 +37,22 @@ def embeddings(dtype, width, rows=ROWS):
 
 def info_nce(dtype, width):
     query, key = embeddings(dtype, width), embeddings(dtype, width)
-    contrastive.info_nce(query, key, temperature=0.1).backward()
+    contrastive.info_nce(query, key, temperature=0.1, normalize=False).backward()
 
 
 def nt_xent(dtype, width):
     first, second = embeddings(dtype, width), embeddings(dtype, width)
-    contrastive.nt_xent(first, second, temperature=0.1).backward()
+    contrastive.nt_xent(first, second, temperature=0.1, normalize=False).backward()
 
 
 def clip(dtype, width, rows=ROWS):
     temperature = torch.ones((), requires_grad=True)
     image, text = embeddings(dtype, width, rows), embeddings(dtype, width, rows)
-    contrastive.clip_loss(image, text, temperature=temperature).backward()
+    contrastive.clip_loss(image, text, temperature=temperature, normalize=False).backward()
 
 
 def supcon(dtype, width):
     labels = torch.zeros(ROWS, dtype=torch.int64)
-    contrastive.supcon_loss(embeddings(dtype, width), labels, temperature=0.1).backward()
+    contrastive.supcon_loss(
+        embeddings(dtype, width), labels, temperature=0.1, normalize=False
+    ).backward()

@@ -9,8 +9,8 @@ from minissl_kernels.attention import (
     attention,
     backward,
     bias,
-    dropout_mask,
     forward,
+    keep_mask,
     operator,
 )
 from minissl_kernels.attention.tiles import Blocks
@@ -151,13 +151,13 @@ def test_dropout_is_numpys_philox_bit_for_bit(device, monkeypatch, seed, probabi
     query = torch.zeros(2, 2, 20, 30, device=device)  # every weight is 1/30
     value = torch.eye(30, device=device).expand(2, 2, 30, 30)
     out = attention(query, torch.zeros_like(value), value, dropout=probability, seed=seed)
-    mask = dropout_mask((2, 2, 20, 30), probability, seed)
+    mask = keep_mask((2, 2, 20, 30), probability, seed)
     assert np.array_equal(float64(out) != 0, mask)
     np.testing.assert_allclose(float64(out)[mask], 1 / 30 / (1 - probability), rtol=1e-6)
 
 
 def test_four_neighbouring_keys_share_a_call_of_philox():
-    mask = dropout_mask((2, 3, 5, 11), 0.5, seed=7)
+    mask = keep_mask((2, 3, 5, 11), 0.5, seed=7)
     bits = philox(7, 8 // 4, 4, 1 * 3 + 2, 0)  # from key 8 on: query 4, example 1, head 2
     assert np.array_equal(mask[1, 2, 4, 8:], bits[:3] >= 2**31)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from minissl_kernels.attention import attention, dropout_mask, reference
+from minissl_kernels.attention import attention, keep_mask, reference
 
 from tests.kernels.attention_cases import Case, composed, drawn, exact, small_blocks
 from tests.kernels.compare import float64
@@ -43,12 +43,12 @@ def test_reference_against_finite_differences():
     np.testing.assert_allclose((ahead - behind) / (2 * step), slope, rtol=1e-7)
 
 
-def test_dropout_mask_keeps_the_fraction():
-    mask = dropout_mask((2, 3, 64, 64), 0.25, seed=9)
+def test_keep_mask_keeps_the_fraction():
+    mask = keep_mask((2, 3, 64, 64), 0.25, seed=9)
     assert abs(mask.mean() - 0.75) < 0.01
     assert (mask[0, 0] != mask[0, 1]).any()
     assert (mask[0, 0] != mask[1, 0]).any()
-    assert dropout_mask((1, 1, 4, 4), 0.0, seed=9).all()
+    assert keep_mask((1, 1, 4, 4), 0.0, seed=9).all()
 
 
 def operands(case, device, seed=True):

@@ -21,6 +21,7 @@ from tests.kernels.contrastive_cases import (
 from tests.kernels.cross_entropy_cases import far_apart_rows
 
 KINDS = list(problems())
+AS_THEY_ARE = {"temperature": 0.5, "normalize": False}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
@@ -219,12 +220,12 @@ def test_reductions(device, small_tiles, kind, reduction):
     losses = ours(**problem, temperature=0.5)
     if kind == "supcon_loss":
         [x], labels = problem["embeddings"], problem["labels"]
-        value = supcon_loss(x, labels, temperature=0.5, reduction=reduction)
+        value = supcon_loss(x, labels, reduction=reduction, **AS_THEY_ARE)
         count = (losses != 0).sum()
     else:
         loss = info_nce if kind == "info_nce" else nt_xent
         targets = {"targets": problem["targets"]} if kind == "info_nce" else {}
-        value = loss(*problem["embeddings"], temperature=0.5, reduction=reduction, **targets)
+        value = loss(*problem["embeddings"], reduction=reduction, **targets, **AS_THEY_ARE)
         count = len(losses)
     torch.testing.assert_close(value, losses.sum() / (count if reduction == "mean" else 1))
 
@@ -308,7 +309,7 @@ def test_small_coefficients_in_float16(device, small_tiles):
     query = 40 * torch.eye(2, dtype=torch.float16, device=device)
     key = torch.eye(2, dtype=torch.float16, device=device).repeat_interleave(2, 0).requires_grad_()
     targets, weight = torch.tensor([0, 2], device=device), [1000.0, 1.1e-3]
-    losses = info_nce(query, key, targets, reduction="none")
+    losses = info_nce(query, key, targets, normalize=False, reduction="none")
     losses.backward(torch.tensor(weight, device=device))
     expected = [-20 * weight[0], 20 * weight[0], -20 * weight[1], 20 * weight[1]]
     np.testing.assert_allclose(key.grad.sum(1).tolist(), expected, rtol=1e-3)
@@ -428,7 +429,7 @@ def test_only_asked_for_gradients_are_computed(device, small_tiles, monkeypatch)
         for name in wanted:
             tensors[name].requires_grad_()
         losses = info_nce(*list(tensors.values())[:2], negatives=tensors["negatives"],
-                          temperature=0.5, reduction="none")  # fmt: skip
+                          reduction="none", **AS_THEY_ARE)  # fmt: skip
         losses.backward(draw(20, seed=99, device=device))
         for (name, tensor), expected in zip(tensors.items(), everything):
             if name in wanted:
@@ -440,10 +441,10 @@ def test_the_temperature_alone_learns(device, small_tiles):
     problem = problems(rows=20, device=device)["clip_loss"]
     tau = torch.tensor(0.5, device=device, requires_grad=True)
     with_all = run(ours, problem, 0.5, torch.tensor(1.0, device=device))[2]
-    clip_loss(*problem["embeddings"], temperature=tau).backward()
+    clip_loss(*problem["embeddings"], temperature=tau, normalize=False).backward()
     torch.testing.assert_close(tau.grad, with_all)
     scale = torch.tensor(0.5, device=device).log().neg().requires_grad_()
-    clip_loss(*problem["embeddings"], temperature=torch.exp(-scale)).backward()
+    clip_loss(*problem["embeddings"], temperature=torch.exp(-scale), normalize=False).backward()
     torch.testing.assert_close(scale.grad, -0.5 * with_all)
 
 

@@ -1,14 +1,12 @@
 """The contrastive losses beside published libraries, under torch.compile, and with wrong input."""
 
-import numpy as np
 import pytest
 import torch
 from minissl_kernels import launch
 from minissl_kernels.contrastive import clip_loss, info_nce, nt_xent, supcon_loss
+from minissl_kernels.contrastive.losses import unit_rows
 from minissl_kernels.contrastive.operator import contrastive_gradient, contrastive_losses
 
-from minissl.autograd import Tensor
-from minissl.losses import contrastive as numpy_losses
 from tests.kernels.contrastive_cases import draw, ours, problems, whole
 from tests.kernels.test_contrastive import small_tiles  # noqa: F401
 
@@ -34,7 +32,7 @@ def test_pytorch_metric_learning_nt_xent(device, small_tiles):  # noqa: F811
     first, second = (draw(11, 6, seed=s, device=device) for s in (0, 1))
     labels = torch.arange(11, device=device).repeat(2)
     gradients_agree(
-        lambda a, b: nt_xent(unit(a), unit(b), temperature=0.2),
+        lambda a, b: nt_xent(a, b, temperature=0.2),
         lambda a, b: published(torch.cat([a, b]), labels),
         first,
         second,
@@ -46,7 +44,7 @@ def test_pytorch_metric_learning_supcon(device, small_tiles):  # noqa: F811
     labels = whole(5, 6, 23, device)
     labels[4] = 50  # alone
     gradients_agree(
-        lambda x: supcon_loss(unit(x), labels, temperature=0.2),
+        lambda x: supcon_loss(x, labels, temperature=0.2),
         lambda x: published(x, labels),
         draw(23, 6, device=device),
     )
@@ -56,7 +54,7 @@ def test_info_nce_pytorch(device, small_tiles):  # noqa: F811
     published_info_nce = pytest.importorskip("info_nce").info_nce
     query, key, negatives = (draw(n, 6, seed=n, device=device) for n in (19, 19, 30))
     gradients_agree(
-        lambda q, k: info_nce(unit(q), unit(k), temperature=0.2),
+        lambda q, k: info_nce(q, k, temperature=0.2),
         lambda q, k: published_info_nce(q, k, temperature=0.2),
         query,
         key,
@@ -71,46 +69,137 @@ def test_info_nce_pytorch(device, small_tiles):  # noqa: F811
         theirs, own(logits, torch.zeros(19, dtype=torch.int64, device=device), reduction="none")
     )
     one = [
-        info_nce(unit(q), unit(k), temperature=0.2, negatives=unit(negatives))
+        info_nce(q, k, temperature=0.2, negatives=negatives)
         for q, k in zip(query.split(1), key.split(1))
     ]
     torch.testing.assert_close(torch.stack(one), theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_the_library_for_numpy(device, small_tiles):  # noqa: F811
-    """minissl's losses normalise inside; the kernels take unit vectors."""
-    first, second, more = (draw(9, 5, seed=s, device=device) for s in range(3))
-    arrays = [Tensor(x.cpu().numpy()) for x in (first, second, more)]
-    pairs = [
-        (
-            nt_xent(unit(first), unit(second), temperature=0.3),
-            numpy_losses.nt_xent(*arrays[:2], 0.3),
-        ),
-        (
-            info_nce(unit(first), unit(second), temperature=0.3, negatives=unit(more)),
-            numpy_losses.info_nce(*arrays[:2], temperature=0.3, negatives=arrays[2]),
-        ),
-        (
-            info_nce(first, second, reduction="sum"),
-            numpy_losses.simclr_cs229(*arrays[:2]),
-        ),
-    ]
-    for a, b in pairs:
-        np.testing.assert_allclose(a.item(), float(b.array), rtol=1e-5)
+# ---- what is done to the rows --------------------------------------------------------------------
+
+
+def every_loss(count, device):
+    """Name, and the loss of one matrix (2 count, width): as pairs, or with labels."""
+    labels = torch.arange(count, device=device).repeat(2)
+
+    def halves(loss):
+        return lambda x, **settings: loss(x[:count], x[count:], temperature=0.5, **settings)
+
+    return {
+        "info_nce": halves(info_nce),
+        "nt_xent": halves(nt_xent),
+        "clip_loss": halves(clip_loss),
+        "supcon_loss": lambda x, **settings: supcon_loss(x, labels, temperature=0.5, **settings),
+    }
+
+
+LOSSES = list(every_loss(1, "cpu"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", ["1e-4", "1", "1e4", "the largest"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_rows_of_any_length(device, small_tiles, name, size, dtype):  # noqa: F811
+    """Value and gradient against float64: the squares of some are infinite, of others 0."""
+    largest = torch.finfo(dtype).max
+    x = draw(10, 5, device=device).clamp(-3, 3)
+    x = (x * (largest / 3 if size == "the largest" else float(size))).to(dtype).requires_grad_()
+    loss = every_loss(5, device)[name](x)
+    loss.backward()
+    exact = x.detach().double().requires_grad_()
+    expected = every_loss_in_torch(name, exact)
+    expected.backward()
+    eps = torch.finfo(dtype).eps
+    assert abs(loss.item() - expected.item()) <= 16 * eps
+    error = (x.grad.double() - exact.grad).abs().max()
+    smallest = torch.finfo(dtype).smallest_normal * eps  # what the dtype can tell from 0
+    assert error <= 32 * eps * exact.grad.abs().max() + smallest
+
+
+def every_loss_in_torch(name, x):
+    """The same losses of the rows of x, in x's dtype, by log_softmax."""
+    count = len(x) // 2
+    rows = x / x.abs().amax(1, keepdim=True).detach()
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    if name in ("nt_xent", "supcon_loss"):  # two views of each label: the same loss
+        others = torch.eye(len(x), device=x.device, dtype=torch.bool)
+        logits = (rows @ rows.T / 0.5).masked_fill(others, -torch.inf)
+        numbers = torch.arange(len(x), device=x.device).roll(count)
+        return torch.nn.functional.cross_entropy(logits, numbers)
+    numbers = torch.arange(count, device=x.device)
+    logits = rows[:count] @ rows[count:].T / 0.5
+    sides = [logits, logits.T] if name == "clip_loss" else [logits]
+    return sum(torch.nn.functional.cross_entropy(side, numbers) for side in sides) / len(sides)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_unit_vectors_as_they_are(device, small_tiles, name):  # noqa: F811
+    loss, x = every_loss(9, device)[name], draw(18, 6, device=device)
+    torch.testing.assert_close(loss(unit(x), normalize=False), loss(x), rtol=1e-5, atol=1e-6)
+    assert (loss(x, normalize=False) - loss(x)).abs() > 0.1
+    torch.testing.assert_close(loss(7 * x), loss(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_gradient_penalty_goes_through_the_lengths(device, small_tiles, name):  # noqa: F811
+    """The second derivative against torch's."""
+    x = draw(10, 5, device=device).requires_grad_()
+    results = []
+    for loss in (every_loss(5, device)[name], lambda x: every_loss_in_torch(name, x)):
+        [gradient] = torch.autograd.grad(loss(x), x, create_graph=True)
+        results.append(torch.autograd.grad(gradient.square().sum(), x)[0])
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_row_of_zeros_has_no_direction(device, small_tiles, name):  # noqa: F811
+    """It is at right angles to everything, and hands on its gradient, as minissl.losses' do."""
+    x = draw(10, 6, device=device)
+    x[3] = 0
+    leaf = x.requires_grad_()
+    every_loss(5, device)[name](leaf).backward()
+    assert leaf.grad.isfinite().all()
+    assert leaf.grad[3].any()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_an_element_that_is_not_finite_makes_its_row_so(device, value):
+    x = draw(3, 4, device=device)
+    x[1, 2] = value
+    assert unit_rows(x).isnan().all(1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_temperature_of_one_element(device, small_tiles, name, shape, dtype):  # noqa: F811
+    """Of any floating dtype and any shape: its gradient has both."""
+    count = 5
+    x, labels = draw(2 * count, 6, device=device), torch.arange(count, device=device).repeat(2)
+    function = {"info_nce": info_nce, "nt_xent": nt_xent, "clip_loss": clip_loss}.get(name)
+    inputs = (x[:count], x[count:]) if function else (x, labels)
+    function = function or supcon_loss
+    right = torch.tensor(0.5, device=device, requires_grad=True)
+    function(*inputs, temperature=right).backward()
+    tau = torch.full(shape, 0.5, dtype=dtype, device=device, requires_grad=True)
+    function(*inputs, temperature=tau).backward()
+    assert tau.grad.shape == shape
+    torch.testing.assert_close(tau.grad.reshape(()), right.grad.to(dtype))
 
 
 # ---- torch's own checks --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("kind", list(problems()))
-def test_torch_compile(device, small_tiles, kind):  # noqa: F811
+def test_torch_compile(device, small_tiles, kind, normalize):  # noqa: F811
     problem = problems(rows=10, columns=12, device=device)[kind]
     tau = torch.tensor(0.5, device=device, requires_grad=True)
     embeddings = [e.requires_grad_() for e in problem.pop("embeddings")]
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     results = []
     for function in (ours, compiled):
-        values = function(embeddings=embeddings, temperature=tau, **problem)
+        values = function(embeddings=embeddings, temperature=tau, normalize=normalize, **problem)
         g = draw(*values.shape, device=device)
         results.append([values, *torch.autograd.grad(values, [*embeddings, tau], g)])
     assert all(torch.equal(a, b) for a, b in zip(*results))
@@ -197,11 +286,14 @@ NUMBERS = torch.arange(4)
     (lambda: info_nce(X, X, NUMBERS.clamp(min=1), exclude_self=True), ValueError, "self; row 1"),
     (lambda: info_nce(X, X, exclude_self=True), ValueError, "row itself"),
     (lambda: info_nce(X, Y, reduction="average"), ValueError, "'average'"),
-    (lambda: info_nce(X, Y, temperature=0), ValueError, "positive, got 0"),
-    (lambda: info_nce(X, Y, temperature=float("nan")), ValueError, "positive, got nan"),
+    (lambda: info_nce(X, Y, temperature=0), ValueError, "positive and finite.*got 0"),
+    (lambda: info_nce(X, Y, temperature=float("nan")), ValueError, "positive and finite.*got nan"),
+    (lambda: info_nce(X, Y, temperature=float("inf")), ValueError, "positive and finite.*got inf"),
     (lambda: info_nce(X, Y, temperature=torch.tensor(-1.0)), ValueError, "positive"),
-    (lambda: info_nce(X, Y, temperature=torch.ones(1)), TypeError, r"shape \(1,\)"),
-    (lambda: info_nce(X, Y, temperature=torch.ones((), dtype=torch.float64)), TypeError, "float64"),
+    *((lambda t=t: info_nce(X, Y, temperature=torch.tensor(t)), ValueError, "positive and finite")
+      for t in (0.0, float("inf"), float("nan"))),
+    (lambda: info_nce(X, Y, temperature=torch.ones(2)), TypeError, r"one element.*shape \(2,\)"),
+    (lambda: info_nce(X, Y, temperature=torch.ones((), dtype=torch.int64)), TypeError, "int64"),
     (lambda: nt_xent(X, Y, temperature=1), ValueError, r"first \(4, 3\) and second \(6, 3\)"),
     (lambda: clip_loss(X, Y, temperature=1), ValueError, r"image \(4, 3\) and text \(6, 3\)"),
     (lambda: supcon_loss(X, NUMBERS[:2], temperature=1), ValueError, "labels must have shape"),

@@ -153,7 +153,8 @@ def check_contrastive(module):
     peer = lambda q, k: torch.nn.functional.cross_entropy(  # noqa: E731
         q @ k.T / 0.7, torch.arange(300), reduction="none"
     )
-    ours = lambda q, k: module.info_nce(q, k, temperature=0.7, reduction="none")  # noqa: E731
+    settings = {"temperature": 0.7, "normalize": False, "reduction": "none"}
+    ours = lambda q, k: module.info_nce(q, k, **settings)  # noqa: E731
     compare(ours, peer, [query, key])
 
 

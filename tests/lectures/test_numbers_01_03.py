@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from minissl.autograd import Tensor, gradcheck
+from minissl.autograd import Tensor, checked, gradcheck
 from minissl.autograd import operations as ops
 from minissl.losses.contrastive import chance_level
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
@@ -147,9 +147,35 @@ def test_02_what_goes_wrong():
 
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = x * x
-    x.array[0] = 100  # what no check sees
+    x.array[0] = 100  # nobody sees it, outside of checked()
     y.backward(np.ones(2, np.float32))
     assert x.grad.tolist() == [200, 4]
+    with checked():
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        y = x * x
+        z = x + 1.0
+        with np.errstate(divide="ignore"), pytest.raises(FloatingPointError) as divided:
+            1.0 / Tensor([0.0])
+    x.array[0] = 100
+    z.sum().backward()
+    with pytest.raises(RuntimeError) as written:
+        y.sum().backward()
+    quotes("02", "input 0 of 'multiply', of shape (2,), was written")
+    assert str(written.value).startswith("input 0 of 'multiply', of shape (2,), was written")
+    quotes("02", "'divide' made NaN or infinity of finite inputs")
+    assert str(divided.value).startswith("'divide' made NaN or infinity of finite inputs")
+
+
+def test_02_sums_that_stop():
+    assert np.float32(2**24) + np.float32(1) == 2**24 == 16_777_216
+    tenths = np.full((262_144, 2), 0.1, np.float32)
+    one_by_one = np.cumsum(tenths[:, 0], dtype=np.float32)[-1] / 262_144
+    assert f"{one_by_one:.5f}" == "0.09975"
+    quotes("02", "262,144 times 0.1", "0.09975", "16,777,216")
+    assert np.abs(ops.mean(Tensor(tenths), axis=0).array - 0.1).max() < 1e-7
+
+
+def test_02_the_rest_of_what_goes_wrong():
 
     w, seen = Tensor([1.0], requires_grad=True), []
     for _ in range(3):

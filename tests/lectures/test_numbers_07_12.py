@@ -577,7 +577,7 @@ def test_losses_by_hand(contrast):
     gradient = (p - [1, 0, 0]) / 0.5
     list(map(contrast.says, ("0.534", "0.108", "0.358"), p))
     list(map(contrast.says, ("-0.932", "0.216", "0.716"), gradient))
-    bridge = contrastive.info_nce(FIRST, SECOND, temperature=1, cosine=False).item()
+    bridge = contrastive.info_nce(FIRST, SECOND, temperature=1, normalize=False).item()
     contrast.says("1.1963", 2 * bridge)
 
 

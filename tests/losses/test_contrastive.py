@@ -246,7 +246,7 @@ def test_info_nce_equals_its_published_namesake(seed):
 
     ours = value_and_gradients(info_nce, first, second, temperature=0.05, negatives=negatives)
     assert_same(ours, torch_value_and_gradients(with_negatives, first, second))
-    raw = value_and_gradients(info_nce, first, second, temperature=0.7, cosine=False)
+    raw = value_and_gradients(info_nce, first, second, temperature=0.7, normalize=False)
     reference = torch_value_and_gradients(
         lambda a, b: torch.nn.functional.cross_entropy(a @ b.T / 0.7, torch.arange(B)),
         first,
@@ -412,25 +412,25 @@ def test_one_image_alone_has_no_one_to_differ_from(name):
     np.testing.assert_allclose(gradient, 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("cosine", [True, False])
-def test_more_negatives_never_lower_the_loss(cosine):
+@pytest.mark.parametrize("normalize", [True, False])
+def test_more_negatives_never_lower_the_loss(normalize):
     first, second = views()
-    settings = {"temperature": 0.5, "cosine": cosine, "reduction": "none"}
+    settings = {"temperature": 0.5, "normalize": normalize, "reduction": "none"}
     before = info_nce(first, second, **settings).numpy()
     far = -50 * first.mean(axis=0, keepdims=True)
     for negatives in (far, np.random.default_rng(6).normal(size=(3, D))):
         after = info_nce(first, second, negatives=negatives, **settings).numpy()
         assert (after >= before).all()
-        assert after.max() > before.max() or cosine is False
+        assert after.max() > before.max() or normalize is False
     before = nt_xent(first, second, 0.5, reduction="none").numpy()
     larger = [np.concatenate([z, far]) for z in (first, second)]
     after = nt_xent(*larger, 0.5, reduction="none").numpy()
     assert (after[:B] > before[:B]).all()
 
 
-def test_the_lectures_loss_is_info_nce_without_cosine():
+def test_the_lectures_loss_is_info_nce_of_inner_products():
     first, second = views()
-    bridge = info_nce(first, second, temperature=1.0, cosine=False, reduction="sum")
+    bridge = info_nce(first, second, temperature=1.0, normalize=False, reduction="sum")
     assert simclr_cs229(first, second).item() == pytest.approx(bridge.item())
     scaled = simclr_cs229(unit(first) / 0.5, unit(second))  # normalize, and fold the temperature in
     one_way = info_nce(first, second, temperature=0.5, reduction="sum")

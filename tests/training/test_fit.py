@@ -16,7 +16,7 @@ import pytest
 
 from minissl.autograd import Tensor
 from minissl.autograd import operations as ops
-from minissl.autograd.tensor import is_recording
+from minissl.autograd.recording import is_recording
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW
 from minissl.training import CheckpointError, DivergedError, History, find_checkpoint, fit

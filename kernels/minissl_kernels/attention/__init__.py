@@ -11,6 +11,6 @@ log-sum-exp (Dao, Fu, Ermon, Rudra and Ré, 2022; Dao, 2023). In the order to re
 """
 
 from minissl_kernels.attention.operator import OPERATORS, attention
-from minissl_kernels.attention.reference import dropout_mask
+from minissl_kernels.attention.reference import keep_mask
 
-__all__ = ["OPERATORS", "attention", "dropout_mask"]
+__all__ = ["OPERATORS", "attention", "keep_mask"]

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from minissl_kernels import launch
 from minissl_kernels.attention.masks import (
+    HIDDEN,
     Terms,
+    bias_hides_all,
     edge_tile,
     finish_scores,
     kept,
     key_limit,
     key_span,
     of_head,
+    sees_no_key,
 )
 from minissl_kernels.attention.tiles import (
     LN2,
@@ -160,14 +163,20 @@ def forward_kernel(
             WIDTH, PADDED, BLOCK_QUERY, BLOCK_KEY, PRECISION, EDGE,
         )  # fmt: skip
 
-    empty = total == 0  # the query sees no key: its sums are 0, and so is its output
-    total = tl.where(empty, 1.0, total)
+    # A query that sees no key has sums of 0, and so is its output. Any other sum is at least 1,
+    # unless every product has overflowed to −∞.
+    row = first_row + tl.arange(0, BLOCK_QUERY)
+    empty = (total == 0) & sees_no_key(row, limit, terms)
+    if terms.bias is not None:
+        if tl.min(maximum, 0) < HIDDEN:  # seldom: then look whether it was the bias
+            empty = bias_hides_all(row, query_time, limit, bias_at, terms, BLOCK_QUERY, BLOCK_KEY)
+        accumulator = tl.where(empty[:, None], 0.0, accumulator)
+    total = tl.where(empty, 1.0, tl.where(total == 0, float("nan"), total))
     accumulator /= total[:, None]
     if terms.seed is not None:
         accumulator *= terms.keep_scale
     store_rows(out, accumulator, first_row, out_strides[2], query_time, WIDTH, PADDED, BLOCK_QUERY)
     lse = tl.where(empty, float("-inf"), (maximum + tl.log2(total)) * LN2)
-    row = first_row + tl.arange(0, BLOCK_QUERY)
     tl.store(log_sum_exp + plane.to(tl.int64) * query_time + row, lse, mask=row < query_time)
 
 

@@ -14,6 +14,11 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+# A bias below this hides its key as −inf does. Beside other keys its weight is 0 by itself;
+# in a row of nothing else the scores would have lost their digits, and the log-sum-exp that the
+# backward pass subtracts would be wrong by more than 1.
+HIDDEN: tl.constexpr = tl.constexpr(-1e6)
+
 
 class Terms(NamedTuple):
     """What a kernel is told beside query, key and value. An option that is None costs nothing:
@@ -67,6 +72,32 @@ def visible(row, column, limit, terms):
     if terms.left is not None:
         seen = seen & (column >= row + (terms.shift - terms.left))
     return seen
+
+
+@triton.jit
+def sees_no_key(row, limit, terms):
+    """Whether the masks leave the query of the row no key."""
+    first = 0
+    last = limit - 1
+    if terms.right is not None:
+        last = tl.minimum(last, row + (terms.shift + terms.right))
+    if terms.left is not None:
+        first = tl.maximum(row + (terms.shift - terms.left), 0)
+    return last < first
+
+
+@triton.jit
+def bias_hides_all(row, query_time, limit, bias_at, terms, ROWS: tl.constexpr, KEYS: tl.constexpr):
+    """Whether the bias hides every key that the masks leave a query: (ROWS,). NaN hides none."""
+    left = tl.zeros((ROWS,), tl.int32)
+    for start in tl.range(0, limit, KEYS):
+        column = start + tl.arange(0, KEYS)[None, :]
+        seen = visible(row[:, None], column, limit, terms) & (row < query_time)[:, None]
+        at = terms.bias + bias_at + row[:, None].to(tl.int64) * terms.bias_row_stride
+        at += column.to(tl.int64) * terms.bias_column_stride
+        bias = tl.load(at, mask=seen, other=0.0).to(tl.float32)
+        left = tl.maximum(left, tl.max((seen & ~(bias < HIDDEN)).to(tl.int32), 1))
+    return left == 0
 
 
 @triton.jit

@@ -44,16 +44,20 @@ def attention(
     ``left`` before to ``right`` after, None for no limit; w means (w, w).
     ``key_lengths`` (batch,) integers: only the first so many keys of an example exist.
     ``bias``: added to the scores, broadcastable to (batch, heads, query_time, key_time), float32
-    or the query's dtype; −inf hides a key. ``alibi_slopes`` (heads,): adds −slope · distance
-    (Press, Smith and Lewis, 2022); not differentiated.
+    or the query's dtype; −inf, or anything below −10⁶ such as torch.finfo(torch.float32).min, hides
+    a key (torch takes such numbers literally: the mean of all values where a row has no other).
+    ``alibi_slopes`` (heads,): adds −slope · distance (Press, Smith and Lewis, 2022); not
+    differentiated.
     ``dropout``: the probability that a weight is set to 0; the others are divided by 1 − dropout.
     The mask is a function of ``seed`` (an integer, or an int64 tensor of one element on the
-    device), see ``dropout_mask``; None draws the seed from torch's generator.
+    device), see ``keep_mask``; None draws the seed from torch's generator.
     ``scale``: 1 / √width if None.
 
     Returns the output, shaped as the query; with ``return_lse`` also the log of the sum of
     exponentials of each row's scores, (batch, heads, query_time) float32, differentiable too. A
-    query that sees no key gets output 0, log-sum-exp −inf and no gradient. Gradients for query,
+    query that sees no key gets output 0, log-sum-exp −inf and no gradient. What ``key_lengths``
+    leaves out is not read; a value that is not finite and hidden in another way makes NaN (0 · NaN)
+    of the rows that are computed beside it. Gradients for query,
     key, value and bias are the same bits in every run.
 
     Raises RuntimeError (no device for kernels), TypeError (dtypes), ValueError (shapes and

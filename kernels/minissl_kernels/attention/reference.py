@@ -6,6 +6,8 @@ import numpy as np
 
 from minissl_kernels.philox import dropout_threshold, philox
 
+HIDDEN = -1e6  # a bias below it hides its key
+
 
 class Gradients(NamedTuple):
     query: np.ndarray
@@ -14,7 +16,7 @@ class Gradients(NamedTuple):
     bias: np.ndarray | None
 
 
-def dropout_mask(shape: tuple[int, int, int, int], probability: float, seed: int) -> np.ndarray:
+def keep_mask(shape: tuple[int, int, int, int], probability: float, seed: int) -> np.ndarray:
     """Which weights are kept: booleans (batch, heads, query_time, key_time), the kernels' bits.
 
     The four numbers of one call of Philox are for four neighbouring keys.
@@ -52,8 +54,9 @@ def _weights(query, key, scale, seen, bias, alibi_slopes):
     """softmax(scale · Q Kᵀ + bias − slope · distance) over the keys seen, and its log-sum-exp."""
     group, query_time, key_time = query.shape[1] // key.shape[1], query.shape[2], key.shape[2]
     scores = scale * query @ np.repeat(key, group, axis=1).swapaxes(-1, -2)
+    scores = np.where(np.isneginf(scores), np.nan, scores)  # −∞ means hidden, not overflow
     if bias is not None:
-        scores = scores + bias
+        scores = scores + np.where(np.asarray(bias) < HIDDEN, -np.inf, bias)
     if alibi_slopes is not None:
         position = np.arange(query_time)[:, None] + key_time - query_time
         distance = np.abs(position - np.arange(key_time))
@@ -81,10 +84,10 @@ def forward(
     """The output (batch, heads, query_time, width) and the log-sum-exp (batch, heads, query_time).
 
     ``seen`` from ``visible``; ``mask``: what dropout multiplies the weights by, that is
-    ``dropout_mask(...) / (1 − probability)``.
+    ``keep_mask(...) / (1 − probability)``.
     """
     weights, lse = _weights(query, key, scale, seen, bias, alibi_slopes)
-    values = np.repeat(value, query.shape[1] // value.shape[1], axis=1)
+    values = np.repeat(_read(value, seen), query.shape[1] // value.shape[1], axis=1)
     return (weights * mask) @ values, lse
 
 
@@ -104,7 +107,7 @@ def backward(
     batch, key_heads = key.shape[:2]
     group = query.shape[1] // key_heads
     weights, _ = _weights(query, key, scale, seen, bias, alibi_slopes)
-    keys, values = np.repeat(key, group, axis=1), np.repeat(value, group, axis=1)
+    keys, values = (np.repeat(_read(array, seen), group, axis=1) for array in (key, value))
     out = (weights * mask) @ values
     delta = (out_gradient * out).sum(-1) - lse_gradient
     weight_gradient = mask * (out_gradient @ values.swapaxes(-1, -2))
@@ -119,6 +122,11 @@ def backward(
         of_group((weights * mask).swapaxes(-1, -2) @ out_gradient),
         None if bias is None else _sum_to(score_gradient, bias.shape),
     )
+
+
+def _read(array, seen):
+    """Keys or values, 0 where no query sees them: 0 · NaN is NaN."""
+    return np.where(np.any(seen, axis=-2)[..., None] if np.ndim(seen) else seen, array, 0)
 
 
 def _sum_to(array, shape):

@@ -6,11 +6,12 @@ from torch import Tensor
 
 from minissl_kernels import launch
 from minissl_kernels.contrastive import tiles
-from minissl_kernels.operators import operator
+from minissl_kernels.operators import gradients_of, operator
 
 # A probability of a large batch is less than float16 can hold: a tile's are multiplied by this.
 RAISED = 2.0**14
 SMALLEST = RAISED * torch.finfo(torch.float32).tiny
+POSITIVE = "the temperature must be positive and finite"
 
 
 def best_split(blocks: int, steps: int, processors: int) -> int:
@@ -43,19 +44,19 @@ def as_labels(labels: Tensor, by_label: bool) -> Tensor:
 
 
 def check(query, key, labels, temperature, by_label, exclude_self):
-    """What the kernels rely on: targets that are columns, a positive temperature."""
-    require(temperature > 0, "the temperature must be positive", ValueError)
+    """What the kernels rely on: targets that are columns, a positive and finite temperature."""
+    _require((temperature > 0) & (temperature < torch.inf), POSITIVE, ValueError)
     if not by_label:
         columns = key.shape[0]
         message = f"targets must be in 0 to {columns - 1}: columns of the keys"
-        require((labels >= 0) & (labels < columns), message, IndexError)
+        _require((labels >= 0) & (labels < columns), message, IndexError)
         if exclude_self:
             numbers = torch.arange(len(labels), device=labels.device)
             message = "with exclude_self no row's target may be the row itself"
-            require(labels != numbers, message, ValueError)
+            _require(labels != numbers, message, ValueError)
 
 
-def require(condition, message, error):
+def _require(condition, message, error):
     """Raise unless all is true; on a GPU at the next synchronisation, as torch does."""
     if condition.device.type != "cpu":
         torch._assert_async(condition.all(), f"contrastive loss: {message}")
@@ -234,4 +235,34 @@ def backward(ctx, upstream, _):
     return tuple(gradients)
 
 
-contrastive_losses.register_autograd(backward, setup_context=setup_context)
+def composed_losses(query, key, temperature, labels, by_label, exclude_self):
+    """One direction's losses by torch's operations, which store the similarities."""
+    logits = query.float() @ key.float().T / temperature
+    numbers = torch.arange(len(key), device=key.device)
+    candidates = torch.ones_like(logits, dtype=torch.bool)
+    if exclude_self:
+        candidates = numbers[: len(query), None] != numbers
+    positives = labels[:, None] == (labels if by_label else numbers)
+    positives = positives & candidates
+    count = positives.sum(1)
+    log_total = torch.where(candidates, logits, torch.finfo(logits.dtype).min).logsumexp(1)
+    losses = log_total - torch.where(positives, logits, 0.0).sum(1) / count.clamp(min=1)
+    return torch.where(count > 0, losses, 0.0)
+
+
+def composed(ctx, upstream, _):
+    """The gradients with a graph of their own: rows x columns numbers are stored."""
+    query, key, labels, temperature, _ = ctx.saved_tensors
+    by_label, exclude_self, two_sided, *_ = ctx.settings
+
+    def function(query, key, temperature):
+        other = query if key is None else key
+        settings = (temperature, labels, by_label, exclude_self)
+        directions = [(query, other), (other, query)][: 1 + two_sided]
+        return torch.stack([composed_losses(*pair, *settings) for pair in directions])
+
+    dq, dk, dt = gradients_of(function, (query, key, temperature), upstream)
+    return dq, dk, None, dt, *(None,) * 6
+
+
+contrastive_losses.register_autograd(backward, setup_context=setup_context, composed=composed)

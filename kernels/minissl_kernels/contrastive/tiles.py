@@ -174,7 +174,8 @@ def forward_kernel(
             valid = (column < left)[None, :]
             if EXCLUDE_SELF:
                 valid = valid & ((row - start)[:, None] != column[None, :])
-            s = tl.where(valid, s, float("-inf"))
+            # −∞ is what is left out, and no product that has overflowed: 0 · ∞ is NaN.
+            s = tl.where(valid, s + s * 0.0, float("-inf"))
         new = tl.maximum(maximum, tl.max(s, 1) * scale)
         logits = s * scale - new[:, None]
         exponentials = tl.exp2(logits)
@@ -191,7 +192,7 @@ def forward_kernel(
                 hit = label[:, None] == column_label[None, :]
             else:
                 hit = (label - start)[:, None] == column[None, :]
-            hit = hit & (logits > LOWEST)  # not what is left out
+            hit = hit & ~(logits < LOWEST)  # not what is left out; but NaN is in
             positive += tl.sum(tl.where(hit, logits, 0.0), 1)
             count += tl.sum(hit.to(tl.float32), 1)
 
@@ -244,7 +245,8 @@ def combine_kernel(partial, losses, stats, rows, splits, MOMENT: tl.constexpr, R
     total = tl.where(total == 0, 1.0, total)  # a row without candidates
     ln2 = 0.6931471805599453
     loss = (tl.log2(total) - positive) * ln2
-    tl.store(losses + row, tl.where(some, loss, 0.0), mask=mask)
+    nothing = total * 0.0  # 0, or NaN if a similarity was
+    tl.store(losses + row, tl.where(some, loss, nothing), mask=mask)
     tl.store(stats + row, maximum, mask=mask)
     tl.store(stats + rows + row, total, mask=mask)
     tl.store(stats + 2 * rows + row, tl.where(some, 1 / count, 0.0), mask=mask)

@@ -254,7 +254,7 @@ def backward(
                 z_loss,
                 SMOOTH=label_smoothing > 0,
                 ALIGNED=aligned,
-                TOGETHER=tiles.together(logits, gradient),
+                TOGETHER=tiles.in_step(logits, gradient),
                 VECTOR=vector,
                 BLOCK=block,
                 **options,

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from minissl_kernels import launch
 from minissl_kernels.cross_entropy import labels, probabilities
-from minissl_kernels.cross_entropy.reduction import check_targets, reduce
-from minissl_kernels.operators import operator
+from minissl_kernels.cross_entropy.composed import composed_loss
+from minissl_kernels.cross_entropy.reduction import check_ignore_index, check_targets, reduce
+from minissl_kernels.operators import gradients_of, operator
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -36,7 +37,8 @@ def cross_entropy(
     - ``z_loss`` z: adds z · lse² to the loss of every kept row, lse the log-sum-exp of its logits,
       before the reduction; it keeps the logits near 0 (Chowdhery et al., PaLM, 2022; Zoph et al.,
       ST-MoE, 2022).
-    - A mean over nothing kept is 0 with a gradient of 0, where torch gives NaN.
+    - A mean over nothing kept is 0 with a gradient of 0, where torch gives NaN. A mean over rows
+      whose weights sum to 0 is NaN, as in torch.
     - ``overwrite_logits``: the backward writes the gradient over the logits, which saves their
       size in memory; their values are then lost, and a second backward is an error. Where that is
       not possible (torch.compile, logits whose rows overlap) a new tensor is taken silently.
@@ -46,6 +48,7 @@ def cross_entropy(
     Lectures 05 and 12.
     """
     _check(logits, targets, weight, label_smoothing, reduction)
+    check_ignore_index("cross_entropy", ignore_index)
     if overwrite_logits and logits.requires_grad and logits.is_leaf:
         raise ValueError(
             "cross_entropy: overwrite_logits=True would destroy logits that are a leaf of the "
@@ -57,7 +60,7 @@ def cross_entropy(
         logits.reshape(-1, classes),
         targets.reshape(-1, classes) if soft else targets.reshape(-1),
         weight,
-        ignore_index,
+        int(ignore_index),
         float(label_smoothing),
         float(z_loss),
         reduction,
@@ -120,7 +123,8 @@ def _cross_entropy(
     """The loss, the statistics of the rows and the divisor of the mean, for the backward."""
     weight = None if weight is None else weight.contiguous()
     rows, classes = logits.shape
-    losses, row_weights = (logits.new_empty(rows, dtype=torch.float32) for _ in range(2))
+    losses = logits.new_empty(rows, dtype=torch.float32)
+    row_weights = None if weight is None else torch.empty_like(losses)
     statistics = logits.new_zeros((rows, 4), dtype=torch.float32)
     settings = (label_smoothing, z_loss)
     name = "cross_entropy"
@@ -246,6 +250,17 @@ def _autograd(ctx, upstream, *_):
     return gradient, *(None,) * 7
 
 
-_cross_entropy.register_autograd(_autograd, setup_context=_setup_context)
+def _composed(ctx, upstream, *_):
+    if upstream is None or ctx.overwritten:
+        return _autograd(ctx, upstream)
+    logits, targets, weight, *_ = ctx.saved_tensors
+
+    def function(logits):
+        return composed_loss(logits, targets, weight, *ctx.settings)
+
+    return *gradients_of(function, (logits,), upstream), *(None,) * 7
+
+
+_cross_entropy.register_autograd(_autograd, setup_context=_setup_context, composed=_composed)
 
 OPERATORS = (_cross_entropy, _cross_entropy_backward, _cross_entropy_backward_)

@@ -33,18 +33,19 @@ def reference(
         kept = (targets != ignore_index).astype(np.float64)
         labels = np.where(kept > 0, targets, 0).astype(np.int64)
         distribution = (np.arange(classes) == labels[:, None]).astype(np.float64)
-        divisor = (kept * weight[labels]).sum()
+        divisor = (kept * weight[labels]).sum() if kept.any() else np.inf
     amounts = (1 - label_smoothing) * distribution + label_smoothing / classes
     amounts = amounts * weight * kept[:, None]
 
+    logits = np.where(kept[:, None] > 0, logits, 0.0)  # an ignored row is not read
     largest = logits.max(axis=1, keepdims=True)
     lse = largest + np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
     log_p = logits - lse
     # A class of amount 0 says nothing, even when its logit is −∞.
-    surprise = -np.where(amounts > 0, amounts, 0) * np.where(amounts > 0, log_p, 0)
+    surprise = -amounts * np.where(amounts != 0, log_p, 0)
     losses = surprise.sum(axis=1) + kept * z_loss * lse[:, 0] ** 2
 
-    scale = 1.0 if reduction != "mean" else (1 / divisor if divisor > 0 else 0.0)
+    scale = 1.0 if reduction != "mean" else 1 / (divisor or np.nan)
     mass = amounts.sum(axis=1, keepdims=True) + 2 * z_loss * lse * kept[:, None]
     gradient = mass * np.exp(log_p) - amounts
     gradient *= np.broadcast_to(np.asarray(upstream) * scale, (rows,))[:, None]

@@ -58,7 +58,7 @@ def aligned(rows: Tensor) -> bool:
     return rows.data_ptr() % 16 == 0 and rows.stride(0) % vector == 0
 
 
-def together(first: Tensor, second: Tensor) -> bool:
+def in_step(first: Tensor, second: Tensor) -> bool:
     """Whether row i of both begins equally far behind a vector, for every i."""
     vector = 16 // first.element_size()
     return (first.data_ptr() - second.data_ptr()) % 16 == 0 and (
@@ -184,10 +184,15 @@ def sigmoids(x):
 
 
 @triton.jit
+def not_zero(divisor):
+    """NaN for 0: a mean whose weights sum to 0 is no number, as in torch, and says so."""
+    return tl.where(divisor != 0, divisor, float("nan"))
+
+
+@triton.jit
 def row_upstream(upstream, upstream_stride, divisor, row):
-    """The gradient that arrives at a row's loss, divided by the divisor of a mean."""
+    """The gradient that arrives at a kept row's loss, divided by the divisor of a mean."""
     g = tl.load(upstream + row * upstream_stride)
     if divisor is not None:
-        d = tl.load(divisor)
-        g = tl.where(d != 0, g / tl.where(d != 0, d, 1.0), 0.0)
+        g /= not_zero(tl.load(divisor))
     return g

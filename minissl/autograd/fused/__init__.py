@@ -6,20 +6,21 @@ with fewer temporaries. On NumPy arrays it runs the tuned code here, elsewhere t
 
 from minissl.autograd.fused.activations import gelu
 from minissl.autograd.fused.attention import attention
-from minissl.autograd.fused.contrastive import info_nce
+from minissl.autograd.fused.contrastive import contrastive_cross_entropy
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
 from minissl.autograd.fused.dropout import dropout
-from minissl.autograd.fused.normalization import layer_norm
+from minissl.autograd.fused.normalization import layer_norm, unit_vectors
 
 __all__ = [
     "attention",
     "avg_pool2d",
+    "contrastive_cross_entropy",
     "conv2d",
     "cross_entropy",
     "dropout",
     "gelu",
-    "info_nce",
     "layer_norm",
     "max_pool2d",
+    "unit_vectors",
 ]

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import erf, require_floating
+from minissl.autograd.arrays import erf, is_half, require_floating
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import for_each_chunk
+from minissl.autograd.half import in_single
 from minissl.autograd.tensor import Tensor, differentiable
 
 _ROOT = math.sqrt(2 / math.pi)
@@ -24,10 +25,12 @@ def gelu(x: Any, approximate: str = "tanh") -> Tensor:
         raise ValueError(f"gelu: approximate must be 'tanh' or 'none', got {approximate!r}")
     require_floating("gelu", x)
     array = x.array if isinstance(x, Tensor) else x
-    if isinstance(array, np.ndarray):
-        return _gelu(x, approximate=approximate)
     if gpu.runs_kernels(array):
         return gpu.gelu(x, approximate=approximate)
+    if is_half(array):
+        return in_single(gelu, x, approximate=approximate)
+    if isinstance(array, np.ndarray):
+        return _gelu(x, approximate=approximate)
     return composed.gelu(x, approximate)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import require_floating
+from minissl.autograd import operations as ops
+from minissl.autograd.arrays import is_half, namespace, require_floating
+from minissl.autograd.checked import is_finite
 from minissl.autograd.composed import (
     allowed_keys,
     check_dropout,
@@ -16,7 +18,8 @@ from minissl.autograd.composed import (
 )
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import for_each_chunk
-from minissl.autograd.tensor import Tensor, differentiable
+from minissl.autograd.half import in_single
+from minissl.autograd.tensor import Tensor, as_array, differentiable
 
 BLOCK = 64  # queries: few enough that causal masks save work, enough for a good matrix product
 
@@ -42,6 +45,7 @@ def attention(
     first ones). ``key_lengths``: (batch,) integers, the number of keys of each example that are
     not padding. ``dropout``: probability of dropping a weight, drawn from ``seed``. ``scale``:
     1/√head_dim unless given. A query that may see no key gives zeros, and sends no gradient.
+    NaN in what a query may not see does not reach it; in what it sees, it does.
 
     Raises ValueError for shapes that do not fit, and for dropout without a seed.
     """
@@ -50,24 +54,44 @@ def attention(
     check_dropout(dropout, seed)
     if key_lengths is not None:
         check_key_lengths(key_lengths, query.shape[0])
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    array = query.array if isinstance(query, Tensor) else query
-    if isinstance(array, np.ndarray):
-        compute: Any = _attention
-    elif gpu.attends(query, value, scale):
-        compute = gpu.attention
-    else:
-        compute = composed.attention
-    return compute(
-        query,
-        key,
-        value,
-        causal=causal,
-        key_lengths=key_lengths,
-        dropout=dropout,
-        seed=seed,
-        scale=scale,
-    )
+    settings: dict[str, Any] = {"causal": causal, "key_lengths": key_lengths, "dropout": dropout}
+    settings |= {"seed": seed, "scale": 1 / math.sqrt(query.shape[-1]) if scale is None else scale}
+    array = as_array(query)
+    if gpu.attends(query, value, settings["scale"]):
+        return gpu.attention(query, key, value, **settings)
+    if is_half(array):
+        return in_single(attention, query, key, value, **settings)
+    if key_lengths is not None:  # a weight of 0 times NaN is NaN
+        inside = np.arange(key.shape[2])[:, None] < _numpy(key_lengths)[:, None, None, None]
+        key, value = (ops.where(inside, x, 0.0) for x in (key, value))
+    if causal and not (is_finite(as_array(key)) and is_finite(as_array(value))):
+        return _query_by_query(query, key, value, **settings)
+    compute: Any = _attention if isinstance(array, np.ndarray) else composed.attention
+    return compute(query, key, value, **settings)
+
+
+def _numpy(numbers: Any) -> np.ndarray:
+    return Tensor(numbers).numpy()
+
+
+def _query_by_query(query, key, value, *, causal, key_lengths, dropout, seed, scale):
+    """Causal attention where keys or values are not finite: no query is near what it may not see.
+
+    In a block of queries a later key has weight 0 for the earlier ones, but 0 times NaN is NaN.
+    """
+    (batch, heads, query_time, _), key_time = query.shape, key.shape[2]
+    blind = min(max(query_time - key_time, 0), query_time)
+    zeros = namespace(as_array(value)).zeros_like(as_array(value)[:, :, :1])
+    outputs = [ops.broadcast_to(zeros, (batch, heads, blind, value.shape[3]))]
+    query, key, value = (x if isinstance(x, Tensor) else Tensor(x) for x in (query, key, value))
+    for i in range(blind, query_time):
+        seen = i + 1 + key_time - query_time
+        settings: dict[str, Any] = {"dropout": dropout, "seed": seed and seed + i, "scale": scale}
+        if key_lengths is not None:
+            settings["key_lengths"] = np.minimum(_numpy(key_lengths), seen)
+        parts = query[:, :, i : i + 1], key[:, :, :seen], value[:, :, :seen]
+        outputs.append(attention(*parts, **settings))
+    return ops.concatenate(outputs, axis=2)
 
 
 def _check(query, key, value):
@@ -92,6 +116,7 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     shape = (*query.shape[:3], key.shape[2])
     allowed = allowed_keys(shape, causal, key_lengths)
     penalty = None if allowed is None else _penalty(allowed, shape, query.dtype)
+    blind = None if allowed is None else _broadcast(~allowed.any(-1, keepdims=True), shape)
     kept = dropout_mask(shape, dropout, seed) if dropout else None
     blocks = _blocks(query.shape[2], key.shape[2], causal)
     weights = np.empty(shape, query.dtype)
@@ -103,7 +128,7 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
             p = np.matmul(q[..., rows, :], key[i, :, :seen].mT, out=weights[i, :, rows, :seen])
             if penalty is not None:
                 p += penalty[i, :, rows, :seen]
-            _softmax_in_place(p)
+            _softmax_in_place(p, None if blind is None else blind[i, :, rows])
             dropped = p if kept is None else _drop(p, kept[i, :, rows, :seen], dropout)
             np.matmul(dropped, value[i, :, :seen], out=output[i, :, rows])
 
@@ -158,17 +183,27 @@ def _columns(blocks, key_time):
 
 def _penalty(allowed, shape, dtype):
     """0 where a key may be seen, −inf where not: (batch, 1, query, key), without copies."""
-    penalty = np.where(allowed, 0, -np.inf).astype(dtype)
-    penalty = penalty.reshape((-1, 1, *penalty.shape[-2:]))
-    return np.broadcast_to(penalty, (shape[0], 1, *shape[2:]))
+    return _broadcast(np.where(allowed, 0, -np.inf).astype(dtype), shape)
 
 
-def _softmax_in_place(scores):
-    """Softmax over the last axis; a row of nothing but −inf becomes zeros."""
+def _broadcast(of_queries, shape):
+    """(batch or 1, 1, query, n) or (query, n) as (batch, 1, query, n), without copies."""
+    of_queries = of_queries.reshape((-1, 1, *of_queries.shape[-2:]))
+    return np.broadcast_to(of_queries, (shape[0], 1, shape[2], of_queries.shape[-1]))
+
+
+def _softmax_in_place(scores, blind):
+    """Softmax over the last axis; zeros for the ``blind`` rows, where no key may be seen.
+
+    Other rows of nothing but −inf become NaN: their scores were too large for the dtype.
+    """
     scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
     np.exp(scores, out=scores)
     total = scores.sum(axis=-1, keepdims=True)
-    scores *= 1 / np.where(total == 0, 1, total)
+    if blind is not None:
+        total += blind
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores *= 1 / total
 
 
 def _drop(weights, kept, probability):

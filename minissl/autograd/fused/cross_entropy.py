@@ -9,7 +9,9 @@ from minissl.autograd.arrays import namespace, require_floating, require_indices
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
-from minissl.autograd.tensor import Tensor, differentiable, is_recording
+from minissl.autograd.half import at_least_single
+from minissl.autograd.recording import is_recording
+from minissl.autograd.tensor import Tensor, differentiable
 
 
 def cross_entropy(
@@ -28,9 +30,11 @@ def cross_entropy(
     s / classes everywhere (Szegedy et al., 2016). ``reduction``: ``"none"`` gives (...), ``"sum"``
     and ``"mean"`` a number; the mean is over the targets that are not ignored, and 0 when all are.
     ``overwrite_logits``: allow to compute in the array of the logits, which is then lost. It saves
-    the largest array of a language model; for logits that nothing else will look at.
+    the largest array of a language model; for logits that nothing else will look at. Half precision
+    is computed, and its loss given, in float32.
 
-    Raises ValueError for shapes that do not fit and IndexError for a target out of range.
+    Raises ValueError for shapes that do not fit, IndexError for a target out of range and TypeError
+    for an ``ignore_index`` that is no integer.
     """
     targets = targets.array if isinstance(targets, Tensor) else targets
     logits = logits if isinstance(logits, Tensor) else Tensor(logits)
@@ -43,12 +47,13 @@ def cross_entropy(
         "label_smoothing": label_smoothing,
         "reduction": reduction,
     }
-    if isinstance(logits.array, np.ndarray):
-        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
     if gpu.runs_kernels(logits.array):
         return gpu.cross_entropy(
             logits, targets=targets, overwrite=overwrite_logits, dtype="float32", **settings
         )
+    logits = at_least_single(logits)
+    if isinstance(logits.array, np.ndarray):
+        return _cross_entropy(logits, targets, overwrite=overwrite_logits, **settings)
     return composed.cross_entropy(logits, targets, **settings)
 
 
@@ -62,12 +67,17 @@ def _check(logits, targets, ignore_index, label_smoothing, reduction):
     xp = namespace(targets)
     if not xp.isdtype(targets.dtype, "integral"):
         raise ValueError(f"cross_entropy: targets must be integers, got {targets.dtype}")
+    if not isinstance(ignore_index, int | np.integer):
+        raise TypeError(
+            f"cross_entropy: ignore_index must be an int, got {ignore_index!r}; to ignore nothing, "
+            "pass a number that is no class, as -100 is, the default"
+        )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     if not gpu.runs_kernels(logits.array):  # the kernel checks them itself
-        require_indices("cross_entropy", targets, logits.shape[-1], ignored=ignore_index)
+        require_indices("cross_entropy", targets, logits.shape[-1], ignored=int(ignore_index))
 
 
 @differentiable
@@ -107,6 +117,7 @@ def _cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction,
             if label_smoothing:
                 gradient -= (w * (label_smoothing / classes))[:, None]
             gradient[np.arange(len(gradient)), column[piece]] -= w * (1 - label_smoothing)
+            gradient[~kept[piece]] = 0  # what is ignored may be anything, NaN too
 
         for_each_chunk(backward, exponentials)
         return exponentials.reshape(logits.shape)

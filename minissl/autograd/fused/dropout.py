@@ -11,8 +11,11 @@ def dropout(x: Tensor, p: float, generator: np.random.Generator) -> Tensor:
     """Each value becomes 0 with probability p; the others grow by 1/(1 − p).
 
     The mask is drawn from ``generator``: on the CPU by itself, on a GPU by a kernel whose seed it
-    draws, so that the two devices drop different values.
+    draws, so that the two devices drop different values. A NaN stays NaN, dropped or not: chance
+    must not hide it. Raises ValueError for p outside [0, 1).
     """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: the probability must be in [0, 1), got {p}")
     array = x.array
     if gpu.runs_kernels(array):
         return gpu.dropout(x, p=p, seed=int(generator.integers(2**63)))

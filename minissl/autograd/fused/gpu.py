@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from minissl.autograd.arrays import Array, dtype_name, is_torch_array
+from minissl.autograd.arrays import Array, dtype_name, is_torch_array, total
 from minissl.autograd.tensor import differentiable
 
 WIDEST_HEAD = 256  # of the attention kernel
@@ -24,13 +24,22 @@ def runs_kernels(array: Any) -> bool:
     if not is_torch_array(array) or dtype_name(array) not in HALF_OR_SINGLE:
         return False
     where_they_run = ("cpu", "cuda") if _interpreted() else ("cuda",)
-    return array.device.type in where_they_run and _installed()
+    return array.device.type in where_they_run and _installed() and not _faulty(array)
 
 
 def attends(query: Any, value: Any, scale: float) -> bool:
     """Whether the attention kernel does this: heads of one width up to 256, a positive scale."""
     array = getattr(query, "array", query)
     return runs_kernels(array) and query.shape[-1] == value.shape[-1] <= WIDEST_HEAD and scale > 0
+
+
+def _faulty(array: Any) -> bool:
+    """Whether Triton's interpreter would compute nonsense, or fail, on this array."""
+    if not _interpreted():
+        return False
+    from minissl_kernels.launch import FAULTS
+
+    return "loops" in FAULTS or ("bfloat16" in FAULTS and dtype_name(array) == "bfloat16")
 
 
 @functools.cache
@@ -110,22 +119,24 @@ def cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, 
 
 
 @differentiable
-def info_nce(query, key, /, temperature, targets, exclude_self, reduction, dtype):
+def contrastive_cross_entropy(query, key, /, temperature, targets, exclude_self, reduction, dtype):
     """The similarities exist one tile at a time; the loss is float32 (``dtype``)."""
     import torch
 
     tau = torch.full((), temperature, dtype=torch.float32, device=query.device)
-    loss, vjp = _info_nce(query, key, tau, targets, exclude_self, reduction)
+    loss, vjp = _contrastive(query, key, tau, targets, exclude_self, reduction)
     return loss, lambda g: vjp(g)[:2]
 
 
 @differentiable
-def info_nce_learned(query, key, temperature, /, targets, exclude_self, reduction, dtype):
+def contrastive_with_temperature(
+    query, key, temperature, /, targets, exclude_self, reduction, dtype
+):
     """The same where the temperature is a Tensor, which gets a gradient."""
-    return _info_nce(query, key, temperature.float(), targets, exclude_self, reduction)
+    return _contrastive(query, key, temperature.float(), targets, exclude_self, reduction)
 
 
-def _info_nce(query, key, tau, targets, exclude_self, reduction):
+def _contrastive(query, key, tau, targets, exclude_self, reduction):
     """The kernel's gradient takes several launches, which its own operator for torch arranges: so
     here torch's autograd is on, for this one operation."""
     import torch
@@ -137,7 +148,8 @@ def _info_nce(query, key, tau, targets, exclude_self, reduction):
             inputs[0],
             inputs[1],
             targets,
-            temperature=inputs[2].reshape(()),
+            temperature=inputs[2],
+            normalize=False,
             exclude_self=exclude_self,
             reduction=reduction,
         )
@@ -167,10 +179,11 @@ def conv2d(x, weight, bias, /, stride, padding, relu, x_needed, biased):
 
     def vjp(g):
         g = g.permute(0, 3, 1, 2)
-        g = g * (y > 0) if relu else g
-        dx, dw, db = torch.ops.aten.convolution_backward(
-            g, images, filters, [weight.shape[0]], *places, [x_needed, True, biased]
+        g = g.where(y > 0, y * g) if relu else g  # 0, or NaN where y is
+        dx, dw, _ = torch.ops.aten.convolution_backward(
+            g, images, filters, [weight.shape[0]], *places, [x_needed, True, False]
         )
+        db = total(g, (0, 2, 3)) if biased else None  # torch's own loses digits on the CPU
         return dx if dx is None else dx.permute(0, 2, 3, 1), dw.permute(0, 2, 3, 1), db
 
     return y.permute(0, 2, 3, 1), vjp

@@ -1,16 +1,18 @@
-"""Layer normalization (Ba, Kiros and Hinton, 2016). Lecture 06."""
+"""Layer normalization (Ba, Kiros and Hinton, 2016), and unit vectors. Lectures 06 and 12."""
 
 from typing import Any
 
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import require_floating
+from minissl.autograd.arrays import is_half, namespace, require_floating, total
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk, num_chunks
+from minissl.autograd.half import in_single, rounded_once
+from minissl.autograd.reductions import scaled_by_largest
 from minissl.autograd.tensor import Tensor, differentiable
 
-SUMMED_ROWS = 512  # a float32 sum of more rows than this, one after the other, loses digits
+SUMMED_ROWS = 256  # a float32 sum of more rows than this, one after the other, loses digits
 
 
 def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
@@ -26,11 +28,29 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
             f"got {tuple(weight.shape)} and {tuple(bias.shape)}"
         )
     array = x.array if isinstance(x, Tensor) else x
-    if isinstance(array, np.ndarray):
-        return _layer_norm(x, weight, bias, eps=eps)
     if gpu.runs_kernels(array):
         return gpu.layer_norm(x, weight, bias, eps=eps)
+    if is_half(array):
+        return in_single(layer_norm, x, weight, bias, eps=eps)
+    if isinstance(array, np.ndarray):
+        return _layer_norm(x, weight, bias, eps=eps)
     return composed.layer_norm(x, weight, bias, eps)
+
+
+@differentiable
+@rounded_once
+def unit_vectors(x, /):
+    """y = x / ‖x‖ along the last axis;  ∂L/∂x = (g − y Σ g y) / ‖x‖: nothing along x itself.
+
+    Right for vectors of any length: x is divided by its largest element before it is squared.
+    Convention: a zero vector has no direction, stays zero, and hands its gradient on.
+    """
+    xp = namespace(x)
+    scaled, scale = scaled_by_largest(x, (x.ndim - 1,))
+    length = xp.sqrt(total(scaled * scaled, -1, keepdims=True))
+    length = xp.where(length == 0, xp.ones_like(length), length)
+    y = scaled / length
+    return y, (lambda g: (g - y * total(g * y, -1, keepdims=True)) / length / scale,)
 
 
 @differentiable
@@ -71,7 +91,7 @@ def _layer_norm(x, weight, bias, /, eps):
             h *= inverse_std[piece]
 
         for_each_chunk(backward, g, SUMMED_ROWS)
-        return dx.reshape(x.shape), dw.sum(axis=0), db.sum(axis=0)
+        return dx.reshape(x.shape), total(dw, 0), total(db, 0)
 
     for_each_chunk(forward, rows)
     return y.reshape(x.shape), vjp

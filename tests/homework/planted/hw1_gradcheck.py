@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minissl.autograd.tensor import Tensor, no_grad
+from minissl.autograd.recording import no_grad
+from minissl.autograd.tensor import Tensor
 from tests.homework.planted import Collection
 
 PLANTED = Collection()

@@ -51,7 +51,7 @@ def loss(
     smooth=lambda loss, uniform, s, classes: (1 - s) * loss + s * uniform,
     left_out=True,
     count=lambda kept: max(int(kept.sum()), 1),
-    reduce=composed.reduce,
+    reduce=composed._reduce,
     ignored=lambda ignore_index: ignore_index,
 ):
     """cross_entropy as it reads, with something to get wrong in it."""

@@ -1,0 +1,251 @@
+"""Sums are accurate: every reduction, and every place that adds up gradients, against float64.
+
+Added one by one, float32 has lost its third digit after 300,000 times .1, and stops at 2²⁴ ones.
+"""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from minissl.autograd import Tensor, fused, reductions
+from minissl.autograd import operations as ops
+from minissl.autograd.arrays import scatter_add, total, unbroadcast
+from minissl.nn import LSTM, BatchNorm, Embedding
+from minissl.optim import grad_norm
+from tests.autograd.compare import ours, to_float64, torchs
+
+MANY = 300_000
+EXACT = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 3e-6}  # the dtype's own rounding
+DTYPES = [("numpy", "float32"), ("numpy", "float16"), ("torch", "float32"), ("torch", "bfloat16")]
+each_dtype = pytest.mark.parametrize(("library", "dtype"), DTYPES)
+
+
+def array(values, library, dtype):
+    if library == "numpy":
+        return np.asarray(values).astype(dtype)
+    return torch.tensor(np.asarray(values, np.float64)).to(getattr(torch, dtype))
+
+
+def close(actual, expected, dtype):
+    np.testing.assert_allclose(to_float64(actual), expected, rtol=EXACT[dtype])
+
+
+def values(*shape, size=0.01):
+    """Positive, all much alike: the rounding of every addition goes the same way."""
+    return np.full(shape, size) + np.random.default_rng(0).random(shape) * size / 100
+
+
+# ---- 20 million rows, once for each function that sums ------------------------------------------
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_twenty_million_rows(library):
+    rows = library(np.full((20_000_000, 2), 0.1, np.float32))
+    nowhere = library(np.zeros(20_000_000, np.int64))
+    exact = 20_000_000 * np.float64(np.float32(0.1))
+    for found in (
+        total(rows, 0)[0],
+        total(rows[:, :1]),
+        unbroadcast(rows, (1, 2))[0, 1],
+        scatter_add(2, nowhere, rows[:, 0])[0],
+        scatter_add(2, nowhere[:5_000_000], rows[:5_000_000])[0, 0] * 4,
+    ):
+        assert float(found) == pytest.approx(exact, rel=3e-6)
+
+
+# ---- reductions ---------------------------------------------------------------------------------
+
+SUMMING = {  # what each is in float64
+    "sum": np.sum,
+    "mean": np.mean,
+    "norm": lambda a, axis: np.sqrt(np.sum(a * a, axis=axis)),
+    "logsumexp": lambda a, axis: np.log(np.sum(np.exp(a), axis=axis)),
+    "softmax": lambda a, axis: np.exp(a) / np.sum(np.exp(a), axis=axis, keepdims=True),
+    "log_softmax": lambda a, axis: a - np.log(np.sum(np.exp(a), axis=axis, keepdims=True)),
+    "cumsum": np.cumsum,
+}
+COMPARING = {"max", "min"}
+
+
+def test_every_reduction_has_a_row():
+    found = {
+        n for n, f in inspect.getmembers(reductions) if f in map(ops.__dict__.get, ops.__all__)
+    }
+    assert found == SUMMING.keys() | COMPARING
+
+
+@each_dtype
+@pytest.mark.parametrize("name", SUMMING)
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((MANY, 2), 0),
+        ((2, MANY), -1),
+        ((3, MANY // 3, 2), 1),
+        ((600, 500, 2), (0, 1)),
+        ((2, 600, 500), (1, 2)),
+    ],
+    ids=str,
+)
+def test_reductions(name, shape, axis, library, dtype):
+    if isinstance(axis, tuple) and name in ("cumsum", "softmax", "log_softmax"):
+        return
+    x = array(values(*shape), library, dtype)
+    for given in (x, x.T if library == "numpy" else x.permute(*reversed(range(x.ndim)))):
+        axes = axis if given is x else _mirrored(axis, len(shape))
+        found = getattr(ops, name)(Tensor(given), axis=axes).array
+        exact = SUMMING[name](to_float64(given), axis=axes)
+        if name == "softmax" and dtype == "float16":  # 1 / 300,000 has only a few digits there
+            np.testing.assert_allclose(to_float64(found), exact, rtol=0.02)
+        else:
+            close(found, exact, dtype)
+
+
+def _mirrored(axis, ndim):
+    return tuple(ndim - 1 - a for a in axis) if isinstance(axis, tuple) else ndim - 1 - axis % ndim
+
+
+@each_dtype
+def test_a_mean_fits_where_its_sum_does_not(library, dtype):
+    x = array(np.full((MANY, 2), 3.0), library, dtype)
+    assert float(ops.mean(Tensor(x)).array) == 3
+    assert to_float64(ops.mean(Tensor(x), axis=0).array).tolist() == [3, 3]
+
+
+def test_running_statistics():
+    norm, x = BatchNorm(2, momentum=1.0), values(MANY, 2, size=1.0).astype(np.float32)
+    norm(Tensor(x))
+    close(norm.running_mean.numpy(), x.mean(axis=0, dtype=np.float64), "float32")
+    variance = x.astype(np.float64).var(axis=0, ddof=1)
+    np.testing.assert_allclose(norm.running_variance.numpy(), variance, rtol=1e-4)
+
+
+# ---- gradients that are added up ----------------------------------------------------------------
+
+
+ADDING = {  # how it is used, with the zeros that it meets, and its shape
+    "a broadcast bias": (lambda b, zeros: b + zeros(MANY, 1), (1, 2)),
+    "broadcast_to": (lambda b, zeros: ops.broadcast_to(b, (MANY, 2)), (2,)),
+    "w[zeros]": (lambda w, zeros: w[np.zeros(MANY, int)], (2,)),
+    "rows of w[zeros]": (lambda w, zeros: w[np.zeros(MANY, int)], (2, 2)),
+    "an embedding": (lambda w, zeros: ops.take(w, np.zeros(MANY, int)), (2, 2)),
+    "take, last axis": (lambda w, zeros: ops.take(w, np.zeros(MANY, int), axis=-1), (2, 2)),
+    "take_along_axis": (
+        lambda w, zeros: ops.take_along_axis(w, np.zeros((2, MANY), int)),
+        (2, 2),
+    ),
+    "a linear bias": (lambda b, zeros: ops.linear(zeros(MANY, 1), zeros(2, 1), b), (2,)),
+    "cumsum": (
+        lambda w, zeros: ops.cumsum(ops.broadcast_to(w, (MANY, 2)), axis=0)[-1:] * 1.0,
+        (1, 2),
+    ),
+    "repeated parents": (lambda w, zeros: ops.concatenate([w] * 3000), (100, 2)),
+    "a convolution's bias": (
+        lambda b, zeros: fused.conv2d(zeros(30, 100, 100, 1), zeros(2, 1, 1, 1), b),
+        (2,),
+    ),
+    "a layer norm's bias": (lambda b, zeros: fused.layer_norm(zeros(MANY, 2), zeros(2), b), (2,)),
+}
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ADDING)
+def test_gradients_that_are_added_up(name, library, dtype):
+    function, shape = ADDING[name]
+    if library == "torch" and name == "a layer norm's bias":
+        return  # a kernel's, which is tested with the kernels
+
+    def zeros(*shape):
+        return array(np.zeros(shape), library, dtype)
+
+    def wide_zeros(*shape):
+        return array(np.zeros(shape), library, "float64")
+
+    output = function(Tensor(zeros(*shape)), zeros)
+    cotangent = array(values(*output.shape, size=0.001), library, dtype)
+    _, (exact,) = ours(
+        lambda w: function(w, wide_zeros),
+        [wide_zeros(*shape)],
+        array(to_float64(cotangent), library, "float64"),
+    )
+    _, (found,) = ours(lambda w: function(w, zeros), [zeros(*shape)], cotangent)
+    close(found, to_float64(exact), dtype)
+
+
+def test_a_layer_norms_gain_and_a_convolutions_weight():
+    x = np.random.default_rng(0).standard_normal((MANY, 2)).astype(np.float32)
+    c = values(MANY, 2, size=1.0).astype(np.float32) * np.sign(x - x.mean(axis=1, keepdims=True))
+    inputs = [x, np.ones(2, np.float32), np.zeros(2, np.float32)]
+    _, found = ours(fused.layer_norm, inputs, c)
+    _, exact = torchs(
+        lambda x, w, b: torch.nn.functional.layer_norm(x, (2,), w, b),
+        [a.astype(np.float64) for a in inputs],
+        c.astype(np.float64),
+    )
+    for mine, theirs in zip(found[1:], exact[1:]):
+        np.testing.assert_allclose(mine, theirs, rtol=3e-6)
+    images = values(30, 100, 100, 2, size=1.0).astype(np.float32)
+    _, (weight,) = ours(
+        lambda w: fused.conv2d(images, w), [np.zeros((1, 1, 1, 2), np.float32)],
+        np.full((30, 100, 100, 1), 0.1, np.float32),
+    )  # fmt: skip
+    close(
+        weight[0, 0, 0], images.sum(axis=(0, 1, 2), dtype=np.float64) * np.float32(0.1), "float32"
+    )
+
+
+@each_dtype
+def test_a_parameter_used_many_times(library, dtype):
+    """One after the other: the running sum of 3,000 gradients is not kept in half precision."""
+    w = Tensor(array(0.0, library, dtype), requires_grad=True)
+    parts = [(w + 0.0).reshape(1) for _ in range(3000)]
+    cotangent = array(values(3000), library, dtype)
+    ops.concatenate(parts).backward(cotangent)
+    close(w.grad, to_float64(cotangent).sum(), dtype)
+    assert w.grad.dtype == w.array.dtype
+
+
+def test_a_recurrent_layers_weights():
+    layer = LSTM(1, 2, generator=np.random.default_rng(0)).astype(np.float16)
+    x = values(4, 300, 1, size=0.1)
+    gradients = {}
+    for dtype in (np.float16, np.float64):
+        layer.astype(dtype).zero_grad()
+        layer(Tensor(x.astype(dtype)))[0].mean().backward()
+        gradients[dtype] = [p.grad.astype(np.float64) for p in layer.parameters()]
+    for narrow, wide in zip(gradients[np.float16], gradients[np.float64]):
+        assert np.abs(narrow - wide).max() <= 0.02 * np.abs(wide).max()
+
+
+def test_an_embedding_module_and_the_norm_of_all_gradients():
+    table = Embedding(3, 2, generator=np.random.default_rng(0))
+    table(np.zeros((3, MANY // 3), np.int64)).backward(np.full((3, MANY // 3, 2), 0.1, np.float32))
+    exact = MANY * np.float64(np.float32(0.1))
+    close(table.weight.grad[0], np.full(2, exact), "float32")
+    assert grad_norm([table.weight]) == pytest.approx(math.sqrt(2) * exact, rel=1e-6)
+
+
+# ---- half precision of small arrays -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [[[300.0, 400.0]], [[6e-7, 8e-7]], [[45000.0, 60000.0]]])
+def test_unit_vectors_of_any_length(rows):
+    for dtype in (np.float16, np.float32, np.float64):
+        x = np.array(rows).astype(dtype)
+        exact = x.astype(np.float64) / np.sqrt(np.sum(x.astype(np.float64) ** 2))
+        y = fused.unit_vectors(Tensor(x)).array
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y, exact, rtol=1e-3)
+    for size in (1e-30, 1e30):
+        for library in (np.float32, torch.tensor):
+            x = library([[3.0, 4.0]]) * size
+            x = x.astype(np.float32) if library is np.float32 else x
+            y, (back,) = ours(fused.unit_vectors, [x], library([[1.0, 0.0]]))
+            np.testing.assert_allclose(to_float64(y), [[0.6, 0.8]], rtol=1e-6)
+            np.testing.assert_allclose(to_float64(back) * size, [[0.128, -0.096]], rtol=1e-5)
+            length, (back,) = ours(ops.norm, [x])
+            assert float(length) == pytest.approx(5 * size, rel=1e-6)
+            np.testing.assert_allclose(to_float64(back), [[0.6, 0.8]], rtol=1e-6)
