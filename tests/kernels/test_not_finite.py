@@ -9,6 +9,7 @@ from minissl_kernels import contrastive
 from minissl_kernels.adamw import adamw, gradient_norm
 from minissl_kernels.attention import attention
 from minissl_kernels.cross_entropy import cross_entropy
+from minissl_kernels.dropout import dropout
 from minissl_kernels.gelu import gelu
 from minissl_kernels.layer_norm import layer_norm
 from minissl_kernels.linear_cross_entropy import linear_cross_entropy
@@ -152,6 +153,16 @@ def test_gelu_at_the_ends(device, approximate):
     assert y[1] == math.inf
     assert y[2].isnan()  # −∞ · 0, as in torch
     assert torch.autograd.grad(y.sum(), x)[0].isnan().all()
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_dropout_does_not_drop_what_is_not_finite(device, bad):
+    """As a product with the mask, which minissl's own is: 0 · NaN, forward and backward."""
+    for x, g in ((bad, 1.0), (1.0, bad)):
+        x, g = (torch.full((64,), value, device=device) for value in (x, g))
+        y = dropout(x.requires_grad_(), 0.5, 1)
+        gradient = torch.autograd.grad(y, x, g)[0]
+        assert not (y * gradient).isfinite().any()
 
 
 def test_labels_without_a_partner(device):
