@@ -1,0 +1,316 @@
+"""Files that are read: none is believed before it is checked, and every error names its file.
+
+A file may be cut off, damaged, swapped with another, or made by somebody to do harm. So whatever
+its content makes a reader raise becomes one sentence with the file's name (``reading``); what a
+file promises is compared with its size before memory is taken; nothing is unpickled or started.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_JSON = 256 << 20  # bytes; the largest published tokenizer has a tenth
+DEEPEST = 100  # lists and objects in one another
+LONGEST = 100  # digits of a whole number: a float has room for 308, a seed of 256 bits has 78
+MOST_HEADER = 100 << 20  # bytes of a safetensors header, as that library has it
+ADVICE = "It is damaged, or not what its name says: get it again"
+
+WORDS = {
+    dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number",
+    bool: "true or false", type(None): "null",
+}  # fmt: skip
+# Of safetensors; bfloat16, which NumPy lacks, is the upper half of a float32.
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
+    "I16": "<i2", "I8": "<i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "|u1",
+}  # fmt: skip
+
+
+class FileError(ValueError):
+    """What is in a file is not what should be there. The message names the file."""
+
+
+@contextmanager
+def reading(
+    path: str | os.PathLike[str],
+    what: str,
+    advice: str = ADVICE,
+    raised: type[Exception] = FileError,
+) -> Iterator[None]:
+    """Around all that believes a file: what its content makes that raise becomes a ``FileError``.
+
+    path: the file, or what to call it. what: what it should be, "a tokenizer". advice: what to do,
+    a sentence without its full stop. raised: another error than ``FileError``.
+
+    Passed on as they are: an error that names the file already, an OSError with a file name, a
+    package that is missing, and a lack of memory, which gets the name.
+    """
+    name = shown(path)
+    try:
+        yield
+    except ImportError:
+        raise
+    except MemoryError as error:
+        raise MemoryError(f"{name} needs more memory than there is ({error})") from error
+    except Exception as error:
+        if isinstance(error, raised) or (isinstance(error, OSError) and error.filename):
+            raise
+        told = isinstance(error, FileError) or (
+            isinstance(error, ValueError) and name in f"{error}"
+        )
+        raise raised(
+            str(error) if told else f"{name} cannot be read as {what}: {_reason(error)}. {advice}"
+        ) from error
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A file's name as text that can be printed: bytes that are no UTF-8 with backslashes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read_bytes(file: Path, most: int | None = None) -> bytes:
+    """The bytes of an ordinary file. Raises OSError with its name for any other, and never waits.
+
+    ``most``: how many bytes are believed; FileError for a file of more, before it is read. A pipe
+    is refused: who asks again what a run was trained on would find it empty.
+    """
+    try:
+        if file.exists() and not file.is_file():
+            raise OSError(f"{shown(file)!r} is no ordinary file: save what it gives in one first")
+        if most is not None and (size := file.stat().st_size) > most:
+            raise FileError(
+                f"{shown(file)} has {size:,} bytes, expected at most {most:,}. {ADVICE}"
+            )
+        return file.read_bytes()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(
+            error.errno, f"{shown(file)!r} cannot be read ({error.strerror}): repair it or leave "
+            "it out"
+        ) from error  # fmt: skip
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+def read_json(
+    path: str | os.PathLike[str],
+    what: str,
+    keys: Mapping[str, type | tuple[type, ...]] | None = None,
+    *,
+    kind: type = dict,
+    advice: str = ADVICE,
+) -> Any:
+    """The value in a JSON file: see ``parse_json``. OSError for a file that cannot be read."""
+    return parse_json(read_bytes(Path(path), MOST_JSON), path, what, keys, kind=kind, advice=advice)
+
+
+def parse_json(
+    data: bytes | str,
+    name: str | os.PathLike[str],
+    what: str,
+    keys: Mapping[str, type | tuple[type, ...]] | None = None,
+    *,
+    kind: type = dict,
+    advice: str = ADVICE,
+    nan: bool = False,
+) -> Any:
+    """The value of a JSON text, of one kind, with at least these keys and their types.
+
+    name: of the file, for the FileError. ``kind``: ``object`` for any. ``keys``: of an object; an
+    int is a float too, and neither True nor False is an int; further keys are no error. Refused
+    beside what is no JSON: NaN and infinity (unless ``nan``), a number that becomes infinite, a
+    name that comes twice, and what is nested more than 100 deep, which other code could not print.
+    """
+    with reading(name, what, advice):
+        constant = float if nan else _no_number
+        value = json.loads(
+            data, object_pairs_hook=_names_once, parse_constant=constant, parse_int=_whole,
+            parse_float=float if nan else _finite,
+        )  # fmt: skip
+        _check_depth(value)
+        if not is_kind(value, kind):
+            raise ValueError(f"it holds {in_words(value)}, expected {WORDS[kind]}")
+        for key, expected in (keys or {}).items():
+            kinds = expected if isinstance(expected, tuple) else (expected,)
+            words = " or ".join(WORDS[one] for one in kinds)
+            if key not in value:
+                raise ValueError(f"it has no {key!r}, expected {words}")
+            if not any(is_kind(value[key], one) for one in kinds):
+                raise ValueError(f"its {key!r} is {in_words(value[key])}, expected {words}")
+    return value
+
+
+def is_kind(value: Any, kind: type) -> bool:
+    """Whether a value of JSON is of this type: True is no number, 1 is a float, all is object."""
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def in_words(value: Any) -> str:
+    """A value of JSON in a few words, for errors: "a list", "the text 'abc'"."""
+    if isinstance(value, str):
+        return f"the text {value!r:.40}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"the number {value!r:.40}"
+    return WORDS.get(type(value), type(value).__name__)
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the name {twice!r:.60} comes twice in one object")
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text:.40} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST:
+        raise ValueError(f"the number {text[:20]}... has {len(text):,} digits")
+    return int(text)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]  # all that is as deep
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if _holds(one)]
+        level = [value for values in inner for value in values]
+    if any(_holds(one) for one in level):
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says of a file's content, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RecursionError):
+        return f"it is nested more than {DEEPEST} deep"
+    if isinstance(error, KeyError):
+        return f"it has no {text}"
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+# ---- safetensors ---------------------------------------------------------------------------------
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray]:
+    """The arrays of a safetensors file, not writable. Their sizes are compared before it is read.
+
+    bfloat16 becomes float32, which has all its values. Raises FileError for what is damaged, cut
+    off, or of a type that NumPy has not (8-bit floats); OSError for what cannot be read.
+    """
+    tensor_shapes(path)
+    return parse_tensors(read_bytes(Path(path)), path)
+
+
+def tensor_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type ("F32", "BF16", ...) and shape of each array of a file, of which only the head is read.
+
+    So a model can be compared with its file before memory is taken for either. Raises as
+    ``read_tensors`` does.
+    """
+    path = Path(path)
+    with reading(path, "safetensors"):
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no ordinary file")
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            length = _header_length(file.read(8), size)
+            header = _header(file.read(length), path, size - 8 - length)
+    return {name: (dtype, shape) for name, (dtype, shape, _, _) in header.items()}
+
+
+def parse_tensors(data: bytes, name: str | os.PathLike[str]) -> dict[str, NDArray]:
+    """The arrays in the bytes of a safetensors file: views, not copies. See ``read_tensors``."""
+    with reading(name, "safetensors"):
+        length = _header_length(data[:8], len(data))
+        body = memoryview(data)[8 + length :]
+        header = _header(data[8 : 8 + length], name, len(body))
+        return {
+            key: _array(body[begin:end], dtype, shape)
+            for key, (dtype, shape, begin, end) in header.items()
+        }
+
+
+Entry = tuple[str, tuple[int, ...], int, int]  # type, shape, first byte, byte after the last
+
+
+def _header_length(begin: bytes, size: int) -> int:
+    length = int.from_bytes(begin, "little")
+    if len(begin) < 8 or not 2 <= length <= min(size - 8, MOST_HEADER):
+        raise ValueError(
+            f"its first 8 bytes promise a header of {length:,} bytes, it has {size:,} in all"
+        )
+    return length
+
+
+def _header(data: bytes, name: str | os.PathLike[str], size: int) -> dict[str, Entry]:
+    """The entries by name. Together they must be exactly the ``size`` bytes that follow."""
+    described = parse_json(data, name, "safetensors")
+    described.pop("__metadata__", None)
+    entries = {key: _entry(key, about) for key, about in described.items()}
+    place = 0
+    for key, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if begin != place:
+            raise ValueError(f"{key!r:.60} begins at byte {begin:,}, expected {place:,}")
+        place = end
+    if place != size:
+        raise ValueError(f"its arrays have {place:,} bytes, {size:,} are there: it was cut off")
+    return entries
+
+
+def _entry(key: str, about: Any) -> Entry:
+    about = about if isinstance(about, dict) else {}
+    dtype, shape, offsets = (about.get(part) for part in ("dtype", "shape", "data_offsets"))
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, list) or not all(is_kind(n, int) and n >= 0 for n in numbers):
+            raise ValueError(f"{key!r:.60} has no shape and data_offsets in whole numbers")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(
+            f"{key!r:.60} has the type {dtype!r:.40}, expected one of {', '.join(DTYPES)}: "
+            "convert it to F32 first"
+        )
+    begin, end = offsets
+    needed, there = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize, end - begin
+    if needed != there:
+        raise ValueError(
+            f"{key!r:.60} of shape {tuple(shape)!r:.60} needs {needed:,} bytes, has {there:,}"
+        )
+    return dtype, tuple(shape), begin, end
+
+
+def _array(data: memoryview, dtype: str, shape: tuple[int, ...]) -> NDArray:
+    array = np.frombuffer(data, DTYPES[dtype]).reshape(shape)
+    if dtype == "BOOL":
+        array = array != 0  # of any byte, as the others read them
+    if dtype == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    array.flags.writeable = False
+    return array
