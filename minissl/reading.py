@@ -67,9 +67,8 @@ def reading(
         told = isinstance(error, FileError) or (
             isinstance(error, ValueError) and name in f"{error}"
         )
-        raise raised(
-            str(error) if told else f"{name} cannot be read as {what}: {_reason(error)}. {advice}"
-        ) from error
+        said = f"{name} cannot be read as {what}: {_reason(error)} {advice}"
+        raise raised(str(error) if told else said) from error
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -91,6 +90,8 @@ def read_bytes(file: Path, most: int | None = None) -> bytes:
                 f"{shown(file)} has {size:,} bytes, expected at most {most:,}. {ADVICE}"
             )
         return file.read_bytes()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         if error.errno is None:
             raise
@@ -133,11 +134,8 @@ def parse_json(
     name that comes twice, and what is nested more than 100 deep, which other code could not print.
     """
     with reading(name, what, advice):
-        constant = float if nan else _no_number
-        value = json.loads(
-            data, object_pairs_hook=_names_once, parse_constant=constant, parse_int=_whole,
-            parse_float=float if nan else _finite,
-        )  # fmt: skip
+        text = data if isinstance(data, str) else data.decode(json.detect_encoding(data))
+        value = (_WITH_NAN if nan else _STRICT).decode(text)
         _check_depth(value)
         if not is_kind(value, kind):
             raise ValueError(f"it holds {in_words(value)}, expected {WORDS[kind]}")
@@ -193,6 +191,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_names_once, parse_int=_whole, parse_float=_finite, parse_constant=_no_number
+)
+_WITH_NAN = json.JSONDecoder(object_pairs_hook=_names_once, parse_int=_whole)
+
+
 def _check_depth(value: Any) -> None:
     level = [value]  # all that is as deep
     for _ in range(DEEPEST):
@@ -207,13 +211,16 @@ def _holds(value: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says of a file's content, in one line."""
+    """What an error says of a file's content: one line, a sentence or more."""
     text = " ".join(str(error).split())
     if isinstance(error, RecursionError):
-        return f"it is nested more than {DEEPEST} deep"
-    if isinstance(error, KeyError):
-        return f"it has no {text}"
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+        text = f"it is nested more than {DEEPEST} deep"
+    elif isinstance(error, KeyError):
+        told = str(error.args[0]) if error.args else ""
+        text = told if " " in told else f"it has no {text}"
+    elif not isinstance(error, ValueError) or not text:
+        text = f"{type(error).__name__}: {text}"
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 # ---- safetensors ---------------------------------------------------------------------------------

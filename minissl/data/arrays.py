@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from minissl.data.labels import as_classes, as_numbers, check_labels, check_names
-from minissl.text.files import shown
+from minissl.reading import reading, shown
 from minissl.vision.images import square_image
 
 ARRAYS = (".npy", ".npz")
@@ -34,15 +34,12 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     """
     if not path.is_file():
         raise OSError(f"{shown(path)} is no ordinary file: give one that ends with .npy or .npz")
-    try:
+    with reading(path, "arrays"):
         if path.suffix.lower() == ".npy":
             with open(path, "rb") as file:
                 return {"images": _array(file, path.stat().st_size, "the array")}
         with zipfile.ZipFile(path) as archive:
             return _members(archive)
-    # NumPy, zipfile and zlib raise a dozen different kinds for files that are damaged.
-    except Exception as error:
-        raise ValueError(f"{shown(path)} cannot be read: {error}") from error
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, NDArray]:

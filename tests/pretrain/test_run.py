@@ -106,7 +106,7 @@ def test_runs_made_before_are_refused_with_a_sentence(runs):
         (lambda c: c.pop("method"), "does not say which method it is a run of"),
         (lambda c: c["settings"].update(width="wide"), "width must be a whole number"),
         (lambda c: c["settings"].update(colour=3), "GPTSettings has no setting colour"),
-        (lambda c: c["settings"].update(width=32), "does not fit its own settings"),
+        (lambda c: c["settings"].update(width=32), "cannot be read as weights of this GPT"),
         (lambda c: c["settings"].update(num_heads=3), "num_heads must divide"),
         (lambda c: c.update(settings=[]), "from before methods recorded their settings"),
         (lambda c: c.update(kept={"../../etc/passwd": "0"}), "which this run needs"),

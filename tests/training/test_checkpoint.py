@@ -155,7 +155,8 @@ def test_files_of_something_else_are_refused(tmp_path, name, content):
     (path / name).write_bytes(content)
     lines = [module._sum_line(f, (path / f).read_bytes()) for f in module.FILES]
     (path / "SHA256SUMS").write_bytes(b"\n".join(lines))
-    with pytest.raises(CheckpointError, match="is not a checkpoint of minissl"):
+    said = "cannot be read as (a checkpoint of minissl|safetensors)"
+    with pytest.raises(CheckpointError, match=said):
         load_checkpoint(path)
 
 
@@ -199,7 +200,7 @@ def test_load_model_takes_the_weights_only(tmp_path):
         def __init__(self):
             self.weight = Parameter(np.zeros((4, 3), np.float32))
 
-    with pytest.raises(KeyError, match="Was it saved by another configuration"):
+    with pytest.raises(ValueError, match="step-00000005 .* Was it saved by another configuration"):
         load_model(tmp_path, Other())
 
 
