@@ -22,7 +22,7 @@ from minissl.claims.origin import claim_digest, conditions, lasting
 from minissl.claims.report import command, result
 from minissl.conditions import require_packages
 from minissl.durable import make_parents, replace_durably
-from minissl.reading import in_words, is_kind, read_json, reading
+from minissl.reading import FileError, in_words, is_kind, read_json, reading
 from minissl.training.folder import differences
 from minissl.training.progress import Items
 
@@ -273,8 +273,10 @@ def _draw(claim: Claim, place: Path, found: Mapping[str, Any]) -> None:
     from matplotlib import rcParams
 
     rcParams["svg.hashsalt"] = claim.name
-    with reading(place, f"numbers for the figure of {claim.name}", AGAIN):
+    try:
         drawn = claim.figure([seed.measured for seed in _seeds(found).values()], found["settings"])
+    except LookupError as error:
+        raise FileError(f"{place} lacks {error}, which the figure shows. {AGAIN}") from error
     picture = BytesIO()
     drawn.savefig(picture, format="svg", metadata={"Date": None})
     replace_durably(place.with_suffix(".svg"), picture.getvalue())

@@ -200,7 +200,7 @@ def test_load_model_takes_the_weights_only(tmp_path):
         def __init__(self):
             self.weight = Parameter(np.zeros((4, 3), np.float32))
 
-    with pytest.raises(ValueError, match="step-00000005 .* Was it saved by another configuration"):
+    with pytest.raises(ValueError, match=r"step-00000005 .* Was it saved by another configuration"):
         load_model(tmp_path, Other())
 
 
