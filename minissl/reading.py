@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ LONGEST = 100  # digits of a whole number: a float has room for 308, a seed of 2
 MOST_HEADER = 100 << 20  # bytes of a safetensors header, as that library has it
 ADVICE = "It is damaged, or not what its name says: get it again"
 
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # what may be half of a character
 WORDS = {
     dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number",
     bool: "true or false", type(None): "null",
@@ -57,16 +59,15 @@ def reading(
     name = shown(path)
     try:
         yield
-    except ImportError:
+    except (ImportError, NameError):  # no file's fault
         raise
     except MemoryError as error:
         raise MemoryError(f"{name} needs more memory than there is ({error})") from error
     except Exception as error:
-        if isinstance(error, raised) or (isinstance(error, OSError) and error.filename):
+        named = name in str(error) or getattr(error, "filename", None)
+        if isinstance(error, raised) or (isinstance(error, OSError) and named):
             raise
-        told = isinstance(error, FileError) or (
-            isinstance(error, ValueError) and name in f"{error}"
-        )
+        told = isinstance(error, FileError) or (isinstance(error, ValueError) and named)
         said = f"{name} cannot be read as {what}: {_reason(error)} {advice}"
         raise raised(str(error) if told else said) from error
 
@@ -90,8 +91,6 @@ def read_bytes(file: Path, most: int | None = None) -> bytes:
                 f"{shown(file)} has {size:,} bytes, expected at most {most:,}. {ADVICE}"
             )
         return file.read_bytes()
-    except FileNotFoundError:
-        raise
     except OSError as error:
         if error.errno is None:
             raise
@@ -124,19 +123,21 @@ def parse_json(
     *,
     kind: type = dict,
     advice: str = ADVICE,
-    nan: bool = False,
+    loose: bool = False,
 ) -> Any:
     """The value of a JSON text, of one kind, with at least these keys and their types.
 
     name: of the file, for the FileError. ``kind``: ``object`` for any. ``keys``: of an object; an
     int is a float too, and neither True nor False is an int; further keys are no error. Refused
-    beside what is no JSON: NaN and infinity (unless ``nan``), a number that becomes infinite, a
-    name that comes twice, and what is nested more than 100 deep, which other code could not print.
+    beside what is no JSON: a name that comes twice, what is nested more than 100 deep, which other
+    code could not print, and (unless ``loose``) NaN, infinity, and half of a character.
     """
     with reading(name, what, advice):
         text = data if isinstance(data, str) else data.decode(json.detect_encoding(data))
-        value = (_WITH_NAN if nan else _STRICT).decode(text)
+        value = (_LOOSE if loose else _STRICT).decode(text)
         _check_depth(value)
+        if HALF.search(text) and not loose:
+            _check_characters(value)
         if not is_kind(value, kind):
             raise ValueError(f"it holds {in_words(value)}, expected {WORDS[kind]}")
         for key, expected in (keys or {}).items():
@@ -194,7 +195,7 @@ def _whole(text: str) -> int:
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_names_once, parse_int=_whole, parse_float=_finite, parse_constant=_no_number
 )
-_WITH_NAN = json.JSONDecoder(object_pairs_hook=_names_once, parse_int=_whole)
+_LOOSE = json.JSONDecoder(object_pairs_hook=_names_once, parse_int=_whole)
 
 
 def _check_depth(value: Any) -> None:
@@ -204,6 +205,14 @@ def _check_depth(value: Any) -> None:
         level = [value for values in inner for value in values]
     if any(_holds(one) for one in level):
         raise ValueError(f"it is nested more than {DEEPEST} deep")
+
+
+def _check_characters(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ValueError(f"a text in it has half of a character ({half!r})") from None
 
 
 def _holds(value: Any) -> bool:

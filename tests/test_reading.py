@@ -99,13 +99,15 @@ def test_json_that_means_two_things_or_none_is_refused():
     assert "NaN is no number" in refused(b'{"a": NaN}')
     assert "Infinity is no number" in refused(b'{"a": -Infinity}')
     assert "too large" in refused(b'{"a": 1e999}')
+    assert "half of a character" in refused(rb'{"a": "\ud800"}')
+    assert parse_json(r'"\ud83d\ude00"', "f", "a text", kind=str) == "\U0001f600"
     assert "digits" in refused(b'{"a": ' + b"9" * 5000 + b"}")
     assert "digits" in refused(b'{"a": ' + b"9" * 500 + b"}")
     assert "an object" in refused(b"[]")
     assert "null" in refused(b"null")
     for data in (b"", b"{", b'{"a": 1}}', b"\xff\xfe\x00", b"PK\x03\x04"):
         refused(data)
-    assert math.isnan(parse_json("NaN", "f", "a thing", kind=object, nan=True))
+    assert math.isnan(parse_json("NaN", "f", "a thing", kind=object, loose=True))
 
 
 def test_json_may_be_deep_only_as_far_as_it_can_be_printed():

@@ -201,7 +201,7 @@ def _read(claim: Claim, path: Path) -> dict[str, Any]:
         if kept["name"] != claim.name:
             raise ValueError(f"it is of {kept['name']!r:.60}")
         for name, kind in CONDITIONS.items():
-            if not is_kind(kept["conditions"].get(name), kind):
+            if name not in kept["conditions"] or not is_kind(kept["conditions"][name], kind):
                 raise ValueError(f"its conditions have no {name!r}")
         _way(kept)
         for seed in _seeds(kept).values():

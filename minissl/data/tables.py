@@ -138,7 +138,7 @@ def _objects(text: str, where: str) -> Iterator[Row]:
         if not line.strip():
             continue
         what = 'a row, {"text": ...}'
-        yield number, parse_json(line, f"{where}, line {number}", what, advice=REPAIR, nan=True)
+        yield number, parse_json(line, f"{where}, line {number}", what, advice=REPAIR, loose=True)
 
 
 def _parted(text: str) -> list[tuple[int, list[str]]]:
