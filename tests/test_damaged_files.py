@@ -40,8 +40,8 @@ def test_damaged_files_are_read_or_named(kinds):
 
 # What believes a file, by its full name (or its beginning).
 RAW = (
-    "json.load", "json.JSONDecoder", "numpy.load", "numpy.fromfile", "numpy.memmap", "numpy.loadtxt",
-    "numpy.genfromtxt", "numpy.lib.format.read_", "PIL.Image.open", "zipfile.", "tarfile.",
+    "json.load", "json.JSONDecoder", "numpy.load", "numpy.fromfile", "numpy.memmap",
+    "numpy.loadtxt", "numpy.genfromtxt", "numpy.lib.format.read_", "PIL.Image.open", "zipfile.", "tarfile.",
     "gzip.open", "gzip.decompress", "gzip.GzipFile", "lzma.open", "lzma.decompress", "bz2.",
     "zlib.decompress", "safetensors.safe_open", "safetensors.deserialize",
     "safetensors.numpy.load", "safetensors.torch", "torch.load", "pickle", "marshal", "shelve",
@@ -69,8 +69,9 @@ def full_names(tree):
     known = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            known |= {a.asname or a.name.split(".")[0]: (a.asname and a.name) or a.name.split(".")[0]
-                      for a in node.names}  # fmt: skip
+            for a in node.names:
+                first = a.name.split(".")[0]
+                known[a.asname or first] = a.name if a.asname else first
         elif isinstance(node, ast.ImportFrom):
             known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
     for node in ast.walk(tree):
@@ -87,9 +88,9 @@ def raw_readers(text):
     tree = ast.parse(text)
     own = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Call):
-            if ast.unparse(node.args[0].func) in OWN:
-                own |= {id(part) for part in ast.walk(node.func)}
+        inner = node.args[0] if isinstance(node, ast.Call) and node.args else None
+        if isinstance(inner, ast.Call) and ast.unparse(inner.func) in OWN:
+            own |= {id(part) for part in ast.walk(node.func)}
     return {
         name for name, node in full_names(tree)
         if id(node) not in own and name.startswith(RAW) and not name.endswith("Error")
