@@ -41,7 +41,8 @@ def test_damaged_files_are_read_or_named(kinds):
 # What believes a file, by its full name (or its beginning).
 RAW = (
     "json.load", "json.JSONDecoder", "numpy.load", "numpy.fromfile", "numpy.memmap",
-    "numpy.loadtxt", "numpy.genfromtxt", "numpy.lib.format.read_", "PIL.Image.open", "zipfile.", "tarfile.",
+    "numpy.loadtxt", "numpy.genfromtxt", "numpy.lib.format.read_", "PIL.Image.open", "zipfile.",
+    "tarfile.",
     "gzip.open", "gzip.decompress", "gzip.GzipFile", "lzma.open", "lzma.decompress", "bz2.",
     "zlib.decompress", "safetensors.safe_open", "safetensors.deserialize",
     "safetensors.numpy.load", "safetensors.torch", "torch.load", "pickle", "marshal", "shelve",
