@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.numpy import save as save_tensors
 
 from minissl.autograd import Tensor
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW
+from minissl.reading import parse_tensors
 from minissl.training import (
     CheckpointError,
     find_checkpoint,
@@ -187,6 +189,20 @@ def test_none_there(tmp_path):
         CheckpointError, match=r"no usable checkpoint in .*nowhere: there is no such folder"
     ):
         find_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_though_the_sums_are_right(tmp_path, name, bad):
+    path = save(tmp_path)
+    arrays = dict(parse_tensors((path / name).read_bytes(), name))
+    chosen = next(n for n, a in arrays.items() if a.dtype.kind == "f" and a.size)
+    arrays[chosen] = np.full_like(arrays[chosen], bad)
+    (path / name).write_bytes(save_tensors(arrays))
+    lines = [module._sum_line(f, (path / f).read_bytes()) for f in module.FILES]
+    (path / "SHA256SUMS").write_bytes(b"\n".join(lines))
+    with pytest.raises(CheckpointError, match=f"{name} has numbers that are not finite: {chosen}"):
+        load_checkpoint(path)
 
 
 def test_load_model_takes_the_weights_only(tmp_path):
