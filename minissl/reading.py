@@ -130,7 +130,8 @@ def parse_json(
     name: of the file, for the FileError. ``kind``: ``object`` for any. ``keys``: of an object; an
     int is a float too, and neither True nor False is an int; further keys are no error. Refused
     beside what is no JSON: a name that comes twice, what is nested more than 100 deep, which other
-    code could not print, and (unless ``loose``) NaN, infinity, and half of a character.
+    code could not print, and (unless ``loose``) NaN, infinity, and half of a character (but not
+    what Python makes of a path whose bytes are no UTF-8).
     """
     with reading(name, what, advice):
         text = data if isinstance(data, str) else data.decode(json.detect_encoding(data))
@@ -209,7 +210,7 @@ def _check_depth(value: Any) -> None:
 
 def _check_characters(value: Any) -> None:
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         raise ValueError(f"a text in it has half of a character ({half!r})") from None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 import tracemalloc
 
@@ -100,6 +101,8 @@ def test_json_that_means_two_things_or_none_is_refused():
     assert "Infinity is no number" in refused(b'{"a": -Infinity}')
     assert "too large" in refused(b'{"a": 1e999}')
     assert "half of a character" in refused(rb'{"a": "\ud800"}')
+    path = os.fsdecode(b"caf\xe9")
+    assert parse_json(json.dumps({"path": path}), "f", "a thing") == {"path": path}
     assert parse_json(r'"\ud83d\ude00"', "f", "a text", kind=str) == "\U0001f600"
     assert "digits" in refused(b'{"a": ' + b"9" * 5000 + b"}")
     assert "digits" in refused(b'{"a": ' + b"9" * 500 + b"}")

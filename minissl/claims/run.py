@@ -284,4 +284,4 @@ def _draw(claim: Claim, place: Path, found: Mapping[str, Any]) -> None:
 
 def _replace(path: Path, found: Mapping[str, Any]) -> None:
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_durably(path, text.encode())
+    replace_durably(path, text.encode("utf-8", "backslashreplace"))

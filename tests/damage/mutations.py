@@ -10,8 +10,8 @@ import numpy as np
 
 # What stands in JSON instead of what should: first as values, then as they are written.
 VALUES = [
-    None, True, [], {}, "", "x", "\ud800", "\0", "../../x", "/", "NaN", -1, 0, 1.5, 1 << 40,
-    10**30, -(10**30), 1e308, [[]], [None], {"a": 1}, ["x"] * 3,
+    None, True, [], {}, "", "x", "\ud800", "\udcff", "\0", "../../x", "/", "NaN", -1, 0, 1.5,
+    1 << 40, 10**30, -(10**30), 1e308, [[]], [None], {"a": 1}, ["x"] * 3,
 ]  # fmt: skip
 TEXTS = [
     "NaN", "-Infinity", "1e999", "9" * 90, "9" * 5000, "[" * 300 + "]" * 300, "[" * 100_000,
