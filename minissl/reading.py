@@ -16,24 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 MOST_JSON = 256 << 20  # bytes; the largest published tokenizer has a tenth
 DEEPEST = 100  # lists and objects in one another
 LONGEST = 100  # digits of a whole number: a float has room for 308, a seed of 256 bits has 78
-MOST_HEADER = 100 << 20  # bytes of a safetensors header, as that library has it
 ADVICE = "It is damaged, or not what its name says: get it again"
-
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # what may be half of a character
 WORDS = {
     dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number",
     bool: "true or false", type(None): "null",
-}  # fmt: skip
-# Of safetensors; bfloat16, which NumPy lacks, is the upper half of a float32.
-DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
-    "I16": "<i2", "I8": "<i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "|u1",
 }  # fmt: skip
 
 
@@ -231,103 +221,3 @@ def _reason(error: Exception) -> str:
     elif not isinstance(error, ValueError) or not text:
         text = f"{type(error).__name__}: {text}"
     return text if text.endswith((".", "?")) else f"{text}."
-
-
-# ---- safetensors ---------------------------------------------------------------------------------
-
-
-def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray]:
-    """The arrays of a safetensors file, not writable. Their sizes are compared before it is read.
-
-    bfloat16 becomes float32, which has all its values. Raises FileError for what is damaged, cut
-    off, or of a type that NumPy has not (8-bit floats); OSError for what cannot be read.
-    """
-    tensor_shapes(path)
-    return parse_tensors(read_bytes(Path(path)), path)
-
-
-def tensor_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type ("F32", "BF16", ...) and shape of each array of a file, of which only the head is read.
-
-    So a model can be compared with its file before memory is taken for either. Raises as
-    ``read_tensors`` does.
-    """
-    path = Path(path)
-    with reading(path, "safetensors"):
-        if path.exists() and not path.is_file():
-            raise ValueError("it is no ordinary file")
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            length = _header_length(file.read(8), size)
-            header = _header(file.read(length), path, size - 8 - length)
-    return {name: (dtype, shape) for name, (dtype, shape, _, _) in header.items()}
-
-
-def parse_tensors(data: bytes, name: str | os.PathLike[str]) -> dict[str, NDArray]:
-    """The arrays in the bytes of a safetensors file: views, not copies. See ``read_tensors``."""
-    with reading(name, "safetensors"):
-        length = _header_length(data[:8], len(data))
-        body = memoryview(data)[8 + length :]
-        header = _header(data[8 : 8 + length], name, len(body))
-        return {
-            key: _array(body[begin:end], dtype, shape)
-            for key, (dtype, shape, begin, end) in header.items()
-        }
-
-
-Entry = tuple[str, tuple[int, ...], int, int]  # type, shape, first byte, byte after the last
-
-
-def _header_length(begin: bytes, size: int) -> int:
-    length = int.from_bytes(begin, "little")
-    if len(begin) < 8 or not 2 <= length <= min(size - 8, MOST_HEADER):
-        raise ValueError(
-            f"its first 8 bytes promise a header of {length:,} bytes, it has {size:,} in all"
-        )
-    return length
-
-
-def _header(data: bytes, name: str | os.PathLike[str], size: int) -> dict[str, Entry]:
-    """The entries by name. Together they must be exactly the ``size`` bytes that follow."""
-    described = parse_json(data, name, "safetensors")
-    described.pop("__metadata__", None)
-    entries = {key: _entry(key, about) for key, about in described.items()}
-    place = 0
-    for key, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        if begin != place:
-            raise ValueError(f"{key!r:.60} begins at byte {begin:,}, expected {place:,}")
-        place = end
-    if place != size:
-        raise ValueError(f"its arrays have {place:,} bytes, {size:,} are there: it was cut off")
-    return entries
-
-
-def _entry(key: str, about: Any) -> Entry:
-    about = about if isinstance(about, dict) else {}
-    dtype, shape, offsets = (about.get(part) for part in ("dtype", "shape", "data_offsets"))
-    for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(is_kind(n, int) and n >= 0 for n in numbers):
-            raise ValueError(f"{key!r:.60} has no shape and data_offsets in whole numbers")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(
-            f"{key!r:.60} has the type {dtype!r:.40}, expected one of {', '.join(DTYPES)}: "
-            "convert it to F32 first"
-        )
-    begin, end = offsets
-    needed, there = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize, end - begin
-    if needed != there:
-        raise ValueError(
-            f"{key!r:.60} of shape {tuple(shape)!r:.60} needs {needed:,} bytes, has {there:,}"
-        )
-    return dtype, tuple(shape), begin, end
-
-
-def _array(data: memoryview, dtype: str, shape: tuple[int, ...]) -> NDArray:
-    array = np.frombuffer(data, DTYPES[dtype]).reshape(shape)
-    if dtype == "BOOL":
-        array = array != 0  # of any byte, as the others read them
-    if dtype == "BF16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    array.flags.writeable = False
-    return array

@@ -29,7 +29,8 @@ from minissl.autograd.tensor import Tensor
 from minissl.durable import sync_folder, write_durably
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
-from minissl.reading import FileError, parse_json, parse_tensors, read_bytes, reading
+from minissl.reading import FileError, parse_json, read_bytes, reading
+from minissl.tensors import parse_tensors
 
 FORMAT_VERSION = 1
 FILES = ("model.safetensors", "optimizer.safetensors", "checkpoint.json")

@@ -23,7 +23,7 @@ from minissl.autograd.processes import World, broadcast_bytes, shared_memory, to
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module, Parameter
 from minissl.optim.optimizer import Optimizer
-from minissl.reading import parse_tensors
+from minissl.tensors import parse_tensors
 
 BUCKET_BYTES = 1 << 22  # large enough to use the connection well, small enough to begin early
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_tensors
 from minissl.autograd import Tensor
 from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW
-from minissl.reading import parse_tensors
+from minissl.tensors import parse_tensors
 from minissl.training import (
     CheckpointError,
     find_checkpoint,
