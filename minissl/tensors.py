@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from minissl.reading import is_kind, parse_json, read_bytes, reading
 
 MOST_HEADER = 100 << 20  # bytes of a header, as in the library of that name
+MOST_AXES = 32
 # bfloat16, which NumPy lacks, is the upper half of a float32.
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
@@ -57,8 +58,8 @@ def stored_tensors(path: str | os.PathLike[str]) -> dict[str, Stored]:
     """The arrays of a file by name, of which only the header is read.
 
     So a model can be compared with its file before memory is taken for either. Raises FileError for
-    what is damaged, cut off, or of a type that NumPy has not (8-bit floats), OSError for what cannot
-    be read.
+    what is damaged, cut off, or of a type that NumPy has not (8-bit floats), OSError for what
+    cannot be read.
     """
     path = Path(path)
     with reading(path, "safetensors"):
@@ -130,6 +131,8 @@ def _entry(key: str, about: Any, file: Path, first: int) -> Stored:
             f"{key!r:.60} has the type {dtype!r:.40}, expected one of {', '.join(DTYPES)}: "
             "convert it to F32 first"
         )
+    if len(shape) > MOST_AXES or math.prod(n or 1 for n in shape) >= 1 << 60:
+        raise ValueError(f"{key!r:.60} has the shape {tuple(shape)!r:.60}, of which no array is")
     begin, end = offsets
     needed, there = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize, end - begin
     if needed != there:

@@ -238,7 +238,7 @@ def _read(path: Path, name: str) -> bytes:
     try:
         return read_bytes(path / name)
     except OSError as error:
-        raise CheckpointError(f"{path / name} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(error.strerror or str(error)) from error
 
 
 def _discard(path: Path) -> None:

@@ -133,7 +133,7 @@ def test_any_truncation_and_any_missing_file_is_noticed(sample, tmp_path_factory
     size = data.draw(st.integers(-1, path.stat().st_size - 2))
     if size < 0:
         path.unlink()
-        message = f"{path.name} cannot be read: No such file"
+        message = f"{path.name}' cannot be read .No such file"
     else:
         os.truncate(path, size)
         message = "is not what was saved"
