@@ -55,6 +55,7 @@ def test_tensors_that_are_not_what_they_say(tmp_path):
     assert read_tensors_of({"a": entry()}, bytes(8))["a"].tolist() == [0, 0]
     for header in (
         {"a": entry(shape=[3])},
+        {"a": entry(shape=[1])},
         {"a": entry(shape=[-2])},
         {"a": entry(shape=[1 << 62, 1 << 62])},
         {"a": entry(shape=[2.0])},
