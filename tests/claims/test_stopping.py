@@ -166,6 +166,7 @@ DAMAGED = {
     "no numbers in it": json.dumps({**WHOLE, "table": {"a": {"x": {"values": ["1"]}}}}).encode(),
     "no conditions": json.dumps({**WHOLE, "conditions": {}}).encode(),
     "seeds that are none": json.dumps({**WHOLE, "seeds": [True]}).encode(),
+    "sources that are none": json.dumps({**WHOLE, "sources": 3}).encode(),
     "no seed": json.dumps({**WHOLE, "seeds": []}).encode(),
     "seconds that are none": json.dumps({**WHOLE, "spent": [["a", 1]]}).encode(),
     "a curve of two lengths": json.dumps({**WHOLE, "curves": [{"path": [[1], []]}]}).encode(),
