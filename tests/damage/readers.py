@@ -113,7 +113,7 @@ class ImageRun(Run):
 class Continued(Run):
     """A run that is continued: its folder is held, compared, and read; nothing is trained."""
 
-    count = 200
+    count = 300
 
     def make(self):
         files = super().make()
