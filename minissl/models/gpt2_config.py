@@ -1,4 +1,4 @@
-"""GPT-2's ``config.json``: every flag is honoured, refused, or known to change no logit. Lecture 10.
+"""GPT-2's ``config.json``: every flag is honoured, refused, or changes no logit. Lecture 10.
 
 The names are those of ``transformers.GPT2Config``. A flag that is not here is refused: what it asks
 for would be left out without a word.
@@ -141,7 +141,9 @@ def _named_once(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if value is None:
             continue
         if found.setdefault(name, value) != value:
-            raise ValueError(f"{path} says {name} = {found[name]!r:.40}, but {other} = {value!r:.40}")
+            raise ValueError(
+                f"{path} says {name} = {found[name]!r:.40}, but {other} = {value!r:.40}"
+            )
     return found
 
 
@@ -173,9 +175,7 @@ def _published(settings: Mapping[str, Any], dropout: float) -> Published:
         attention_dropout=dropout,
         tied_output=flags["tie_word_embeddings"],
     )
-    return Published(
-        config, flags["scale_attn_weights"], flags["scale_attn_by_inverse_layer_idx"]
-    )
+    return Published(config, flags["scale_attn_weights"], flags["scale_attn_by_inverse_layer_idx"])
 
 
 def _whole(name: str, value: Any) -> int:

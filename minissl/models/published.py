@@ -62,9 +62,7 @@ def load_gpt2(path: str | os.PathLike[str], *, dropout: float = 0.0) -> GPT:
     return model
 
 
-def save_gpt2(
-    model: GPT, folder: str | os.PathLike[str], *, separator: int | None = None
-) -> None:
+def save_gpt2(model: GPT, folder: str | os.PathLike[str], *, separator: int | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors`` in GPT-2's layout, as ``load_gpt2`` reads.
 
     ``separator``: the token that begins and ends a document, for the configuration's bos and eos.
@@ -82,24 +80,23 @@ def save_gpt2(
 
 def gpt2_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """The names and shapes of GPT-2's layout."""
-    width, hidden = config.width, config.mlp_width
-    shapes = {"wte.weight": (config.vocab_size, width), "wpe.weight": (config.context_length, width)}
-    if not config.tied_output:
-        shapes[_HEAD] = (config.vocab_size, width)
+    width, hidden, blocks = config.width, config.mlp_width, range(config.num_layers)
+    norms = ["ln_f", *(f"h.{i}.{name}" for i in blocks for name in _NORMS)]
     matrices = {
         "attn.c_attn": (width, 3 * width),
         "attn.c_proj": (width, width),
         "mlp.c_fc": (width, hidden),
         "mlp.c_proj": (hidden, width),
     }
-    blocks = range(config.num_layers)
-    norms = ["ln_f", *(f"h.{i}.{name}" for i in blocks for name in _NORMS)]
-    everywhere: dict[str, tuple[int, ...]] = dict(shapes)
-    everywhere |= {f"{norm}.{kind}": (width,) for norm in norms for kind in ("weight", "bias")}
+    shapes: dict[str, tuple[int, ...]] = {"wpe.weight": (config.context_length, width)}
+    for name in ["wte.weight"] if config.tied_output else ["wte.weight", _HEAD]:
+        shapes[name] = (config.vocab_size, width)
+    for norm in norms:
+        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
     for i in blocks:
-        everywhere |= {f"h.{i}.{name}.weight": shape for name, shape in matrices.items()}
-        everywhere |= {f"h.{i}.{name}.bias": shape[1:] for name, shape in matrices.items()}
-    return everywhere
+        for name, shape in matrices.items():
+            shapes |= {f"h.{i}.{name}.weight": shape, f"h.{i}.{name}.bias": shape[1:]}
+    return shapes
 
 
 def from_gpt2_layout(

@@ -106,7 +106,9 @@ def test_other_numbers_become_the_float32_that_they_are(folder, dtype):
     got = to_gpt2_layout(load_gpt2(folder).state_dict(), LAYERS)
     assert got.keys() == stored.keys()
     for name, array in stored.items():
-        np.testing.assert_array_equal(got[name].view(np.uint32), array.float().numpy().view(np.uint32))
+        np.testing.assert_array_equal(
+            got[name].view(np.uint32), array.float().numpy().view(np.uint32)
+        )
 
 
 def test_shards_are_one_file(folder):
@@ -217,9 +219,7 @@ def test_a_file_with_more_layers_than_its_configuration_is_refused(folder):
     "name", ["score.weight", "lm_head.bias", "h.0.attn.q_attn.weight", "h.0.mlp.bias", "h.0.bias"]
 )
 def test_an_array_that_has_no_place_is_refused(folder, name):
-    save_file(
-        published_weights() | {name: torch.zeros(VOCAB, WIDTH)}, folder / "model.safetensors"
-    )
+    save_file(published_weights() | {name: torch.zeros(VOCAB, WIDTH)}, folder / "model.safetensors")
     refused(folder, name)
 
 
