@@ -60,9 +60,8 @@ PEER_PATTERNS = {
     "llama3": LLAMA3_PATTERN,
     "o200k": O200K_PATTERN,
 }
-ALPHABET = " \n\r\taAB1!/'slLé\u0301ǅ\u3000"  # each case, a mark, every kind of white space
-    " \n\r\taAB1!/'slLé\u0301ǅ\u3000"  # letters of each case, a mark, every kind of white space
-)
+# Letters of each case, a mark, every kind of white space.
+ALPHABET = " \n\r\taAB1!/'slLé\u0301ǅ\u3000"
 
 
 def unpacked(name):
