@@ -61,6 +61,11 @@ class Pattern:
                 )
 
     @property
+    def needs_unicode(self) -> bool:
+        """Whether it asks which characters are letters, numbers or the like."""
+        return re.search(r"\\[pPwWdDbB]", self.expression) is not None
+
+    @property
     def _chunk(self) -> str:
         return self.chunk_expression if self.chunk_expression is not None else r"(?s:.+)"
 
@@ -159,6 +164,22 @@ O200K = Pattern(
 PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "llama3": LLAMA3, "o200k": O200K}
 
 
+# A letter that came with a version of Unicode, the newest first.
+_CAME_WITH = {
+    "18.0": "\U0003d000",
+    "17.0": "\U00010940",
+    "16.0": "\U000105c0",
+    "15.1": "\U0002ebf0",
+    "15.0": "\U00031350",
+}
+
+
+def unicode_version() -> str:
+    """The version of Unicode by which the package ``regex`` knows letters and numbers."""
+    known = (version for version, letter in _CAME_WITH.items() if regex.match(r"\p{L}", letter))
+    return next(known, "older than 15.0")
+
+
 def get_pattern(pattern: "str | Pattern") -> Pattern:
     """The pattern of that name (see ``PATTERNS``), a new one from an expression, or itself."""
     if isinstance(pattern, Pattern):
@@ -174,9 +195,12 @@ def count_pieces(
     ``texts`` is one text or several; no piece crosses from one to the next. Special tokens are not
     counted, and no piece crosses them either; where two begin at one place, the longer is meant.
 
+    Raises ``ValueError`` for one string as ``special_tokens``.
+
     Example: ``count_pieces("to be, to be<|e|>to", special_tokens=["<|e|>"])`` gives
     ``{b"to": 2, b" be": 2, b",": 1, b" to": 1}``.
     """
+    special_tokens = several(special_tokens, "special_tokens")
     special = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))))
     coarse: Counter[str] = Counter()
     pieces: Counter[bytes] = Counter()
@@ -191,6 +215,15 @@ def count_pieces(
         for piece in pattern.split(chunk):
             pieces[piece.encode()] += count
     return pieces
+
+
+def several(names: Iterable[str], argument: str) -> list[str]:
+    """The names in a list. ValueError for one string, of which each letter would be a name."""
+    if isinstance(names, str | bytes):
+        raise ValueError(
+            f"{argument} is one string, {names!r:.60}: expected several, such as [{names!r:.60}]"
+        )
+    return list(names)
 
 
 def without_surrogates(text: str) -> str:

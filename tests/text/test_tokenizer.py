@@ -490,7 +490,7 @@ def _bytes(printable):
         ({b"ab": "7"}, {}, "id '7': expected an integer"),
         ({}, {"special_tokens": {"<s>": 3}}, "id 3 stands for both"),
         ({}, {"special_tokens": ["<s>", "<s>"]}, "names one token twice"),
-        ({}, {"special_tokens": "<s>"}, "expected a list of strings"),
+        ({}, {"special_tokens": "<s>"}, "is one string, '<s>': expected several"),
         ({}, {"special_tokens": [""]}, "at least 1 character"),
         ({}, {"special_tokens": ["\ud800"]}, "valid text"),
     ],
