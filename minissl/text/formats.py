@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from minissl.durable import replace_durably
-from minissl.text.patterns import GPT2, Pattern, several, unicode_version
+from minissl.options import several
+from minissl.text.patterns import GPT2, Pattern, unicode_version
 from minissl.text.tokenizer import Tokenizer
 
 StrPath = str | os.PathLike[str]

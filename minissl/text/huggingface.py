@@ -43,7 +43,7 @@ _BYTE_LEVEL = {
     "trim_offsets": _BOTH,  # of places in the text, not of ids
     "use_regex": _BOTH,
 }
-_AFTERWARDS = {**_BYTE_LEVEL, "add_prefix_space": _BOTH}  # in a decoder and a post-processor
+_AFTERWARDS = {**_BYTE_LEVEL, "add_prefix_space": _BOTH}  # as decoder and post-processor
 _ADDED = {"single_word": (False,), "lstrip": (False,), "rstrip": (False,), "special": _BOTH}
 _SPLIT = {"type": ("Split",)}
 
@@ -57,22 +57,24 @@ _SAME = re.compile(
 )
 
 
-def load_huggingface(path: StrPath) -> Tokenizer:
+def load_huggingface(path: StrPath, *, add_special_tokens: bool = True) -> Tokenizer:
     """A tokenizer from Hugging Face's ``tokenizer.json``.
 
     ``encode(text, allow_special="all")`` gives the ids of ``tokenizers.Tokenizer.from_file``. It
     reads byte-level BPE whose text is cut by GPT-2's rule or by one Split (see ``PATTERNS`` for
-    those that are quick); added tokens become special tokens.
+    those that are quick); added tokens become special tokens. Our tokenizer adds none of its own:
+    a file with a template that does is refused, or with ``add_special_tokens=False`` gives the ids
+    of their ``encode(text, add_special_tokens=False)``.
 
     Raises ``ValueError``, with the file's name and that of the field, for what our tokenizer
-    cannot do: other models, normalizers, prefixes, post-processors that add tokens, truncation.
+    cannot do: other models, normalizers, prefixes, truncation.
     """
     state = from_json(Path(path).read_bytes(), str(path))
     with named(path):
         _require("the file", state, _TOP, _PARTS)
-        for name in ("decoder", "post_processor"):
-            if (part := state.get(name)) is not None:
-                _require(name, part, _AFTERWARDS, needed=("type",))
+        if state.get("decoder") is not None:
+            _require("decoder", state["decoder"], _AFTERWARDS, needed=("type",))
+        _require_no_template(state.get("post_processor"), add_special_tokens)
         model = state["model"]
         _require("model", model, _MODEL, {"vocab", "merges"})
         special = _added_tokens(state.get("added_tokens") or [], model["vocab"])
@@ -98,18 +100,14 @@ def is_huggingface(path: StrPath) -> bool:
     return isinstance(state, dict) and "model" in state
 
 
-def save_huggingface(tokenizer: Tokenizer, path: StrPath) -> None:
+def save_huggingface(tokenizer: Tokenizer, path: StrPath, *, begin_with: str | None = None) -> None:
     """Write ``tokenizer.json`` for Hugging Face's ``tokenizers.Tokenizer.from_file``.
 
     It gives the ids of ``encode(text, allow_special="all")``: that library has no other rule for
-    special tokens in a text, and it decodes only those in ASCII faithfully. Raises ``ValueError``
-    when the vocabulary is not one of merges.
+    special tokens in a text, and it decodes only those in ASCII faithfully. ``begin_with``: a
+    special token that it is to put before every text. Raises ``ValueError`` when the vocabulary is
+    not one of merges.
     """
-    replace_durably(Path(path), huggingface_bytes(tokenizer))
-
-
-def huggingface_bytes(tokenizer: Tokenizer) -> bytes:
-    """The content of the file that ``save_huggingface`` writes."""
     byte_level: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False}
     byte_level |= {"trim_offsets": False, "use_regex": False}
     split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": tokenizer.pattern.expression}}
@@ -126,7 +124,7 @@ def huggingface_bytes(tokenizer: Tokenizer) -> bytes:
         ],
         "normalizer": None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        "post_processor": None,
+        "post_processor": None if begin_with is None else _template(tokenizer, begin_with),
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -136,7 +134,20 @@ def huggingface_bytes(tokenizer: Tokenizer) -> bytes:
             "merges": [" ".join(map(to_printable, pair)) for pair in tokenizer.merges()],
         },
     }
-    return to_json(state)
+    replace_durably(Path(path), to_json(state))
+
+
+def _template(tokenizer: Tokenizer, begin_with: str) -> dict[str, Any]:
+    """A post-processor that puts a special token before a text, and before the first of two."""
+    first = {"SpecialToken": {"id": begin_with, "type_id": 0}}
+    single = [first, {"Sequence": {"id": "A", "type_id": 0}}]
+    token = {"ids": [tokenizer.special_tokens[begin_with]], "tokens": [begin_with]}
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {begin_with: {"id": begin_with, **token}},
+    }
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -161,6 +172,18 @@ def _require(
     for name in needed:
         if name not in found:
             raise ValueError(f"{part} lacks {name}")
+
+
+def _require_no_template(part: Any, add_special_tokens: bool) -> None:
+    """Raise ValueError for a post-processor that adds tokens which are asked for."""
+    if part is None or not add_special_tokens:
+        return
+    if isinstance(part, Mapping) and part.get("type") != "ByteLevel":
+        raise ValueError(
+            f"post_processor has type = {part.get('type')!r:.60}, which may add tokens to a text: "
+            "pass add_special_tokens=False for the ids without them"
+        )
+    _require("post_processor", part, _AFTERWARDS)
 
 
 def _added_tokens(entries: Any, vocabulary: Mapping[str, int]) -> dict[str, int]:

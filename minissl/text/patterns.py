@@ -19,6 +19,8 @@ from itertools import chain
 
 import regex
 
+from minissl.options import several
+
 # Unicode's White_Space, written out: Python's own \s also matches U+001C to U+001F.
 _HORIZONTAL = "\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACE = _HORIZONTAL + "\r\n"
@@ -215,15 +217,6 @@ def count_pieces(
         for piece in pattern.split(chunk):
             pieces[piece.encode()] += count
     return pieces
-
-
-def several(names: Iterable[str], argument: str) -> list[str]:
-    """The names in a list. ValueError for one string, of which each letter would be a name."""
-    if isinstance(names, str | bytes):
-        raise ValueError(
-            f"{argument} is one string, {names!r:.60}: expected several, such as [{names!r:.60}]"
-        )
-    return list(names)
 
 
 def without_surrogates(text: str) -> str:

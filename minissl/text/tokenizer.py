@@ -22,6 +22,7 @@ from functools import partial
 from itertools import chain, count, islice
 from typing import BinaryIO, Self
 
+from minissl.options import several
 from minissl.text.bpe import Pair, learn_merges, segment
 from minissl.text.patterns import (
     GPT2,
@@ -29,7 +30,6 @@ from minissl.text.patterns import (
     count_pieces,
     get_pattern,
     join_surrogates,
-    several,
     without_surrogates,
 )
 

@@ -401,3 +401,17 @@ def test_each_loader_names_the_other(state, tmp_path):
 
 def test_the_alphabet_is_theirs():
     assert sorted(pre_tokenizers.ByteLevel.alphabet()) == sorted(to_printable(bytes(range(256))))
+
+
+def test_a_template_is_refused_or_left_out_as_asked(tmp_path):
+    """Ours adds no token; ``begin_with`` has theirs add one."""
+    ours = Tokenizer.train(TEXT, 280, special_tokens=["<s>"])
+    path = tmp_path / "tokenizer.json"
+    save_huggingface(ours, path, begin_with="<s>")
+    theirs = peer_of(path)
+    assert theirs.encode(TEXT).ids == [279, *ours.encode(TEXT)]
+    assert theirs.encode("a", "b").ids == [279, *ours.encode("a"), *ours.encode("b")]
+    with pytest.raises(ValueError, match=r"TemplateProcessing.* pass add_special_tokens=False"):
+        load_huggingface(path)
+    again = load_huggingface(path, add_special_tokens=False)
+    assert again.encode(TEXT) == theirs.encode(TEXT, add_special_tokens=False).ids
