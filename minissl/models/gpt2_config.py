@@ -42,6 +42,7 @@ _FIXED: dict[str, Any] = {
     "is_encoder_decoder": False,
     "is_decoder": False,
     "tie_encoder_decoder": False,
+    "torchscript": False,  # unties the output
     "pruned_heads": {},
 }
 # No logit depends on these: training (dropout is an argument of load_gpt2), other heads than the
@@ -49,7 +50,7 @@ _FIXED: dict[str, Any] = {
 _WITHOUT_EFFECT = set(
     """
     resid_pdrop embd_pdrop attn_pdrop initializer_range gradient_checkpointing problem_type
-    reorder_and_upcast_attn chunk_size_feed_forward tf_legacy_loss use_bfloat16 torchscript
+    reorder_and_upcast_attn chunk_size_feed_forward tf_legacy_loss use_bfloat16
     summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout
     id2label label2id num_labels _num_labels finetuning_task task_specific_params
     use_cache output_past output_attentions output_hidden_states output_scores return_dict

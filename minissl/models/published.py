@@ -27,6 +27,7 @@ _MATRICES = {
     "mlp.c_proj": "mlp.output",
 }
 _QUERY_KEY_VALUE = ["attention.query", "attention.key", "attention.value"]
+_PREFIX = "transformer."
 _HEAD = "lm_head.weight"  # of an output that is not tied; of a tied one sometimes a second copy
 _MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # constants that old versions saved too
 
@@ -74,6 +75,8 @@ def save_gpt2(model: GPT, folder: str | os.PathLike[str], *, separator: int | No
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = to_gpt2_layout(model.state_dict(), model.config.num_layers)
+    if _HEAD in state:  # transformers before 5 takes names without a prefix for a model without it
+        state = {name if name == _HEAD else _PREFIX + name: state[name] for name in state}
     replace_durably(folder / ONE_FILE, save(state, metadata={"format": "pt"}))
     replace_durably(folder / "config.json", (json.dumps(settings, indent=2) + "\n").encode())
 
@@ -107,7 +110,7 @@ def from_gpt2_layout(
     Leaves out stored causal masks, and with ``tied_output`` the output's second copy of the token
     vectors. Raises KeyError for a missing name.
     """
-    arrays = {name.removeprefix("transformer."): array for name, array in published.items()}
+    arrays = {name.removeprefix(_PREFIX): array for name, array in published.items()}
     state = {"tokens.weight": arrays["wte.weight"], "positions.weight": arrays["wpe.weight"]}
     if not tied_output:
         state["output.weight"] = arrays[_HEAD]
@@ -147,7 +150,7 @@ def _without_prefix(arrays: Mapping[str, Stored]) -> dict[str, Stored]:
     """By the names without ``transformer.``. ValueError for an array that is there twice."""
     found: dict[str, Stored] = {}
     for name, array in arrays.items():
-        bare = name.removeprefix("transformer.")
+        bare = name.removeprefix(_PREFIX)
         if bare in found:
             raise ValueError(f"{array.file} has both {found[bare].name!r} and {name!r}")
         if not _MASK.fullmatch(bare):
