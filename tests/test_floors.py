@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "minissl"
 # From below. What stands on one floor may see each other.
 FLOORS = [
-    {"durable", "registry", "options", "conditions"},
+    {"durable", "reading", "tensors", "registry", "options", "conditions"},
     {"autograd"},
     {"nn", "optim"},
     {"losses", "text", "vision"},

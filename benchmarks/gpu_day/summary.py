@@ -1,9 +1,9 @@
 """What was found, in less than 8000 characters, from the files alone: the failures come last."""
 
-import json
 from pathlib import Path
 
 from benchmarks.gpu_day.folder import Folder, good
+from minissl.reading import read_json
 
 MOST = 8000  # characters: often only the end of what was printed is seen
 FAILURES = 2500  # of these
@@ -101,4 +101,4 @@ def cut(text: str, most: int, rest: str) -> str:
 
 
 def read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path, "kept results")

@@ -11,6 +11,7 @@ import torch
 from benchmarks import common
 from benchmarks.kernels.measure import OURS
 from minissl import conditions as machine
+from minissl.reading import read_json
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "triton", "liger-kernel", "cut-cross-entropy")
@@ -58,7 +59,7 @@ class Record:
         self.path = None if folder is None else folder / f"{stem}.json"
         self.state: dict[str, Any] = {"gpu": gpu, "tables": {}}
         if self.path is not None and self.path.exists():
-            self.state = json.loads(self.path.read_text(encoding="utf-8"))
+            self.state = read_json(self.path, "kept tables", {"gpu": str, "tables": dict})
 
     def finished(self, name: str) -> set[str]:
         """The cases of a table that this run has done already."""

@@ -20,6 +20,7 @@ from minissl.data.classes import as_in_the_run, require_two
 from minissl.data.labels import Labelled, draw_few_labels, share_right
 from minissl.nn.module import Module
 from minissl.options import Options, option
+from minissl.reading import FileError, parse_json
 
 TASK = "task.json"
 
@@ -83,12 +84,12 @@ class Task:
     @classmethod
     def reopen(cls, kept: Kept, base: Any) -> Task:
         """Without any example. Raises ValueError, with the file's name, for damaged bytes."""
-        about = json.loads(kept.get(TASK, b"null"))
-        about = about if isinstance(about, dict) else {}
-        names, size = about.get("class_names", [0]), about.get("size")
-        fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        if not fits or type(size) is not int or size < 1:
-            raise ValueError(f"{kept.place(TASK)} does not describe labelled data: it is damaged")
+        place = kept.place(TASK)
+        keys = {"class_names": list, "size": int}
+        about = parse_json(kept.get(TASK, b""), place, "what labelled data is", keys)
+        names, size = about["class_names"], about["size"]
+        if not all(isinstance(name, str) for name in names) or size < 1:
+            raise FileError(f"{place} has {size} examples of {names!r:.60}: it is damaged")
         return cls(kept, base, tuple(names), size)
 
     @property

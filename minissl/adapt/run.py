@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 from minissl.adapt import load_adaptation
 from minissl.adapt.method import Adaptation, Solved, Task
 from minissl.data import FIELDS, Data, Fields, Kept
+from minissl.nn.init import at_most
 from minissl.optim.optimizer import Optimizer
 from minissl.options import from_json, is_whole
 from minissl.pretrain import load_method
 from minissl.pretrain.run import Opened, fit_as_told, open_run, require
+from minissl.reading import FileError, reading
 from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint
+from minissl.training.checkpoint import load_weights
 from minissl.training.folder import RunFolder, read_kept
 from minissl.training.opening import Opening, read_config, weights_of
 from minissl.training.run import Run
@@ -188,12 +191,15 @@ def open_adaptation(folder: str | Path, base: str | Path | None = None) -> Opene
             f"{folder} holds a run of {config['method']!r}, which was not adapted: "
             "see minissl adapt"
         )
-    kind = load_adaptation(config["adaptation"])
-    settings = from_json(kind.Settings, config["settings"], str(checkpoint.path))
+    with reading(checkpoint.path, "an adaptation"):
+        kind = load_adaptation(config["adaptation"])
+        settings = from_json(kind.Settings, config["settings"], str(checkpoint.path))
     kept = Kept(read_kept(folder, config["kept"]), folder)
     opened = _open_base(kind, config, kept, checkpoint, base)
-    task = Task.reopen(kept, opened.data)
-    method = _restored(kind, settings, opened, task, checkpoint)
+    with reading(folder, "an adaptation"):  # what names a file in it stays as it is
+        task = Task.reopen(kept, opened.data)
+        with at_most(checkpoint.numbers + opened.checkpoint.numbers, str(checkpoint.path)):
+            method = _restored(kind, settings, opened, task, checkpoint)
     return OpenedAdaptation(
         folder, config["adaptation"], method, settings, task, checkpoint, opened
     )
@@ -208,21 +214,24 @@ def _open_base(
     base: Any = config.get("base")
     places: Any = config.get("base_folder")
     named = isinstance(base, dict) and isinstance(base.get("method"), str)
-    if not named or not (isinstance(places, list) and [type(p) for p in places] == [str, str]):
-        raise ValueError(f"{where} does not say which run was adapted: it is damaged")
+    texts = isinstance(places, list) and [type(place) for place in places] == [str, str]
+    if not named or not texts or "\0" in "".join(places):
+        raise FileError(f"{where} does not say which run was adapted: it is damaged")
     if kind.from_base:
         opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
         if weights_of(opened.checkpoint, opened.name) != base:
-            raise ValueError(
+            raise FileError(
                 f"{opened.folder} has other weights (a run of {opened.name!r}, step "
                 f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
                 f"{base.get('step')}): give that run, or adapt again"
             )
         return opened
-    method_kind: Any = load_method(base["method"])
-    settings = from_json(method_kind.Settings, config.get("base_settings"), where)
-    data = method_kind.Data.prepared.reopen(kept, settings)
-    method = method_kind.build(settings, data, seed=0)
+    with reading(where, "an adaptation"):
+        method_kind: Any = load_method(base["method"])
+        settings = from_json(method_kind.Settings, config.get("base_settings"), where)
+        data = method_kind.Data.prepared.reopen(kept, settings)
+        with at_most(checkpoint.numbers, where):
+            method = method_kind.build(settings, data, seed=0)
     weights = Checkpoint(checkpoint.path, method.model.state_dict(), {}, checkpoint.state)
     return Opened(Path(places[1]), base["method"], method, settings, data, weights)
 
@@ -253,10 +262,7 @@ def _restored(
 ) -> Any:
     """The adaptation with the weights of its checkpoint."""
     method = kind.build(settings, opened, task, seed=0)
-    try:
-        method.saved().load_state_dict(checkpoint.weights)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{checkpoint.path} does not fit its own settings: {error}") from None
+    load_weights(method.saved(), checkpoint)
     method.base.model.eval()
     method.model.eval()
     return method

@@ -22,11 +22,17 @@ from minissl.claims.origin import claim_digest, conditions, lasting
 from minissl.claims.report import command, result
 from minissl.conditions import require_packages
 from minissl.durable import make_parents, replace_durably
+from minissl.reading import FileError, in_words, is_kind, read_json, reading
 from minissl.training.folder import differences
 from minissl.training.progress import Items
 
+AGAIN = "Measure it again with --fresh, or give another --out"
 # How it was run, in the JSON; the second line is of each seed, and older files lack it.
-HOW = ("command", "scale", "settings", "seeds", "device", "seconds", "cpu_seconds", "conditions")
+HOW = {
+    "command": str, "scale": str, "settings": dict, "seeds": list, "device": str,
+    "seconds": float, "cpu_seconds": float, "conditions": dict,
+}  # fmt: skip
+CONDITIONS = {"date": str, "processor": str, "cores": object, "python": str, "packages": dict}
 EACH = ("sources", "spent", "shared")
 
 
@@ -111,7 +117,8 @@ def redraw_claim(claim: Claim, folder: Path) -> dict[str, Any]:
     kept = _read(claim, path)
     measured = [seed.measured for seed in _seeds(kept).values()]
     how = {name: kept[name] for name in (*HOW, *EACH) if name in kept}
-    found = result(claim, measured, how)
+    with reading(path, f"a result of the claim {claim.name}", AGAIN):
+        found = result(claim, measured, how)
     _replace(path, found)
     _draw(claim, path, found)
     return found
@@ -162,6 +169,8 @@ def _kept(
         old = _read(claim, path)
         if not (changes := differences(_way(old), _way(how))):
             found = _seeds(old)
+            with reading(path, f"a result of the claim {claim.name}", AGAIN):
+                result(claim, [seed.measured for seed in found.values()], {})  # all cells are there
             wanted = found if path != place else [seed for seed in seeds if seed in found]
             return {seed: found[seed] for seed in wanted}, old["conditions"]
         if path != place:
@@ -186,24 +195,39 @@ def _read(claim: Claim, path: Path) -> dict[str, Any]:
 
     OSError when it cannot be read.
     """
-    advice = (
-        f"{path} is no whole result of the claim {claim.name}: run the claim again with --fresh, "
-        "or give another --out"
-    )
-    try:
-        kept = json.loads(path.read_bytes())
-        if kept["name"] != claim.name or not {*HOW} <= kept.keys():
-            raise ValueError(f"it is of {kept['name']!r}")
-        lasting(kept["conditions"])
-        _seeds(kept)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{advice} ({error})") from error
+    what = f"a result of the claim {claim.name}"
+    kept = read_json(path, what, HOW | {"name": str}, advice=AGAIN)
+    with reading(path, what, AGAIN):
+        if kept["name"] != claim.name:
+            raise ValueError(f"it is of {kept['name']!r:.60}")
+        for name, kind in CONDITIONS.items():
+            if name not in kept["conditions"] or not is_kind(kept["conditions"][name], kind):
+                raise ValueError(f"its conditions have no {name!r}")
+        _way(kept)
+        for seed in _seeds(kept).values():
+            _check_seed(seed)
     return kept
+
+
+def _check_seed(seed: Seed) -> None:
+    """Raise ValueError for what a seed cannot have measured."""
+    numbers = [value for row in seed.measured.table.values() for value in row.values()]
+    for x, y in seed.measured.curves.values():
+        if len(x) != len(y):
+            raise ValueError(f"a curve has {len(x)} x and {len(y)} y")
+        numbers += [*x, *y]
+    for number in (*numbers, *seed.spent):
+        if not is_kind(number, float):
+            raise ValueError(f"it holds {in_words(number)} where a number was measured")
+    if not isinstance(seed.shared, dict):
+        raise ValueError(f"its shared runs are {in_words(seed.shared)}")
 
 
 def _seeds(kept: Mapping[str, Any]) -> dict[int, Seed]:
     """What each seed measured, from a kept result."""
     found = {}
+    if not all(is_kind(seed, int) for seed in kept["seeds"]) or not kept["seeds"]:
+        raise ValueError(f"its seeds are {kept['seeds']!r:.60}, expected whole numbers")
     for number, seed in enumerate(kept["seeds"]):
         table = {
             row: {column: cell["values"][number] for column, cell in cells.items()}
@@ -236,8 +260,10 @@ def _finish(claim: Claim, place: Path, found: dict[str, Any]) -> dict[str, Any]:
     place.with_suffix(".svg").unlink(missing_ok=True)  # never a picture of other numbers
     _replace(place, found)
     unfinished = _unfinished(place)
-    if unfinished.exists() and {*json.loads(unfinished.read_bytes())["seeds"]} <= {*found["seeds"]}:
-        unfinished.unlink()
+    if unfinished.exists():
+        kept = _read(claim, unfinished)
+        if {*kept["seeds"]} <= {*found["seeds"]}:
+            unfinished.unlink()
     _draw(claim, place, found)  # last: a figure that fails costs no numbers
     return found
 
@@ -247,7 +273,10 @@ def _draw(claim: Claim, place: Path, found: Mapping[str, Any]) -> None:
     from matplotlib import rcParams
 
     rcParams["svg.hashsalt"] = claim.name
-    drawn = claim.figure([seed.measured for seed in _seeds(found).values()], found["settings"])
+    try:
+        drawn = claim.figure([seed.measured for seed in _seeds(found).values()], found["settings"])
+    except LookupError as error:
+        raise FileError(f"{place} lacks {error}, which the figure shows. {AGAIN}") from error
     picture = BytesIO()
     drawn.savefig(picture, format="svg", metadata={"Date": None})
     replace_durably(place.with_suffix(".svg"), picture.getvalue())
@@ -255,4 +284,4 @@ def _draw(claim: Claim, place: Path, found: Mapping[str, Any]) -> None:
 
 def _replace(path: Path, found: Mapping[str, Any]) -> None:
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_durably(path, text.encode())
+    replace_durably(path, text.encode("utf-8", "backslashreplace"))

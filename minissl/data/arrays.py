@@ -13,11 +13,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from minissl.data.labels import as_classes, as_numbers, check_labels, check_names
-from minissl.text.files import shown
-from minissl.vision.images import square_image
+from minissl.reading import reading, shown
+from minissl.vision.pixels import square_image
 
 ARRAYS = (".npy", ".npz")
 MOST_PACKED = 1100  # times smaller: what a .npz can be packed at best
+PACKED_WELL, LARGE = 100, 1 << 28  # times smaller, in a file that would become large
 ROWS = 1024  # images that are checked at once
 
 
@@ -34,19 +35,18 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     """
     if not path.is_file():
         raise OSError(f"{shown(path)} is no ordinary file: give one that ends with .npy or .npz")
-    try:
+    with reading(path, "arrays"):
         if path.suffix.lower() == ".npy":
             with open(path, "rb") as file:
                 return {"images": _array(file, path.stat().st_size, "the array")}
         with zipfile.ZipFile(path) as archive:
             return _members(archive)
-    # NumPy, zipfile and zlib raise a dozen different kinds for files that are damaged.
-    except Exception as error:
-        raise ValueError(f"{shown(path)} cannot be read: {error}") from error
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, NDArray]:
     found = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if len(found) < len(archive.infolist()):
+        raise ValueError("two of its arrays have one name")
     if "images" not in found:
         names = ", ".join([*found][:20]) or "no arrays"
         raise ValueError(
@@ -60,6 +60,11 @@ def _members(archive: zipfile.ZipFile) -> dict[str, NDArray]:
         packed = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: MOST_PACKED}
         if info.file_size > packed.get(info.compress_type, 0) * info.compress_size:
             raise ValueError(f"{name} is packed in a way that np.savez never does: it is damaged")
+        if info.file_size > max(PACKED_WELL * info.compress_size, LARGE):
+            raise ValueError(
+                f"{name} would become {info.file_size:,} bytes, more than {PACKED_WELL} times what "
+                "it has: save it as a .npy file, or leave it out"
+            )
         with archive.open(info) as file:
             arrays[name] = _array(file, info.file_size, name)
     return arrays
@@ -108,7 +113,8 @@ def fit_images(images: NDArray, size: int, channels: int, where: str) -> NDArray
         )
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise ValueError(
-            f"{where}: images are {images.dtype}, expected uint8, or floats from 0 to 1"
+            f"{where}: images are {images.dtype}, expected uint8 (0 to 255), or floats from 0 to "
+            "1: divide them by the largest number that they can be, such as 65535 or 4095"
         )
     if images.dtype.kind == "f":
         _check_range(images, where)
@@ -131,8 +137,8 @@ def _check_range(images: NDArray, where: str) -> None:
         if len(bad):
             row = some[bad[0]]
             raise ValueError(
-                f"{where}: image {start + bad[0]} has values from {row.min():g} to {row.max():g}, "
-                "expected floats from 0 to 1; bytes are given as uint8"
+                f"{where}: image {start + bad[0]} has values from {row.min():.9g} "
+                f"to {row.max():.9g}, expected floats from 0 to 1; bytes are given as uint8"
             )
 
 

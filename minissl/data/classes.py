@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import Kept
+from minissl.reading import FileError, parse_json
 
 CLASSES = "classes.json"
 
@@ -27,12 +28,10 @@ def keep_classes(kept: Kept, class_names: Sequence[str]) -> Kept:
 
 def kept_classes(kept: Kept) -> tuple[str, ...]:
     """The kept names; none where labels are numbers. ValueError for anything but texts."""
-    try:
-        names = json.loads(kept.get(CLASSES, b"null"))
-    except (ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{kept.place(CLASSES)} is no list of class names: it is damaged")
+    place = kept.place(CLASSES)
+    names = parse_json(kept.get(CLASSES, b""), place, "class names", kind=list)
+    if not all(isinstance(name, str) for name in names):
+        raise FileError(f"{place} has class names that are no texts: it is damaged")
     return tuple(names)
 
 

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from minissl.data import Fields
 from minissl.data.labels import as_classes, as_numbers
-from minissl.text.files import TABLES, read_text, shown
+from minissl.reading import parse_json, shown
+from minissl.text.files import TABLES, read_text
 
+REPAIR = "Repair the line, or leave it out"
 Row = tuple[int, dict[str, Any]]  # the line it begins on, from 1, and its values by field
 
 
@@ -135,15 +137,8 @@ def _objects(text: str, where: str) -> Iterator[Row]:
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if not line.strip():
             continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where}, line {number} is no JSON ({error}): repair it") from None
-        if not isinstance(values, dict):
-            raise ValueError(
-                f'{where}, line {number} is {_what(values)}, expected an object: {{"text": ...}}'
-            )
-        yield number, values
+        what = 'a row, {"text": ...}'
+        yield number, parse_json(line, f"{where}, line {number}", what, advice=REPAIR, loose=True)
 
 
 def _parted(text: str) -> list[tuple[int, list[str]]]:

@@ -21,11 +21,13 @@ from minissl.demo.page import Page
 from minissl.durable import replace_durably
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.pretrain.language.gpt import GPTSettings
+from minissl.reading import read_json
 
 TITLE = "What self-supervised learning buys"
 
 
 PARTS = ("text", "images")
+HALF = {"results": dict, "html": str}
 SUPERVISED_STEPS = 300
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -50,7 +52,7 @@ def run_demo(
     options = ["--out", str(folder), "--seed", str(seed), "--device", device]
     options += ["--quick"] * quick + ["--quiet"] * (not progress)
     _run_together([[*options, "--part", part] for part in PARTS])
-    text, images = (json.loads((work / f"{part}.json").read_bytes()) for part in PARTS)
+    text, images = (read_json(work / f"{part}.json", "a half of the demo", HALF) for part in PARTS)
     results = {
         "seed": seed,
         "quick": quick,

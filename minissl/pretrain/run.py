@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minissl.data import FIELDS, Data, Fields, Kept, Prepared
+from minissl.nn.init import at_most
 from minissl.options import from_json, is_whole
 from minissl.pretrain import load_method
 from minissl.pretrain.method import Pretraining, Training
+from minissl.reading import reading
 from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint, fit
-from minissl.training.folder import DATA, read_json, read_kept
+from minissl.training.checkpoint import load_weights
+from minissl.training.folder import DATA, read_if_there, read_kept
 from minissl.training.method import Evaluated
 from minissl.training.opening import Opening, learned_by_first, read_config, weights_of
 
@@ -48,7 +51,7 @@ class Opened:
         """The same weights, in a method that is built on other data."""
         require(data, type(self.method).Data.prepared, "data")
         method = type(self.method).build(self.settings, data, seed=0)
-        method.model.load_state_dict(self.checkpoint.weights)
+        load_weights(method.model, self.checkpoint)
         method.model.eval()
         return method
 
@@ -69,15 +72,18 @@ class Opened:
 
         Raises ValueError when the run does not say.
         """
-        about = read_json(self.folder / DATA) or {}
-        if not isinstance(about.get("read_from", 0), str | None):
+        place = self._about().get("read_from", 0)
+        if not isinstance(place, str | None) or "\0" in (place or ""):
             raise ValueError(f"{self.folder} does not say where its data lies: give the data")
-        return None if about["read_from"] is None else Path(about["read_from"])
+        return None if place is None else Path(place)
 
     def read_fields(self) -> Fields:
         """Which columns of a table the run was told to read; the usual ones of older runs."""
-        about = read_json(self.folder / DATA) or {}
-        return from_json(Fields, about.get("fields", {}), str(self.folder / DATA))
+        return from_json(Fields, self._about().get("fields", {}), str(self.folder / DATA))
+
+    def _about(self) -> dict[str, Any]:
+        """What the run says of its data."""
+        return read_if_there(self.folder / DATA, "what the data of a run is") or {}
 
 
 def pretrain(
@@ -187,13 +193,8 @@ def fit_as_told(method: Any, settings: Training, **options: Any) -> History:
 
 def _begin_with(method: Any, start: Opened) -> None:
     """Load the weights of another run. ValueError when they are of another size."""
-    try:
+    with reading(start.folder, "weights for these settings", "Use the sizes of that run"):
         method.model.load_state_dict(start.checkpoint.weights)
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"the weights of {start.folder} do not fit these settings ({error.args[0]}): "
-            "use the sizes of that run"
-        ) from None
 
 
 # ---- opening -------------------------------------------------------------------------------------
@@ -215,18 +216,18 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
         raise ValueError(
             f"{folder} holds an adaptation by {config['adaptation']!r}, not a pretrained model"
         )
-    kind = kind or load_method(config["method"])
-    if config["method"] != file_name_of(kind):
-        raise ValueError(
-            f"{folder} holds a run of {config['method']!r}, not of {file_name_of(kind)!r}"
-        )
-    settings = from_json(kind.Settings, config["settings"], str(checkpoint.path))
-    kept = Kept(read_kept(folder, config["kept"]), folder)
-    data = kind.Data.prepared.reopen(kept, settings)
-    method = kind.build(settings, data, seed=0)
-    try:
-        method.model.load_state_dict(checkpoint.weights)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{checkpoint.path} does not fit its own settings: {error}") from None
+    place = str(checkpoint.path / "checkpoint.json")
+    with reading(folder, "a run of minissl"):  # what names a file in it stays as it is
+        kind = kind or load_method(config["method"])
+        if config["method"] != file_name_of(kind):
+            raise ValueError(
+                f"{folder} holds a run of {config['method']!r}, not of {file_name_of(kind)!r}"
+            )
+        settings = from_json(kind.Settings, config["settings"], place)
+        kept = Kept(read_kept(folder, config["kept"]), folder)
+        data = kind.Data.prepared.reopen(kept, settings)
+        with at_most(checkpoint.numbers, place):
+            method = kind.build(settings, data, seed=0)
+        load_weights(method.model, checkpoint)
     method.model.eval()
     return Opened(folder, config["method"], method, settings, data, checkpoint)

@@ -12,6 +12,8 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from minissl.reading import read_bytes, shown
+
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 PACKED = (".gz", ".tgz", ".xz", ".zst", ".bz2", ".zip", ".7z", ".tar")
 
@@ -43,11 +45,6 @@ SAMPLE = 4096  # bytes or characters that tell what a file is
 _OBJECT = re.compile(r'\s*(?:\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 
 
-def shown(path: str | os.PathLike[str]) -> str:
-    """A file's name as text that can be printed: bytes that are no UTF-8 with backslashes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder in the order of their relative paths, hidden ones passed over.
 
@@ -62,24 +59,6 @@ def files_below(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(place, name) for name in names if not name.startswith(".")]
     return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
-
-
-def read_bytes(file: Path) -> bytes:
-    """The bytes of an ordinary file. Raises OSError with its name for any other, and never waits.
-
-    A pipe is refused: who asks again what a run was trained on would find it empty.
-    """
-    try:
-        if file.exists() and not file.is_file():
-            raise OSError(f"{shown(file)!r} is no ordinary file: save its text in one first")
-        return file.read_bytes()
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise type(error)(
-            error.errno, f"{shown(file)!r} cannot be read ({error.strerror}): repair it or leave "
-            "it out"
-        ) from error  # fmt: skip
 
 
 def read_text(file: Path, *, any_kind: bool = False, keep_mark: bool = False) -> str:

@@ -17,20 +17,26 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
+from safetensors.numpy import save
 
+from minissl.autograd.arrays import Array
+from minissl.autograd.tensor import Tensor
 from minissl.durable import sync_folder, write_durably
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
+from minissl.reading import FileError, parse_json, read_bytes, reading
+from minissl.tensors import parse_tensors
 
 FORMAT_VERSION = 1
 FILES = ("model.safetensors", "optimizer.safetensors", "checkpoint.json")
 SUMS = "SHA256SUMS"
+ANOTHER = "It is damaged: use another checkpoint"
+OTHER_MODEL = "Give the settings that it was trained with, or another checkpoint"
 
 
 class CheckpointError(RuntimeError):
@@ -50,6 +56,11 @@ class Checkpoint:
     def step(self) -> int:
         """How many updates the weights have had."""
         return self.state["step"]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the weights are."""
+        return sum(array.size for array in self.weights.values())
 
     @property
     def config(self) -> dict[str, Any]:
@@ -101,7 +112,8 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read one checkpoint and check every byte of it.
 
-    Raises CheckpointError when a file is missing, cut off or damaged, or of a newer format.
+    Raises CheckpointError when a file is missing, cut off or damaged, or of a newer format, and for
+    weights or moments that are not finite: nothing can come of them.
     """
     path = Path(path)
     sums = _read(path, SUMS)
@@ -112,19 +124,34 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 f"{path / name} ({len(data)} bytes) is not what was saved: it or {SUMS} "
                 "is cut off or damaged. Use another checkpoint"
             )
-    try:
-        state = json.loads(contents["checkpoint.json"])
-        if state["format_version"] > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path} has format version {state['format_version']}, this version of minissl "
-                f"reads up to {FORMAT_VERSION}: update minissl"
-            )
-        if not isinstance(state["step"], int):
-            raise ValueError(f"its step is {state['step']!r:.40}")
-        weights, moments = (safetensors.load(contents[name]) for name in FILES[:2])
-    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of minissl: {error}") from error
+    with reading(path, "a checkpoint of minissl", ANOTHER, CheckpointError):
+        state = _state(contents["checkpoint.json"], path / "checkpoint.json")
+        weights, moments = (parse_tensors(contents[name], path / name) for name in FILES[:2])
+        for name, arrays in zip(FILES, (weights, moments)):
+            if bad := not_finite(arrays):
+                raise FileError(f"{path / name} has numbers that are not finite: {bad}")
     return Checkpoint(path, weights, moments, state)
+
+
+def _state(data: bytes, place: Path) -> dict[str, Any]:
+    """What ``checkpoint.json`` says; of a newer format nothing but its version is believed."""
+    read = partial(parse_json, data, place, "a checkpoint of minissl", advice=ANOTHER)
+    version = read({"format_version": int})["format_version"]
+    if not 1 <= version <= FORMAT_VERSION:
+        raise FileError(
+            f"{place} has format version {version}, this version of minissl reads up to "
+            f"{FORMAT_VERSION}: update minissl"
+        )
+    state = read({"step": int})
+    if not 0 <= state["step"] < 1 << 63:
+        raise FileError(f"{place} says that {state['step']} steps were made")
+    return state
+
+
+def not_finite(arrays: Mapping[str, Array], limit: int = 5) -> str:
+    """The names of the arrays with a NaN or an infinity in them, as words; "" if there is none."""
+    bad = [name for name, a in arrays.items() if not np.isfinite(Tensor(a).numpy()).all()]
+    return ", ".join(bad[:limit]) + (f" and {len(bad) - limit} more" if len(bad) > limit else "")
 
 
 def find_checkpoint(folder: str | Path) -> Checkpoint:
@@ -154,11 +181,17 @@ def find_checkpoint(folder: str | Path) -> Checkpoint:
 def load_model(folder: str | Path, model: Module) -> dict[str, Any]:
     """Load only the weights, from what ``find_checkpoint`` finds; returns the checkpoint's state.
 
-    Raises CheckpointError when there is none, KeyError or ValueError when it is of another model.
+    Raises CheckpointError when there is none, ValueError when it is of another model.
     """
     checkpoint = find_checkpoint(folder)
-    model.load_state_dict(checkpoint.weights)
+    load_weights(model, checkpoint)
     return checkpoint.state
+
+
+def load_weights(model: Module, checkpoint: Checkpoint) -> None:
+    """Put the weights of a checkpoint in a model. FileError, with its path, if they do not fit."""
+    with reading(checkpoint.path, f"weights of this {type(model).__name__}", OTHER_MODEL):
+        model.load_state_dict(checkpoint.weights)
 
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
@@ -188,8 +221,8 @@ def _contents(model: Module, optimizer: Optimizer, state: Mapping[str, Any]) -> 
 
     described = {"format_version": FORMAT_VERSION, "minissl": __version__, **state}
     contents = {
-        "model.safetensors": safetensors.save(model.state_dict()),
-        "optimizer.safetensors": safetensors.save(optimizer.state_dict()),
+        "model.safetensors": save(model.state_dict()),
+        "optimizer.safetensors": save(optimizer.state_dict()),
         "checkpoint.json": json.dumps(described, indent=1, allow_nan=False).encode(),
     }
     sums = [_sum_line(name, data) + b"\n" for name, data in contents.items()]
@@ -203,9 +236,9 @@ def _sum_line(name: str, data: bytes) -> bytes:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        return (path / name).read_bytes()
+        return read_bytes(path / name)
     except OSError as error:
-        raise CheckpointError(f"{path / name} cannot be read: {error.strerror}") from error
+        raise CheckpointError(error.strerror or str(error)) from error
 
 
 def _discard(path: Path) -> None:

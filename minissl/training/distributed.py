@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import safetensors.numpy as safetensors
+from safetensors.numpy import save
 
 from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import device_of, move
@@ -23,6 +23,7 @@ from minissl.autograd.processes import World, broadcast_bytes, shared_memory, to
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module, Parameter
 from minissl.optim.optimizer import Optimizer
+from minissl.tensors import parse_tensors
 
 BUCKET_BYTES = 1 << 22  # large enough to use the connection well, small enough to begin early
 
@@ -103,8 +104,8 @@ def share_start(model: Module, optimizer: Optimizer) -> None:
     """Give every process the weights and the optimizer's state of process 0."""
     if world().size == 1:
         return
-    weights = broadcast_bytes(safetensors.save(model.state_dict()))
-    moments = broadcast_bytes(safetensors.save(optimizer.state_dict()))
+    weights = broadcast_bytes(save(model.state_dict()))
+    moments = broadcast_bytes(save(optimizer.state_dict()))
     if world().rank:
-        model.load_state_dict(safetensors.load(weights))
-        optimizer.load_state_dict({n: np.asarray(a) for n, a in safetensors.load(moments).items()})
+        model.load_state_dict(parse_tensors(weights, "the weights of process 0"))
+        optimizer.load_state_dict(parse_tensors(moments, "the moments of process 0"))

@@ -17,6 +17,7 @@ from minissl.autograd.threads import engine_threads
 from minissl.optim.clip import clip_grad_norm
 from minissl.optim.optimizer import Optimizer
 from minissl.options import is_whole
+from minissl.reading import parse_json
 from minissl.training.folder import RunFolder
 from minissl.training.log import History
 from minissl.training.method import Evaluated, Method, Partial
@@ -191,7 +192,8 @@ def _settings(
         "config": dict(config or {}),
     }
     try:
-        return json.loads(json.dumps(settings, allow_nan=False))
+        told = json.dumps(settings, allow_nan=False)
+        return parse_json(told, "what fit was given", "JSON", advice="It could not be read again")
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"config and settings must be numbers, texts, lists and dicts, as in JSON: {error}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minissl.durable import remove_leftovers, replace_durably
+from minissl.reading import MOST_JSON, FileError, read_bytes, read_json
 
 try:
     import fcntl
@@ -25,6 +26,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK, CONFIG, DATA = ".lock", "config.json", "data.json"
+ADVICE = "It is damaged. Put the old one back, or use a new run folder"
 TRIES = 100  # to make and lock a file that others make and remove
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network disks
@@ -56,7 +58,7 @@ class RunFolder:
             self._hold()
             if self.read_only is None:
                 remove_leftovers(self.path)
-            self.config = read_json(self.path / CONFIG)
+            self.config = read_if_there(self.path / CONFIG, "the configuration of a run")
         except BaseException:
             self.close()
             raise
@@ -123,7 +125,7 @@ class RunFolder:
         """Raise ValueError, with what differs, unless the data has the recorded ``"sha256"``."""
         if recorded.get("sha256") == now["sha256"]:
             return
-        about = read_json(self.path / DATA) or {}
+        about = read_if_there(self.path / DATA, "what the data of a run is") or {}
         before = about.get("fingerprint")
         changes = differences(before if isinstance(before, dict) else recorded, now)
         more = f" and {len(changes) - 8} more" if len(changes) > 8 else ""
@@ -142,7 +144,7 @@ class RunFolder:
         _check_files(files)
         for name, data in files.items():
             place = self.path / name
-            if place.exists() and place.read_bytes() != data:
+            if place.exists() and read_bytes(place) != data:
                 raise ValueError(
                     f"{place} is there already and is not of this run: use a new run folder"
                 )
@@ -185,36 +187,30 @@ def sums(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def read_kept(folder: Path, expected: Mapping[str, str]) -> dict[str, bytes]:
-    """The files that a run keeps, whose SHA-256 its config has. ValueError for any other content.
+    """The files that a run keeps, whose SHA-256 its config has. FileError for any other content.
 
-    Raises ValueError that names the file also when it is missing.
+    Raises FileError that names the file also when it is missing.
     """
     files = {}
     for name, digest in expected.items():
         place = folder / name
         if Path(name).name != name or not place.is_file():
-            raise ValueError(f"{place} is missing, which this run needs: put it back")
-        files[name] = place.read_bytes()
+            raise FileError(f"{place} is missing, which this run needs: put it back")
+        files[name] = read_bytes(place, MOST_JSON)
         if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise ValueError(
+            raise FileError(
                 f"{place} is not the file that this run was trained with: it was replaced or "
                 "damaged. Put the old one back, or train again"
             )
     return files
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None where there is no file; ValueError names it otherwise."""
-    advice = "it is damaged. Put the old one back, or use a new run folder"
+def read_if_there(path: Path, what: str) -> dict[str, Any] | None:
+    """The object in a JSON file of a run, None where there is none; see ``reading.read_json``."""
     try:
-        value = json.loads(path.read_bytes())
+        return read_json(path, what, advice=ADVICE)
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): {advice}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no names and values: {advice}")
-    return value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -225,7 +221,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            found.append(f"{prefix}{name}: {before!r}, now {after!r}")
+            found.append(f"{prefix}{name:.60}: {before!r:.200}, now {after!r:.200}")
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minissl.durable import replace_durably, sync_folder
+from minissl.reading import FileError, parse_json, read_bytes
 
 Record = dict[str, Any]
 
@@ -127,7 +128,7 @@ def _read_lines(path: Path) -> list[tuple[Record | None, bytes]]:
 
     A last line that is cut off is what a kill leaves, and not reported.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = read_bytes(path).splitlines(keepends=True)
     parsed = [(_parse(line), line) for line in lines]
     damaged = [number for number, (record, _) in enumerate(parsed[:-1], 1) if record is None]
     if damaged:
@@ -142,10 +143,8 @@ def _read_lines(path: Path) -> list[tuple[Record | None, bytes]]:
 def _parse(line: bytes) -> Record | None:
     """The record of a line, or None when it is cut off or damaged."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        record = parse_json(line, "the log", "a record", {"step": int})
+    except FileError:
         return None
     plain_values = all(isinstance(v, int | float | str | None) for v in record.values())
-    return record if plain_values else None
+    return record if plain_values and record["step"] >= 0 else None

@@ -16,6 +16,7 @@ from typing import Any
 from minissl.autograd.processes import from_first, world
 from minissl.data import Data, Fields, Kept
 from minissl.options import Options, binding, from_json
+from minissl.reading import FileError, read_bytes
 from minissl.training.checkpoint import Checkpoint, list_checkpoints
 from minissl.training.folder import (
     CONFIG,
@@ -129,7 +130,7 @@ class Opening:
 
 def weights_of(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     """Which weights these are, in JSON types: of what, after how many steps, their SHA-256."""
-    weights = (checkpoint.path / "model.safetensors").read_bytes()
+    weights = read_bytes(checkpoint.path / "model.safetensors")
     return {"method": name, "step": checkpoint.step} | sums({"weights": weights})
 
 
@@ -156,17 +157,17 @@ def from_text(files: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def read_config(config: Any, folder: Path) -> dict[str, Any]:
-    """What a run records of itself. ValueError, a sentence, for a run that has something else."""
+    """What a run records of itself. FileError, a sentence, for a run that has something else."""
     if not isinstance(config, dict) or not config.keys() & ROLES.keys():
-        raise ValueError(
+        raise FileError(
             f"{folder} does not say which method it is a run of: it was made by fit() in Python, "
             "or is damaged. Its weights can be read with minissl.training.load_model"
         )
     name = next(config[role] for role in ROLES if role in config)
     if not isinstance(name, str):
-        raise ValueError(f"{folder} says that it is a run of {name!r:.40}: it is damaged")
+        raise FileError(f"{folder} says that it is a run of {name!r:.40}: it is damaged")
     if any(not isinstance(config.get(part), kind) for part, kind in PARTS.items()):
-        raise ValueError(
+        raise FileError(
             f"{folder} holds a run of {name!r} from before methods recorded their settings "
             "(minissl 0.1): pretrain again, or open it with the version that made it"
         )

@@ -8,11 +8,12 @@ from typing import Any
 from minissl.autograd.devices import later
 from minissl.nn.evaluating import evaluating
 from minissl.optim.optimizer import Optimizer
+from minissl.training.checkpoint import not_finite
 from minissl.training.log import Record
 from minissl.training.method import Evaluated, Method
 from minissl.training.precision import computing_in
 from minissl.training.progress import Progress
-from minissl.training.run import DivergedError, Run, not_finite
+from minissl.training.run import DivergedError, Run
 
 # The names of a record that are ours.
 RESERVED = {"step", "loss", "lr", "grad_norm", "seconds", "device", "precision"}

@@ -14,17 +14,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minissl.autograd.arrays import Array
 from minissl.autograd.processes import from_first
-from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
+from minissl.options import is_whole
+from minissl.reading import reading
 from minissl.training.checkpoint import (
+    OTHER_MODEL,
     CheckpointError,
     find_checkpoint,
     list_checkpoints,
+    not_finite,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -134,14 +135,20 @@ class Run:
                 f"{checkpoint.path} is not of this run; in it against here: "
                 f"{'; '.join(changes)}. Remove it, or use a new run folder"
             )
-        self.model.load_state_dict(checkpoint.weights)
-        self.optimizer.load_state_dict(checkpoint.moments)
+        seconds: Any = checkpoint.state.get("seconds")
+        records: Any = checkpoint.state.get("records")
+        timed = isinstance(seconds, int | float) and 0 <= seconds < 1e12
+        if not timed or not is_whole(records) or records < 0:
+            raise CheckpointError(
+                f"{checkpoint.path} says {seconds!r:.40} seconds and {records!r:.40} records: it "
+                "is damaged. Remove it, or use a new run folder"
+            )
+        with reading(checkpoint.path, "a checkpoint of this run", OTHER_MODEL, CheckpointError):
+            self.model.load_state_dict(checkpoint.weights)
+            self.optimizer.load_state_dict(checkpoint.moments)
         self.step, self.resumed, self.newest = checkpoint.step, True, checkpoint.path
-        for name in ("seconds", "records"):
-            if not isinstance(checkpoint.state.get(name), int | float):
-                raise CheckpointError(f"{checkpoint.path} does not say its {name}: it is damaged")
-        self._earlier_seconds = checkpoint.state["seconds"]
-        return int(checkpoint.state["records"])
+        self._earlier_seconds = float(seconds)
+        return int(records)
 
     def seconds(self) -> float:
         """Time spent in training, without the time between two starts."""
@@ -205,12 +212,6 @@ class Run:
             "folder with a lower learning rate, a longer warm-up or gradients clipped to a norm of "
             "1 (clip), and look for NaN, infinity or very large numbers in the inputs"
         )
-
-
-def not_finite(arrays: Mapping[str, Array], limit: int = 5) -> str:
-    """The names of the arrays with a NaN or an infinity in them, as words; "" if there is none."""
-    bad = [name for name, a in arrays.items() if not np.isfinite(Tensor(a).numpy()).all()]
-    return ", ".join(bad[:limit]) + (f" and {len(bad) - limit} more" if len(bad) > limit else "")
 
 
 def _require_room(folder: Path, model: Module, keep: int | None) -> None:

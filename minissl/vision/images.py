@@ -5,14 +5,18 @@ Lecture 12 (contrastive learning) pretrains on them.
 
 import io
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.text.files import files_below, read_bytes, shown
+from minissl.reading import read_bytes, reading, shown
+from minissl.text.files import files_below
+from minissl.vision.pixels import square_pixels
 
 __all__ = [
     "ImageFolder",
@@ -21,11 +25,11 @@ __all__ = [
     "load_digits",
     "load_image_files",
     "load_image_folder",
-    "square_image",
 ]
 
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no program is started for these
+MOST_BYTES = 1 << 29  # of one file
 
 
 class LabelledSplit(NamedTuple):
@@ -96,7 +100,9 @@ def load_image_folder(path: str | os.PathLike[str], size: int, channels: int = 3
     their paths. When every image lies in a subfolder, the names of the first-level subfolders are
     the classes and labels count them in sorted order; otherwise there are no labels. Files are
     recognised by their suffix (png, jpg, gif, ...), other and hidden files are passed over.
-    All images are held in memory: batch · size · size · channels · 4 bytes.
+    What the numbers mean: see ``pixels``; what is transparent is seen on white. Of a file with
+    several images the first is read. All are held in memory: batch · size · size · channels · 4
+    bytes.
 
     Raises ``FileNotFoundError`` for a missing folder or one without images, ``ValueError`` naming
     the file that cannot be read as an image, ``ImportError`` without Pillow.
@@ -117,7 +123,7 @@ def load_image_folder(path: str | os.PathLike[str], size: int, channels: int = 3
 def load_image_files(files: Sequence[Path], size: int, channels: int = 3) -> NDArray[np.float32]:
     """The images of these files, ``(files, size, size, channels)``: see ``load_image_folder``."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError("reading image files needs Pillow: pip install pillow") from error
     if size < 1 or channels not in (1, 3):
@@ -126,24 +132,26 @@ def load_image_files(files: Sequence[Path], size: int, channels: int = 3) -> NDA
         )
     images = np.empty((len(files), size, size, channels), np.float32)
     for image, file in zip(images, files):
-        try:
-            with Image.open(io.BytesIO(read_bytes(file)), formats=FORMATS) as opened:
-                image[:] = _square_pixels(opened, size, channels)
-        # What Pillow raises for broken files, and for small ones that would become huge.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{shown(file)!r} cannot be read as an image ({error}): repair it or leave it out"
-            ) from error
+        with reading(file, "an image", "Repair it or leave it out"), _warnings_of(file):
+            try:
+                opened = Image.open(io.BytesIO(read_bytes(file, MOST_BYTES)), formats=FORMATS)
+            except UnidentifiedImageError:
+                raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+            with opened:
+                image[:] = square_pixels(opened, size, channels)
     return images
 
 
-def square_image(pixels: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.float32]:
-    """One image ``(height, width)`` or ``(height, width, 3 or 4)`` as if read from a file."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("resizing images needs Pillow: pip install pillow") from error
-    return _square_pixels(Image.fromarray(pixels), size, channels)
+@contextmanager
+def _warnings_of(file: Path) -> Iterator[None]:
+    """What Pillow warns of, such as a tag that it does not know, is said with the file's name."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(
+        str(w.message) for w in caught if issubclass(w.category, UserWarning)
+    ):
+        warnings.warn(f"{shown(file)}: {text}", stacklevel=4)
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -156,20 +164,3 @@ def _image_files(folder: Path) -> list[Path]:
             f"{', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return files
-
-
-def _square_pixels(opened, size: int, channels: int) -> NDArray[np.float32]:
-    """One Pillow image as ``(size, size, channels)``: upright, central square, resized."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(opened)  # cameras store the pixels lying and a note to turn
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    image = image.convert("RGB" if channels == 3 else "L")
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    # Pillow's bilinear filter widens when it shrinks an image, so nothing aliases.
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels)
-    return pixels / np.float32(255)

@@ -175,6 +175,8 @@ def test_a_figure_that_fails_costs_no_numbers(tmp_path):
     run_claim(TOY, tmp_path, seeds=[7], progress=False)
     with pytest.raises(RuntimeError, match="broke"):
         run_claim(replace(TOY, figure=fail), tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"toy.json lacks 'loss', which the figure shows"):
+        run_claim(replace(TOY, figure=lambda m, s: m[0].curves["loss"]), tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["toy.json"]  # no picture of seed 7
     found = redraw_claim(replace(TOY, measure=fail), tmp_path)
     assert found["table"]["truth"]["score"]["values"] == [measure_alone(seed) for seed in (0, 1, 2)]

@@ -150,8 +150,9 @@ def test_the_sources_are_all_that_numbers_depend_on(tmp_path, monkeypatch):
 # ---- files that are none ------------------------------------------------------------------------
 
 WHOLE = {"name": "toy", "seeds": [0], "table": {"a": {"x": {"values": [1]}}}, "curves": [{}]}
-WHOLE |= dict.fromkeys(("command", "scale", "device", "seconds", "cpu_seconds"), 0)
-WHOLE |= {"settings": {}, "conditions": {}}
+WHOLE |= {"command": "", "scale": "", "device": "", "seconds": 0, "cpu_seconds": 0.5}
+WHOLE |= {"settings": {}, "conditions": dict.fromkeys(("date", "processor", "cores", "python"), "")}
+WHOLE["conditions"]["packages"] = {}
 DAMAGED = {
     "empty": b"",
     "cut off": b'{"name": "to',
@@ -162,6 +163,13 @@ DAMAGED = {
     "of another claim": json.dumps({**WHOLE, "name": "other"}).encode(),
     "no numbers": json.dumps({**WHOLE, "table": {"a": {"x": 3}}}).encode(),
     "too few numbers": json.dumps({**WHOLE, "seeds": [0, 1]}).encode(),
+    "no numbers in it": json.dumps({**WHOLE, "table": {"a": {"x": {"values": ["1"]}}}}).encode(),
+    "no conditions": json.dumps({**WHOLE, "conditions": {}}).encode(),
+    "seeds that are none": json.dumps({**WHOLE, "seeds": [True]}).encode(),
+    "sources that are none": json.dumps({**WHOLE, "sources": 3}).encode(),
+    "no seed": json.dumps({**WHOLE, "seeds": []}).encode(),
+    "seconds that are none": json.dumps({**WHOLE, "spent": [["a", 1]]}).encode(),
+    "a curve of two lengths": json.dumps({**WHOLE, "curves": [{"path": [[1], []]}]}).encode(),
     "a curve of one axis": json.dumps({**WHOLE, "curves": [{"path": [[1]]}]}).encode(),
 }
 
@@ -172,10 +180,10 @@ def test_a_damaged_or_foreign_file_is_named_and_left_alone(tmp_path, damage, nam
     path = tmp_path / name
     path.write_bytes(DAMAGED[damage])
     counting = Counting()
-    with pytest.raises(ValueError, match=f"{name} is no whole result of the claim toy: run the"):
+    with pytest.raises(ValueError, match=f"{name} cannot be read as a result of the claim toy: "):
         run_claim(counting.claim, tmp_path, progress=False)
     if name == "toy.json":
-        with pytest.raises(ValueError, match="is no whole result of the claim toy: run the claim"):
+        with pytest.raises(ValueError, match=r"result of the claim toy: .* --fresh"):
             redraw_claim(TOY, tmp_path)
     assert (files(tmp_path), counting.seeds) == ({name: DAMAGED[damage]}, [])
     run_claim(counting.claim, tmp_path, progress=False, fresh=True)

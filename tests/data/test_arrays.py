@@ -2,6 +2,7 @@
 
 import io
 import random
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_labels_are_numbers_when_they_are_asked_for(tmp_path, steps, labels):
         ({"images": np.zeros((2, 3, 8, 8), np.uint8)}, r"np.moveaxis\(images, 1, -1\)"),
         ({"images": np.zeros((8, 8), np.uint8)}, r"shape \(8, 8\), expected \(count, height"),
         ({"images": np.zeros((0, 8, 8), np.uint8)}, r"shape \(0, 8, 8, 1\), expected"),
-        ({"images": np.zeros((2, 8, 8), np.int64)}, "images are int64, expected uint8, or floats"),
+        ({"images": np.zeros((2, 8, 8), np.int64)}, "images are int64, expected uint8"),
         ({"images": np.zeros((2, 8, 8), np.complex64)}, "dtype complex64, expected numbers"),
         ({"images": np.full((3, 8, 8), 255.0)}, "image 0 has values from 255 to 255"),
         ({"labels": np.zeros((6, 1), int)}, r"labels have shape \(6, 1\), expected \(6,\)"),
@@ -154,11 +155,38 @@ def head(shape, dtype="|u1"):
 
 def test_a_head_that_promises_too_much_takes_no_memory(tmp_path):
     (tmp_path / "a.npy").write_bytes(head((10**9, 1000, 1000)) + b"x")
-    with pytest.raises(ValueError, match=r"a.npy cannot be read: .* 1 bytes, its head promises"):
+    with pytest.raises(ValueError, match=r"a.npy cannot .* 1 bytes, its head promises"):
         Images.read(tmp_path / "a.npy", GREY)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("images.npy", head((100, 100, 100)) + bytes(10**6))
     with pytest.raises(ValueError, match=r"packed in a way that np.savez never does"):
+        Images.read(tmp_path / "a.npz", GREY)
+
+
+def test_a_small_file_that_would_become_large_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("minissl.data.arrays.LARGE", 1 << 20)
+    path = tmp_path / "a.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as file,
+    ):
+        file.write(head((9, 1 << 20, 1)))
+        for _ in range(9):
+            file.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 15
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a.npz .* would become 9,437,312 bytes"):
+        Images.read(path, GREY)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path, steps):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", head((1, 1, 1)) + b"x")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("images.npy", head((1, 1, 1)) + b"x")
+    with pytest.raises(ValueError, match="two of its arrays have one name"):
         Images.read(tmp_path / "a.npz", GREY)
 
 

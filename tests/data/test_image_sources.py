@@ -62,7 +62,7 @@ def test_images_that_cannot_be_read_are_named_with_the_line(table):
     ):
         Images.read(table, SETTINGS)
     table.write_text(text.replace("../200.png", "a.jsonl"))
-    with pytest.raises(ValueError, match=r"a.jsonl' cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"a.jsonl cannot be read as an image"):
         Images.read(table, SETTINGS)
 
 
@@ -70,7 +70,7 @@ def test_only_what_is_an_image_is_opened_as_one(table):
     """Not what Pillow could read besides: for some of it, it would start a program."""
     image = Image.fromarray(np.zeros((9, 9), np.uint8))
     image.save(table.parent.parent / "200.png", format="PCX")
-    with pytest.raises(ValueError, match=r"200.png' cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"200.png cannot be read as an image"):
         Images.read(table, SETTINGS)
 
 

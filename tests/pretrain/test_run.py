@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import tracemalloc
 
 import pytest
 
@@ -43,6 +44,25 @@ def change(folder, edit):
     config = json.loads((folder / "config.json").read_bytes())
     edit(config["config"])
     (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("gpt", {"width": 1 << 16}),
+        ("gpt", {"context_length": 1 << 20}),
+        ("gpt", {"num_layers": 1000, "width": 4096}),
+        ("simclr", {"features": 1 << 16}),
+    ],
+)
+def test_settings_of_a_larger_model_take_no_memory(runs, name, edit):
+    change(runs / name, lambda config: config["settings"].update(edit))
+    open_run(runs / ("simclr" if name == "gpt" else "gpt"))  # whatever is imported
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"checkpoint.json describes a model that is larger than"):
+        open_run(runs / name)
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
 
 
 def test_an_opened_run_remembers_everything(runs):
@@ -106,7 +126,7 @@ def test_runs_made_before_are_refused_with_a_sentence(runs):
         (lambda c: c.pop("method"), "does not say which method it is a run of"),
         (lambda c: c["settings"].update(width="wide"), "width must be a whole number"),
         (lambda c: c["settings"].update(colour=3), "GPTSettings has no setting colour"),
-        (lambda c: c["settings"].update(width=32), "does not fit its own settings"),
+        (lambda c: c["settings"].update(width=32), "cannot be read as weights of this GPT"),
         (lambda c: c["settings"].update(num_heads=3), "num_heads must divide"),
         (lambda c: c.update(settings=[]), "from before methods recorded their settings"),
         (lambda c: c.update(kept={"../../etc/passwd": "0"}), "which this run needs"),

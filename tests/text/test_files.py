@@ -144,7 +144,7 @@ def test_what_is_no_file_is_named_and_nothing_waits(tmp_path):
     folder.mkdir()
     write(folder, "good.txt", "Good.")
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(OSError, match=r"pipe.txt' is no ordinary file: save its text"):
+    with pytest.raises(OSError, match=r"pipe.txt' is no ordinary file: save what it gives"):
         read_text_documents(tmp_path / "pipe.txt")
     (tmp_path / "pipe.txt").rename(folder / "pipe.txt")
     with pytest.raises(OSError, match=r"pipe.txt' is no ordinary file"):

@@ -277,7 +277,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 def test_checkpoints_without_config_and_config_that_is_no_json(tmp_path):
     run_tiny(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json is not JSON"):
+    with pytest.raises(ValueError, match=r"config.json cannot be read as"):
         run_tiny(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match=r"has checkpoints but no config.json"):

@@ -10,24 +10,16 @@ import gzip
 import math
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minissl.reading import reading
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes its reader raise becomes a ValueError with the file's name."""
-    broken = (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
-    try:
-        yield
-    except (*broken, NotImplementedError) as error:  # the last: a zip packed in an unknown way
-        raise ValueError(f"{path} is damaged, or not what its name says ({error})") from None
+ARCHIVE = "a published archive"
 
 
 def read_idx(path: Path, axes: int, most: int) -> NDArray[np.uint8]:
@@ -37,7 +29,7 @@ def read_idx(path: Path, axes: int, most: int) -> NDArray[np.uint8]:
     number, then the entries. ``most``: entries that are believed. Raises ValueError that names the
     file for anything else.
     """
-    with reading(path), gzip.open(path) as file:
+    with reading(path, ARCHIVE), gzip.open(path) as file:
         head = file.read(4 + 4 * axes)
         if len(head) != 4 + 4 * axes or head[:4] != bytes([0, 0, 8, axes]):
             raise ValueError(
@@ -83,7 +75,7 @@ def zip_member(path: Path, name: str, most: int) -> bytes:
 
     Raises ValueError when there is none or several, or one of more than ``most`` bytes.
     """
-    with reading(path), zipfile.ZipFile(path) as archive:
+    with reading(path, ARCHIVE), zipfile.ZipFile(path) as archive:
         found = [i for i in archive.infolist() if PurePosixPath(i.filename).name == name]
         if len(found) != 1:
             held = ", ".join(archive.namelist()[:5]) or "nothing"

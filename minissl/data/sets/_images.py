@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data.sets._archives import read_idx
+from minissl.reading import reading
 
 
 def write_part(
@@ -46,7 +47,5 @@ def unpack_idx(files: Mapping[str, Path], folder: Path, class_names: Sequence[st
     ):
         images = read_idx(files[images_name], 3, most=60_000 * 28 * 28)
         labels = read_idx(files[labels_name], 1, most=60_000)
-        try:
+        with reading(files[labels_name], f"the labels of {images_name}"):
             write_part(folder / target, images[..., None], labels, class_names)
-        except ValueError as error:
-            raise ValueError(f"{files[images_name]}, {files[labels_name]}: {error}") from None

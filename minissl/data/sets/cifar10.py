@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from minissl.data.sets import DataSet, Download
-from minissl.data.sets._archives import check_members, count_records, reading, tar_members
+from minissl.data.sets._archives import check_members, count_records, tar_members
 from minissl.data.sets._images import write_part
+from minissl.reading import reading
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 CLASS_NAMES = (
@@ -25,7 +26,7 @@ def unpack(files: Mapping[str, Path], folder: Path) -> None:
     """Five batches become train.npz, in their order, and the sixth test.npz."""
     path = files[ARCHIVE]
     batches = {}
-    with reading(path):
+    with reading(path, "a published archive"):
         for name, content, size in tar_members(path):
             if name in (*TRAIN, "test_batch.bin"):
                 count = count_records(path, name, size, RECORD, most=10_000)
@@ -34,10 +35,8 @@ def unpack(files: Mapping[str, Path], folder: Path) -> None:
     for target, names in (("train.npz", TRAIN), ("test.npz", ("test_batch.bin",))):
         records = np.concatenate([batches[name] for name in names])
         images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        try:
+        with reading(path, "a published archive"):
             write_part(folder / target, images, records[:, 0], CLASS_NAMES)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
 
 
 DATASET = DataSet(

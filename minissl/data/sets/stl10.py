@@ -11,9 +11,11 @@ from typing import IO
 
 import numpy as np
 
+from minissl.data.arrays import read_arrays
 from minissl.data.sets import DataSet, Download
-from minissl.data.sets._archives import check_members, count_records, reading, tar_members
+from minissl.data.sets._archives import check_members, count_records, tar_members
 from minissl.data.sets._images import write_part
+from minissl.reading import reading
 
 ARCHIVE = "stl10_binary.tar.gz"
 IMAGE = 3 * 96 * 96
@@ -24,17 +26,15 @@ AT_ONCE = 500  # images in memory
 def unpack(files: Mapping[str, Path], folder: Path) -> None:
     """One pass through the archive: the images without labels go to the disk as they come."""
     path = files[ARCHIVE]
-    with reading(path):
+    with reading(path, "a published archive"):
         found = _members(path, folder)
     check_members(path, found, (*MOST, "train_y.bin", "test_y.bin", "class_names.txt"))
     for part in ("train", "test"):
-        images = np.load(folder / f"{part}.npy", allow_pickle=False)
+        images = read_arrays(folder / f"{part}.npy")["images"]
         labels = found[f"{part}_y.bin"].astype(np.int64) - 1  # published from 1 on
         (folder / f"{part}.npy").unlink()
-        try:
+        with reading(path, "a published archive"):
             write_part(folder / f"{part}.npz", images, labels, found["class_names.txt"].tolist())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
 
 
 def _members(path: Path, folder: Path) -> dict[str, np.ndarray]:
