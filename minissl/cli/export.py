@@ -122,17 +122,19 @@ def card(opened: Any, name: str) -> str:
 
 def _data(opened: Any) -> str:
     """What the run recorded of its data; of the path only the last name, which is no secret."""
-    from minissl.training.folder import DATA, read_json
+    from minissl.reading import reading
+    from minissl.training.folder import DATA, read_if_there
 
-    about = read_json(opened.folder / DATA) or {}
-    told = about.get("fingerprint", {})
-    if not told:
+    file, what = opened.folder / DATA, "what the data of a run is"
+    about = read_if_there(file, what)
+    if about is None:
         return "not recorded"
-    place = about.get("read_from") or opened.method.Data.default
-    return (
-        f"`{Path(place).name}`, {told.get('documents', 0):,} documents, "
-        f"{told.get('bytes', 0):,} bytes, SHA-256 `{told.get('sha256')}`"
-    )
+    with reading(file, what):
+        told, place = about["fingerprint"], about["read_from"] or opened.method.Data.default
+        return (
+            f"`{Path(place).name}`, {told['documents']:,} documents, {told['bytes']:,} bytes, "
+            f"SHA-256 `{told['sha256']}`"
+        )
 
 
 def _measured(opened: Any) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from minissl.models.gpt import GPTConfig
-from minissl.models.weights import read_object
 from minissl.options import is_whole
+from minissl.reading import read_json
 
 # Their name of each activation: GPT-2's "gelu_new" is the tanh formula, as are its other spellings.
 ACTIVATIONS = {
@@ -82,7 +82,7 @@ class Published:
 
 def read_gpt2_config(path: Path, dropout: float) -> Published:
     """The configuration in a file. Raises ValueError, naming file and flag, for any other."""
-    settings = _named_once(read_object(path), path)
+    settings = _named_once(read_json(path, "the configuration of a model"), path)
     for name, value in settings.items():
         if name in _FIXED and value not in (_FIXED[name], None):
             raise ValueError(

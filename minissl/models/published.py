@@ -17,7 +17,8 @@ import numpy as np
 from minissl.durable import replace_durably
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.models.gpt2_config import gpt2_settings, read_gpt2_config
-from minissl.models.weights import ONE_FILE, Stored, stored_arrays
+from minissl.models.weights import ONE_FILE, read_float32, stored_arrays
+from minissl.tensors import Stored
 
 # In a block: their name -> ours. Norms are the same in both; matrices are transposed.
 _NORMS = {"ln_1": "attention_norm", "ln_2": "mlp_norm"}
@@ -52,7 +53,7 @@ def load_gpt2(path: str | os.PathLike[str], *, dropout: float = 0.0) -> GPT:
     _require_layout(found, config, path, place)
     if config.tied_output and _HEAD in found:
         _require_copy(found.pop(_HEAD), found["wte.weight"], place)
-    arrays = {name: found[name].read() for name in gpt2_shapes(config)}
+    arrays = {name: read_float32(found[name]) for name in gpt2_shapes(config)}
     state = from_gpt2_layout(arrays, config.num_layers, tied_output=config.tied_output)
     for i in range(config.num_layers):
         for kind in ("weight", "bias"):
@@ -187,7 +188,7 @@ def _require_layout(
 
 def _require_copy(head: Stored, tokens: Stored, place: Path) -> None:
     """Raise ValueError when an output that should be tied is another matrix."""
-    if not np.array_equal(head.read(), tokens.read(), equal_nan=True):
+    if not np.array_equal(read_float32(head), read_float32(tokens), equal_nan=True):
         raise ValueError(
             f"{head.file}: {_HEAD} is not {tokens.name}, but by {place} the two are tied: if the "
             'output is meant to be its own, write "tie_word_embeddings": false there'

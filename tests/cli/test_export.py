@@ -143,6 +143,19 @@ def test_a_write_that_fails_leaves_nothing(place, monkeypatch, capsys):
     assert sorted(place.iterdir()) == before
 
 
+@pytest.mark.parametrize("told", [[], {}, {"documents": "many", "bytes": 3, "sha256": ""}])
+def test_damaged_notes_on_the_data_are_named(place, capsys, told):
+    file = place / "run" / "data.json"
+    whole = file.read_bytes()
+    file.write_text(json.dumps(json.loads(whole) | {"fingerprint": told}))
+    try:
+        assert call("export", place / "run", place / "other") == 1
+    finally:
+        file.write_bytes(whole)
+    assert f"{file} cannot be read as what the data of a run is" in capsys.readouterr().err
+    assert not (place / "other").exists()
+
+
 def test_a_run_of_another_method_is_refused(place, monkeypatch, capsys):
     other = SimpleNamespace(name="simclr", method=SimpleNamespace(model=object()))
     monkeypatch.setattr(pretraining, "open_run", lambda folder: other)

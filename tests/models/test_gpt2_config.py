@@ -196,7 +196,7 @@ def test_old_files_and_other_names(tmp_path, names):
         ({"layer_norm_epsilon": -1e-5}, "layer_norm_epsilon"),
         ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon"),
         ({"layer_norm_epsilon": math.nan}, "NaN"),
-        ({"layer_norm_epsilon": 10**400}, "layer_norm_epsilon"),
+        ({"layer_norm_epsilon": 10**400}, "401 digits"),
         ({"n_layer": 10**12}, "n_layer = 1000000000000"),
         ({"n_layer": 19}, "h.10.attn.c_attn.bias"),
         ({"vocab_size": 10**15}, "wte.weight"),
@@ -230,7 +230,7 @@ def test_a_size_that_is_missing_is_named(tmp_path, name):
 def test_a_configuration_that_is_none_is_named(tmp_path, content):
     publish(tmp_path, {})
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"config\.json: "):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read as the configuration"):
         load_gpt2(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
