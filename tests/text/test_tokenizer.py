@@ -15,7 +15,7 @@ import pytest
 import regex
 import tiktoken
 import tiktoken.load
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiktoken_ext.openai_public import r50k_pat_str
 
@@ -154,6 +154,7 @@ def test_equals_tiktoken(pair, text):
 
 @relaxed
 @given(text=st.text(ALPHABET, max_size=12))
+@example(text="é!\n/!\r/\n/1é'S \n \t")
 @pytest.mark.parametrize(("pattern", "peer_pattern"), PEER_PATTERNS.items())
 def test_pieces_equal_those_of_tiktoken(pattern, peer_pattern, text):
     """With every two characters a token, no border between pieces goes unseen."""
