@@ -22,7 +22,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from benchmarks.common import compare, report
 from minissl.conditions import environment
-from minissl.text import GPT2, Tokenizer, load_gpt2, save_huggingface
+from minissl.text import GPT2, Tokenizer, load_gpt2_tokenizer, save_huggingface
 from minissl.text.corpora import python_english
 
 VOCAB_SIZE = 8192
@@ -83,7 +83,7 @@ def make_tokenizer(text: str) -> tuple[Tokenizer, str]:
         paths = [Path(folder, path.stem) for path in packed if path is not None]
         for path, source in zip(paths, packed):
             path.write_bytes(lzma.decompress(source.read_bytes()))  # type: ignore[union-attr]
-        return load_gpt2(*paths), "GPT-2's 50,257 tokens"
+        return load_gpt2_tokenizer(*paths), "GPT-2's 50,257 tokens"
 
 
 def measure_training(text: str, megabytes: float, repeats: int) -> list[dict[str, Any]]:

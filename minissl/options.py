@@ -11,7 +11,7 @@ A group of settings is a frozen dataclass below ``Options`` whose fields are mad
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, asdict, dataclass, field, fields
 from numbers import Integral, Real
@@ -69,6 +69,15 @@ def check_value(one: Field, value: Any) -> None:
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number of any library, and not True or False."""
     return isinstance(value, Integral) and type(value) is not bool
+
+
+def several(names: Iterable[str], argument: str) -> list[str]:
+    """The names in a list. ValueError for one string, of which each letter would be a name."""
+    if isinstance(names, str | bytes):
+        raise ValueError(
+            f"{argument} is one string, {names!r:.60}: expected several, such as [{names!r:.60}]"
+        )
+    return list(names)
 
 
 def _within(bounds: Mapping[str, Any], value: float) -> bool:

@@ -22,6 +22,7 @@ from minissl.cli._shared import DATA_HELP, path
 
 SMALLEST_VOCABULARY = 257  # every byte, and the separator of documents
 LARGEST_VOCABULARY = 2**31 - 1
+PATTERNS = ("gpt2", "cl100k", "llama3", "o200k")  # as in minissl.text.patterns
 _IDS = 1 << 16  # written at once
 _BYTES = 1 << 16  # of written ids, read at once
 _LONGEST_ID = 20  # digits
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--vocab-size", type=_vocabulary_size, default=4096, help="(default: %(default)s)"
     )
-    train.add_argument("--pattern", choices=("gpt2", "cl100k"), default="gpt2")
+    train.add_argument("--pattern", choices=PATTERNS, default="gpt2")
     train.add_argument("--out", type=path, default=Path("tokenizer.json"), help="(%(default)s)")
     train.add_argument("--huggingface", type=path, help="also write a Hugging Face tokenizer.json")
     train.set_defaults(function=run_train)
@@ -67,11 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         given.add_argument("file", nargs="?", type=path, help="(default: standard input)")
         given.add_argument("--text", help="the input itself, instead of a file")
         action.add_argument(
-            "--tokenizer", type=path, required=True, help="tokenizer.json, *.tiktoken or run folder"
+            "--tokenizer",
+            type=path,
+            required=True,
+            help="tokenizer.json (also Hugging Face's), *.tiktoken or run folder",
         )
         action.add_argument(
             "--pattern",
-            choices=("gpt2", "cl100k"),
+            choices=PATTERNS,
             default="gpt2",
             help="of a .tiktoken file, which does not say (default: %(default)s)",
         )
@@ -155,16 +159,19 @@ def _whole_texts(path: Path | None) -> list[str]:
 
 
 def _load(path: Path, pattern: str) -> Any:
-    from minissl.text import load_tiktoken, load_tokenizer
+    from minissl.text import load_huggingface, load_tiktoken, load_tokenizer
+    from minissl.text.huggingface import is_huggingface
 
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.exists():
         raise FileNotFoundError(
-            f"no tokenizer {str(file)!r}: expected a file of `minissl tokenizer train`, a "
-            ".tiktoken file, or the run folder of `minissl pretrain gpt`"
+            f"no tokenizer {str(file)!r}: expected a file of `minissl tokenizer train`, Hugging "
+            "Face's tokenizer.json, a .tiktoken file, or the run folder of `minissl pretrain gpt`"
         )
     if file.suffix == ".tiktoken":
         return load_tiktoken(file, pattern=pattern)
+    if is_huggingface(file):
+        return load_huggingface(file, add_special_tokens=False)
     return load_tokenizer(file)
 
 

@@ -17,6 +17,7 @@ from minissl.data.images import ImageOptions, Images, LabelledImages
 from minissl.data.labels import Labelled, split_by_hash
 from minissl.data.pairs import table_at
 from minissl.data.streams import TextOptions, Tokenized, keep_tokenizer, kept_tokenizer
+from minissl.options import several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class Captioned(Images):
         files: Sequence[Path] = (),
     ):
         super().__init__(images, names, files)
-        self.captions = tuple(captions)
+        self.captions = tuple(several(captions, "captions"))
         if len(self.captions) != len(images):
             raise ValueError(f"got {len(self.captions)} captions for {len(images)} images")
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from minissl.options import several
+
 HELD_OUT = 1 / 3  # of the labelled examples, where nobody has split them
 
 
@@ -169,6 +171,7 @@ def check_labels(labels: ArrayLike, count: int, class_names: Sequence[str]) -> N
 
     Raises ValueError for anything else, or another number than ``count``.
     """
+    class_names = several(class_names, "class_names")
     array = np.asarray(labels)
     found = f"got shape {array.shape} of {array.dtype}"
     if array.shape == (count,) and array.dtype.kind in ("iu" if class_names else "iuf"):

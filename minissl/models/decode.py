@@ -55,7 +55,8 @@ def step(model: GPT, token: int, caches: Sequence[KeyValueCache]) -> np.ndarray:
         x = _add(block, x, partial(_think, block.mlp), block.mlp_norm)
     if model.transformer.final_norm is not None:
         x = _normalize(model.transformer.final_norm, x)
-    return model.tokens.weight.array @ x
+    output = model.tokens if model.output is None else model.output
+    return output.weight.array @ x
 
 
 def _add(block: Block, x: Vector, branch: Callable[[Vector], Vector], norm: LayerNorm) -> Vector:

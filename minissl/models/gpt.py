@@ -13,7 +13,7 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor, as_array
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
-from minissl.nn.layers import Dropout, Embedding
+from minissl.nn.layers import Dropout, Embedding, Linear
 from minissl.nn.module import Module
 from minissl.nn.positions import LearnedPositions
 from minissl.nn.transformer import Transformer, TransformerConfig
@@ -25,18 +25,20 @@ class GPTConfig(TransformerConfig):
 
     vocab_size: int  # how many different tokens
     context_length: int  # how many tokens it sees at once
+    tied_output: bool = True  # the output multiplies by the token vectors, as in every GPT
 
     def num_parameters(self) -> int:
         """V d + T d + L (12 d² + 13 d) + 2 d: 124.4 million for GPT-2's smallest."""
-        embeddings = (self.vocab_size + self.context_length) * self.width
-        return embeddings + super().num_parameters()
+        tables = (1 if self.tied_output else 2) * self.vocab_size + self.context_length
+        return tables * self.width + super().num_parameters()
 
 
 class GPT(Module):
     """Token and position vectors, a causal Transformer, and the token vectors again as output.
 
     The output embedding is tied to the input's (Press and Wolf, 2017): the logit of a token is the
-    product of its vector with the last hidden state.
+    product of its vector with the last hidden state. With ``tied_output=False`` it is a Linear of
+    its own, ``output``, as in some published weights.
     """
 
     def __init__(self, config: GPTConfig, *, generator: np.random.Generator):
@@ -49,6 +51,15 @@ class GPT(Module):
         )
         self.dropout = Dropout(config.dropout)
         self.transformer = Transformer(config, generator=generator)
+        self.output: Linear | None = None
+        if not config.tied_output:
+            self.output = Linear(
+                config.width,
+                config.vocab_size,
+                bias=False,
+                init_std=config.init_std,
+                generator=generator,
+            )
 
     def forward(self, tokens: Any, *, generator: np.random.Generator | None = None) -> Tensor:
         """Logits of the token after each: tokens (batch, time) integers -> (batch, time, vocab)."""
@@ -77,6 +88,8 @@ class GPT(Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) -> (..., vocab_size)."""
+        if self.output is not None:
+            return self.output(hidden)
         return ops.linear(hidden, self.tokens.weight)
 
     def new_caches(self) -> list[KeyValueCache]:

@@ -1,28 +1,24 @@
 """Published weights: GPT-2 as it is distributed, and back. Lecture 10.
 
-A folder with ``config.json`` and ``model.safetensors``. Names are ``h.0.attn.c_attn.weight``, with
-or without ``transformer.`` before them; matrices are (in, out), a Linear's transposed; query,
-key and value are one matrix. Nothing is downloaded here, and nothing is unpickled.
+A folder with ``config.json`` and ``model.safetensors``, or its shards. Names are
+``h.0.attn.c_attn.weight``, with or without ``transformer.`` before them; matrices are (in, out), a
+Linear's transposed; query, key and value are one matrix. Nothing is downloaded here, and nothing is
+unpickled.
 """
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minissl.durable import replace_durably
 from minissl.models.gpt import GPT, GPTConfig
-
-# Their name of each activation: GPT-2's "gelu_new" is the tanh formula.
-_ACTIVATIONS = {
-    "gelu_new": "gelu",
-    "gelu_pytorch_tanh": "gelu",
-    "gelu": "gelu_exact",
-    "relu": "relu",
-}
+from minissl.models.gpt2_config import gpt2_settings, read_gpt2_config
+from minissl.models.weights import ONE_FILE, read_float32, stored_arrays
+from minissl.tensors import Stored
 
 # In a block: their name -> ours. Norms are the same in both; matrices are transposed.
 _NORMS = {"ln_1": "attention_norm", "ln_2": "mlp_norm"}
@@ -32,66 +28,93 @@ _MATRICES = {
     "mlp.c_proj": "mlp.output",
 }
 _QUERY_KEY_VALUE = ["attention.query", "attention.key", "attention.value"]
+_PREFIX = "transformer."
+_HEAD = "lm_head.weight"  # of an output that is not tied; of a tied one sometimes a second copy
+_MASK = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # constants that old versions saved too
 
 
 def load_gpt2(path: str | os.PathLike[str], *, dropout: float = 0.0) -> GPT:
-    """A GPT with published GPT-2 weights, float32, in evaluation mode.
+    """A GPT with published GPT-2 weights, float32 whatever they were, in evaluation mode.
 
     ``path``: the folder, or its safetensors file. ``dropout``: for fine-tuning (theirs was 0.1).
-    Raises FileNotFoundError for a missing file, ValueError for a configuration that this GPT does
-    not have or a tensor of the wrong shape, KeyError for a tensor that is missing.
-    """
-    from safetensors.numpy import load_file
+    How attention is scaled goes into the weights of the queries, so ``save_gpt2`` writes another
+    file for the same function where the configuration had asked for another scale.
 
+    Nothing is allocated before the shapes in the file are those of its ``config.json``. Raises
+    FileNotFoundError for a missing file, and ValueError, with the file's name, for a configuration
+    that this GPT does not have, for weights that are damaged, that can run code, that are missing,
+    left over, or of another shape.
+    """
     path = Path(path)
-    weights = path / "model.safetensors" if path.is_dir() else path
-    settings = json.loads((weights.parent / "config.json").read_text(encoding="utf-8"))
-    model = GPT(_config(settings, dropout), generator=np.random.default_rng(0))
-    model.load_state_dict(from_gpt2_layout(load_file(weights), model.config.num_layers))
+    place = (path if path.is_dir() else path.parent) / "config.json"
+    published = read_gpt2_config(place, dropout)
+    config = published.config
+    found = _without_prefix(stored_arrays(path))
+    _require_layout(found, config, path, place)
+    if config.tied_output and _HEAD in found:
+        _require_copy(found.pop(_HEAD), found["wte.weight"], place)
+    arrays = {name: read_float32(found[name]) for name in gpt2_shapes(config)}
+    state = from_gpt2_layout(arrays, config.num_layers, tied_output=config.tied_output)
+    for i in range(config.num_layers):
+        for kind in ("weight", "bias"):
+            state[f"transformer.blocks.{i}.attention.query.{kind}"] *= published.query_scale(i)
+    model = GPT(config, generator=np.random.default_rng(0))
+    model.load_state_dict(state)
     model.eval()
     return model
 
 
-def save_gpt2(model: GPT, folder: str | os.PathLike[str]) -> None:
+def save_gpt2(model: GPT, folder: str | os.PathLike[str], *, separator: int | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors`` in GPT-2's layout, as ``load_gpt2`` reads.
 
+    ``separator``: the token that begins and ends a document, for the configuration's bos and eos.
     Raises ValueError for a model that GPT-2's layout cannot hold (post-norm, or without biases).
     """
     from safetensors.numpy import save
 
-    config = model.config
-    if not config.norm_first or not config.bias:
-        raise ValueError("GPT-2's layout needs norm_first=True and bias=True in the config")
-    settings = {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context_length,
-        "n_embd": config.width,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        "n_inner": config.hidden_width,
-        "activation_function": {v: k for k, v in reversed(_ACTIVATIONS.items())}[config.activation],
-        "layer_norm_epsilon": config.norm_eps,
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.attention_dropout,
-    }
+    settings = gpt2_settings(model.config, separator)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = to_gpt2_layout(model.state_dict(), config.num_layers)
-    replace_durably(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
+    state = to_gpt2_layout(model.state_dict(), model.config.num_layers)
+    if _HEAD in state:  # transformers before 5 takes names without a prefix for a model without it
+        state = {name if name == _HEAD else _PREFIX + name: state[name] for name in state}
+    replace_durably(folder / ONE_FILE, save(state, metadata={"format": "pt"}))
     replace_durably(folder / "config.json", (json.dumps(settings, indent=2) + "\n").encode())
 
 
-def from_gpt2_layout(published: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:
+def gpt2_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of GPT-2's layout."""
+    width, hidden, blocks = config.width, config.mlp_width, range(config.num_layers)
+    norms = ["ln_f", *(f"h.{i}.{name}" for i in blocks for name in _NORMS)]
+    matrices = {
+        "attn.c_attn": (width, 3 * width),
+        "attn.c_proj": (width, width),
+        "mlp.c_fc": (width, hidden),
+        "mlp.c_proj": (hidden, width),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"wpe.weight": (config.context_length, width)}
+    for name in ["wte.weight"] if config.tied_output else ["wte.weight", _HEAD]:
+        shapes[name] = (config.vocab_size, width)
+    for norm in norms:
+        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+    for i in blocks:
+        for name, shape in matrices.items():
+            shapes |= {f"h.{i}.{name}.weight": shape, f"h.{i}.{name}.bias": shape[1:]}
+    return shapes
+
+
+def from_gpt2_layout(
+    published: Mapping[str, np.ndarray], num_layers: int, *, tied_output: bool = True
+) -> dict[str, np.ndarray]:
     """Arrays under GPT-2's names -> the same under ours, for ``GPT.load_state_dict``.
 
-    Leaves out what holds no knowledge: stored causal masks, and the tied output's second copy.
-    Raises KeyError for a missing name.
+    Leaves out stored causal masks, and with ``tied_output`` the output's second copy of the token
+    vectors. Raises KeyError for a missing name.
     """
-    arrays = {name.removeprefix("transformer."): array for name, array in published.items()}
+    arrays = {name.removeprefix(_PREFIX): array for name, array in published.items()}
     state = {"tokens.weight": arrays["wte.weight"], "positions.weight": arrays["wpe.weight"]}
+    if not tied_output:
+        state["output.weight"] = arrays[_HEAD]
     for kind in ("weight", "bias"):
         state[f"transformer.final_norm.{kind}"] = arrays[f"ln_f.{kind}"]
         for i in range(num_layers):
@@ -109,6 +132,8 @@ def from_gpt2_layout(published: Mapping[str, np.ndarray], num_layers: int) -> di
 def to_gpt2_layout(state: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:
     """``GPT.state_dict()`` -> the same arrays under GPT-2's names; undoes ``from_gpt2_layout``."""
     arrays = {"wte.weight": state["tokens.weight"], "wpe.weight": state["positions.weight"]}
+    if "output.weight" in state:
+        arrays[_HEAD] = state["output.weight"]
     for kind in ("weight", "bias"):
         arrays[f"ln_f.{kind}"] = state[f"transformer.final_norm.{kind}"]
         for i in range(num_layers):
@@ -122,29 +147,56 @@ def to_gpt2_layout(state: Mapping[str, np.ndarray], num_layers: int) -> dict[str
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _config(settings: Mapping[str, Any], dropout: float) -> GPTConfig:
-    """Their config.json in our words."""
-    activation = settings.get("activation_function", "gelu_new")
-    if activation not in _ACTIVATIONS:
+def _without_prefix(arrays: Mapping[str, Stored]) -> dict[str, Stored]:
+    """By the names without ``transformer.``. ValueError for an array that is there twice."""
+    found: dict[str, Stored] = {}
+    for name, array in arrays.items():
+        bare = name.removeprefix(_PREFIX)
+        if bare in found:
+            raise ValueError(f"{array.file} has both {found[bare].name!r} and {name!r}")
+        if not _MASK.fullmatch(bare):
+            found[bare] = array
+    return found
+
+
+def _require_layout(
+    found: Mapping[str, Stored], config: GPTConfig, path: Path, place: Path
+) -> None:
+    """Raise ValueError unless the file has exactly the arrays of the configuration."""
+    if config.num_layers > len(found):  # before a list of so many layers is made
         raise ValueError(
-            f"activation_function must be one of {sorted(_ACTIVATIONS)}, got {activation!r}"
+            f"{place} says n_layer = {config.num_layers}, {path} has only {len(found)} arrays"
         )
-    for name in (
-        "scale_attn_by_inverse_layer_idx",
-        "reorder_and_upcast_attn",
-        "add_cross_attention",
-    ):
-        if settings.get(name):
-            raise ValueError(f"config.json asks for {name}, which this GPT does not have")
-    return GPTConfig(
-        vocab_size=settings["vocab_size"],
-        context_length=settings.get("n_positions", settings.get("n_ctx")),
-        num_layers=settings["n_layer"],
-        width=settings["n_embd"],
-        num_heads=settings["n_head"],
-        hidden_width=settings.get("n_inner"),
-        activation=_ACTIVATIONS[activation],
-        norm_eps=settings.get("layer_norm_epsilon", 1e-5),
-        dropout=dropout,
-        attention_dropout=dropout,
-    )
+    expected = gpt2_shapes(config)
+    spare = {_HEAD} if config.tied_output else set()
+    if missing := expected.keys() - found.keys():
+        raise ValueError(f"{path} lacks {_listed(missing)}, which {place} asks for")
+    if left := found.keys() - expected.keys() - spare:
+        raise ValueError(
+            f"{path} has {_listed(left)}, which {place} (n_layer = {config.num_layers}) has no "
+            "place for: the two belong to different models"
+        )
+    for name, array in found.items():
+        shape = expected.get(name, expected["wte.weight"])
+        if array.shape != shape:
+            raise ValueError(
+                f"{array.file}: {name} has shape {array.shape}, {place} asks for {shape} "
+                f"(vocab_size = {config.vocab_size}, n_positions = {config.context_length}, "
+                f"n_embd = {config.width}, n_inner = {config.hidden_width})"
+            )
+
+
+def _require_copy(head: Stored, tokens: Stored, place: Path) -> None:
+    """Raise ValueError when an output that should be tied is another matrix."""
+    if not np.array_equal(read_float32(head), read_float32(tokens), equal_nan=True):
+        raise ValueError(
+            f"{head.file}: {_HEAD} is not {tokens.name}, but by {place} the two are tied: if the "
+            'output is meant to be its own, write "tie_word_embeddings": false there'
+        )
+
+
+def _listed(names: Iterable[str], most: int = 3) -> str:
+    """The first of many names, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(ordered[:most]) + more

@@ -119,6 +119,9 @@ ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {
     "gelu": fused.gelu,  # GPT-2's tanh formula
     "gelu_exact": lambda x: fused.gelu(x, approximate="none"),  # BERT's and torch's default
     "relu": ops.relu,  # the original Transformer's
+    "silu": lambda x: x * ops.sigmoid(x),  # or swish (Ramachandran et al., 2017)
+    "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),  # CLIP's
+    "tanh": ops.tanh,
 }
 
 

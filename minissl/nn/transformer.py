@@ -33,7 +33,7 @@ class TransformerConfig:
     hidden_width: int | None = None  # inside each MLP; None: 4 · width, as in every GPT and BERT
     cross_attention: bool = False  # blocks also look at a memory: the decoder of a pair
     norm_first: bool = True  # True: x + f(norm(x)) (GPT-2); False: norm(x + f(x)) (GPT, BERT)
-    activation: str = "gelu"  # "gelu" (tanh formula), "gelu_exact" or "relu"
+    activation: str = "gelu"  # "gelu" (tanh formula), "gelu_exact", "relu": see nn.layers
     bias: bool = True  # whether the Linears have one
     dropout: float = 0.0  # of each branch before it is added, in training (and of embeddings)
     attention_dropout: float = 0.0  # of attention weights, in training

@@ -4,22 +4,24 @@ Strings and integers only: nothing here knows of tensors. Lecture 03.
 """
 
 from minissl.text.formats import (
-    load_gpt2,
+    load_gpt2_tokenizer,
     load_tiktoken,
     load_tokenizer,
-    save_huggingface,
     save_tokenizer,
 )
-from minissl.text.patterns import CL100K, GPT2, Pattern
+from minissl.text.huggingface import load_huggingface, save_huggingface
+from minissl.text.patterns import CL100K, GPT2, O200K, Pattern
 from minissl.text.show import show_tokens
 from minissl.text.tokenizer import Tokenizer
 
 __all__ = [
     "CL100K",
     "GPT2",
+    "O200K",
     "Pattern",
     "Tokenizer",
-    "load_gpt2",
+    "load_gpt2_tokenizer",
+    "load_huggingface",
     "load_tiktoken",
     "load_tokenizer",
     "save_huggingface",

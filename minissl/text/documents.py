@@ -10,6 +10,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from minissl.options import several
 from minissl.text.files import files_below, read_text, shown
 
 __all__ = [
@@ -61,7 +62,7 @@ def read_text_documents(
     not exist or a folder without text files, ``OSError`` naming the file that cannot be read, and
     ``ValueError`` naming the one that is no plain text, or when all are empty.
     """
-    root = Path(path)
+    root, suffixes = Path(path), suffixes and several(suffixes, "suffixes")
     if not root.exists():
         raise FileNotFoundError(f"no file or folder {shown(root)!r}: give one with UTF-8 text")
     documents = []

@@ -1,4 +1,6 @@
-"""Tokenizers in files: our own JSON, GPT-2's pair of files, tiktoken's ranks, Hugging Face's JSON.
+"""Tokenizers in files: our own JSON, GPT-2's pair of files, tiktoken's ranks.
+
+Hugging Face's JSON is in ``huggingface``.
 
 A file that is cut short, damaged, or does not belong to its partner raises a ``ValueError`` that
 names the file, what was found in it and what to do. Files are written to a temporary neighbour and
@@ -8,16 +10,17 @@ moved into place, so that a reader sees the old file or the new one, never a par
 import base64
 import json
 import os
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from minissl.durable import replace_durably
-from minissl.text.patterns import GPT2, Pattern
+from minissl.options import several
+from minissl.text.patterns import GPT2, Pattern, unicode_version
 from minissl.text.tokenizer import Tokenizer
 
 StrPath = str | os.PathLike[str]
@@ -75,12 +78,13 @@ def tokenizer_to_bytes(tokenizer: Tokenizer) -> bytes:
     state = {
         "format": _FORMAT,
         "version": _VERSION,
+        "unicode": unicode_version(),
         "pattern": asdict(tokenizer.pattern),
         "special_tokens": tokenizer.special_tokens,
         "num_ranks": len(tokenizer.ranks),
         "ranks": {to_printable(token): rank for token, rank in tokenizer.ranks.items()},
     }
-    return _to_json(state)
+    return to_json(state)
 
 
 def tokenizer_from_bytes(data: bytes, name: str) -> Tokenizer:
@@ -88,31 +92,45 @@ def tokenizer_from_bytes(data: bytes, name: str) -> Tokenizer:
 
     Raises ``ValueError`` for any other bytes; ``name`` is what the message calls them.
     """
-    state = _from_json(data, name)
+    state = from_json(data, name)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError(
             f'{name}: no tokenizer of minissl (no "format": "{_FORMAT}"): '
-            "load_gpt2 and load_tiktoken read other formats"
+            "load_huggingface reads Hugging Face's tokenizer.json, load_gpt2_tokenizer GPT-2's two "
+            "files, load_tiktoken a .tiktoken file"
         )
     if state.get("version") != _VERSION:
         raise ValueError(
             f"{name}: version {state.get('version')!r} of the format, this minissl reads "
             f"version {_VERSION}: use the minissl that wrote it, or train and save again"
         )
-    with _named(name):
+    with named(name):
         if len(state["ranks"]) != state["num_ranks"]:
             raise ValueError(f"{len(state['ranks'])} ranks, {state['num_ranks']} announced")
+        pattern = Pattern(**state["pattern"])
+        _warn_of_unicode(state.get("unicode"), pattern, name)
         return Tokenizer(
             {from_printable(token): rank for token, rank in state["ranks"].items()},
-            pattern=Pattern(**state["pattern"]),
+            pattern=pattern,
             special_tokens=dict(state["special_tokens"]),
+        )
+
+
+def _warn_of_unicode(made_with: Any, pattern: Pattern, name: str) -> None:
+    """Say so when letters are not the same characters as where the file was written."""
+    here = unicode_version()
+    if made_with not in (None, here) and pattern.needs_unicode:  # older files do not say
+        warnings.warn(
+            f"{name} was written with Unicode {made_with}, the package regex here has {here}: text "
+            "with characters that only one of them knows may become other ids",
+            stacklevel=4,
         )
 
 
 # ---- published files -----------------------------------------------------------------------------
 
 
-def load_gpt2(
+def load_gpt2_tokenizer(
     vocab_bpe: StrPath,
     encoder_json: StrPath,
     *,
@@ -124,7 +142,8 @@ def load_gpt2(
     ``special_tokens`` names the entries of the table that no merge makes. Raises ``ValueError``
     when a file is damaged or the two do not belong together.
     """
-    ids = _from_json(_read_bytes(encoder_json), str(encoder_json))
+    special_tokens = several(special_tokens, "special_tokens")
+    ids = from_json(_read_bytes(encoder_json), str(encoder_json))
     if not isinstance(ids, dict):
         raise ValueError(f"{encoder_json}: expected a JSON object of token: id")
     singles = [to_printable(bytes([byte])) for byte in range(256)]
@@ -142,7 +161,7 @@ def load_gpt2(
             f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
             "the two belong to different tokenizers"
         )
-    with _named(encoder_json):
+    with named(encoder_json):
         return Tokenizer(
             {from_printable(token): ids[token] for token in chain(singles, made)},
             pattern=pattern,
@@ -160,8 +179,9 @@ def load_tiktoken(
     """A tokenizer from a ``.tiktoken`` file: lines of a token in base64 and its rank.
 
     The file holds neither pattern nor special tokens, so both are given here: ``"gpt2"`` with
-    r50k_base, ``"cl100k"`` with cl100k_base. ``num_tokens``, when given, is how many lines the
-    file must have: one cut short between two lines cannot be told otherwise.
+    r50k_base, ``"cl100k"`` with cl100k_base, ``"o200k"`` with o200k_base. ``num_tokens``, when
+    given, is how many lines the file must have: one cut short between two lines cannot be told
+    otherwise.
 
     Raises ``ValueError`` for a line that is not of this kind or repeats a token or rank.
     """
@@ -179,44 +199,8 @@ def load_tiktoken(
             raise ValueError(f"{path}, line {number}: {line[:60]!r} repeats an earlier token")
     if num_tokens is not None and len(ranks) != num_tokens:
         raise ValueError(f"{path}: {len(ranks)} tokens, expected {num_tokens}: it is incomplete")
-    with _named(path):
+    with named(path):
         return Tokenizer(ranks, pattern=pattern, special_tokens=special_tokens)
-
-
-def save_huggingface(tokenizer: Tokenizer, path: StrPath) -> None:
-    """Write ``tokenizer.json`` for Hugging Face's ``tokenizers.Tokenizer.from_file``.
-
-    It gives the ids of ``encode(text, allow_special="all")``: that library has no other rule for
-    special tokens in a text, and it decodes only those in ASCII faithfully. Raises ``ValueError``
-    when the vocabulary is not one of merges.
-    """
-    byte_level: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False}
-    byte_level |= {"trim_offsets": False, "use_regex": False}
-    split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": tokenizer.pattern.expression}}
-    split |= {"behavior": "Isolated", "invert": False}
-    vocabulary = {to_printable(token): rank for token, rank in tokenizer.ranks.items()}
-    state = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": token_id, "content": name, "special": True, "normalized": False}
-            | {"single_word": False, "lstrip": False, "rstrip": False}
-            for name, token_id in sorted(tokenizer.special_tokens.items(), key=itemgetter(1))
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "vocab": vocabulary | tokenizer.special_tokens,
-            "merges": [" ".join(map(to_printable, pair)) for pair in tokenizer.merges()],
-        },
-    }
-    replace_durably(Path(path), _to_json(state))
 
 
 # ---- reading and writing -------------------------------------------------------------------------
@@ -224,7 +208,7 @@ def save_huggingface(tokenizer: Tokenizer, path: StrPath) -> None:
 
 def _read_merges(path: StrPath) -> list[tuple[str, str]]:
     """The merges of a ``vocab.bpe`` or ``merges.txt``, in its printable alphabet."""
-    with _named(path):
+    with named(path):
         lines = _read_bytes(path).decode("utf-8").split("\n")
     merges = []
     for number, line in enumerate(lines, start=1):
@@ -244,7 +228,7 @@ def _read_bytes(path: StrPath) -> bytes:
     return Path(path).read_bytes()
 
 
-def _from_json(data: bytes, name: str) -> Any:
+def from_json(data: bytes, name: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -253,12 +237,12 @@ def _from_json(data: bytes, name: str) -> Any:
         ) from error
 
 
-def _to_json(state: Any) -> bytes:
+def to_json(state: Any) -> bytes:
     return json.dumps(state, ensure_ascii=False, indent=1).encode()
 
 
 @contextmanager
-def _named(path: StrPath) -> Iterator[None]:
+def named(path: StrPath) -> Iterator[None]:
     """Put the file's name before whatever error its content raises."""
     try:
         yield

@@ -1,4 +1,4 @@
-r"""How raw text is cut into pieces before any merge: GPT-2's rule, cl100k's rule, or your own.
+r"""How raw text is cut into pieces before any merge: a published rule, or your own.
 
 BPE merges never cross the border of a *piece*, so that "dog", "dog!" and "dog?" share the token
 "dog" (Radford et al. 2019, section 2.2). A piece is a word with the space before it, a number, a
@@ -18,6 +18,8 @@ from functools import cached_property
 from itertools import chain
 
 import regex
+
+from minissl.options import several
 
 # Unicode's White_Space, written out: Python's own \s also matches U+001C to U+001F.
 _HORIZONTAL = "\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -59,6 +61,11 @@ class Pattern:
                     f"the pattern {expression!r} has {groups} capturing group(s): "
                     "write (?:...) instead of (...)"
                 )
+
+    @property
+    def needs_unicode(self) -> bool:
+        """Whether it asks which characters are letters, numbers or the like."""
+        return re.search(r"\\[pPwWdDbB]", self.expression) is not None
 
     @property
     def _chunk(self) -> str:
@@ -117,24 +124,66 @@ GPT2 = Pattern(
     r"'(?:[sdmt]|ll|ve|re)| ?[a-zA-Z]+| ?[0-9]+| ?[^\sa-zA-Z0-9]+|\s+(?!\S)|\s+",
 )
 
+# White space after a visible character: its part up to the last line end stays with that
+# character, the rest goes to the next one; at the end of the text all of it stays.
+_STAYS = rf"(?:[{_SPACE}]+\Z|[{_SPACE}]*[\r\n])"
+_CHUNKS = rf"[{_HORIZONTAL}]*[^{_SPACE}]+{_STAYS}?|{_STAYS}"
+
 CL100K = Pattern(
     # As above, but: any one symbol may lead a word, numbers have at most three digits, line ends
     # belong to the symbols or the space before them. (?![\s\S]) is the end in every dialect.
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s+",
-    # White space after a visible character: its part up to the last line end stays with that
-    # character, the rest goes to the next one; at the end of the text all of it stays.
-    rf"[{_HORIZONTAL}]*[^{_SPACE}]+(?:[{_SPACE}]+\Z|[{_SPACE}]*[\r\n])?"
-    rf"|[{_SPACE}]+\Z|[{_SPACE}]*[\r\n]",
+    _CHUNKS,
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\na-zA-Z0-9]?[a-zA-Z]+|[0-9]{1,3}| ?[^\sa-zA-Z0-9]+[\r\n]*"
     r"|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s+",
 )
 
-PATTERNS = {"gpt2": GPT2, "cl100k": CL100K}
+LLAMA3 = Pattern(
+    # cl100k's, but for white space at the end of the text, which is cut as anywhere else.
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    _CHUNKS,
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\na-zA-Z0-9]?[a-zA-Z]+|[0-9]{1,3}"
+    r"| ?[^\sa-zA-Z0-9]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+
+O200K = Pattern(
+    # Words are cut before a capital, marks belong to letters, a contraction stays with its word,
+    # and slashes follow symbols as line ends do.
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    # As _CHUNKS, but symbols may go on behind a line end with a slash.
+    rf"[{_HORIZONTAL}]*[^{_SPACE}]+(?:[{_SPACE}]*[\r\n]/[^{_SPACE}]*)*{_STAYS}?|{_STAYS}",
+    r"[^\r\na-zA-Z0-9]?[A-Z]*[a-z]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\na-zA-Z0-9]?[A-Z]+[a-z]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[0-9]{1,3}| ?[^\sa-zA-Z0-9]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+
+PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "llama3": LLAMA3, "o200k": O200K}
+
+
+# A letter that came with a version of Unicode, the newest first.
+_CAME_WITH = {
+    "18.0": "\U0003d000",
+    "17.0": "\U00010940",
+    "16.0": "\U000105c0",
+    "15.1": "\U0002ebf0",
+    "15.0": "\U00031350",
+}
+
+
+def unicode_version() -> str:
+    """The version of Unicode by which the package ``regex`` knows letters and numbers."""
+    known = (version for version, letter in _CAME_WITH.items() if regex.match(r"\p{L}", letter))
+    return next(known, "older than 15.0")
 
 
 def get_pattern(pattern: "str | Pattern") -> Pattern:
-    """The pattern of that name ("gpt2", "cl100k"), a new one from an expression, or itself."""
+    """The pattern of that name (see ``PATTERNS``), a new one from an expression, or itself."""
     if isinstance(pattern, Pattern):
         return pattern
     return PATTERNS.get(pattern) or Pattern(pattern)
@@ -148,9 +197,12 @@ def count_pieces(
     ``texts`` is one text or several; no piece crosses from one to the next. Special tokens are not
     counted, and no piece crosses them either; where two begin at one place, the longer is meant.
 
+    Raises ``ValueError`` for one string as ``special_tokens``.
+
     Example: ``count_pieces("to be, to be<|e|>to", special_tokens=["<|e|>"])`` gives
     ``{b"to": 2, b" be": 2, b",": 1, b" to": 1}``.
     """
+    special_tokens = several(special_tokens, "special_tokens")
     special = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))))
     coarse: Counter[str] = Counter()
     pieces: Counter[bytes] = Counter()

@@ -1,8 +1,10 @@
 """The byte-level BPE tokenizer: text to token ids and back, without loss.
 
 Text is cut at special tokens, then into pieces (``patterns``), then each piece, as UTF-8 bytes,
-into tokens (``bpe``). The same ids as tiktoken for the same ranks, pattern and special tokens.
-Lecture 03; Sennrich, Haddow and Birch (2016); Radford et al. (2019).
+into tokens (``bpe``). The same ids as tiktoken for the same ranks, pattern and special tokens, in
+text up to Unicode 16, which tiktoken knows: of newer characters the package ``regex`` may know more
+(the files say which Unicode it had). Lecture 03; Sennrich, Haddow and Birch (2016); Radford et al.
+(2019).
 
 What happens at the edges:
 
@@ -20,6 +22,7 @@ from functools import partial
 from itertools import chain, count, islice
 from typing import BinaryIO, Self
 
+from minissl.options import several
 from minissl.text.bpe import Pair, learn_merges, segment
 from minissl.text.patterns import (
     GPT2,
@@ -114,7 +117,7 @@ class Tokenizer:
         Raises ``ValueError`` when ``vocab_size`` leaves no room for the bytes and special tokens.
         """
         pattern = get_pattern(pattern)
-        special_tokens = list(special_tokens)
+        special_tokens = several(special_tokens, "special_tokens")
         num_merges = vocab_size - 256 - len(special_tokens)
         if num_merges < 0:
             raise ValueError(
@@ -351,13 +354,8 @@ class _Memory(dict[str, tuple[int, ...]]):
 def _number_special_tokens(
     special_tokens: Mapping[str, int] | Iterable[str], first_id: int
 ) -> dict[str, int]:
-    if isinstance(special_tokens, str):
-        raise ValueError(
-            f"special_tokens is the string {special_tokens!r}: "
-            "expected a list of strings, or a mapping from strings to ids"
-        )
     if not isinstance(special_tokens, Mapping):
-        names = list(special_tokens)
+        names = several(special_tokens, "special_tokens")
         special_tokens = dict(zip(names, count(first_id)))
         if len(special_tokens) < len(names):
             raise ValueError(f"special_tokens names one token twice: {names}")

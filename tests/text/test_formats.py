@@ -2,21 +2,18 @@
 
 import base64
 import json
-import lzma
 import os
+import warnings
+from importlib.metadata import metadata
 
 import pytest
-import tokenizers
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from minissl.text import (
     Pattern,
     Tokenizer,
-    load_gpt2,
+    load_gpt2_tokenizer,
     load_tiktoken,
     load_tokenizer,
-    save_huggingface,
     save_tokenizer,
 )
 from minissl.text.formats import (
@@ -25,13 +22,9 @@ from minissl.text.formats import (
     tokenizer_from_bytes,
     tokenizer_to_bytes,
 )
-from tests.shared_data import shared_data
+from minissl.text.patterns import unicode_version
 
 TEXT = "The cat's hat: it isn't 1234567 years old!\r\n\r\n  你好, naïve café 🙂  \n\tend <|end|> \n"
-
-
-def unpacked(name):
-    return lzma.decompress(shared_data(f"tokenizers/{name}.xz").read_bytes())
 
 
 @pytest.fixture(params=["gpt2", "cl100k", r"\S+|\s+"])
@@ -39,27 +32,6 @@ def small(request):
     return Tokenizer.train(
         [TEXT] * 2, 290, pattern=request.param, special_tokens=["<|end|>", "<päd>", "<|end|>!"]
     )
-
-
-@pytest.fixture(scope="module")
-def gpt2_files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gpt2")
-    for name in ("vocab.bpe", "encoder.json"):
-        (folder / name).write_bytes(unpacked(f"gpt2_{name}"))
-    return folder / "vocab.bpe", folder / "encoder.json"
-
-
-@pytest.fixture(scope="module")
-def gpt2(gpt2_files):
-    return load_gpt2(*gpt2_files)
-
-
-@pytest.fixture(scope="module")
-def cl100k(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cl100k") / "cl100k_base.tiktoken"
-    path.write_bytes(unpacked("cl100k_base.tiktoken"))
-    special = {"<|endoftext|>": 100257, "<|endofprompt|>": 100276}
-    return load_tiktoken(path, pattern="cl100k", special_tokens=special, num_tokens=100_256)
 
 
 def test_printable_alphabet():
@@ -104,7 +76,7 @@ def test_bytes_are_the_content_of_the_file(small, tmp_path):
     assert data == path.read_bytes()
     state = json.loads(data)
     assert data == json.dumps(state, ensure_ascii=False, indent=1).encode()
-    fields = "format version pattern special_tokens num_ranks ranks"
+    fields = "format version unicode pattern special_tokens num_ranks ranks"
     assert " ".join(state) == fields
     again = tokenizer_from_bytes(data, "any name")
     assert (again.ranks, again.special_tokens) == (small.ranks, small.special_tokens)
@@ -232,13 +204,42 @@ def damage(files, tmp_path, which, change):
 def test_damaged_gpt2_files_are_named(gpt2_files, tmp_path, which, change, message):
     paths = damage(gpt2_files, tmp_path, which, change)
     with pytest.raises(ValueError, match=message) as caught:
-        load_gpt2(*paths)
+        load_gpt2_tokenizer(*paths)
     assert str(paths[which]) in str(caught.value)
 
 
 def test_gpt2_files_name_their_special_tokens(gpt2_files):
     with pytest.raises(ValueError, match=r"disagree on 1 token.*<\|endoftext\|>.*special_tokens"):
-        load_gpt2(*gpt2_files, special_tokens=())
+        load_gpt2_tokenizer(*gpt2_files, special_tokens=())
+
+
+# ---- Unicode -------------------------------------------------------------------------------------
+
+
+def test_the_version_of_unicode_is_that_of_regex():
+    """The package has no constant for it, but its page tells."""
+    about = metadata("regex").get_payload() or metadata("regex")["Description"]
+    assert f"Unicode {unicode_version()}" in about, "a newer one: add a letter that came with it"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "warned"), [("gpt2", True), ("o200k", True), (r"\S+|\s+", False)]
+)
+def test_another_version_of_unicode_is_told_where_it_matters(tmp_path, pattern, warned):
+    path = tmp_path / "t.json"
+    save_tokenizer(Tokenizer.train(TEXT, 280, pattern=pattern), path)
+    state = json.loads(path.read_text("utf-8"))
+    assert state["unicode"] == unicode_version()
+    path.write_text(json.dumps(state | {"unicode": "9.0"}), "utf-8")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_tokenizer(path)
+    assert [f"{path} was written with Unicode 9.0" in str(w.message) for w in caught] == (
+        [True] if warned else []
+    )
+    del state["unicode"]  # as older files
+    path.write_text(json.dumps(state), "utf-8")
+    load_tokenizer(path)  # no warning: here it would be an error
 
 
 SINGLE_BYTES = "".join(
@@ -283,67 +284,3 @@ def test_tiktoken_file_cut_between_lines(tmp_path):
     path.write_text(SINGLE_BYTES)
     with pytest.raises(ValueError, match="256 tokens, expected 257: it is incomplete"):
         load_tiktoken(path, pattern="gpt2", num_tokens=257)
-
-
-# ---- Hugging Face --------------------------------------------------------------------------------
-
-
-def peer_of(tokenizer, folder):
-    save_huggingface(tokenizer, folder / "tokenizer.json")
-    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-
-
-texts = st.lists(
-    st.one_of(
-        st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=6),
-        st.sampled_from(
-            [
-                "'s",
-                "'LL",
-                "it's",
-                "<|end|>",
-                "<|end|>!",
-                "<päd>",
-                "  ",
-                "\n\n",
-                " \n ",
-                "\r\n",
-                "12345",
-            ]
-        ),
-    ),
-    max_size=10,
-).map("".join)
-
-
-@settings(
-    deadline=None,
-    max_examples=40,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(examples=st.lists(texts, min_size=5, max_size=5))
-def test_huggingface_gives_the_same_ids(small, tmp_path, examples):
-    peer = peer_of(small, tmp_path)
-    for text in examples:
-        ids = small.encode(text, allow_special="all")
-        assert peer.encode(text).ids == ids
-        if "<päd>" not in text:  # its decoder takes the "ä" of a special token for a byte
-            assert peer.decode(ids, skip_special_tokens=False) == small.decode(ids)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "cl100k"])
-def test_huggingface_gives_the_same_ids_in_71_languages(name, tmp_path, request):
-    tokenizer = request.getfixturevalue(name)
-    peer = peer_of(tokenizer, tmp_path)
-    assert peer.get_vocab_size() == len(tokenizer.ranks) + len(tokenizer.special_tokens)
-    lines = lzma.decompress(shared_data("text/multilingual.jsonl.xz").read_bytes()).splitlines()
-    for line in lines[::40]:
-        text = json.loads(line)["text"] + "<|endoftext|> \n\n it's"
-        assert peer.encode(text).ids == tokenizer.encode(text, allow_special="all")
-
-
-def test_huggingface_refuses_what_is_not_made_of_merges(tmp_path):
-    ranks = {bytes([byte]): byte for byte in range(256)} | {b"abc": 256}
-    with pytest.raises(ValueError, match="not one of merges"):
-        save_huggingface(Tokenizer(ranks), tmp_path / "x.json")
-    assert not os.listdir(tmp_path)

@@ -15,13 +15,13 @@ import pytest
 import regex
 import tiktoken
 import tiktoken.load
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiktoken_ext.openai_public import r50k_pat_str
 
 from minissl.text import CL100K, GPT2, Pattern, Tokenizer
 from minissl.text.bpe import learn_merges_naive
-from minissl.text.patterns import _SPACE, count_pieces, get_pattern
+from minissl.text.patterns import _SPACE, PATTERNS, count_pieces, get_pattern
 from tests.shared_data import shared_data
 
 # As published with tiktoken for cl100k_base.
@@ -36,6 +36,32 @@ CL100K_SPECIAL = {
     "<|fim_suffix|>": 100260,
     "<|endofprompt|>": 100276,
 }
+# As published with tiktoken for o200k_base, and with Llama 3.
+O200K_PATTERN = "|".join(
+    [
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PEER_PATTERNS = {
+    "gpt2": r50k_pat_str,
+    "cl100k": CL100K_PATTERN,
+    "llama3": LLAMA3_PATTERN,
+    "o200k": O200K_PATTERN,
+}
+# Letters of each case, a mark, every kind of white space.
+ALPHABET = " \n\r\taAB1!/'slLé\u0301ǅ\u3000"
 
 
 def unpacked(name):
@@ -91,7 +117,7 @@ FRAGMENTS = (
     "'s 'S 'ſ 'll 'LL 'Re don't '' ’s _ __init__ 1234567 ٣٤٥٦ ½ Ⅷ x² 𝟙𝟚 \x1c \x1f \x85 \xa0 "
     "\u3000 \u200b \u2028 \ufeff \r\n \n\n \n\t\n \t\t .\n !\r\n\r\n e\u0301 ä̈ हिन्दी ภาษาไทย "
     "한국어 日本語 العربية עברית 🙂 👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 👍🏽 "
-    "\x00 \x7f İ ß ﬁ // # $$$ \ufffd <|endoftext| <|endoftext|> "
+    "\x00 \x7f İ ß ﬁ // \n/ !\n/x # $$$ \ufffd <|endoftext| <|endoftext|> "
     "hello world antidisestablishmentarianism"
 )
 fragments = st.sampled_from([" ", " ", "  ", "   ", " \n ", *FRAGMENTS.split(" ")])
@@ -127,14 +153,13 @@ def test_equals_tiktoken(pair, text):
 
 
 @relaxed
-@given(text=st.text(" \n\r\ta1!'sé\u3000", max_size=12))
-@pytest.mark.parametrize(
-    ("pattern", "peer_pattern"), [("gpt2", r50k_pat_str), ("cl100k", CL100K_PATTERN)]
-)
+@given(text=st.text(ALPHABET, max_size=12))
+@example(text="é!\n/!\r/\n/1é'S \n \t")
+@pytest.mark.parametrize(("pattern", "peer_pattern"), PEER_PATTERNS.items())
 def test_pieces_equal_those_of_tiktoken(pattern, peer_pattern, text):
     """With every two characters a token, no border between pieces goes unseen."""
     ranks = {bytes([byte]): byte for byte in range(256)}
-    for two in itertools.product(" \n\r\ta1!'sé\u3000", repeat=2):
+    for two in itertools.product(ALPHABET, repeat=2):
         ranks["".join(two).encode()] = len(ranks)
     ours = Tokenizer(ranks, pattern=pattern)
     peer = tiktoken.Encoding(
@@ -358,7 +383,7 @@ def test_white_space_is_that_of_unicode():
 
 @relaxed
 @given(text=with_surrogates, more=texts)
-@pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=["gpt2", "cl100k"])
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=list(PATTERNS))
 def test_chunks_are_whole_pieces_and_final(pattern, text, more):
     pieces = regex.findall(pattern.expression, text)
     chunks = list(pattern.chunks(text))
@@ -368,8 +393,8 @@ def test_chunks_are_whole_pieces_and_final(pattern, text, more):
     assert list(pattern.chunks(text + more))[: len(final)] == final
 
 
-@pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=["gpt2", "cl100k"])
-@pytest.mark.parametrize("unit", ["x", "x y ", "\n", " \n", "x\n\n", "x.\n  "])
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=list(PATTERNS))
+@pytest.mark.parametrize("unit", ["x", "x y ", "\n", " \n", "x\n\n", "x.\n  ", "/\n/"])
 def test_chunks_of_long_texts(pattern, unit):
     text = unit * 40_000
     assert "".join(pattern.chunks(text)) == text
@@ -466,7 +491,7 @@ def _bytes(printable):
         ({b"ab": "7"}, {}, "id '7': expected an integer"),
         ({}, {"special_tokens": {"<s>": 3}}, "id 3 stands for both"),
         ({}, {"special_tokens": ["<s>", "<s>"]}, "names one token twice"),
-        ({}, {"special_tokens": "<s>"}, "expected a list of strings"),
+        ({}, {"special_tokens": "<s>"}, "is one string, '<s>': expected several"),
         ({}, {"special_tokens": [""]}, "at least 1 character"),
         ({}, {"special_tokens": ["\ud800"]}, "valid text"),
     ],
