@@ -76,7 +76,9 @@ def _json(data, rng):
     holder, key = whole, 0
     while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
         holder = holder[key]
-        key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        weights = [4 if isinstance(holder[key], dict | list) else 1 for key in keys]
+        key = rng.choices(keys, weights)[0]  # what is deep is seldom otherwise
     old, text = holder[key], None
     case = rng.randrange(6)
     if case == 0 and holder is not whole:

@@ -137,7 +137,7 @@ def test_what_a_run_cannot_mean_is_a_sentence(runs, edit, message):
     change(runs / "gpt", edit)
     with pytest.raises(ValueError, match=message) as caught:
         open_run(runs / "gpt")
-    assert str(runs) in str(caught.value) or "frobnicate" in message or "num_heads" in message
+    assert str(runs) in str(caught.value)
 
 
 def test_a_file_outside_of_the_run_is_none_that_it_kept(runs):
