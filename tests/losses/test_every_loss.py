@@ -220,3 +220,15 @@ def test_what_is_ignored_may_be_anything(device, dtype, smoothing):
             )
             np.testing.assert_allclose(loss, right[0], rtol=1e-6)
             np.testing.assert_allclose(gradients["logits"], right[1]["logits"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("device", "dtype"), PLACES)
+def test_a_negative_of_minus_infinity_is_no_bad_match(device, dtype):
+    """Nobody's positive, and −∞ beside every query: weighed by e^−∞ it would leave no trace."""
+    key = np.ones((4, 2))
+    key[3, 0] = -np.inf
+    rows = {"query": np.ones((3, 2)), "key": key}
+    for function in (fused.contrastive_cross_entropy, composed.contrastive_cross_entropy):
+        loss, gradients = differentiated(function, rows, {}, device, dtype, "none")
+        assert np.isnan(loss).all()
+        assert not any(np.isfinite(g).all() for g in gradients.values())
