@@ -215,6 +215,8 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, RecursionError):
         text = f"it is nested more than {DEEPEST} deep"
+    elif isinstance(error, json.JSONDecodeError):
+        text = f"no JSON ({text})"
     elif isinstance(error, KeyError):
         told = str(error.args[0]) if error.args else ""
         text = told if " " in told else f"it has no {text}"

@@ -11,8 +11,7 @@ import base64
 import json
 import os
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -20,12 +19,14 @@ from typing import Any
 
 from minissl.durable import replace_durably
 from minissl.options import several
+from minissl.reading import parse_json, read_bytes, read_json, reading
 from minissl.text.patterns import GPT2, Pattern, unicode_version
 from minissl.text.tokenizer import Tokenizer
 
 StrPath = str | os.PathLike[str]
 SpecialTokens = Mapping[str, int] | Iterable[str]
 
+TOKENIZER = "a tokenizer"  # what errors call it
 _FORMAT = "minissl-tokenizer"
 _VERSION = 1
 
@@ -70,7 +71,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: StrPath) -> None:
 
 def load_tokenizer(path: StrPath) -> Tokenizer:
     """The tokenizer written by ``save_tokenizer``. Raises ``ValueError`` for any other file."""
-    return tokenizer_from_bytes(_read_bytes(path), str(path))
+    return tokenizer_from_bytes(read_bytes(Path(path)), str(path))
 
 
 def tokenizer_to_bytes(tokenizer: Tokenizer) -> bytes:
@@ -92,7 +93,7 @@ def tokenizer_from_bytes(data: bytes, name: str) -> Tokenizer:
 
     Raises ``ValueError`` for any other bytes; ``name`` is what the message calls them.
     """
-    state = from_json(data, name)
+    state = parse_json(data, name, TOKENIZER, kind=object)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError(
             f'{name}: no tokenizer of minissl (no "format": "{_FORMAT}"): '
@@ -104,7 +105,7 @@ def tokenizer_from_bytes(data: bytes, name: str) -> Tokenizer:
             f"{name}: version {state.get('version')!r} of the format, this minissl reads "
             f"version {_VERSION}: use the minissl that wrote it, or train and save again"
         )
-    with named(name):
+    with reading(name, TOKENIZER):
         if len(state["ranks"]) != state["num_ranks"]:
             raise ValueError(f"{len(state['ranks'])} ranks, {state['num_ranks']} announced")
         pattern = Pattern(**state["pattern"])
@@ -143,9 +144,7 @@ def load_gpt2_tokenizer(
     when a file is damaged or the two do not belong together.
     """
     special_tokens = several(special_tokens, "special_tokens")
-    ids = from_json(_read_bytes(encoder_json), str(encoder_json))
-    if not isinstance(ids, dict):
-        raise ValueError(f"{encoder_json}: expected a JSON object of token: id")
+    ids = read_json(encoder_json, "a table of tokens and ids")
     singles = [to_printable(bytes([byte])) for byte in range(256)]
     made = [left + right for left, right in _read_merges(vocab_bpe)]
     if ids.keys() != {*singles, *made, *special_tokens}:
@@ -161,7 +160,7 @@ def load_gpt2_tokenizer(
             f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
             "the two belong to different tokenizers"
         )
-    with named(encoder_json):
+    with reading(encoder_json, TOKENIZER):
         return Tokenizer(
             {from_printable(token): ids[token] for token in chain(singles, made)},
             pattern=pattern,
@@ -186,7 +185,7 @@ def load_tiktoken(
     Raises ``ValueError`` for a line that is not of this kind or repeats a token or rank.
     """
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(_read_bytes(path).splitlines(), start=1):
+    for number, line in enumerate(read_bytes(Path(path)).splitlines(), start=1):
         try:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
@@ -199,7 +198,7 @@ def load_tiktoken(
             raise ValueError(f"{path}, line {number}: {line[:60]!r} repeats an earlier token")
     if num_tokens is not None and len(ranks) != num_tokens:
         raise ValueError(f"{path}: {len(ranks)} tokens, expected {num_tokens}: it is incomplete")
-    with named(path):
+    with reading(path, TOKENIZER):
         return Tokenizer(ranks, pattern=pattern, special_tokens=special_tokens)
 
 
@@ -208,8 +207,8 @@ def load_tiktoken(
 
 def _read_merges(path: StrPath) -> list[tuple[str, str]]:
     """The merges of a ``vocab.bpe`` or ``merges.txt``, in its printable alphabet."""
-    with named(path):
-        lines = _read_bytes(path).decode("utf-8").split("\n")
+    with reading(path, "a list of merges"):
+        lines = read_bytes(Path(path)).decode("utf-8").split("\n")
     merges = []
     for number, line in enumerate(lines, start=1):
         if not line or (number == 1 and line.startswith("#version")):
@@ -224,30 +223,5 @@ def _read_merges(path: StrPath) -> list[tuple[str, str]]:
     return merges
 
 
-def _read_bytes(path: StrPath) -> bytes:
-    return Path(path).read_bytes()
-
-
-def from_json(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{name}: not JSON ({error}): damaged or cut short, get it again"
-        ) from error
-
-
 def to_json(state: Any) -> bytes:
     return json.dumps(state, ensure_ascii=False, indent=1).encode()
-
-
-@contextmanager
-def named(path: StrPath) -> Iterator[None]:
-    """Put the file's name before whatever error its content raises."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not usable as a tokenizer ({type(error).__name__}: {error}); "
-            "copy, download or save it again"
-        ) from error

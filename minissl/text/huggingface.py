@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from minissl.durable import replace_durably
+from minissl.reading import read_json, reading
 from minissl.text.bpe import Pair
-from minissl.text.formats import (
-    StrPath,
-    from_json,
-    from_printable,
-    named,
-    to_json,
-    to_printable,
-)
+from minissl.text.formats import TOKENIZER, StrPath, from_printable, to_json, to_printable
 from minissl.text.patterns import GPT2, PATTERNS, Pattern
 from minissl.text.tokenizer import Tokenizer
 
@@ -69,8 +63,8 @@ def load_huggingface(path: StrPath, *, add_special_tokens: bool = True) -> Token
     Raises ``ValueError``, with the file's name and that of the field, for what our tokenizer
     cannot do: other models, normalizers, prefixes, truncation.
     """
-    state = from_json(Path(path).read_bytes(), str(path))
-    with named(path):
+    state = read_json(path, TOKENIZER, kind=object)
+    with reading(path, TOKENIZER):
         _require("the file", state, _TOP, _PARTS)
         if state.get("decoder") is not None:
             _require("decoder", state["decoder"], _AFTERWARDS, needed=("type",))
@@ -94,10 +88,9 @@ def load_huggingface(path: StrPath, *, add_special_tokens: bool = True) -> Token
 def is_huggingface(path: StrPath) -> bool:
     """Whether a file is a JSON object with a ``"model"``, as Hugging Face's are."""
     try:
-        state = from_json(Path(path).read_bytes(), str(path))
+        return "model" in read_json(path, TOKENIZER)
     except ValueError:
         return False
-    return isinstance(state, dict) and "model" in state
 
 
 def save_huggingface(tokenizer: Tokenizer, path: StrPath, *, begin_with: str | None = None) -> None:

@@ -396,36 +396,29 @@ class Tokenizers(Reader):
             **self.write("encoder.json", json.dumps(ranks), "json"),
             **self.write("vocab.bpe", "\n".join(["#version: 0.2", *merges, ""])),
             **self.write("a.tiktoken", lines),
-            **({self.folder / "tokenizer.json": "json"} if _huggingface() else {}),
+            self.folder / "tokenizer.json": "json",
         }
 
     def read(self):
-        from minissl.text import load_tiktoken, load_tokenizer
+        from minissl.text import (
+            load_gpt2_tokenizer,
+            load_huggingface,
+            load_tiktoken,
+            load_tokenizer,
+        )
 
         load_tokenizer(self.folder / "own.json")
-        load = _gpt2_tokenizer()
-        load(self.folder / "vocab.bpe", self.folder / "encoder.json", special_tokens=())
+        load_gpt2_tokenizer(
+            self.folder / "vocab.bpe", self.folder / "encoder.json", special_tokens=()
+        )
         load_tiktoken(self.folder / "a.tiktoken", pattern="gpt2")
-        if _huggingface():
-            _huggingface()(self.folder / "tokenizer.json")
+        load_huggingface(self.folder / "tokenizer.json")
 
 
 def _base64(token):
     import base64
 
     return base64.b64encode(token)
-
-
-def _gpt2_tokenizer():
-    from minissl.text import formats
-
-    return getattr(formats, "load_gpt2_tokenizer", None) or formats.load_gpt2
-
-
-def _huggingface():
-    import minissl.text
-
-    return getattr(minissl.text, "load_huggingface", None)
 
 
 class Weights(Reader):

@@ -84,7 +84,7 @@ def test_bytes_are_the_content_of_the_file(small, tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"format": "minissl-tokenizer"}', b"[" * 100_000])
 def test_other_bytes_are_called_by_their_name(data):
-    with pytest.raises(ValueError, match=r"^step 7 of run: "):
+    with pytest.raises(ValueError, match=r"^step 7 of run(: | cannot be read as a tokenizer: )"):
         tokenizer_from_bytes(data, "step 7 of run")
 
 
@@ -119,9 +119,9 @@ def test_a_reader_never_sees_half_a_file(small, tmp_path):
     [
         (lambda state: state.pop("format"), "no tokenizer of minissl"),
         (lambda state: state.update(version=99), "version 99 .*reads version 1"),
-        (lambda state: state.pop("ranks"), "KeyError: 'ranks'"),
+        (lambda state: state.pop("ranks"), "it has no 'ranks'"),
         (lambda state: state["ranks"].popitem(), "ranks, .* announced"),
-        (lambda state: state.update(ranks=[1]), "not usable as a tokenizer"),
+        (lambda state: state.update(ranks=[1]), "1 ranks, 280 announced"),
         (lambda state: state["ranks"].update({"a": 98}), "stands for both"),
         (lambda state: state["ranks"].update({"a": "x"}), "expected an integer"),
         (lambda state: state["pattern"].update(expression="(a)|b"), "capturing group"),
@@ -146,7 +146,9 @@ def test_a_file_cut_short_anywhere_is_named(tmp_path):
     whole = path.read_bytes()
     for length in range(0, len(whole.rstrip()), 37):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"short\.json: not JSON .* cut short"):
+        with pytest.raises(
+            ValueError, match=r"short\.json cannot be read as a tokenizer: no JSON \("
+        ):
             load_tokenizer(path)
 
 
@@ -194,8 +196,8 @@ def damage(files, tmp_path, which, change):
         (0, lambda text: text.replace("\nh e\n", "\nh  e\n", 1), "line 4: 'h  e' is not two"),
         (0, lambda text: text.replace("\nh e\n", "\nq z\n", 1), "disagree on"),
         (0, lambda text: text.replace("Ġ t\nĠ a\n", "Ġ a\nĠ t\n"), "do not follow the order"),
-        (1, lambda text: text[:300_000], "not JSON"),
-        (1, lambda text: "[1, 2]", "expected a JSON object"),
+        (1, lambda text: text[:300_000], "no JSON"),
+        (1, lambda text: "[1, 2]", "it holds a list, expected an object"),
         (1, lambda text: text.replace('"the":', '"zzzz":'), "disagree on 2 token"),
         (1, lambda text: text.replace('"!": 0', '"!": 1'), "id 1 stands for both"),
         (1, lambda text: text.replace('"!": 0', '"!": "0"'), "expected an integer"),
