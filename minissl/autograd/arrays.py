@@ -242,6 +242,14 @@ def _torch_scatter_add(size: int, positions: Array, values: Array) -> Array:
     return sums.reshape((size, *values.shape[1:]))
 
 
+def int64_on_torch(indices: Array) -> Array:
+    """torch compares within the dtype: in uint8 −100 is 156, and a number of 1000 classes is 232.
+
+    NumPy compares the numbers, and its arrays stay as they are.
+    """
+    return indices.long() if is_torch_array(indices) else indices
+
+
 def require_indices(operation: str, indices: Array, size: int, ignored: int | None = None) -> None:
     """Raise IndexError for an index outside of 0 to ``size`` − 1 that is not ``ignored`` either.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import Array, dtype_name, is_array, namespace
+from minissl.autograd.arrays import Array, dtype_name, int64_on_torch, is_array, namespace
 from minissl.autograd.tensor import Tensor, as_array
 
 
@@ -131,9 +131,11 @@ def cross_entropy(
     the target is ignored; ``"sum"`` and ``"mean"`` a number; the mean is over the targets that are
     not ignored, and 0 when all are. Lectures 05 and 12.
     """
-    targets = targets.array if isinstance(targets, Tensor) else targets
+    targets = int64_on_torch(targets.array if isinstance(targets, Tensor) else targets)
     xp = namespace(targets)
     kept = targets != ignore_index
+    if not math.prod(kept.shape):  # no rows: nothing to choose the largest logit of
+        return _reduce(ops.sum(logits, axis=-1), reduction, count=0)
     safe = xp.where(kept, targets, xp.zeros_like(targets))
     logits = ops.where(kept[..., None], logits, 0.0)  # what is ignored may be anything, NaN too
     log_probabilities = ops.log_softmax(logits, axis=-1)

@@ -119,7 +119,8 @@ def tanh(a, /):
 
     def vjp(g):
         e = xp.exp(-2 * xp.abs(a))
-        return g * (4 * e / ((1 + e) * (1 + e)))
+        below = 1 + e
+        return g * (4 * e / (below * below))
 
     return xp.tanh(a), (vjp,)
 
@@ -127,12 +128,19 @@ def tanh(a, /):
 @differentiable
 @rounded_once
 def sigmoid(a, /):
-    """c = 1 / (1 + e⁻ᵃ), 0 where e⁻ᵃ overflows;  ∂L/∂a = g c (1 − c).
+    """c = 1 / (1 + e⁻ᵃ);  ∂L/∂a = g c (1 − c), where c (1 − c) = e / (1 + e)² with e = e^−|a|.
 
-    1 − c = σ(−a) = 1 / (1 + eᵃ), right also where c is so near to 1 that 1 − c is only rounding.
+    e cannot overflow, and the slope is right also where c is so near to 1 that 1 − c is rounding.
     """
-    c = _sigmoid(a)
-    return c, (lambda g: g * c * _sigmoid(-a),)
+    xp = namespace(a)
+    e = xp.exp(-xp.abs(a))
+    c = xp.maximum(e, xp.astype(a >= 0, e.dtype)) / (1 + e)  # above 0: 1 / (1 + e)
+
+    def vjp(g):
+        below = 1 + e
+        return g * (e / (below * below))
+
+    return c, (vjp,)
 
 
 @differentiable
@@ -140,13 +148,9 @@ def sigmoid(a, /):
 def log_sigmoid(a, /):
     """c = ln σ(a) = min(a, 0) − ln(1 + e^−|a|);  ∂L/∂a = g σ(−a)."""
     xp = namespace(a)
-    c = xp.minimum(a, xp.zeros_like(a)) - xp.log1p(xp.exp(-xp.abs(a)))
-    return c, (lambda g: g * _sigmoid(-a),)
-
-
-def _sigmoid(a):
-    with np.errstate(over="ignore"):  # 1 / ∞ is meant
-        return 1 / (1 + namespace(a).exp(-a))
+    e = xp.exp(-xp.abs(a))
+    c = xp.minimum(a, xp.zeros_like(a)) - xp.log1p(e)
+    return c, (lambda g: g * (xp.where(a >= 0, e, xp.ones_like(e)) / (1 + e)),)
 
 
 @differentiable

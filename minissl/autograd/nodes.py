@@ -11,8 +11,6 @@ import numpy as np
 
 from minissl.autograd.arrays import (
     Array,
-    dtype_name,
-    is_half,
     is_repeated,
     memory,
     namespace,
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from minissl.autograd.tensor import Tensor
 
 
-MANY = 64  # gradients of one array: from there on they are added up in float64
+MANY = 64  # gradients of one array are added one by one; more of them in groups of so many
 
 
 class Node:
@@ -102,33 +100,62 @@ def walk_back(root: Node | Tensor, seed: Array) -> Iterator[tuple[Tensor, Array]
     if not order:  # the root is itself a leaf
         yield root, namespace(seed).asarray(seed, copy=True)  # type: ignore[misc]
     uses = Counter(p for node in order for p in node.parents if p is not None)
-    gradients: dict[Any, Array] = {root: seed}
-    owned: set[Any] = set()  # whose running sum is an array made here: add in place
+    sums = Sums()
+    sums.arrays[root] = seed
     taken = {memory(seed)}  # by leaves that have been yielded
     while order:
         node = order.pop()
-        arrived = gradients.pop(node)
-        if node in owned:
-            owned.remove(node)
-            arrived = _conform(arrived, node)
+        arrived = sums.pop(node)
         for parent, contribution in node.contributions(arrived):
-            contribution = _conform(contribution, parent)
-            if parent not in gradients:
-                gradients[parent] = contribution
-            elif parent not in owned:
-                gradients[parent] = running_sum(gradients[parent], uses[parent]) + contribution
-                owned.add(parent)
-            else:
-                gradients[parent] += contribution
             uses[parent] -= 1
+            sums.add(parent, _conform(contribution, parent), uses[parent])
             if isinstance(parent, Node) or uses[parent]:
                 continue
-            total = _conform(gradients.pop(parent), parent)
-            shared = {memory(array) for array in (arrived, *gradients.values())} | taken
+            total = sums.pop(parent)
+            shared = {memory(array) for array in (arrived, *sums.arrays.values())} | taken
             if memory(total) in shared or is_repeated(total):
                 total = namespace(total).asarray(total, copy=True)
             taken.add(memory(total))
             yield parent, total
+
+
+class Sums:
+    """Gradients that are being added up, for every Node or leaf that has not got all of them.
+
+    One by one in groups of ``MANY``, and these in float64: float32 loses digits over thousands of
+    steps, and float64 for every step would take a recurrent layer twice the time.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[Any, Array] = {}
+        self.owned: set[Any] = set()  # whose array was made here: add in place
+        self.groups: dict[Any, Array] = {}  # the sum of the groups that are complete
+
+    def add(self, parent: Node | Tensor, contribution: Array, more: int) -> None:
+        """One gradient of ``parent``, which ``more`` will follow."""
+        if parent not in self.arrays:
+            self.arrays[parent] = contribution
+        elif parent not in self.owned:
+            first = self.arrays[parent]  # two make one rounding; of more, half precision loses
+            self.arrays[parent] = (single(first) if more else first) + contribution
+            self.owned.add(parent)
+        else:
+            self.arrays[parent] += contribution
+        if more and more % MANY == 0:
+            group, xp = self.arrays.pop(parent), namespace(contribution)
+            wide = xp.astype(xp.asarray(group), xp.float64)
+            self.groups[parent] = self.groups.get(parent, 0) + wide
+            self.owned.discard(parent)
+
+    def pop(self, parent: Node | Tensor) -> Array:
+        """What was added up, in the dtype of ``parent``."""
+        array = self.arrays.pop(parent)
+        if parent in self.groups:
+            array = self.groups.pop(parent) + array
+        elif parent not in self.owned:
+            return array
+        self.owned.discard(parent)
+        return _conform(array, parent)
 
 
 def _conform(contribution: Array, parent: Node | Tensor) -> Array:
@@ -150,18 +177,6 @@ def _conform(contribution: Array, parent: Node | Tensor) -> Array:
     if contribution.dtype != parent.dtype:
         contribution = namespace(contribution).astype(contribution, parent.dtype)
     return contribution
-
-
-def running_sum(first: Array, more: int) -> Array:
-    """The first of several gradients, in a dtype in which ``more`` can be added one by one.
-
-    Two make one rounding, whatever the dtype. Of many, half precision and then float32 lose digits.
-    """
-    if more > 1 and is_half(first):
-        return single(first)
-    if more > MANY and dtype_name(first) != "float64":
-        return namespace(first).astype(first, namespace(first).float64)
-    return first
 
 
 def _parents_first(root: Node | Tensor) -> list[Node]:

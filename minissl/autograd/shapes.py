@@ -9,6 +9,7 @@ import numpy as np
 from minissl.autograd.arrays import (
     Array,
     dtype_name,
+    int64_on_torch,
     is_array,
     is_floating,
     is_torch_array,
@@ -225,7 +226,7 @@ def _integers(indices: Any, beside: Any) -> Any:
         array = array if isinstance(like, np.ndarray) else namespace(like).asarray(array)
     if is_floating(array) or dtype_name(array) == "bool":
         raise TypeError(f"expected integers as indices, got {dtype_name(array)}")
-    return array.long() if is_torch_array(array) else array  # torch looks up by no others
+    return int64_on_torch(array)  # torch looks up by no others
 
 
 @differentiable

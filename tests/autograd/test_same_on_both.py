@@ -8,6 +8,7 @@ import torch
 
 from minissl.autograd import Tensor, fused
 from minissl.autograd import operations as ops
+from minissl.losses import contrastive
 from tests.autograd.compare import to_float64
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
@@ -121,7 +122,25 @@ CALLS = {
     "targets uint8": lambda x, lib: fused.cross_entropy(x, lib(np.ones((2, 3), np.uint8))),
     "targets int16 list": lambda x, lib: fused.cross_entropy(x[0], np.ones(3, np.int16)),
     "targets of floats": lambda x, lib: fused.cross_entropy(x, lib(np.ones((2, 3)))),
-    "nce targets int32": lambda x, lib: fused.info_nce(x[0], x[0], integer(1, 2, 0)(lib)),
+    "nce targets int32": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], integer(1, 2, 0)(lib)
+    ),
+    "nce targets of floats": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], lib(np.ones(3, "f4"))
+    ),
+    "nce too few targets": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], integer(1, 2)(lib)
+    ),
+    "nce targets of masks": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], lib(np.ones(3, bool))
+    ),
+    "nce own targets": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], integer(0, 2, 1)(lib), exclude_self=True
+    ),
+    "nce temperature": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], temperature=np.array([0.5])
+    ),
+    "no rows, no classes": lambda x, lib: fused.cross_entropy(x[0, :0, :0], integer()(lib)),
     "lengths int32": lambda x, lib: fused.attention(
         *[x[None]] * 3, causal=True, key_lengths=integer(2)(lib)
     ),
@@ -155,6 +174,21 @@ for _name in ("max", "min", "softmax", "log_softmax", "logsumexp", "sum", "mean"
             CALLS[f"{_name} {_axis} of {_rows}"] = lambda x, lib, n=_name, a=_axis, r=_rows: (
                 getattr(ops, n)(x[:, r], axis=a)
             )
+for _type in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"):
+    for _target in (0, 2, 156, 199, 200, 255, -1, -100):  # 156 is −100 in uint8
+        if np.iinfo(_type).min <= _target <= np.iinfo(_type).max:
+            _targets = integer(_target, dtype=_type)
+            CALLS[f"target {_target} of 200 in {_type}"] = lambda x, lib, t=_targets: (
+                fused.cross_entropy(x[0, :1, :1] * lib(np.linspace(0, 1, 200, dtype="f4")), t(lib))
+            )
+            CALLS[f"contrastive target {_target} of 3 in {_type}"] = lambda x, lib, t=_targets: (
+                fused.contrastive_cross_entropy(x[0, :1], x[1], t(lib))
+            )
+for _name in ("nt_xent", "info_nce", "simclr_cs229"):
+    for _reduction in ("none", "sum", "mean"):
+        CALLS[f"{_name} of no rows, {_reduction}"] = lambda x, lib, n=_name, r=_reduction: getattr(
+            contrastive, n
+        )(x[0, :0], x[0, :0], reduction=r, **({} if n == "simclr_cs229" else {"temperature": 0.5}))
 for _axis in (0, 2, -4, 5):
     CALLS[f"cumsum {_axis}"] = lambda x, lib, a=_axis: ops.cumsum(x, axis=a)
     CALLS[f"expand {_axis}"] = lambda x, lib, a=_axis: ops.expand_dims(x, axis=a)

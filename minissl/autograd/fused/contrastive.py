@@ -9,7 +9,14 @@ import numpy as np
 
 from minissl.autograd import composed
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import dtype_name, is_torch_array, require_floating
+from minissl.autograd.arrays import (
+    dtype_name,
+    int64_on_torch,
+    is_array,
+    namespace,
+    require_floating,
+    require_indices,
+)
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.cross_entropy import _cross_entropy
@@ -53,24 +60,25 @@ def contrastive_cross_entropy(
     query, key, temperature = _with_temperature(query, key, temperature, on_kernels)
     array = as_array(query)
     settings: dict[str, Any] = {"exclude_self": exclude_self, "reduction": reduction}
+    targets = np.arange(len(query)) if targets is None and not on_kernels else targets
+    if targets is not None:
+        targets = _as_targets(beside(as_array(targets), array), len(query))
     if on_kernels:
-        settings |= {"targets": None if targets is None else beside(as_array(targets), array)}
-        settings |= {"dtype": "float32"}
+        settings |= {"targets": targets, "dtype": "float32"}
         if isinstance(temperature, Tensor):
             return gpu.contrastive_with_temperature(query, key, temperature, **settings)
         return gpu.contrastive_cross_entropy(query, key, temperature=temperature, **settings)
+    _check_targets(targets, len(query), len(key), exclude_self)  # a kernel checks them itself
     if not isinstance(array, np.ndarray):
         settings |= {"temperature": temperature}
         return composed.contrastive_cross_entropy(query, key, targets, **settings)
-    targets = np.arange(query.shape[0]) if targets is None else as_array(targets)
-    _check_targets(targets, query.shape[0], key.shape[0], exclude_self)
     return _contrastive_cross_entropy(query, key, temperature, targets=targets, **settings)
 
 
 def _with_temperature(query, key, temperature, on_kernels):
     """All three in dtypes that fit: a Tensor keeps its digits, and half precision makes room."""
-    if is_torch_array(temperature):
-        temperature = Tensor(temperature)
+    if is_array(temperature):
+        temperature = Tensor(beside(temperature, as_array(query)))
     if not isinstance(temperature, Tensor):
         temperature = float(temperature)
     elif temperature.size != 1:
@@ -91,16 +99,20 @@ def _with_temperature(query, key, temperature, on_kernels):
     return query, key, temperature
 
 
-def _check_targets(targets, rows, columns, exclude_self):
-    if targets.shape != (rows,):
+def _as_targets(targets, rows):
+    if tuple(targets.shape) != (rows,):
         raise ValueError(
-            f"contrastive loss: {rows} queries need {rows} targets, got {targets.shape}"
+            f"contrastive loss: {rows} queries need {rows} targets, got {tuple(targets.shape)}"
         )
-    if targets.dtype.kind not in "iu":
-        raise ValueError(f"contrastive loss: targets must be integers, got {targets.dtype}")
-    if rows and not (targets.min() >= 0 and targets.max() < columns):
-        raise IndexError(f"contrastive loss: targets must be in 0 to {columns - 1}, got {targets}")
-    if exclude_self and np.any(targets == np.arange(rows)):
+    if not namespace(targets).isdtype(targets.dtype, "integral"):
+        raise ValueError(f"contrastive loss: targets must be integers, got {dtype_name(targets)}")
+    return int64_on_torch(targets)
+
+
+def _check_targets(targets, rows, columns, exclude_self):
+    require_indices("contrastive loss: targets", targets, columns)
+    xp = namespace(targets)
+    if exclude_self and xp.any(targets == xp.arange(rows, device=targets.device)):
         raise ValueError(
             "contrastive loss: with exclude_self no row's target may be the row itself"
         )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import composed
-from minissl.autograd.arrays import namespace, require_floating, require_indices
+from minissl.autograd.arrays import int64_on_torch, namespace, require_floating, require_indices
 from minissl.autograd.devices import beside
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.chunks import as_rows, for_each_chunk
@@ -77,7 +77,8 @@ def _check(logits, targets, ignore_index, label_smoothing, reduction):
     if reduction not in ("none", "sum", "mean"):
         raise ValueError(f"reduction must be 'none', 'sum' or 'mean', got {reduction!r}")
     if not gpu.runs_kernels(logits.array):  # the kernel checks them itself
-        require_indices("cross_entropy", targets, logits.shape[-1], ignored=int(ignore_index))
+        wide, classes = int64_on_torch(targets), logits.shape[-1]
+        require_indices("cross_entropy", wide, classes, ignored=int(ignore_index))
 
 
 @differentiable

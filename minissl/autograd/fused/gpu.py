@@ -102,7 +102,7 @@ def attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
 def cross_entropy(logits, /, targets, ignore_index, label_smoothing, reduction, overwrite, dtype):
     """Losses in float32 (``dtype``) whatever the logits are; the gradient may take their place."""
     forward, backward, overwriting = _functions("cross_entropy")
-    rows = logits.reshape(-1, logits.shape[-1])
+    rows = logits.reshape(targets.numel(), logits.shape[-1])
     overwrite = overwrite and rows.is_contiguous()
     settings = (ignore_index, float(label_smoothing), 0.0, reduction)
     targets = targets.reshape(-1).long()
