@@ -82,7 +82,7 @@ def longest_pieces(word: str, tokens: Container[str]) -> list[str] | None:
     """From left to right always the longest token that fits, inside a word with ##.
 
     None when somewhere nothing fits: then the whole word is unknown, whatever fitted before.
-    Example: "unaffable" gives un ##aff ##able with BERT's vocabulary.
+    Example: "unaffable" gives una ##ffa ##ble with the vocabulary of BERT (uncased).
     """
     pieces: list[str] = []
     start = 0
@@ -177,7 +177,7 @@ class WordPiece:
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int, *, lowercase: bool = True) -> Self:
-        """Learn a vocabulary: the special tokens, the characters, and the pieces of ``learn_pieces``.
+        """Learn a vocabulary: the special tokens, then characters and pieces (``learn_pieces``).
 
         ``texts``: one text or several. It stays smaller where there is nothing more to learn.
         Raises ValueError when ``vocab_size`` has no room for the characters.
@@ -221,12 +221,11 @@ _NO_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 def learn_pieces(counts: Mapping[str, int], size: int, *, rounds: int = 4) -> list[str]:
     """At most ``size`` pieces for counted words: their characters, then the most frequent pieces.
 
-    From the top down, as BERT's vocabularies are made today (TensorFlow Text, "subword tokenizers"):
-    count every substring; go from the longest to the shortest and keep those that occur at least
-    ``threshold`` times; what is kept takes its count from its own beginnings, which would be used
+    From the top down, as TensorFlow Text makes vocabularies for BERT ("Subword tokenizers", its
+    guide): count every substring; go from the longest to the shortest and keep those that occur at
+    least ``threshold`` times; what is kept takes its count from its own beginnings, which are used
     only where it does not fit. Then cut the words by what was kept, count only what begins at a
-    cut, and so on. The threshold is the largest that gives enough pieces. BPE builds from the
-    bottom up and joins what it cuts later in the same order; here longest match is what both use.
+    cut, and so on. The threshold is about the largest that gives enough pieces.
 
     Raises ValueError when the characters alone are more than ``size``.
     """
