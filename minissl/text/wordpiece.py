@@ -209,7 +209,7 @@ class WordPiece:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """As a ``vocab.txt``, which BERT's programs read."""
-        replace_durably(path, "".join(f"{token}\n" for token in self.tokens).encode())
+        replace_durably(Path(path), "".join(f"{token}\n" for token in self.tokens).encode())
 
 
 _NO_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
