@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Self
 
 from minissl.durable import replace_durably
+from minissl.options import several
+from minissl.reading import read_bytes, reading
 from minissl.text.tokenizer import _Memory
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -119,7 +121,7 @@ class WordPiece:
         longest: int = 100,
         remember: int = 1 << 18,
     ) -> None:
-        self.tokens = list(tokens)
+        self.tokens = several(tokens, "tokens")
         self.ids = {token: number for number, token in enumerate(self.tokens)}
         if len(self.ids) < len(self.tokens):
             twice = next(token for token, n in Counter(self.tokens).items() if n > 1)
@@ -196,16 +198,14 @@ class WordPiece:
         The file does not say whether it is an uncased vocabulary. Raises ValueError, with the
         file's name, when a token stands twice, is empty, or [UNK] is missing.
         """
-        try:
-            lines = Path(path).read_bytes().decode("utf-8").split("\n")
-            lines = [line.removesuffix("\r") for line in lines]
-            if lines and not lines[-1]:
-                lines.pop()
-            if "" in lines:
-                raise ValueError(f"line {lines.index('') + 1} is empty")
-            return cls(lines, lowercase=lowercase)
-        except ValueError as error:
-            raise ValueError(f"{path}: no vocabulary of one token a line: {error}") from None
+        with reading(path, "a vocabulary of one token a line"):
+            lines = read_bytes(Path(path)).decode("utf-8").split("\n")
+            tokens = [line.removesuffix("\r") for line in lines]
+            if not tokens[-1]:
+                tokens.pop()
+            if "" in tokens:
+                raise ValueError(f"line {tokens.index('') + 1} is empty")
+            return cls(tokens, lowercase=lowercase)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """As a ``vocab.txt``, which BERT's programs read."""

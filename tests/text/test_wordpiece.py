@@ -93,6 +93,7 @@ def test_longest_match_by_hand():
     assert longest_pieces("", tokens) == []
     ours = WordPiece(["[UNK]", *sorted(tokens)])
     assert ours.decode(ours.encode("UNAFFABLE, una")) == "unaffable [UNK] una"
+    assert ours.words("Café, naïve") == ["cafe", ",", "naive"]
 
 
 def test_words_of_more_than_a_hundred_characters_are_unknown():
@@ -160,7 +161,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
         (b"a\nb\n", r"no \[UNK\]"),
         (b"", r"no \[UNK\]"),
         (b"[UNK]\n\na\n", "line 2 is empty"),
-        (b"[UNK]\n\xff\n", "vocab.txt: .*utf-8"),
+        (b"[UNK]\n\xff\n", "utf-8"),
     ],
 )
 def test_files_that_are_no_vocabulary(tmp_path, content, message):
@@ -168,7 +169,7 @@ def test_files_that_are_no_vocabulary(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
         WordPiece.read(path)
-    assert str(path) in str(error.value)
+    assert str(error.value).startswith(f"{path} cannot be read as a vocabulary of one token a line")
 
 
 def test_what_is_refused():
