@@ -1,4 +1,4 @@
-"""Text: the byte-level BPE tokenizer and WordPiece, what it reads and writes, and a coloured view of its tokens.
+"""Text: byte-level BPE and WordPiece, what they read and write, and a coloured view of tokens.
 
 Strings and integers only: nothing here knows of tensors. Lecture 03.
 """

@@ -154,13 +154,13 @@ def load_gpt2_tokenizer(
             "they belong to different tokenizers, one is incomplete, or special_tokens "
             f"(here {[*special_tokens]}) should name others"
         )
-    order = [ids[token] for token in made]
-    if order != sorted(order):
-        raise ValueError(
-            f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
-            "the two belong to different tokenizers"
-        )
     with reading(encoder_json, TOKENIZER):
+        order = [ids[token] for token in made]
+        if order != sorted(order):
+            raise ValueError(
+                f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
+                "the two belong to different tokenizers"
+            )
         return Tokenizer(
             {from_printable(token): ids[token] for token in chain(singles, made)},
             pattern=pattern,
