@@ -212,6 +212,16 @@ def test_a_parameter_used_many_times(library, dtype, uses):
     assert w.grad.dtype == w.array.dtype
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_a_parameter_used_three_times(library):
+    """1 + ε/2 is 1 in half precision, from whichever end one adds."""
+    w = Tensor(library(np.zeros(1, np.float16)), requires_grad=True)
+    small = 2.0**-11
+    given = library(np.array([small, 1, small], np.float16))
+    ops.concatenate([w + 0.0, w + 0.0, w + 0.0]).backward(given)
+    assert float(w.grad[0]) == 1 + 2 * small
+
+
 def test_a_recurrent_layers_weights():
     layer = LSTM(1, 2, generator=np.random.default_rng(0)).astype(np.float16)
     x = values(4, 300, 1, size=0.1)
