@@ -457,6 +457,8 @@ def test_views_that_do_not_fit(name):
     first, second = views()
     with pytest.raises(ValueError, match="row i of both must show the same thing"):
         LOSSES[name](first, second[:-1])
+    with pytest.raises(ValueError, match="row i of both must show the same thing"):
+        LOSSES[name](first, second[:, :1])  # which would broadcast
     with pytest.raises(ValueError, match="expected \\(batch, width\\) twice"):
         LOSSES[name](first[0], second[0])
 
