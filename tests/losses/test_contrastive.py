@@ -302,7 +302,20 @@ LOSSES = {
     "alignment": lambda a, b, reduction="mean": alignment_loss(a, b, reduction=reduction),
 }
 COSINE = ["info_nce", "nt_xent", "alignment"]
+SHARP = {
+    "info_nce": lambda a, b: info_nce(a, b, temperature=0.01),
+    "nt_xent": lambda a, b: nt_xent(a, b, 0.01),
+    "alignment": alignment_loss,
+}
 every_loss = pytest.mark.parametrize("name", list(LOSSES))
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_cosines_of_float16_are_not_rounded_to_it(name):
+    """Divided by .01, what float16 rounds off a cosine near 1 would be a twentieth."""
+    first, second = (a.astype(np.float16) for a in views())
+    exact = SHARP[name](first.astype(np.float64), second.astype(np.float64)).item()
+    assert SHARP[name](first, second).item() == pytest.approx(exact, abs=1e-4)
 
 
 @every_loss
