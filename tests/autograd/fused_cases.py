@@ -40,7 +40,11 @@ FUSED_CASES = [
         lambda x: fused.cross_entropy(x, _ROWS, reduction="none", label_smoothing=0.1),
         ((3, 4),),
     ),
-    FusedCase("info_nce", lambda q, k: fused.info_nce(q, k, temperature=0.5), ((3, 4), (3, 4))),
+    FusedCase(
+        "contrastive_cross_entropy",
+        lambda q, k: fused.contrastive_cross_entropy(q, k, temperature=0.5),
+        ((3, 4), (3, 4)),
+    ),
     FusedCase("conv2d", lambda *t: fused.conv2d(*t, padding=1), _IMAGES),
     FusedCase("conv2d relu", lambda *t: fused.conv2d(*t, relu=True), _IMAGES),
     FusedCase("max_pool2d", lambda x: fused.max_pool2d(x, 2, padding=1), ((2, 4, 4, 3),)),

@@ -121,7 +121,9 @@ CALLS = {
     "targets uint8": lambda x, lib: fused.cross_entropy(x, lib(np.ones((2, 3), np.uint8))),
     "targets int16 list": lambda x, lib: fused.cross_entropy(x[0], np.ones(3, np.int16)),
     "targets of floats": lambda x, lib: fused.cross_entropy(x, lib(np.ones((2, 3)))),
-    "nce targets int32": lambda x, lib: fused.info_nce(x[0], x[0], integer(1, 2, 0)(lib)),
+    "nce targets int32": lambda x, lib: fused.contrastive_cross_entropy(
+        x[0], x[0], integer(1, 2, 0)(lib)
+    ),
     "lengths int32": lambda x, lib: fused.attention(
         *[x[None]] * 3, causal=True, key_lengths=integer(2)(lib)
     ),
