@@ -146,9 +146,7 @@ def test_a_file_cut_short_anywhere_is_named(tmp_path):
     whole = path.read_bytes()
     for length in range(0, len(whole.rstrip()), 37):
         path.write_bytes(whole[:length])
-        with pytest.raises(
-            ValueError, match=r"short\.json cannot be read as a tokenizer: "
-        ):
+        with pytest.raises(ValueError, match=r"short\.json cannot be read as a tokenizer: "):
             load_tokenizer(path)
 
 
