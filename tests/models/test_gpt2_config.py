@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
 from minissl.models.gpt2_config import ACTIVATIONS
@@ -218,6 +218,14 @@ def test_hostile_configurations_are_refused_before_anything_is_allocated(tmp_pat
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert peak < 1e6
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt_neo", "llama", "mistral", "opt", "qwen2"])
+def test_another_network_is_called_by_its_name(tmp_path, kind):
+    publish(tmp_path, {})
+    (tmp_path / "config.json").write_text(AutoConfig.for_model(kind).to_json_string())
+    with pytest.raises(ValueError, match=f"config.json asks for model_type = '{kind}', which"):
+        load_gpt2(tmp_path)
 
 
 @pytest.mark.parametrize("name", SIZES)

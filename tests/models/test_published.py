@@ -260,6 +260,13 @@ def test_quantised_weights_are_refused(folder):
     refused(folder, "h.0.mlp.c_fc.weight", "I8")
 
 
+def test_numbers_beyond_float32_are_refused(folder):
+    weights = published_weights()
+    weights["h.0.ln_1.bias"] = weights["h.0.ln_1.bias"].double() * 1e300
+    save_file(weights, folder / "model.safetensors")
+    refused(folder, "h.0.ln_1.bias", "infinite in float32")
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "tf_model.h5"])
 def test_weights_that_can_run_code_are_not_opened(folder, name):
     (folder / "model.safetensors").unlink()
