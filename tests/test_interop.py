@@ -290,6 +290,13 @@ def test_a_second_backward_computes_the_loss_again():
         value.backward()
 
 
+def test_a_loss_of_nan_is_the_same_the_second_time():
+    x = torch.full((5, 3), torch.nan, requires_grad=True)
+    value = torch_loss(contrastive.alignment_loss)(x, draw(5, 3, seed=1))
+    for keep in (True, False):
+        assert torch.autograd.grad(value, x, retain_graph=keep)[0].isnan().any()
+
+
 def test_a_second_backward_of_a_random_loss_is_refused():
     generator, x = np.random.default_rng(0), draw(50)
     value = torch_loss(lambda a: ops.sum(fused.dropout(a, 0.5, generator) * a))(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from minissl.vision.pixels import square_image
 ARRAYS = (".npy", ".npz")
 MOST_PACKED = 1100  # times smaller: what a .npz can be packed at best
 PACKED_WELL, LARGE = 100, 1 << 28  # times smaller, in a file that would become large
+MOST_HEAD = 1 << 16  # bytes with the shape and the type
 ROWS = 1024  # images that are checked at once
 
 
@@ -72,11 +74,12 @@ def _members(archive: zipfile.ZipFile) -> dict[str, NDArray]:
 
 def _array(file: Any, size: int, name: str) -> NDArray:
     """An array of a file of so many bytes, whose head must say the same."""
-    version = npy.read_magic(file)
+    head = io.BytesIO(file.read(MOST_HEAD))  # a head may promise gigabytes of itself
+    version = npy.read_magic(head)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name} has the format {version}, of structures: save plain arrays")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(file)
+    shape, _, dtype = read(head)
     if dtype.hasobject:
         raise ValueError(
             f"{name} holds Python objects, which could run code when they are read: save numbers "
@@ -84,7 +87,7 @@ def _array(file: Any, size: int, name: str) -> NDArray:
         )
     if dtype.kind not in "iufbUS":
         raise ValueError(f"{name} has dtype {dtype}, expected numbers or texts")
-    needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    needed, there = math.prod(shape) * dtype.itemsize, size - head.tell()
     if min(shape, default=1) < 0 or needed != there:
         raise ValueError(
             f"{name} has {there:,} bytes, its head promises {needed:,} (shape {shape}): the file "
@@ -102,6 +105,11 @@ def fit_images(images: NDArray, size: int, channels: int, where: str) -> NDArray
 
     Raises ValueError that begins with ``where``, with the number of the first image that is wrong.
     """
+    if images.ndim == 3 and images.shape[2] in (3, 4) and images.shape[1] > 4:
+        raise ValueError(
+            f"{where}: images have shape {images.shape}, which looks like one image in colour: "
+            "save images[None], or, if they are that narrow, images[..., None]"
+        )
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:

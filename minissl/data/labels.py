@@ -147,6 +147,8 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         if not name.strip():
             raise ValueError(f"a class has the name {name!r}: leave its examples out, or name it")
+        if name.encode("utf-8", "ignore").decode() != name:
+            raise ValueError(f"a class has the name {name!r}, with half of a character: repair it")
         if (other := seen.setdefault(name.strip(), name)) != name:
             raise ValueError(
                 f"the classes {other!r} and {name!r} differ only by spaces: write them alike"

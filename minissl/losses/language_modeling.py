@@ -44,4 +44,4 @@ def next_token_loss(
 
 def perplexity(nats_per_token: float) -> float:
     """e^loss: how many equally likely tokens the model hesitates between."""
-    return math.exp(nats_per_token) if nats_per_token < 700 else math.inf
+    return math.inf if nats_per_token > 700 else math.exp(nats_per_token)

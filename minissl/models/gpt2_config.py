@@ -83,7 +83,7 @@ class Published:
 def read_gpt2_config(path: Path, dropout: float) -> Published:
     """The configuration in a file. Raises ValueError, naming file and flag, for any other."""
     settings = _named_once(read_json(path, "the configuration of a model"), path)
-    for name, value in settings.items():
+    for name, value in sorted(settings.items(), key=lambda one: one[0] != "model_type"):
         if name in _FIXED and value not in (_FIXED[name], None):
             raise ValueError(
                 f"{path} asks for {name} = {value!r:.60}, which this GPT does not have "

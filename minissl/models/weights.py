@@ -38,13 +38,20 @@ def stored_arrays(path: Path) -> dict[str, Stored]:
 
 
 def read_float32(array: Stored) -> NDArray[np.float32]:
-    """The array as float32, writable. Raises ValueError, naming the file, for whole numbers."""
+    """The array as float32, writable. ValueError, naming the file, for what has none."""
     if array.dtype not in _FLOATS:
         raise ValueError(
             f"{array.file}: {array.name} is of type {array.dtype}, expected one of "
             f"{', '.join(_FLOATS)}: these weights are quantised, get the original ones"
         )
-    return array.read().astype(np.float32)
+    try:
+        with np.errstate(over="raise"):
+            return array.read().astype(np.float32)
+    except FloatingPointError:
+        raise ValueError(
+            f"{array.file}: {array.name} has a number that is infinite in float32: these weights "
+            "are damaged, or not those of a GPT-2; get them again"
+        ) from None
 
 
 def _shards(index: Path) -> dict[str, Stored]:

@@ -1,4 +1,4 @@
-"""Text: the byte-level BPE tokenizer, what it reads and writes, and a coloured view of its tokens.
+"""Text: byte-level BPE and WordPiece, what they read and write, and a coloured view of tokens.
 
 Strings and integers only: nothing here knows of tensors. Lecture 03.
 """
@@ -13,6 +13,7 @@ from minissl.text.huggingface import load_huggingface, save_huggingface
 from minissl.text.patterns import CL100K, GPT2, O200K, Pattern
 from minissl.text.show import show_tokens
 from minissl.text.tokenizer import Tokenizer
+from minissl.text.wordpiece import WordPiece
 
 __all__ = [
     "CL100K",
@@ -20,6 +21,7 @@ __all__ = [
     "O200K",
     "Pattern",
     "Tokenizer",
+    "WordPiece",
     "load_gpt2_tokenizer",
     "load_huggingface",
     "load_tiktoken",

@@ -19,7 +19,7 @@ from typing import Any
 
 from minissl.durable import replace_durably
 from minissl.options import several
-from minissl.reading import parse_json, read_bytes, read_json, reading
+from minissl.reading import MOST_JSON, parse_json, read_bytes, read_json, reading
 from minissl.text.patterns import GPT2, Pattern, unicode_version
 from minissl.text.tokenizer import Tokenizer
 
@@ -71,7 +71,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: StrPath) -> None:
 
 def load_tokenizer(path: StrPath) -> Tokenizer:
     """The tokenizer written by ``save_tokenizer``. Raises ``ValueError`` for any other file."""
-    return tokenizer_from_bytes(read_bytes(Path(path)), str(path))
+    return tokenizer_from_bytes(read_bytes(Path(path), MOST_JSON), str(path))
 
 
 def tokenizer_to_bytes(tokenizer: Tokenizer) -> bytes:
@@ -154,13 +154,13 @@ def load_gpt2_tokenizer(
             "they belong to different tokenizers, one is incomplete, or special_tokens "
             f"(here {[*special_tokens]}) should name others"
         )
-    order = [ids[token] for token in made]
-    if order != sorted(order):
-        raise ValueError(
-            f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
-            "the two belong to different tokenizers"
-        )
     with reading(encoder_json, TOKENIZER):
+        order = [ids[token] for token in made]
+        if order != sorted(order):
+            raise ValueError(
+                f"{encoder_json}: its ids do not follow the order of the merges in {vocab_bpe}: "
+                "the two belong to different tokenizers"
+            )
         return Tokenizer(
             {from_printable(token): ids[token] for token in chain(singles, made)},
             pattern=pattern,
@@ -185,9 +185,11 @@ def load_tiktoken(
     Raises ``ValueError`` for a line that is not of this kind or repeats a token or rank.
     """
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(read_bytes(Path(path)).splitlines(), start=1):
+    for number, line in enumerate(read_bytes(Path(path), MOST_JSON).splitlines(), start=1):
         try:
             token, rank = line.split()
+            if not rank.isdigit():  # int takes "1_0" as well
+                raise ValueError("no whole number")
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except ValueError as error:
             raise ValueError(
@@ -208,7 +210,7 @@ def load_tiktoken(
 def _read_merges(path: StrPath) -> list[tuple[str, str]]:
     """The merges of a ``vocab.bpe`` or ``merges.txt``, in its printable alphabet."""
     with reading(path, "a list of merges"):
-        lines = read_bytes(Path(path)).decode("utf-8").split("\n")
+        lines = read_bytes(Path(path), MOST_JSON).decode("utf-8").split("\n")
     merges = []
     for number, line in enumerate(lines, start=1):
         if not line or (number == 1 and line.startswith("#version")):

@@ -64,7 +64,7 @@ def load_huggingface(path: StrPath, *, add_special_tokens: bool = True) -> Token
     cannot do: other models, normalizers, prefixes, truncation.
     """
     state = read_json(path, TOKENIZER, kind=object)
-    with reading(path, TOKENIZER):
+    with reading(path, TOKENIZER, "For other tokenizers there is the package tokenizers"):
         _require("the file", state, _TOP, _PARTS)
         if state.get("decoder") is not None:
             _require("decoder", state["decoder"], _AFTERWARDS, needed=("type",))

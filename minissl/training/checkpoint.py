@@ -29,7 +29,7 @@ from minissl.autograd.tensor import Tensor
 from minissl.durable import sync_folder, write_durably
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
-from minissl.reading import FileError, parse_json, read_bytes, reading
+from minissl.reading import MOST_JSON, FileError, parse_json, read_bytes, reading
 from minissl.tensors import parse_tensors
 
 FORMAT_VERSION = 1
@@ -236,9 +236,9 @@ def _sum_line(name: str, data: bytes) -> bytes:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        return read_bytes(path / name)
-    except OSError as error:
-        raise CheckpointError(error.strerror or str(error)) from error
+        return read_bytes(path / name, None if name.endswith(".safetensors") else MOST_JSON)
+    except (OSError, FileError) as error:
+        raise CheckpointError(getattr(error, "strerror", None) or str(error)) from error
 
 
 def _discard(path: Path) -> None:

@@ -136,7 +136,9 @@ def load_image_files(files: Sequence[Path], size: int, channels: int = 3) -> NDA
             try:
                 opened = Image.open(io.BytesIO(read_bytes(file, MOST_BYTES)), formats=FORMATS)
             except UnidentifiedImageError:
-                raise ValueError(f"it is none of {', '.join(FORMATS)}") from None
+                raise ValueError(
+                    f"it is none of {', '.join(FORMATS)}, or of a rare kind of one: save it as PNG"
+                ) from None
             with opened:
                 image[:] = square_pixels(opened, size, channels)
     return images

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_PIXELS = 1 << 26  # 67 megapixels: a photo of 50 passes, what would take gigabytes does not
-SAMPLE_FORMAT, PHOTOMETRIC = 339, 262  # tags of TIFF
+SAMPLE_FORMAT, PHOTOMETRIC, BITS, PLANES = 339, 262, 258, 284  # tags of TIFF
 SCALE = "scale them to all of their bits, or save them as floats from 0 to 1 in a .npy file"
 
 
@@ -59,13 +59,22 @@ def _plain(opened: Any, channels: int) -> Any:
     tags = getattr(opened, "tag_v2", {})
     if tags.get(SAMPLE_FORMAT, (1,))[0] == 2:
         raise ValueError(f"it holds whole numbers with a sign, which no grey has: {SCALE}")
+    if tags.get(PLANES) == 2 and max(tags.get(BITS, (1,))) > 8 and len(tags[BITS]) > 1:
+        raise ValueError(
+            "its colours have more than 8 bits and lie one after the other, which Pillow misreads: "
+            "save it as PNG"
+        )
+    if (scale := opened.info.get("scale", 1)) != 1:  # of a .pfm
+        raise ValueError(f"it wants its floats to be multiplied by {scale:g}: save it with scale 1")
     image = ImageOps.exif_transpose(opened)  # cameras store the pixels lying and a note to turn
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _grey(image, stored)
         if tags.get(PHOTOMETRIC) == 0:  # 0 is white; of bytes Pillow turns it itself
             grey = 1 - grey
         image = Image.fromarray(grey)
-    elif image.mode[-1] in "Aa" or "transparency" in image.info:
+    elif image.mode == "La":
+        image = image.convert("LA")  # from which alone there is a way on
+    if image.mode[-1] in "Aa" or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     if image.mode != "F":

@@ -124,12 +124,17 @@ def test_a_rule_of_ones_own_is_watched():
         kept = {"a": a}
         return a**3, (lambda g, n=3: g * n * kept["a"] ** 2,)
 
-    x = Tensor([2.0], requires_grad=True)
-    with checked():
-        y = cube(x)
-    x.array[0] = 5.0
-    with pytest.raises(RuntimeError, match="input 0 of 'cube'"):
-        y.backward()
+    @differentiable
+    def by_default(a, /):
+        return a**3, (lambda g, kept=a: g * 3 * kept**2,)
+
+    for function, name in ((cube, "cube"), (by_default, "by_default")):
+        x = Tensor([2.0], requires_grad=True)
+        with checked():
+            y = function(x)
+        x.array[0] = 5.0
+        with pytest.raises(RuntimeError, match=f"input 0 of '{name}'"):
+            y.backward()
 
 
 def test_real_networks_pass_and_learn_the_same():

@@ -157,6 +157,17 @@ def test_dropout_statistics_and_seeds():
     )
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_queries_drop_other_keys_where_a_later_key_is_not_finite(seed):
+    """Query by query: were one mask taken for all, a position would be dropped in each or none."""
+    x = np.zeros((1, 1, 65, 1))
+    value = np.ones((1, 1, 65, 1))
+    value[0, 0, -1] = np.nan
+    output = fused.attention(x, x, value, causal=True, dropout=0.5, seed=seed).array[0, 0, 1:-1, 0]
+    weights = np.rint(output * np.arange(2, 65) / 2)  # how many of its keys each query keeps
+    assert np.isin(np.diff(weights), [-1, 0, 1]).mean() < 0.9
+
+
 def test_attention_on_head_split_views_and_its_memory_order():
     batch, time, heads, dim = 2, 5, 3, 4
     joined = draw(batch, time, 3 * heads * dim).astype(np.float32)

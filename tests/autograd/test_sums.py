@@ -12,10 +12,11 @@ import torch
 
 from minissl.autograd import Tensor, fused, reductions
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import scatter_add, total, unbroadcast
+from minissl.autograd.arrays import dtype_name, scatter_add, total, unbroadcast
 from minissl.nn import LSTM, BatchNorm, Embedding
 from minissl.optim import grad_norm
-from tests.autograd.compare import ours, to_float64, torchs
+from tests.autograd.compare import ours, random_like, to_float64, torchs
+from tests.autograd.fused_cases import FUSED_CASES
 
 MANY = 300_000
 EXACT = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 3e-6}  # the dtype's own rounding
@@ -211,6 +212,16 @@ def test_a_parameter_used_many_times(library, dtype, uses):
     assert w.grad.dtype == w.array.dtype
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_a_parameter_used_three_times(library):
+    """1 + ε/2 is 1 in half precision, from whichever end one adds."""
+    w = Tensor(library(np.zeros(1, np.float16)), requires_grad=True)
+    small = 2.0**-11
+    given = library(np.array([small, 1, small], np.float16))
+    ops.concatenate([w + 0.0, w + 0.0, w + 0.0]).backward(given)
+    assert float(w.grad[0]) == 1 + 2 * small
+
+
 def test_a_recurrent_layers_weights():
     layer = LSTM(1, 2, generator=np.random.default_rng(0)).astype(np.float16)
     x = values(4, 300, 1, size=0.1)
@@ -234,7 +245,11 @@ def test_an_embedding_module_and_the_norm_of_all_gradients():
 # ---- half precision of small arrays -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [[[300.0, 400.0]], [[6e-7, 8e-7]], [[45000.0, 60000.0]]])
+@pytest.mark.parametrize(
+    "rows",
+    [[[300.0, 400.0]], [[6e-7, 8e-7]], [[45000.0, 60000.0]], [[0.5] * 70_000]],
+    ids=["squares overflow", "squares vanish", "large", "their sum overflows"],
+)
 def test_unit_vectors_of_any_length(rows):
     for dtype in (np.float16, np.float32, np.float64):
         x = np.array(rows).astype(dtype)
@@ -252,3 +267,41 @@ def test_unit_vectors_of_any_length(rows):
             length, (back,) = ours(ops.norm, [x])
             assert float(length) == pytest.approx(5 * size, rel=1e-6)
             np.testing.assert_allclose(to_float64(back), [[0.6, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "log_sigmoid"])
+def test_formulas_of_several_steps_are_rounded_once(name):
+    x = np.linspace(-14, 14, 2001).astype(np.float16)
+    exact = x.astype(np.float64)
+    found, (gradient,) = ours(getattr(ops, name), [x], np.ones_like(x))
+    right, (right_gradient,) = ours(getattr(ops, name), [exact], np.ones_like(exact))
+    np.testing.assert_array_max_ulp(found, right.astype(np.float16), 1)
+    np.testing.assert_array_max_ulp(gradient, right_gradient.astype(np.float16), 1)
+
+
+def test_ties_that_float16_cannot_count():
+    x = np.zeros(70_000, np.float16)
+    for reduction in (ops.max, ops.min):
+        gradient = ours(reduction, [x], np.float16(700))[1][0]
+        np.testing.assert_allclose(gradient, np.float16(0.01), rtol=1e-3)
+
+
+@pytest.mark.parametrize("case", FUSED_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(("library", "dtype"), DTYPES[1::2])
+def test_fused_operations_in_half_precision(case, library, dtype):
+    """Result and gradients have the dtype and are as right as it; cross-entropies are float32."""
+    if library == "torch" and case.name == "attention dropout":
+        return  # a kernel draws another mask
+    exact = [to_float64(array(a, library, dtype)) for a in case.inputs(seed=3)]
+    given = [array(a, library, dtype) for a in exact]
+    single = "cross_entropy" in case.name
+    cotangent = array(random_like(case.run(*map(Tensor, exact))), library, dtype)
+    if single:
+        cotangent = array(to_float64(cotangent), library, "float32")
+    found, gradients = ours(case.run, given, cotangent)
+    right, right_gradients = ours(case.run, exact, to_float64(cotangent))
+    assert dtype_name(found) == ("float32" if single else dtype)
+    for a, b in zip([found, *gradients], [right, *right_gradients]):
+        tolerance = EXACT["float32"] if a is found and single else EXACT[dtype]
+        np.testing.assert_allclose(to_float64(a), b, rtol=tolerance, atol=tolerance / 8)
+    assert {dtype_name(g) for g in gradients} == {dtype}

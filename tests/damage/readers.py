@@ -397,6 +397,7 @@ class Tokenizers(Reader):
             **self.write("vocab.bpe", "\n".join(["#version: 0.2", *merges, ""])),
             **self.write("a.tiktoken", lines),
             self.folder / "tokenizer.json": "json",
+            **self.write("vocab.txt", "[PAD]\n[UNK]\nthe\nlow\n##er\n##est\nn\nw\n"),
         }
 
     def read(self):
@@ -406,6 +407,7 @@ class Tokenizers(Reader):
             load_tiktoken,
             load_tokenizer,
         )
+        from minissl.text.wordpiece import WordPiece
 
         load_tokenizer(self.folder / "own.json")
         load_gpt2_tokenizer(
@@ -413,6 +415,7 @@ class Tokenizers(Reader):
         )
         load_tiktoken(self.folder / "a.tiktoken", pattern="gpt2")
         load_huggingface(self.folder / "tokenizer.json")
+        WordPiece.read(self.folder / "vocab.txt")
 
 
 def _base64(token):

@@ -100,6 +100,7 @@ def test_labels_are_numbers_when_they_are_asked_for(tmp_path, steps, labels):
         ({"labels": np.array(["a"] * 6, object)}, "labels holds Python objects"),
         ({"images": np.zeros((2, 3, 8, 8), np.uint8)}, r"np.moveaxis\(images, 1, -1\)"),
         ({"images": np.zeros((8, 8), np.uint8)}, r"shape \(8, 8\), expected \(count, height"),
+        ({"images": np.zeros((8, 9, 3), np.uint8)}, r"one image in colour: save images\[None\]"),
         ({"images": np.zeros((0, 8, 8), np.uint8)}, r"shape \(0, 8, 8, 1\), expected"),
         ({"images": np.zeros((2, 8, 8), np.int64)}, "images are int64, expected uint8"),
         ({"images": np.zeros((2, 8, 8), np.complex64)}, "dtype complex64, expected numbers"),
@@ -115,6 +116,7 @@ def test_labels_are_numbers_when_they_are_asked_for(tmp_path, steps, labels):
         ({"labels": np.arange(6) % 2, "class_names": np.arange(2)}, "class_names are no texts"),
         ({"labels": np.arange(6) % 2, "class_names": np.array(["a", "a "])}, "only by spaces"),
         ({"labels": np.array(["a", ""] * 3)}, "a class has the name ''"),
+        ({"labels": np.array(["a", "\ud800"] * 3)}, "with half of a character"),
         (
             {"labels": np.array([0, 1, 3] * 2), "class_names": np.array(["a", "b"])},
             "whole numbers from 0 to 1, number 2 is 3",
@@ -161,6 +163,15 @@ def test_a_head_that_promises_too_much_takes_no_memory(tmp_path):
         archive.writestr("images.npy", head((100, 100, 100)) + bytes(10**6))
     with pytest.raises(ValueError, match=r"packed in a way that np.savez never does"):
         Images.read(tmp_path / "a.npz", GREY)
+
+
+def test_a_head_that_is_itself_too_long_takes_no_memory(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\2\0" + b"\xf0" * 4 + b"{}")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a.npy cannot .* reading array header"):
+        Images.read(tmp_path / "a.npy", GREY)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_small_file_that_would_become_large_takes_no_memory(tmp_path, monkeypatch):

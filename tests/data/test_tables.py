@@ -127,6 +127,7 @@ def test_pairs_and_their_labels(tmp_path):
         ("a.jsonl", '{"text": ' + "9" * 5000 + "}", "line 1 cannot be read as a row"),
         ("a.jsonl", '{"text": "a"}\n["b"]', "line 2 cannot .* holds a list, expected an object"),
         ("a.jsonl", "null", "line 1 cannot .* holds null, expected an object"),
+        ("a.jsonl", '{"text": "a", "text": "b"}', "line 1 cannot .* name 'text' comes twice"),
         ("a.jsonl", '{"text": null}', "line 1: the field 'text' is null, no text"),
         ("a.jsonl", '{"text": 3}', "is a number, no text"),
         ("a.jsonl", '{"text": ["a"]}', "is a list, no text"),

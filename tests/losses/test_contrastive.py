@@ -302,7 +302,20 @@ LOSSES = {
     "alignment": lambda a, b, reduction="mean": alignment_loss(a, b, reduction=reduction),
 }
 COSINE = ["info_nce", "nt_xent", "alignment"]
+SHARP = {
+    "info_nce": lambda a, b: info_nce(a, b, temperature=0.01),
+    "nt_xent": lambda a, b: nt_xent(a, b, 0.01),
+    "alignment": alignment_loss,
+}
 every_loss = pytest.mark.parametrize("name", list(LOSSES))
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_cosines_of_float16_are_not_rounded_to_it(name):
+    """Divided by .01, what float16 rounds off a cosine would be seen in the loss."""
+    first, second = (views(seed)[0].astype(np.float16) for seed in (0, 1))  # strangers
+    exact = SHARP[name](first.astype(np.float64), second.astype(np.float64)).item()
+    assert SHARP[name](first, second).item() == pytest.approx(exact, rel=2e-5)
 
 
 @every_loss
@@ -457,6 +470,8 @@ def test_views_that_do_not_fit(name):
     first, second = views()
     with pytest.raises(ValueError, match="row i of both must show the same thing"):
         LOSSES[name](first, second[:-1])
+    with pytest.raises(ValueError, match="row i of both must show the same thing"):
+        LOSSES[name](first, second[:, :1])  # which would broadcast
     with pytest.raises(ValueError, match="expected \\(batch, width\\) twice"):
         LOSSES[name](first[0], second[0])
 

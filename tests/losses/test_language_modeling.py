@@ -46,6 +46,8 @@ def test_knowing_nothing_costs_ln_vocab_size():
     loss = next_token_loss(logits, np.random.default_rng(0).integers(50, size=(4, 6))).item()
     assert loss == pytest.approx(math.log(50))
     assert perplexity(loss) == pytest.approx(50)
+    assert perplexity(1e4) == perplexity(math.inf) == math.inf
+    assert math.isnan(perplexity(math.nan))
 
 
 def test_overwriting_the_logits_changes_neither_loss_nor_gradient():

@@ -196,6 +196,19 @@ def test_draws_follow_the_distribution():
 # ---- limits -------------------------------------------------------------------------------------
 
 
+def test_the_smallest_draw_is_no_token_that_is_ruled_out():
+    """A draw of exactly 0 (one in 2⁵³) does not fall before the first that has a probability."""
+
+    class Zero:
+        def random(self):
+            return 0.0
+
+    model = new_model()
+    (greedy,) = generate(model, [3], 1, temperature=0)
+    assert greedy > 0
+    assert generate(model, [3], 1, top_k=1, generator=Zero()) == [greedy]
+
+
 def test_tokens_out_of_range_are_refused():
     for prompt in ([VOCAB], [-1], [1, -1]):
         with pytest.raises(IndexError, match="0 to 16"):

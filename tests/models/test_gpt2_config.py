@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
 from minissl.models.gpt2_config import ACTIVATIONS
@@ -193,6 +193,9 @@ def test_old_files_and_other_names(tmp_path, names):
         ({"scale_attn_weights": "false"}, "scale_attn_weights"),
         ({"scale_attn_weights": None}, "scale_attn_weights"),
         ({"activation_function": ["gelu"]}, "activation_function"),
+        ({"layer_norm_epsilon": True}, "layer_norm_epsilon must be a number ≥ 0, got True"),
+        ({"n_inner": True}, "n_inner must be a whole number ≥ 1, got True"),
+        ({"n_embd": True}, "n_embd must be a whole number ≥ 1, got True"),
         ({"layer_norm_epsilon": -1e-5}, "layer_norm_epsilon"),
         ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon"),
         ({"layer_norm_epsilon": math.nan}, "NaN"),
@@ -215,6 +218,14 @@ def test_hostile_configurations_are_refused_before_anything_is_allocated(tmp_pat
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert peak < 1e6
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt_neo", "llama", "mistral", "opt", "qwen2"])
+def test_another_network_is_called_by_its_name(tmp_path, kind):
+    publish(tmp_path, {})
+    (tmp_path / "config.json").write_text(AutoConfig.for_model(kind).to_json_string())
+    with pytest.raises(ValueError, match=f"config.json asks for model_type = '{kind}', which"):
+        load_gpt2(tmp_path)
 
 
 @pytest.mark.parametrize("name", SIZES)

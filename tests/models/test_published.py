@@ -187,6 +187,15 @@ def test_missing_tensors_and_files_are_named(folder):
         load_gpt2(folder)
 
 
+def test_a_matrix_that_lies_transposed_is_named(folder):
+    """As torch's Linear has it: one of many files that look like GPT-2's."""
+    weights = published_weights()
+    weights["h.1.mlp.c_fc.weight"] = weights["h.1.mlp.c_fc.weight"].T.contiguous()
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"safetensors: h\.1\.mlp\.c_fc\.weight has shape"):
+        load_gpt2(folder)
+
+
 def test_what_the_layout_cannot_hold_is_not_written(tmp_path):
     config = GPTConfig(
         vocab_size=3, context_length=2, num_layers=1, width=2, num_heads=1, norm_first=False
@@ -249,6 +258,13 @@ def test_quantised_weights_are_refused(folder):
     weights["h.0.mlp.c_fc.weight"] = weights["h.0.mlp.c_fc.weight"].to(torch.int8)
     save_file(weights, folder / "model.safetensors")
     refused(folder, "h.0.mlp.c_fc.weight", "I8")
+
+
+def test_numbers_beyond_float32_are_refused(folder):
+    weights = published_weights()
+    weights["h.0.ln_1.bias"] = weights["h.0.ln_1.bias"].double() * 1e300
+    save_file(weights, folder / "model.safetensors")
+    refused(folder, "h.0.ln_1.bias", "infinite in float32")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "tf_model.h5"])

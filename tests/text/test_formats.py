@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import tracemalloc
 import warnings
+from functools import partial
 from importlib.metadata import metadata
 
 import pytest
@@ -12,6 +14,7 @@ from minissl.text import (
     Pattern,
     Tokenizer,
     load_gpt2_tokenizer,
+    load_huggingface,
     load_tiktoken,
     load_tokenizer,
     save_tokenizer,
@@ -242,6 +245,20 @@ def test_another_version_of_unicode_is_told_where_it_matters(tmp_path, pattern, 
     load_tokenizer(path)  # no warning: here it would be an error
 
 
+@pytest.mark.parametrize(
+    "load", [load_tokenizer, load_huggingface, partial(load_tiktoken, pattern="gpt2")]
+)
+def test_a_file_that_is_far_too_large_takes_no_memory(tmp_path, load):
+    path = tmp_path / "tokenizer.json"
+    with open(path, "wb") as file:
+        file.truncate(1 << 33)  # with a hole, so that the disk is not full
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"tokenizer.json has 8,589,934,592 bytes, expected at"):
+        load(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
 SINGLE_BYTES = "".join(
     f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256)
 )
@@ -259,6 +276,7 @@ def test_tiktoken_file(tmp_path):
     ("content", "message"),
     [
         (SINGLE_BYTES + "YWI=", "line 257: b'YWI=' is not a token in base64 and its rank"),
+        (SINGLE_BYTES + "YWI= 2_5_6", "line 257: .*no whole number"),
         (SINGLE_BYTES + "YWI= ", "line 257"),
         (SINGLE_BYTES + "YWI= x", "line 257"),
         (SINGLE_BYTES + "YW*I= 256", "line 257"),

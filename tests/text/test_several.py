@@ -18,6 +18,7 @@ from minissl.data.texts import LabelledTexts
 from minissl.text import Tokenizer, load_gpt2_tokenizer, load_tiktoken
 from minissl.text.documents import Document, read_text_documents
 from minissl.text.patterns import count_pieces
+from minissl.text.wordpiece import WordPiece
 
 ONE = "<|e>"  # as a list of names it would be four
 TAKE_SEVERAL = {
@@ -34,6 +35,7 @@ TAKE_SEVERAL = {
         list(zip(DOCUMENTS, DOCUMENTS)), [0, 1, 0], "ab"
     ),
     "load_tiktoken special_tokens": lambda: load_tiktoken_of_bytes(ONE),
+    "WordPiece.__init__ tokens": lambda: WordPiece("[UNK]"),
     "check_labels class_names": lambda: check_labels([0, 1], 2, "ab"),
 }
 

@@ -168,6 +168,24 @@ def test_pieces_equal_those_of_tiktoken(pattern, peer_pattern, text):
     assert ours.encode(text) == peer.encode(text)
 
 
+# A letter of each kind and what has none; contractions in both cases; then what may follow.
+WORDS = (
+    "",
+    *"a A aB AB é É éÉ ÉÉ ǅ ǅAb ʰ ʰAb 中 中Ab e\u0301 E\u0301Ab 1 1234 ½ ½½½½ !".split(" "),
+)
+SUFFIXES = ("", *(f"'{s}" for s in "s t re ve m ll d S T Re VE M lL D ſ x".split()), "//", "\n/")
+FOLLOWING = ("", "x", "é", " É", "\n\u3000", "/\r")
+
+
+@pytest.mark.parametrize(("pattern", "published"), PEER_PATTERNS.items())
+def test_pieces_are_those_of_the_published_expression(pattern, published):
+    """With letters beyond ASCII, where the expression itself is used, and without."""
+    cut, find = get_pattern(pattern).split, regex.compile(published).findall
+    for parts in itertools.product(("", " ", "_"), WORDS, SUFFIXES, FOLLOWING):
+        text = "".join(parts)
+        assert cut(text) == find(text)
+
+
 @relaxed
 @given(text=with_surrogates)
 def test_equals_tiktoken_with_surrogates(pair, text):

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,18 @@ def test_a_broken_newest_one_falls_back_with_a_warning(tmp_path):
     os.remove(tmp_path / "step-00000001" / "checkpoint.json")
     with pytest.raises(CheckpointError, match=r"no usable checkpoint.*0 bytes.*checkpoint.json"):
         find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "SHA256SUMS"])
+def test_a_file_that_is_far_too_large_takes_no_memory(tmp_path, name):
+    save(tmp_path, step=5)
+    newest = save(tmp_path, step=6)
+    os.truncate(newest / name, 1 << 33)  # with a hole, so that the disk is not full
+    tracemalloc.start()
+    with pytest.warns(UserWarning, match=f"{name} has 8,589,934,592 bytes.*Falling back"):
+        assert find_checkpoint(tmp_path).path.name == "step-00000005"
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
 
 
 def test_none_there(tmp_path):

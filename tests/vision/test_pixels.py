@@ -69,6 +69,49 @@ def tiff(values, bits, kind=1, photometric=1, packed=None):
     return begin + data + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
+def tiff_of_planes(colours, bits):
+    """A TIFF of colours (height, width, 3) that lie one after the other, each in a strip."""
+    height, width, _ = colours.shape
+    planes = np.moveaxis(colours, -1, 0)
+    after = 8 + planes.nbytes  # three numbers each: where the strips are, their sizes, the bits
+    size = planes.nbytes // 3
+    threes = struct.pack("<9I", *(8 + i * size for i in range(3)), *[size] * 3, *[bits] * 3)
+    tags = [(256, 1, width), (257, 1, height), (258, 3, after + 24), (259, 1, 1), (262, 1, 2)]
+    tags += [(273, 3, after), (277, 1, 3), (278, 1, height), (279, 3, after + 12), (284, 1, 2)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, count, value in tags)
+    begin = b"II*\0" + struct.pack("<I", after + len(threes)) + planes.tobytes() + threes
+    return begin + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_colours_one_after_the_other_are_read_or_refused(tmp_path):
+    colours = np.stack([RAMP, 1 - RAMP, RAMP / 2], axis=-1)
+    shallow = np.rint(colours * 255).astype(np.uint8)
+    found = read(tmp_path, tiff_of_planes(shallow, 8), "a.tif", 3)
+    np.testing.assert_allclose(found, colours, atol=1 / 255)
+    deep = np.rint(colours * 65535).astype("<u2")
+    refused(tmp_path, tiff_of_planes(deep, 16), "a.tif", "one after the other")
+
+
+def test_the_scale_of_a_file_of_floats_is_one(tmp_path):
+    floats = RAMP.astype("<f4")[::-1].tobytes()  # from the lowest row
+    found = read(tmp_path, b"Pf\n8 8\n-1.0\n" + floats, "a.pgm")
+    np.testing.assert_allclose(found[..., 0], RAMP, atol=1e-6)
+    refused(tmp_path, b"Pf\n8 8\n-255.0\n" + floats, "a.pgm", "multiplied by 255")
+
+
+def test_grey_that_is_multiplied_by_its_opacity(tmp_path):
+    pairs = np.stack([np.full((8, 8), 50), np.full((8, 8), 100)], axis=-1).astype(np.uint8)
+    tags = [(256, 8), (257, 8), (258, 8 | 8 << 16), (259, 1), (262, 1), (273, 8), (277, 2),
+            (278, 8), (279, 128), (338, 1)]  # fmt: skip
+    entries = b"".join(
+        struct.pack("<HHII", tag, 3 if tag == 258 else 4, 2 if tag == 258 else 1, value)
+        for tag, value in tags
+    )
+    begin = b"II*\0" + struct.pack("<I", 136) + pairs.tobytes()
+    found = read(tmp_path, begin + struct.pack("<H", 10) + entries + bytes(4), "a.tif")
+    np.testing.assert_allclose(found, (50 + 155) / 255, atol=1.5 / 255)
+
+
 def test_the_tiff_written_by_hand_is_read(tmp_path):
     np.testing.assert_allclose(read(tmp_path, tiff(BYTES, 8), "a.tif")[..., 0], RAMP, atol=1 / 255)
 

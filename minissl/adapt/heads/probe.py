@@ -5,6 +5,7 @@ Alain and Bengio (2017), Understanding intermediate layers using linear classifi
 trained, to its one best answer. Not here: the features of layers in between.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,14 +64,16 @@ def linear_probe(
     (examples, width): take mean and scale from these, which uses no label. ``l2`` goes with a mean
     loss: scikit-learn's C is 1 / (l2 · examples).
 
-    Raises ValueError when shapes do not fit or there are fewer than two classes, RuntimeError if
-    the solver fails.
+    Raises ValueError when shapes do not fit, there are fewer than two classes or ``l2`` is negative
+    or not finite, RuntimeError if the solver fails.
     """
     features, labels = feature_rows(features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise ValueError(
             f"features have shape {features.shape}, labels {labels.shape}: one label per row"
         )
+    if not 0 <= l2 < math.inf:
+        raise ValueError(f"l2 must be ≥ 0 and finite, got {l2!r}")
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"a probe needs two classes or more, the labels are all {classes}")

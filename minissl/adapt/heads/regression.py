@@ -4,6 +4,7 @@ Hoerl and Kennard (1970), Ridge regression; a probe for labels that are numbers.
 here: labels with a distribution of their own (counts, ranks), and several numbers at once.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,8 @@ def ridge(features: ArrayLike, labels: ArrayLike, l2: float) -> tuple[NDArray, f
     With centred x and y the gradient is zero where (XᵀX / n + l2 I) w = Xᵀy / n. Where there are
     fewer examples than features the same w is Xᵀ (XXᵀ / n + l2 I)⁻¹ y / n, a smaller system.
     float64. scikit-learn's ``Ridge(alpha)`` has alpha = l2 n. Raises ValueError for shapes that do
-    not fit, and for an ``l2`` that is not positive.
+    not fit, and for an ``l2`` that is not positive
+    and finite.
     """
     x, y = feature_rows(features), np.asarray(labels, np.float64)
     if y.shape != x.shape[:1] or not np.isfinite(y).all():
@@ -31,8 +33,8 @@ def ridge(features: ArrayLike, labels: ArrayLike, l2: float) -> tuple[NDArray, f
             f"features have shape {x.shape}, labels {y.shape}: expected (examples, width) and "
             "(examples,), finite numbers"
         )
-    if not l2 > 0:
-        raise ValueError(f"l2 must be > 0, got {l2!r}")
+    if not 0 < l2 < math.inf:
+        raise ValueError(f"l2 must be > 0 and finite, got {l2!r}")
     x_mean, y_mean = x.mean(axis=0), y.mean()
     x, y, n = x - x_mean, y - y_mean, len(x)
     if n < x.shape[1]:

@@ -86,7 +86,8 @@ def _query_by_query(query, key, value, *, causal, key_lengths, dropout, seed, sc
     query, key, value = (x if isinstance(x, Tensor) else Tensor(x) for x in (query, key, value))
     for i in range(blind, query_time):
         seen = i + 1 + key_time - query_time
-        settings: dict[str, Any] = {"dropout": dropout, "seed": seed and seed + i, "scale": scale}
+        settings: dict[str, Any] = {"dropout": dropout, "scale": scale}
+        settings["seed"] = None if seed is None else seed + i
         if key_lengths is not None:
             settings["key_lengths"] = np.minimum(_numpy(key_lengths), seen)
         parts = query[:, :, i : i + 1], key[:, :, :seen], value[:, :, :seen]

@@ -160,6 +160,9 @@ def test_what_does_not_fit():
         linear_probe(features, np.zeros(len(labels)))
     with pytest.raises(ValueError, match="flatten images"):
         linear_probe(np.ones((3, 8, 8, 1)), [0, 1, 1])
+    for l2 in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="l2 must be ≥ 0 and finite, got"):
+            linear_probe(features, labels, l2=l2)
 
 
 def test_probabilities_of_large_logits():

@@ -38,6 +38,8 @@ def test_the_gradient_is_zero_at_the_answer():
         (np.ones((0, 2)), np.ones(0), 1.0, "expected"),
         (np.ones((3, 2)), np.ones(3), 0.0, "l2 must be > 0"),
         (np.ones((3, 2)), np.ones(3), float("nan"), "l2 must be > 0"),
+        (np.ones((3, 2)), np.ones(3), float("inf"), "l2 must be > 0 and finite"),
+        (np.ones((3, 2)), [1.0, np.nan, 2.0], 1.0, "finite numbers"),
     ],
 )
 def test_what_is_refused(x, y, l2, match):
