@@ -91,7 +91,7 @@ def test_a_supervised_network_that_gives_no_numbers(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_labels_that_are_not_finite_are_named(value):
-    with pytest.raises(ValueError, match="expected 3 finite numbers, number 1 is -?(nan|inf)"):
+    with pytest.raises(ValueError, match=r"expected 3 finite numbers, number 1 is -?(nan|inf)"):
         check_labels([0.5, value, 1.0], 3, ())
 
 

@@ -157,6 +157,13 @@ def test_labelled_rows_need_a_text_and_a_label(tmp_path, row, message):
         LabelledTexts.read(path)
 
 
+@pytest.mark.parametrize("label", ["inf", "-inf", "nan", "1e999", "much"])
+def test_labels_that_are_no_finite_numbers_are_named(tmp_path, label):
+    path = write(tmp_path, "a.csv", f"text,label\na,1\nb,{label}\n")
+    with pytest.raises(ValueError, match=r"a.csv, line 3: the label is .*, expected a finite"):
+        LabelledTexts.read(path, labels="number")
+
+
 def test_folders_of_labelled_texts(tmp_path):
     for name in ("no/a.txt", "yes/a.txt", "yes/b.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
