@@ -146,6 +146,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, name, data, message):
         ('{"text": "", "label": 1}', "line 2: the field 'text' is empty"),
         ('{"text": "b", "label": ""}', "line 2: the field 'label' is empty, expected a label"),
         ('{"text": "b", "label": null}', "line 2: the field 'label' is null"),
+        ('{"text": "b", "label": NaN}', "line 2: the field 'label' is NaN, expected a label"),
         ('{"text": "b", "label": [1]}', "line 2: the field 'label' is a list"),
         ('{"text": "b", "label": "\\udc00"}', "line 2: the field 'label' has half of a character"),
         ('{"text": "b"}', "line 2: there is no field 'label', it has text: .*--label-field"),
