@@ -37,6 +37,12 @@ def read_tensors_of(header, body=b""):
     return parse_tensors(struct.pack("<Q", len(data)) + data + body, "my file")
 
 
+def test_a_truth_is_any_byte_but_0():
+    """As other readers have it."""
+    found = read_tensors_of({"a": entry("BOOL", (4,), (0, 4))}, bytes([0, 1, 2, 255]))["a"]
+    assert found.tolist() == [False, True, True, True]
+
+
 def test_bfloat16_becomes_float32():
     torch = pytest.importorskip("torch")
     from safetensors.torch import save as save_torch

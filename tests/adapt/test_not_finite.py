@@ -13,7 +13,7 @@ from minissl.adapt.heads.neighbors import (
 from minissl.adapt.heads.probe import few_label_curve, linear_probe
 from minissl.adapt.heads.regression import LinearNumber, ridge
 from minissl.adapt.method import score
-from minissl.data.labels import likeliest
+from minissl.data.labels import check_labels, likeliest
 from minissl.models.convolutional import ConvEncoder
 from minissl.nn.layers import Linear
 from tests.adapt.toy import adapted, toy_base
@@ -87,6 +87,12 @@ def test_a_supervised_network_that_gives_no_numbers(tmp_path):
     method.model.output.weight.array[0, 0] = np.nan
     with pytest.raises(ValueError, match="the scores of example 0 are"):
         method.accuracy(images, [0, 0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_labels_that_are_not_finite_are_named(value):
+    with pytest.raises(ValueError, match=r"expected 3 finite numbers, number 1 is -?(nan|inf)"):
+        check_labels([0.5, value, 1.0], 3, ())
 
 
 def test_numbers_to_learn_that_are_none():

@@ -116,6 +116,7 @@ def test_the_loss_of_a_uniform_guess_is_ln_of_the_classes():
         ([0, -1, 2], {}, IndexError, "index -1 is out of range"),
         ([0, 1, 2], {"label_smoothing": 1.5}, ValueError, r"in \[0, 1\], got 1\.5"),
         ([0, 1, 2], {"label_smoothing": -0.5}, ValueError, r"in \[0, 1\]"),
+        ([0, 1, 2], {"label_smoothing": math.nan}, ValueError, r"in \[0, 1\], got nan"),
         ([0, 1, 2], {"reduction": "avg"}, ValueError, "got 'avg'"),
     ],
 )

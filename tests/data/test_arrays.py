@@ -159,6 +159,9 @@ def test_a_head_that_promises_too_much_takes_no_memory(tmp_path):
     (tmp_path / "a.npy").write_bytes(head((10**9, 1000, 1000)) + b"x")
     with pytest.raises(ValueError, match=r"a.npy cannot .* 1 bytes, its head promises"):
         Images.read(tmp_path / "a.npy", GREY)
+    (tmp_path / "a.npy").write_bytes(head((1, 8, 8)) + bytes(1000))  # nor one that promises less
+    with pytest.raises(ValueError, match=r"a.npy cannot .* 1,000 bytes, its head promises"):
+        Images.read(tmp_path / "a.npy", GREY)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("images.npy", head((100, 100, 100)) + bytes(10**6))
     with pytest.raises(ValueError, match=r"packed in a way that np.savez never does"):

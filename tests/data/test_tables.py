@@ -146,6 +146,7 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, name, data, message):
         ('{"text": "", "label": 1}', "line 2: the field 'text' is empty"),
         ('{"text": "b", "label": ""}', "line 2: the field 'label' is empty, expected a label"),
         ('{"text": "b", "label": null}', "line 2: the field 'label' is null"),
+        ('{"text": "b", "label": NaN}', "line 2: the field 'label' is NaN, expected a label"),
         ('{"text": "b", "label": [1]}', "line 2: the field 'label' is a list"),
         ('{"text": "b", "label": "\\udc00"}', "line 2: the field 'label' has half of a character"),
         ('{"text": "b"}', "line 2: there is no field 'label', it has text: .*--label-field"),
@@ -155,6 +156,13 @@ def test_labelled_rows_need_a_text_and_a_label(tmp_path, row, message):
     path = write(tmp_path, "a.jsonl", '{"text": "a", "label": 0}\n' + row)
     with pytest.raises(ValueError, match=message):
         LabelledTexts.read(path)
+
+
+@pytest.mark.parametrize("label", ["inf", "-inf", "nan", "1e999", "much"])
+def test_labels_that_are_no_finite_numbers_are_named(tmp_path, label):
+    path = write(tmp_path, "a.csv", f"text,label\na,1\nb,{label}\n")
+    with pytest.raises(ValueError, match=r"a.csv, line 3: the label is .*, expected a finite"):
+        LabelledTexts.read(path, labels="number")
 
 
 def test_folders_of_labelled_texts(tmp_path):

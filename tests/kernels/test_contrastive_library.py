@@ -335,3 +335,10 @@ def test_a_batch_whose_matrix_fits_nowhere(gpu_only, rows, width):
     expected = weight[chosen, None] * (difference @ k) / 0.05
     error = (gradient[chosen].double() - expected).abs().max()
     assert error <= 2**-7 * expected.abs().max()
+
+
+def test_unit_rows_are_rounded_once():
+    """Of half precision too: the length is float32's, and the squares of 70,000 may be added up."""
+    for rows in (draw(50, 33).half(), torch.full((1, 70_000), 0.5).half()):
+        exact = rows.double() / rows.double().norm(dim=1, keepdim=True)
+        assert torch.allclose(unit_rows(rows).double(), exact, rtol=2.0**-11 + 1e-5, atol=2.0**-25)

@@ -140,6 +140,15 @@ def test_overwritten_logits_have_no_second_derivative(device):
         torch.autograd.grad(loss, logits, create_graph=True)
 
 
+def test_a_graph_of_weighted_classes(device):
+    """Their mean divides by the weights of the kept targets, with a graph and without."""
+    logits = torch.randn(4, 3, device=device, requires_grad=True)
+    targets = torch.tensor([0, 2, -100, 1], device=device)
+    loss = cross_entropy(logits, targets, weight=torch.tensor([1.0, 2.0, 4.0], device=device))
+    (plain,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    assert torch.allclose(torch.autograd.grad(loss, logits, create_graph=True)[0], plain)
+
+
 def test_the_norm_has_no_gradient(device):
     x = torch.ones(4, device=device, requires_grad=True)
     with pytest.raises(RuntimeError, match=r"gradient_norm: has no gradient.*pass .detach\(\)"):

@@ -201,6 +201,17 @@ def test_weights_of_classes_that_are_not_finite(device):
         assert not cross_entropy(logits, targets, z_loss=bad).isfinite()
 
 
+def test_a_class_of_weight_0_that_is_ruled_out(device):
+    """Smoothing gives it a share of 0 · ∞, which is nothing: as if the class were not there."""
+    logits, targets = torch.randn(3, 5, device=device), torch.tensor([0, 3, 1], device=device)
+    weight = torch.tensor([1.0, 2.0, 0.0, 1.0, 1.0], device=device)
+    settings = {"label_smoothing": 0.1, "reduction": "none"}
+    right = torch.nn.functional.cross_entropy(logits, targets, weight, **settings)
+    assert torch.allclose(cross_entropy(logits, targets, weight=weight, **settings), right)
+    logits[:, 2] = -math.inf
+    assert cross_entropy(logits, targets, weight=weight, **settings).isfinite().all()
+
+
 def test_ignore_index_is_a_number(device):
     x, targets = torch.ones(2, 3, device=device), torch.zeros(2, dtype=torch.int64, device=device)
     for loss in (cross_entropy, lambda x, t, **s: linear_cross_entropy(x, x, t, **s)):

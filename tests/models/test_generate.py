@@ -41,7 +41,10 @@ def rng(seed=0):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
 @pytest.mark.parametrize("quick", [True, False])
-@pytest.mark.parametrize("settings", [{}, {"norm_first": False}, {"bias": False, "norm_eps": 0.1}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"norm_first": False}, {"bias": False, "norm_eps": 0.1}, {"tied_output": False}],
+)
 def test_cached_logits_equal_those_of_a_full_pass(dtype, tolerance, quick, settings):
     model = new_model(dtype, **settings)
     for parameter in model.parameters():  # no bias is zero and no norm is plain

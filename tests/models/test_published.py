@@ -330,6 +330,16 @@ def test_odd_indices_are_refused(folder, index):
     refused(folder, "model.safetensors.index.json")
 
 
+def test_a_shard_with_an_array_that_its_index_does_not_name_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    shard(folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    name, file = index["weight_map"].popitem()
+    path.write_text(json.dumps(index))
+    refused(folder, "model.safetensors.index.json", file, "disagree on 1 array", name)
+
+
 def test_a_shard_that_is_missing_or_another_ones_is_named(folder):
     (folder / "model.safetensors").unlink()
     shard(folder)

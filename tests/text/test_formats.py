@@ -226,7 +226,15 @@ def test_the_version_of_unicode_is_that_of_regex():
 
 
 @pytest.mark.parametrize(
-    ("pattern", "warned"), [("gpt2", True), ("o200k", True), (r"\S+|\s+", False)]
+    ("pattern", "warned"),
+    [
+        ("gpt2", True),
+        ("o200k", True),
+        (r"\S+|\s+", False),
+        (r"\d+|\D+", True),
+        (r"(?s:.)\b|(?s:.)", True),
+        (r"\w+|\W+", True),
+    ],
 )
 def test_another_version_of_unicode_is_told_where_it_matters(tmp_path, pattern, warned):
     path = tmp_path / "t.json"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad
+from scipy.optimize import OptimizeResult, check_grad
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -170,3 +170,14 @@ def test_probabilities_of_large_logits():
 
     logits = np.array([[1000.0, 1000.0], [-1000.0, 0.0]])
     np.testing.assert_allclose(softmax(logits), [[0.5, 0.5], [0.0, 1.0]], atol=1e-12)
+
+
+def test_a_probe_that_was_not_fitted_to_the_end_is_none(monkeypatch):
+    def stopped(function, start, **options):
+        return OptimizeResult(x=start, success=False, message="TOTAL NO. OF ITERATIONS")
+
+    monkeypatch.setattr("scipy.optimize.minimize", stopped)
+    with pytest.raises(
+        RuntimeError, match=r"not fitted: TOTAL NO\. OF ITERATIONS; try a larger l2"
+    ):
+        linear_probe(np.eye(4), [0, 1, 0, 1])

@@ -64,6 +64,22 @@ def test_a_line_is_found_in_any_unit():
     np.testing.assert_allclose(constant.predict(np.ones((2, 3))), 3)
 
 
+def test_standardized_columns_have_one_deviation():
+    """A column in other units changes no prediction, which with one scale for all it does."""
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=(50, 3))
+    y = x @ [1.0, -2.0, 0.5]
+    predictions = {}
+    for standardize in (True, False):
+        for unit in (1.0, 30.0):
+            features = x * [1.0, unit, 1.0]
+            readout = LinearNumber(3, l2=0.1, standardize=standardize)
+            readout.learn(features, y, features)
+            predictions[standardize, unit] = readout.predict(features)
+    np.testing.assert_allclose(predictions[True, 30.0], predictions[True, 1.0], rtol=1e-9)
+    assert np.abs(predictions[False, 30.0] - predictions[False, 1.0]).max() > 0.1
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_scores_are_scipys_and_scikit_learns(ties):
     generator = np.random.default_rng(3)
