@@ -31,7 +31,7 @@ def centre_and_scale(
     pixels 5 points). ``standardize``: each column by its own deviation (1 where it is constant),
     for columns whose units have nothing to do with one another.
 
-    Warns (UserWarning) where an eighth of the columns or less has 99 % of the variance, and all are
+    Warns (UserWarning) where a sixteenth of the columns or less has 99 % of the variance, and all are
     scaled alike: a linear readout with a penalty would hardly see the others.
     """
     pool = feature_rows(pool)
@@ -40,7 +40,7 @@ def centre_and_scale(
     if not standardize:
         largest = np.cumsum(np.sort(variance)[::-1])
         few = 1 + int(np.searchsorted(largest, 0.99 * largest[-1]))  # they have 99 % of it
-        if few <= len(variance) // 8 and largest[-1] > 0:
+        if few <= len(variance) // 16 and largest[-1] > 0:
             warnings.warn(
                 f"{few} of {len(variance)} columns of the features have 99 % of their variance and "
                 "hide the others: standardize=True (--standardize) divides each by its own "

@@ -306,7 +306,7 @@ def test_going_on_from_the_weights_of_another_run(gpt_run, book, tmp_path, capsy
     assert "clip: 1.0, now 2.0" in capsys.readouterr().err
     wide = [*steps, "--width", 32]
     assert call("pretrain", "gpt", book, "--run", tmp_path / "wide", *wide) == 1
-    assert "do not fit these settings" in capsys.readouterr().err
+    assert "weights for these settings" in capsys.readouterr().err
     assert snapshot(tmp_path) == before
 
 

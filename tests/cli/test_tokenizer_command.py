@@ -378,8 +378,8 @@ def test_the_smallest_vocabulary(book, tmp_path):
         ("book.txt", "absent.json", "no tokenizer 'absent.json'"),
         ("book.txt", "absent.tiktoken", "no tokenizer 'absent.tiktoken'"),
         ("book.txt", "folder", "no tokenizer 'folder/tokenizer.json'"),
-        ("book.txt", "book.txt", "book.txt: not JSON"),
-        ("book.txt", "deep.json", "deep.json: not JSON"),
+        ("book.txt", "book.txt", "book.txt cannot be read as a tokenizer: no JSON"),
+        ("book.txt", "deep.json", "deep.json cannot be read as a tokenizer: it is nested"),
     ],
 )
 def test_what_is_not_there_is_named(

@@ -193,6 +193,7 @@ def test_a_temperature_of_one_element(device, small_tiles, name, shape, dtype): 
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("kind", list(problems()))
 def test_torch_compile(device, small_tiles, kind, normalize):  # noqa: F811
+    torch.compiler.reset()  # one function for all kinds would be compiled too often
     problem = problems(rows=10, columns=12, device=device)[kind]
     tau = torch.tensor(0.5, device=device, requires_grad=True)
     embeddings = [e.requires_grad_() for e in problem.pop("embeddings")]

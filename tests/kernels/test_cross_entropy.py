@@ -463,9 +463,9 @@ def test_which_rows_begin_with_a_vector():
     even, odd, late = (numbers[at:].as_strided((3, 5), (step, 1)) for at, step in
                        ((0, 8), (0, 9), (1, 8)))  # fmt: skip
     assert [tiles.aligned(rows) for rows in (even, odd, late)] == [True, False, False]
-    assert tiles.together(odd, odd[:, 4:])
-    assert not tiles.together(even, odd)
-    assert not tiles.together(even, late)
+    assert tiles.in_step(odd, odd[:, 4:])
+    assert not tiles.in_step(even, odd)
+    assert not tiles.in_step(even, late)
 
 
 @triton.jit
