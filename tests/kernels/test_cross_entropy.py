@@ -545,7 +545,7 @@ ERRORS = {
     "weight with a gradient": ({"weight": torch.ones(5, requires_grad=True)}, ValueError, "detach"),
     "negative smoothing": ({"label_smoothing": -0.1}, ValueError, "label_smoothing"),
     "smoothing beyond 1": ({"label_smoothing": 1.1}, ValueError, "label_smoothing"),
-    "smoothing that is no number": ({"label_smoothing": float("nan")}, ValueError, "label_smoothing"),
+    "smoothing of NaN": ({"label_smoothing": float("nan")}, ValueError, "label_smoothing"),
     "unknown reduction": ({"reduction": "average"}, ValueError, "'average'"),
     "target too large": ({"targets": torch.tensor([0, 5, 1])}, IndexError, "target 5 is not in"),
     "target negative": ({"targets": torch.tensor([0, -1, 1])}, IndexError, "target -1 is not in"),
