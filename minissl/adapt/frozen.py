@@ -31,8 +31,8 @@ def centre_and_scale(
     pixels 5 points). ``standardize``: each column by its own deviation (1 where it is constant),
     for columns whose units have nothing to do with one another.
 
-    Warns (UserWarning) where a sixteenth of the columns or less has 99 % of the variance, and all are
-    scaled alike: a linear readout with a penalty would hardly see the others.
+    Warns (UserWarning) where a sixteenth of the columns or less has 99 % of the variance, and all
+    are scaled alike: a linear readout with a penalty would hardly see the others.
     """
     pool = feature_rows(pool)
     mean = pool.mean(axis=0)
