@@ -120,7 +120,13 @@ def launches_compile(target, compiled):
         source = ASTSource(self, signature, constants, attrs)
         launched = fingerprint(self, target, source, backend, options)
         rest = (key, signature, device, constants, options, attrs, warmup)
-        compiled(self, launched, lambda: compile_it(self, *rest))
+
+        def compile_and_forget():
+            kernel = compile_it(self, *rest)
+            self.device_caches[device][0].clear()  # or the next file's launch of it has no row
+            return kernel
+
+        compiled(self, launched, compile_and_forget)
 
     forget_line_numbers()
     triton.runtime.driver.set_active(CompileOnlyDriver(GPUS[target]))
