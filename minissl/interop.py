@@ -36,6 +36,11 @@ def torch_loss(loss: Callable[..., Tensor], **settings: Any) -> Callable[..., to
     @torch.compiler.disable
     def apply(*arguments: Any, **options: Any) -> torch.Tensor:
         named = {**settings, **options}
+        if torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "torch_loss: torch.func cannot look into minissl; call .backward() or "
+                "torch.autograd.grad on the result, outside of its transforms"
+            )
 
         def call(values: list[Any]) -> Tensor:
             return loss(*values[: len(arguments)], **dict(zip(named, values[len(arguments) :])))

@@ -35,6 +35,8 @@ def centre_and_scale(
     are scaled alike: a linear readout with a penalty would hardly see the others.
     """
     pool = feature_rows(pool)
+    unit = np.abs(pool).max() or 1.0  # squares of 1e200 would be infinite
+    pool = pool / unit
     mean = pool.mean(axis=0)
     variance = np.mean((pool - mean) ** 2, axis=0)
     if not standardize:
@@ -49,7 +51,8 @@ def centre_and_scale(
             )
         variance = np.full_like(variance, variance.mean())
     scale = np.sqrt(variance)
-    return mean, np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)  # what is left is rounding
+    scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1 / unit)  # what is left is rounding
+    return unit * mean, unit * scale
 
 
 class Readout(Module):

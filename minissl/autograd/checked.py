@@ -48,9 +48,12 @@ class Watched:
     """The arrays that the rules of one operation need, and what was in them."""
 
     def __init__(self, inputs: Sequence[Array], output: Array, rules: Any):
-        kept = {memory(array) for array in held(rules)}
+        kept = {memory(array): array for array in held(rules)}
         named = [*((f"input {i}", a) for i, a in enumerate(inputs)), ("output", output)]
-        self.arrays = [(n, a, checksum(a)) for n, a in named if memory(a) in kept]
+        watched = [(name, array) for name, array in named if memory(array) in kept]
+        known = {memory(array) for _, array in named}
+        watched += [("an index or target", a) for place, a in kept.items() if place not in known]
+        self.arrays = [(name, array, checksum(array)) for name, array in watched]
         self.finite = all(is_finite(a) for a in inputs)
 
     def require_unchanged(self, operation: str) -> None:

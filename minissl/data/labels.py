@@ -227,8 +227,14 @@ def share_right(predictions: ArrayLike, labels: ArrayLike) -> float:
     """The part of the labels (examples,) that is predicted, 0 to 1.
 
     Raises ValueError unless both have this one axis: a column would be compared with all of them.
+    The same for names beside numbers, of which none are ever equal.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
+    if (predictions.dtype.kind in "US") != (labels.dtype.kind in "US"):
+        raise ValueError(
+            f"got predictions of {predictions.dtype} and labels of {labels.dtype}: names are never "
+            "equal to numbers"
+        )
     if predictions.shape != labels.shape or labels.ndim != 1 or not len(labels):
         raise ValueError(
             f"got predictions {predictions.shape} and labels {labels.shape}: expected one label "

@@ -95,6 +95,29 @@ def test_labels_that_are_not_finite_are_named(value):
         check_labels([0.5, value, 1.0], 3, ())
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_features_in_any_unit(unit):
+    """Squares of 1e200 are infinite and those of 1e-200 are 0: all would look alike."""
+    assert np.array_equal(
+        nearest_neighbor_predictions(unit * X, Y, unit * X[::-1], k=3),
+        nearest_neighbor_predictions(X, Y, X[::-1], k=3),
+    )
+    for standardize in (False, True):
+        expected = linear_probe(X, Y, standardize=standardize).logits(X)
+        got = linear_probe(unit * X, Y, standardize=standardize).logits(unit * X)
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_labels_of_another_kind_and_dials_that_are_none():
+    with pytest.raises(ValueError, match="a label is NaN or infinite"):
+        linear_probe(X, np.where(Y == 0, np.nan, 1.0))
+    with pytest.raises(ValueError, match="names are never equal to numbers"):
+        PROBE.accuracy(X, Y.astype(str))
+    for dials in ({"k": 2.5}, {"k": 0}, {"temperature": np.nan}, {"temperature": 0}):
+        with pytest.raises(ValueError, match="expected a whole k ≥ 1, temperature > 0"):
+            nearest_neighbor_predictions(X, Y, X, **dials)
+
+
 def test_numbers_to_learn_that_are_none():
     with pytest.raises(ValueError, match="finite numbers"):
         ridge(X, np.where(Y == 0, np.nan, 1.0), 0.1)

@@ -50,6 +50,38 @@ def test_every_write_that_would_change_a_gradient_is_noticed(case, library):
             assert re.search(r"(input \d|output) of '\w+', of shape .*, was written", said)
 
 
+@libraries
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, i: x[i],
+        lambda x, i: x[:, i],
+        lambda x, i: ops.take(x, i, axis=1),
+        lambda x, i: ops.take_along_axis(x, i[:, None], axis=1),
+        lambda x, i: fused.cross_entropy(x, i),
+        lambda x, i: fused.contrastive_cross_entropy(x, x, i, temperature=0.5),
+        lambda x, i: ops.where(i > 0, x[0, 0], x[1, 1]),  # a mask of one's own: nobody writes it
+    ],
+)
+def test_an_index_that_is_written_changes_no_gradient_in_silence(use, library):
+    def gradient(write):
+        x = Tensor(library(np.random.default_rng(0).normal(size=(3, 3))), requires_grad=True)
+        index = library(np.array([0, 1, 2]))
+        with checked():
+            y = use(x, index)
+        if write:
+            index[0] = 2
+        said = error_of(lambda: y.backward(library(random_like(y))))
+        return (None if said else to_float64(x.grad)), said
+
+    expected, _ = gradient(False)
+    found, said = gradient(True)
+    if said is None:
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert re.search(r"of '\w+', of shape \(.*\), was written", said)
+
+
 def error_of(call):
     try:
         call()

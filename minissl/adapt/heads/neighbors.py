@@ -14,7 +14,7 @@ from minissl.adapt.frozen import Frozen, Readout
 from minissl.adapt.method import FewLabels, Task
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import feature_rows, likeliest, share_right
-from minissl.options import option
+from minissl.options import is_whole, option
 
 
 def nearest_neighbor_predictions(
@@ -40,8 +40,10 @@ def nearest_neighbor_predictions(
             f"got features {train.shape}, labels {labels.shape}, test features {test.shape}: "
             "expected (examples, width), (examples,), (tests, width)"
         )
-    if k < 1 or temperature <= 0:
-        raise ValueError(f"got k {k}, temperature {temperature}; expected k ≥ 1, temperature > 0")
+    if not is_whole(k) or k < 1 or not temperature > 0:
+        raise ValueError(
+            f"got k {k}, temperature {temperature}; expected a whole k ≥ 1, temperature > 0"
+        )
     classes, targets = np.unique(labels, return_inverse=True)
     similarity = test @ train.T  # (tests, examples)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
@@ -71,6 +73,8 @@ def nearest_neighbor_accuracy(
 
 def _unit_rows(features: ArrayLike) -> NDArray[np.float64]:
     matrix = feature_rows(features)
+    largest = np.abs(matrix).max(axis=1, keepdims=True)  # squares of 1e200 would be infinite
+    matrix = matrix / np.where(largest == 0, 1, largest)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix / np.where(lengths == 0, 1, lengths)
 

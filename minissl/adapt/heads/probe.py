@@ -74,6 +74,8 @@ def linear_probe(
         )
     if not 0 <= l2 < math.inf:
         raise ValueError(f"l2 must be ≥ 0 and finite, got {l2!r}")
+    if labels.dtype.kind in "fc" and not np.isfinite(labels).all():
+        raise ValueError("a label is NaN or infinite: leave its example out, or name its class")
     classes, targets = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"a probe needs two classes or more, the labels are all {classes}")
