@@ -288,6 +288,8 @@ NUMBERS = torch.arange(4)
     (lambda: info_nce(X, X, exclude_self=True), ValueError, "row itself"),
     (lambda: info_nce(X, Y, reduction="average"), ValueError, "'average'"),
     (lambda: info_nce(X, Y, temperature=0), ValueError, "positive and finite.*got 0"),
+    *((lambda t=t: info_nce(X, Y, temperature=t), TypeError, "temperature must be a number")
+      for t in ("0.1", None, [0.1])),
     (lambda: info_nce(X, Y, temperature=float("nan")), ValueError, "positive and finite.*got nan"),
     (lambda: info_nce(X, Y, temperature=float("inf")), ValueError, "positive and finite.*got inf"),
     (lambda: info_nce(X, Y, temperature=torch.tensor(-1.0)), ValueError, "positive"),

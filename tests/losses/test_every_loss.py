@@ -113,6 +113,10 @@ def test_a_temperature_that_is_none(name, device, dtype):
             others["temperature"] = temperature
             with pytest.raises(ValueError, match="temperature must be positive and finite"):
                 differentiated(LOSSES[name], floating, others, device, dtype, "mean")
+    for temperature in ("0.1", None, [0.1]):
+        others["temperature"] = temperature
+        with pytest.raises(TypeError, match="temperature must be a number"):
+            differentiated(LOSSES[name], floating, others, device, dtype, "mean")
     others["temperature"] = Tensor(move(np.ones(2, dtype), device))
     with pytest.raises(ValueError, match=r"one element, got shape \(2,\)"):
         differentiated(LOSSES[name], floating, others, device, dtype, "mean")

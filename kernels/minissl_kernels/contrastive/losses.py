@@ -167,6 +167,11 @@ def run(
                 f"{temperature.dtype} of shape {tuple(temperature.shape)}"
             )
         temperature = temperature.float().reshape(())
+    elif not hasattr(temperature, "__float__"):
+        raise TypeError(
+            f"{name}: temperature must be a number or a floating tensor with one element, got "
+            f"{temperature!r:.60}"
+        )
     elif not 0 < temperature < math.inf:
         raise ValueError(f"{name}: {POSITIVE}, got {temperature}")
     else:

@@ -79,6 +79,11 @@ def _with_temperature(query, key, temperature, on_kernels):
     """All three in dtypes that fit: a Tensor keeps its digits, and half precision makes room."""
     if is_array(temperature):
         temperature = Tensor(beside(temperature, as_array(query)))
+    if not isinstance(temperature, Tensor) and not hasattr(temperature, "__float__"):
+        raise TypeError(
+            "contrastive loss: temperature must be a number or a Tensor with one element, got "
+            f"{temperature!r:.60}"
+        )
     if not isinstance(temperature, Tensor):
         temperature = float(temperature)
     elif temperature.size != 1:
