@@ -206,6 +206,17 @@ def test_torch_compile(device, small_tiles, kind, normalize):  # noqa: F811
     assert all(torch.equal(a, b) for a, b in zip(*results))
 
 
+def test_torch_compile_takes_another_temperature(device, small_tiles):  # noqa: F811
+    """A second number makes dynamo take the temperature as a symbol."""
+    torch.compiler.reset()
+    first, second = draw(5, 4, device=device), draw(5, 4, seed=1, device=device)
+    compiled = torch.compile(
+        lambda temperature: nt_xent(first, second, temperature), fullgraph=True, backend="aot_eager"
+    )
+    for temperature in (0.1, 0.2, 0.3):
+        assert torch.equal(compiled(temperature), nt_xent(first, second, temperature))
+
+
 @pytest.mark.parametrize("mode", ["targets", "two sides", "labels"])
 def test_opcheck(device, small_tiles, mode):  # noqa: F811
     query = draw(5, 4, device=device).requires_grad_()

@@ -167,7 +167,7 @@ def run(
                 f"{temperature.dtype} of shape {tuple(temperature.shape)}"
             )
         temperature = temperature.float().reshape(())
-    elif not hasattr(temperature, "__float__"):
+    elif temperature is None or isinstance(temperature, str | list | tuple):
         raise TypeError(
             f"{name}: temperature must be a number or a floating tensor with one element, got "
             f"{temperature!r:.60}"
