@@ -1,5 +1,6 @@
 """Kernels run in Triton's interpreter, on the CPU; with ``pytest -m gpu`` compiled, on the GPU."""
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -18,6 +19,14 @@ if importlib.util.find_spec("triton") is None:
         "training/*devices.py",
     ]
 
+# The first example of a process is drawn after hypothesis has read all imported sources, which on a
+# busy machine takes seconds and says nothing about a test. A machine without it tests only kernels.
+with contextlib.suppress(ModuleNotFoundError):
+    import hypothesis
+
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("busy", suppress_health_check=slow, deadline=None)
+    hypothesis.settings.load_profile("busy")
 
 LONG = ("test_every_launch_compiles_well", "tests/site/", "test_distributed", "tests/notebooks/")
 
