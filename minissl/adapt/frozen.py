@@ -49,10 +49,11 @@ def centre_and_scale(
                 "deviation",
                 stacklevel=3,
             )
-        variance = np.full_like(variance, variance.mean())
-    scale = np.sqrt(variance)
-    scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1 / unit)  # what is left is rounding
-    return unit * mean, unit * scale
+        scale = np.full_like(mean, np.sqrt(variance.mean()))
+    else:
+        scale = np.sqrt(variance)
+        scale[scale <= 1e-12 * np.abs(mean)] = 0  # what is left of a constant is rounding
+    return unit * mean, unit * np.where(scale == 0, 1 / unit, scale)
 
 
 class Readout(Module):

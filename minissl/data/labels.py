@@ -230,7 +230,9 @@ def share_right(predictions: ArrayLike, labels: ArrayLike) -> float:
     The same for names beside numbers, of which none are ever equal.
     """
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if (predictions.dtype.kind in "US") != (labels.dtype.kind in "US"):
+    numbers = [array.dtype.kind in "biuf" for array in (predictions, labels)]
+    names = [array.dtype.kind in "US" for array in (predictions, labels)]
+    if any(numbers) and any(names):
         raise ValueError(
             f"got predictions of {predictions.dtype} and labels of {labels.dtype}: names are never "
             "equal to numbers"

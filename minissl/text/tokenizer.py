@@ -72,8 +72,8 @@ class Tokenizer:
         self._special_expression = re.compile(
             "|".join(map(re.escape, sorted(self.special_tokens, key=len, reverse=True)))
         )
-        self._piece_ids = _Memory(self._encode_piece, remember)
-        self._chunk_ids = _Memory(self._encode_chunk, remember)
+        self._piece_ids = Memory(self._encode_piece, remember)
+        self._chunk_ids = Memory(self._encode_chunk, remember)
 
     @classmethod
     def from_merges(
@@ -334,7 +334,7 @@ class Tokenizer:
         return merges[::-1]
 
 
-class _Memory(dict[str, tuple[int, ...]]):
+class Memory(dict[str, tuple[int, ...]]):
     """A dictionary that computes what it lacks, keeps short keys, and starts anew when full."""
 
     def __init__(self, compute: Callable[[str], tuple[int, ...]], capacity: int) -> None:

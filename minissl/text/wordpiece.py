@@ -25,7 +25,7 @@ from typing import Self
 from minissl.durable import replace_durably
 from minissl.options import several
 from minissl.reading import read_bytes, reading
-from minissl.text.tokenizer import _Memory
+from minissl.text.tokenizer import Memory
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"  # before a piece that goes on inside a word
@@ -131,7 +131,7 @@ class WordPiece:
         self.lowercase, self.longest = lowercase, longest
         self.special_tokens = {name: self.ids[name] for name in SPECIAL_TOKENS if name in self.ids}
         self._cleaning = _Cleaning(lowercase)
-        self._known = _Memory(self._encode_chunk, remember)
+        self._known = Memory(self._encode_chunk, remember)
 
     @property
     def vocab_size(self) -> int:
@@ -187,6 +187,8 @@ class WordPiece:
         bare = cls(SPECIAL_TOKENS, lowercase=lowercase)
         counts: Counter[str] = Counter()
         for text in [texts] if isinstance(texts, str) else texts:
+            if not isinstance(text, str):
+                raise TypeError(f"train takes texts, got {type(text).__name__}: {text!r:.40}")
             counts.update(bare.words(text))
         room = vocab_size - len(SPECIAL_TOKENS)
         return cls([*SPECIAL_TOKENS, *learn_pieces(counts, room)], lowercase=lowercase)

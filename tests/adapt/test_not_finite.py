@@ -113,6 +113,9 @@ def test_labels_of_another_kind_and_dials_that_are_none():
         linear_probe(X, np.where(Y == 0, np.nan, 1.0))
     with pytest.raises(ValueError, match="names are never equal to numbers"):
         PROBE.accuracy(X, Y.astype(str))
+    named = linear_probe(X, np.where(Y == 0, "no", "yes"))
+    share = named.accuracy(X, np.where(Y == 0, "no", "yes"))
+    assert named.accuracy(X, np.where(Y == 0, "no", "yes").astype(object)) == share > 0
     for dials in ({"k": 2.5}, {"k": 0}, {"temperature": np.nan}, {"temperature": 0}):
         with pytest.raises(ValueError, match="expected a whole k ≥ 1, temperature > 0"):
             nearest_neighbor_predictions(X, Y, X, **dials)

@@ -176,6 +176,9 @@ def test_what_is_refused():
     ours = WordPiece(vocabulary())
     with pytest.raises(TypeError, match="encode takes a text"):
         ours.encode(b"a")
+    for texts in (b"a text", [b"a text"], [None]):
+        with pytest.raises(TypeError, match="train takes texts"):
+            WordPiece.train(texts, 50)
     for wrong in (-1, ours.vocab_size):
         with pytest.raises(ValueError, match=f"{wrong} is no id"):
             ours.decode([wrong])
