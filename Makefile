@@ -40,7 +40,7 @@ format: $(VENV)/.dev  ## ruff's formatter
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
-	for name in gpt_step simclr_step sampling tokenizer processes; do OPENBLAS_NUM_THREADS=2 $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in gpt_step simclr_step sampling tokenizer processes; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 bench-gpu: $(VENV)/.test  ## on a GPU, ten minutes: kernels checked, tests, headline rows beside peers; again goes on
 	$(BIN)/python -m benchmarks.gpu_day --results runs/gpu_day

@@ -1,7 +1,9 @@
 """What every benchmark shares: fair timing, a description of the machine, a table and its JSON."""
 
+import argparse
 import gc
 import json
+import os
 import shlex
 import sys
 import time
@@ -32,6 +34,18 @@ def compare(
             if round_number >= warmup:
                 seconds[name].append(elapsed)
     return {name: median(times) for name, times in seconds.items()}
+
+
+def add_options(parser: argparse.ArgumentParser, *, repeats: int) -> argparse.ArgumentParser:
+    """The options of every race: how often, and on how many threads."""
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--repeats", type=int, default=repeats, help=f"turns that are timed (default {repeats})"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=cores, help=f"of every contender (default: all {cores})"
+    )
+    return parser
 
 
 def report(

@@ -1,30 +1,28 @@
-"""A GPT training step: ours, torch eager, and NumPy by hand without an engine.
+"""A GPT training step: ours, torch eager, NumPy by hand, and the matrix products of it alone.
 
-    OPENBLAS_NUM_THREADS=2 python -m benchmarks.gpt_step
+    python -m benchmarks.gpt_step
 
-4 layers, width 256, 4 heads, 16 × 128 tokens, 4096 tokens in the vocabulary, float32. All three
-begin with the same weights; before anything is timed, their losses and gradients must agree.
+4 layers, width 256, 4 heads, 16 × 128 tokens, 4096 tokens in the vocabulary, float32. Before
+anything is timed, losses and gradients must agree. Each contender has a process of its own; torch
+has one as its users have it, and one where freed memory is kept, as ``fit`` keeps it for ours.
 """
 
 import argparse
-import os
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from benchmarks.common import compare, report
-from minissl.autograd.allocation import keep_freed_memory
+from benchmarks.common import add_options, report
+from benchmarks.turns import Contender, race
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
 from minissl.models.gpt import GPT, GPTConfig
+from minissl.optim import AdamW
 from minissl.pretrain.language.gpt import GPTPretraining
 
 CONFIG = GPTConfig(num_layers=4, width=256, num_heads=4, vocab_size=4096, context_length=128)
 BATCH, LEARNING_RATE = 16, 1e-3
-CONTENDERS = ("minissl", "torch", "numpy by hand")
 
 
 def new_model() -> GPT:
@@ -36,18 +34,15 @@ def new_batch() -> tuple[np.ndarray, np.ndarray]:
     return tokens[:, :-1], tokens[:, 1:]
 
 
-# ---- the three: each builds everything and returns its step -------------------------------------
+# ---- the contenders: each builds everything and returns its step --------------------------------
 
 
-def ours(model: GPT) -> Callable[[], float]:
-    from minissl.optim import AdamW
-
+def ours(model: GPT | None = None) -> Callable[[], float]:
+    model = new_model() if model is None else model
     batch = new_batch()
     method = GPTPretraining(model, np.zeros(200, np.int64))
     optimizer = AdamW(model.named_parameters(), lr=LEARNING_RATE, decay=lambda name, p: True)
     generator = np.random.default_rng(0)
-
-    keep_freed_memory()  # as fit does
 
     def step() -> float:
         with engine_threads():  # as fit does
@@ -60,12 +55,15 @@ def ours(model: GPT) -> Callable[[], float]:
     return step
 
 
-def torch_twin(twin, optimizer_settings: dict) -> Callable[[], float]:
+def torch_twin(twin=None, **adamw: bool) -> Callable[[], float]:
     import torch
     from torch.nn import functional as F
 
+    from benchmarks.gpt_torch import in_torch
+
+    twin = in_torch(new_model()) if twin is None else twin
     inputs, targets = (torch.from_numpy(np.ascontiguousarray(array)) for array in new_batch())
-    optimizer = torch.optim.AdamW(twin.parameters(), lr=LEARNING_RATE, **optimizer_settings)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=LEARNING_RATE, **adamw)
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -77,7 +75,8 @@ def torch_twin(twin, optimizer_settings: dict) -> Callable[[], float]:
     return step
 
 
-def numpy_twin(twin) -> Callable[[], float]:
+def by_hand(twin=None) -> Callable[[], float]:
+    twin = new_twin() if twin is None else twin
     inputs, targets = new_batch()
 
     def step() -> float:
@@ -88,28 +87,84 @@ def numpy_twin(twin) -> Callable[[], float]:
     return step
 
 
+def new_twin():
+    from benchmarks.gpt_names import twin_names
+    from benchmarks.gpt_numpy import NumpyGPT
+
+    return NumpyGPT(CONFIG, combined(new_model().state_dict(), twin_names(CONFIG)))
+
+
+def products_alone() -> Callable[[], None]:
+    """Every matrix product of the step on arrays that are already there, by NumPy's own threads.
+
+    Of attention's, those above the diagonal of its causal mask are left out, as everyone does.
+    """
+    c, rows = CONFIG, BATCH * CONFIG.context_length
+    shapes = [(c.width, 3 * c.width), (c.width, c.width), (c.width, 4 * c.width)]
+    shapes = [*shapes, (4 * c.width, c.width)] * c.num_layers + [(c.width, c.vocab_size)]
+    draw = np.random.default_rng(0)
+    x, y = (draw.standard_normal((rows, c.vocab_size), np.float32) for _ in range(2))
+    weights = [draw.standard_normal(shape[::-1], np.float32) for shape in shapes]
+    products = [
+        triple
+        for w in weights
+        for inputs, outputs in [(x[:, : w.shape[1]].copy(), y[:, : w.shape[0]].copy())]
+        for triple in ((inputs, w.T), (outputs, w), (outputs.T, inputs))
+    ]
+    heads = (BATCH * c.num_heads, c.context_length, c.width // c.num_heads)
+    q, half = draw.standard_normal(heads, np.float32), c.context_length // 2
+    scores = draw.standard_normal((heads[0], heads[1], heads[1]), np.float32)
+    for part, seen in ((slice(0, half), half), (slice(half, None), heads[1])):
+        p = np.ascontiguousarray(scores[:, part, :seen])
+        forward = [(q[:, part], q[:, :seen].mT), (p, q[:, :seen])]
+        backward = [(q[:, part], q[:, :seen].mT), (p.mT, q[:, part]), (p, q[:, :seen])]
+        products += (forward + backward + [(p.mT, q[:, part])]) * c.num_layers
+    rooms = [np.empty((*a.shape[:-1], b.shape[-1]), np.float32) for a, b in products]
+
+    def step() -> None:
+        for (a, b), room in zip(products, rooms):
+            np.matmul(a, b, out=room)
+
+    return step
+
+
 def combined(ours: dict[str, np.ndarray], names: dict[str, list[str]]) -> dict[str, np.ndarray]:
     """Our arrays under the twins' names."""
     return {name: np.concatenate([ours[part] for part in parts]) for name, parts in names.items()}
 
 
-# ---- agreement, memory, time --------------------------------------------------------------------
+OURS, PRODUCTS, HAND = "minissl", "the products alone", "numpy by hand"
+KEPT = "torch, AdamW fused, freed memory kept"
+TORCH = {
+    f"torch, AdamW {choice}": partial(torch_twin, **{choice: True})
+    for choice in ("foreach", "fused")
+}
+WITH_TORCH = ("minissl.optim", "benchmarks.gpt_torch")
+CONTENDERS = {
+    OURS: Contender(ours, ["minissl.optim"], keeps_memory=True),
+    PRODUCTS: Contender(products_alone),
+    HAND: Contender(by_hand, ["minissl.optim"]),
+    **{name: Contender(build, WITH_TORCH) for name, build in TORCH.items()},
+    KEPT: Contender(TORCH["torch, AdamW fused"], WITH_TORCH, keeps_memory=True),
+}
+
+
+# ---- agreement, and the race --------------------------------------------------------------------
 
 
 def check_agreement() -> None:
     """The same loss, the same gradients, and the same loss three steps later."""
-    from benchmarks.gpt_numpy import NumpyGPT
-    from benchmarks.gpt_torch import in_torch, twin_names
+    from benchmarks.gpt_names import twin_names
+    from benchmarks.gpt_torch import in_torch
 
     model, names = new_model(), twin_names(CONFIG)
-    by_torch = in_torch(model)
-    by_hand = NumpyGPT(CONFIG, combined(model.state_dict(), names))
-    steps = ours(model), torch_twin(by_torch, {}), numpy_twin(by_hand)
+    in_torch_, hand = in_torch(model), new_twin()
+    steps = ours(model), torch_twin(in_torch_), by_hand(hand)
     losses = [step() for step in steps]
     gradients = combined({n: p.grad for n, p in model.named_parameters()}, names)
-    for name, expected in by_torch.named_parameters():
+    for name, expected in in_torch_.named_parameters():
         reference = expected.grad.numpy()
-        for got in (gradients[name], by_hand.gradients[name]):
+        for got in (gradients[name], hand.gradients[name]):
             error = np.abs(got - reference).max() / np.abs(reference).max()
             if error > 1e-4:
                 raise SystemExit(f"the gradients of {name} differ by {error:.1e}")
@@ -120,92 +175,42 @@ def check_agreement() -> None:
     print(f"agreed: loss {losses[0]:.5f}, after three steps {later[0]:.5f}")
 
 
-def new_step(contender: str) -> Callable[[], float]:
-    """A contender with nothing else in memory."""
-    if contender == "minissl":
-        return ours(new_model())
-    if contender == "numpy by hand":
-        from benchmarks.gpt_names import twin_names
-        from benchmarks.gpt_numpy import NumpyGPT
-
-        return numpy_twin(NumpyGPT(CONFIG, combined(new_model().state_dict(), twin_names(CONFIG))))
-    from benchmarks.gpt_torch import TorchGPT
-
-    return torch_twin(TorchGPT(CONFIG), {})
-
-
-def import_only(contender: str) -> None:
-    import minissl.optim  # noqa: F401
-
-    if contender == "torch":
-        import benchmarks.gpt_torch  # noqa: F401
-
-
-def peak_megabytes(contender: str) -> float:
-    """Above what Python and the imports need, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.gpt_step", "--memory-of", contender]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def measure_memory(contender: str) -> None:
-    use_threads(contender == "torch")
-    import_only(contender)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = new_step(contender)
-    for _ in range(3):
-        step()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-
-
-def use_threads(with_torch: bool = True) -> None:
-    threads = int(os.environ.get("OPENBLAS_NUM_THREADS", "0"))
-    if not threads:
-        raise SystemExit("set OPENBLAS_NUM_THREADS=2, which torch will use too")
-    if with_torch:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--memory-of", choices=CONTENDERS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory_of:
-        return measure_memory(arguments.memory_of)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments = add_options(parser, repeats=9).parse_args()
     machine = environment(["torch"])
-    megabytes = {name: peak_megabytes(name) for name in CONTENDERS}  # before torch is loaded here
-    use_threads()
     check_agreement()
-    from benchmarks.gpt_torch import in_torch
+    found = race("benchmarks.gpt_step", CONTENDERS, arguments.repeats, threads=arguments.threads)
+    fastest = min(TORCH, key=lambda name: found[name].seconds)
 
-    steps = {name: new_step(name) for name in CONTENDERS if name != "torch"}
-    for choice in ("foreach", "fused"):
-        steps[f"torch, AdamW {choice}"] = torch_twin(in_torch(new_model()), {choice: True})
-    seconds = compare(steps, arguments.repeats, warmup=2)
-    fastest = min((name for name in seconds if name.startswith("torch")), key=seconds.__getitem__)
+    def times(name: str, peer: str) -> float:
+        return found[name].seconds / found[peer].seconds
+
     rows = [
         {
             "step": name,
-            "milliseconds": time * 1000,
-            "× torch": time / seconds[fastest],
-            "× NumPy by hand": time / seconds["numpy by hand"],
-            "peak MB": megabytes[name.split(",")[0]],
-            "× torch's memory": megabytes[name.split(",")[0]] / megabytes["torch"],
+            "milliseconds": result.seconds * 1000,
+            "× torch": times(name, fastest),
+            "× torch, memory kept": times(name, KEPT),
+            "× the products": times(name, PRODUCTS),
+            "× NumPy by hand": times(name, HAND),
+            "peak MB": "-" if name == PRODUCTS else result.megabytes,
         }
-        for name, time in seconds.items()
+        for name, result in found.items()
     ]
     notes = [
         "4 layers, width 256, 4 heads, 16 × 128 tokens, vocabulary 4096, float32, dropout 0; "
         "forward, backward and AdamW; losses and gradients of all agreed first",
-        f"{machine['thread_variables'].get('OPENBLAS_NUM_THREADS')} threads; medians of "
-        f"{arguments.repeats} rounds in turn; × torch is against the faster AdamW ({fastest})",
-        "peak MB: ru_maxrss of a process of its own after 3 steps, less its value after imports; "
-        "torch's memory is with its default AdamW",
+        f"{arguments.threads} threads; each in a process of its own, medians of "
+        f"{arguments.repeats} turns; × torch is against the faster AdamW ({fastest})",
+        "memory kept: the process told the C library to keep what was freed (as minissl's fit "
+        "does; torch's users do not)",
+        "the products: every matrix product of the step on arrays that are already there",
+        "peak MB: the process at its largest, less its size after imports",
     ]
     report("gpt_step", rows, machine, notes)
-    return None
 
 
 if __name__ == "__main__":
