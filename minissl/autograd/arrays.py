@@ -216,12 +216,16 @@ def scatter_add(size: int, positions: Array, values: Array) -> Array:
     if values.ndim == 1:  # added up in float64
         sums = np.bincount(positions.astype(np.int64, copy=False), values, minlength=size)
         return sums.astype(values.dtype, copy=False)
-    # Sort the rows by position, then sum each run of equal positions: NumPy adds a run in pairs.
     order = np.argsort(positions, kind="stable")
-    sorted_positions = positions[order]
-    starts = np.flatnonzero(np.diff(sorted_positions, prepend=-1))
+    places = positions[order]
+    rank = np.arange(len(places)) - np.searchsorted(places, places)  # among those of its position
+    rows, at = single(values[order]), np.arange(len(places))
+    while rank.any():  # the second of each pair is added to the first, until one is left
+        second = rank % 2 == 1
+        rows[at[np.roll(second, -1)]] += rows[at[second]]
+        at, rank = at[~second], rank[~second] // 2
     result = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
-    result[sorted_positions[starts]] = np.add.reduceat(single(values[order]), starts, axis=0)
+    result[places[at]] = rows[at]
     return result
 
 

@@ -5,6 +5,7 @@ operations with them, and ``minissl.autograd.fused`` falls back on them where it
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,20 @@ def attention(
         kept = dropout_mask(scores.shape, dropout, seed) / (1 - dropout)
         weights = weights * xp.asarray(kept, dtype=array.dtype, device=array.device)
     return ops.matmul(weights, value)
+
+
+def self_attention(
+    qkv: Any, num_heads: int, *, attend: Callable[..., Tensor] = attention, **settings: Any
+) -> Tensor:
+    """``attend`` to the sequence itself: (batch, time, 3 width) -> (batch, time, width).
+
+    See ``fused.self_attention``.
+    """
+    batch, time, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    parts = ops.reshape(qkv, (batch, time, 3, num_heads, width // num_heads))
+    query, key, value = ops.permute_dims(parts, (2, 0, 3, 1, 4))  # (batch, heads, time, head_dim)
+    mixed = attend(query, key, value, **settings)
+    return ops.reshape(ops.permute_dims(mixed, (0, 2, 1, 3)), (batch, time, width))
 
 
 def allowed_keys(shape: tuple[int, ...], causal: bool, key_lengths: Any) -> np.ndarray | None:

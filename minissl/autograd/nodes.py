@@ -18,6 +18,7 @@ from minissl.autograd.arrays import (
     unbroadcast,
 )
 from minissl.autograd.checked import Watched
+from minissl.autograd.threads import plus
 
 if TYPE_CHECKING:
     from minissl.autograd.tensor import Tensor
@@ -137,7 +138,8 @@ class Sums:
             self.arrays[parent] = contribution
         elif parent not in self.owned:
             first = self.arrays[parent]  # two make one rounding; of more, half precision loses
-            self.arrays[parent] = (single(first) if more else first) + contribution
+            first = single(first) if more else first
+            self.arrays[parent] = plus(first, contribution)
             self.owned.add(parent)
         else:
             self.arrays[parent] += contribution

@@ -20,6 +20,7 @@ import numpy as np
 from minissl.autograd.arrays import Array
 
 LARGE_PRODUCT = 1 << 21  # multiplications; below this, waking a thread costs more than it saves
+LARGE_SUM = 1 << 21  # bytes
 _threads: ContextVar[int] = ContextVar("threads", default=1)
 
 
@@ -88,25 +89,40 @@ if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child 
 
 
 def product(a: Array, b: Array, bias: Array | None = None) -> Array:
-    """A B (+ bias) for two matrices, its rows shared among the threads."""
+    """A B (+ bias) for two matrices, shared among the threads: a part of its longer side each.
+
+    Not more parts than threads, for BLAS copies the whole other matrix into its own order for each.
+    """
     if not isinstance(a, np.ndarray):
         if bias is not None and bias.dtype == a.dtype:
             return bias.addmm(a, b)  # torch adds it while it writes the product
         return a @ b if bias is None else a @ b + bias
-    rows = a.shape[0]
-    size = rows * b.shape[0] * b.shape[1]
-    if num_threads() == 1 or size < LARGE_PRODUCT:
-        c = a @ b
-        if bias is not None:
-            c += bias  # c is ours and nobody has seen it yet
-        return c
-    step = max(32, -(-rows // (2 * num_threads())))
-    c = np.empty((rows, b.shape[1]), a.dtype)
+    (rows, inner), columns = a.shape, b.shape[1]
+    c = np.empty((rows, columns), np.result_type(a, b))
+    rest = np.s_[:]
 
-    def multiply(_: int, piece: slice) -> None:
-        np.matmul(a[piece], b, out=c[piece])
+    def multiply(_: int, part: slice) -> None:
+        up, down = (part, rest) if rows >= columns else (rest, part)
+        np.matmul(a[up], b[:, down], out=c[up, down])
         if bias is not None:
-            c[piece] += bias
+            c[up, down] += bias[down]  # c is ours and nobody has seen it yet
 
-    share(multiply, [slice(start, start + step) for start in range(0, rows, step)])
+    small = rows * inner * columns < LARGE_PRODUCT
+    share(multiply, [rest] if small else _parts(max(rows, columns)))
     return c
+
+
+def plus(a: Array, b: Array) -> Array:
+    """A + B; where both are large and of one shape, the rows are shared among the threads."""
+    alike = isinstance(a, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype
+    if not alike or a.nbytes < LARGE_SUM or num_threads() == 1:
+        return a + b
+    c = np.empty_like(a)
+    share(lambda _, part: np.add(a[part], b[part], out=c[part]), _parts(len(a)))
+    return c
+
+
+def _parts(size: int) -> list[slice]:
+    """0 to ``size``, one part for each thread."""
+    step = max(1, -(-size // num_threads()))
+    return [slice(start, start + step) for start in range(0, size, step)]

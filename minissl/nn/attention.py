@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd import fused, no_grad
+from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, namespace
 from minissl.autograd.composed import allowed_keys
 from minissl.autograd.tensor import Tensor, differentiable
@@ -133,6 +134,10 @@ class MultiHeadAttention(Module):
         """``causal``: no token sees a later one. ``key_lengths``: (batch,) integers, how many of
         the keys are not padding. ``cache``: keys and values of earlier tokens, before x's own.
         """
+        masks: dict[str, Any] = {"causal": causal and x.shape[1] > 1, "key_lengths": key_lengths}
+        masks |= self._dropout_now(generator)  # the last token may see everything
+        if memory is None and cache is None and self._is_plain(x):
+            return self.output(self._of_itself(x, masks))
         source = x if memory is None else memory
         query = split_heads(
             self.query(x), num_heads=self.num_heads
@@ -141,15 +146,23 @@ class MultiHeadAttention(Module):
         value = split_heads(self.value(source), num_heads=self.num_heads)
         if cache is not None:
             key, value = cache.append(key, value)
-        mixed = fused.attention(
-            query,
-            key,
-            value,
-            causal=causal and x.shape[1] > 1,  # the last token may see everything
-            key_lengths=key_lengths,
-            **self._dropout_now(generator),
-        )
-        return self.output(join_heads(mixed))
+        return self.output(join_heads(fused.attention(query, key, value, **masks)))
+
+    def _is_plain(self, x: Tensor) -> bool:
+        """Whether three Linears make queries, keys and values, and not adapters in their place."""
+        parts = self.query, self.key, self.value
+        if any(type(part) is not Linear for part in parts) or not isinstance(x.array, np.ndarray):
+            return False
+        alike = {(part.weight.shape, part.bias is None) for part in parts}
+        return len(alike) == 1
+
+    def _of_itself(self, x: Tensor, masks: dict[str, Any]) -> Tensor:
+        """All three in one product, which is faster than three with a third of the columns."""
+        parts = self.query, self.key, self.value
+        weight = ops.concatenate([part.weight for part in parts])  # (3 width, width)
+        biases = [part.bias for part in parts if part.bias is not None]
+        qkv = ops.linear(x, weight, ops.concatenate(biases) if biases else None)
+        return fused.self_attention(qkv, self.num_heads, **masks)
 
     def _dropout_now(self, generator: np.random.Generator | None) -> dict[str, Any]:
         if not self.dropout.active(generator):

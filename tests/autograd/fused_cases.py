@@ -34,6 +34,7 @@ FUSED_CASES = [
     FusedCase("attention causal", lambda *t: fused.attention(*t, causal=True), _QKV),
     FusedCase("attention lengths", lambda *t: fused.attention(*t, key_lengths=[3, 3]), _QKV),
     FusedCase("attention dropout", lambda *t: fused.attention(*t, dropout=0.5, seed=0), _QKV),
+    FusedCase("self_attention", lambda x: fused.self_attention(x, 2, causal=True), ((2, 3, 12),)),
     FusedCase("cross_entropy", lambda x: fused.cross_entropy(x, _ROWS), ((3, 4),)),
     FusedCase(
         "cross_entropy none",

@@ -203,3 +203,69 @@ def test_attention_errors(change, words):
     arguments = dict(zip(("query", "key", "value"), attention_inputs(2, 3, 5, 5, 4, 4))) | change
     with pytest.raises(ValueError, match=words):
         fused.attention(**arguments)
+
+
+def torch_self_attention(num_heads, **options):
+    def attend(qkv):
+        batch, time, width = qkv.shape
+        heads = (batch, time, num_heads, width // (3 * num_heads))
+        parts = (x.reshape(heads).transpose(1, 2) for x in qkv.chunk(3, dim=2))
+        mixed = torch_attention(**options)(*parts)
+        return mixed.transpose(1, 2).reshape(batch, time, width // 3)
+
+    return attend
+
+
+@pytest.mark.parametrize("size", [(2, 5, 3, 4), (1, 1, 1, 1), (3, 70, 2, 3), (0, 4, 2, 2)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"key_lengths": "some"}], ids=str)
+def test_self_attention(size, options):
+    batch, time, num_heads, dim = size
+    if "key_lengths" in options:
+        options = {"key_lengths": np.linspace(0, time, batch).astype(np.int64)}
+    qkv = draw(batch, time, 3 * num_heads * dim)
+    check(
+        lambda x: fused.self_attention(x, num_heads, **options),
+        lambda x: composed.self_attention(x, num_heads, **options),
+        torch_self_attention(num_heads, **options),
+        [qkv],
+    )
+    runs_on_torch_arrays(lambda x: fused.self_attention(x, num_heads, **options), [qkv])
+
+
+def test_self_attention_with_dropout_is_attention_of_its_three_parts():
+    qkv = draw(2, 6, 24)
+    parts = [x.reshape(2, 6, 2, 4).transpose(0, 2, 1, 3) for x in np.split(qkv, 3, axis=2)]
+    settings = {"dropout": 0.4, "seed": 3, "causal": True, "scale": 0.3}
+    expected = fused.attention(*parts, **settings).array.transpose(0, 2, 1, 3).reshape(2, 6, 8)
+    assert_close(fused.self_attention(qkv, 2, **settings).array, expected)
+    gradcheck(lambda x: fused.self_attention(x, 2, **settings), [qkv])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_self_attention_hides_what_is_masked_and_shows_what_is_not(bad):
+    qkv = draw(2, 5, 24)
+    qkv[0, 3] = bad
+    with np.errstate(invalid="ignore"):
+        y = fused.self_attention(qkv, 2, causal=True).array
+        hidden = fused.self_attention(qkv, 2, key_lengths=[3, 5]).array
+    assert np.isfinite(y[0, :3]).all()
+    assert np.isnan(y[0, 3:]).all()
+    assert np.isfinite(y[1]).all()
+    assert np.isfinite(hidden[0, :3]).all()
+    assert np.isfinite(hidden[1]).all()
+
+
+def test_self_attention_where_only_the_sum_is_too_large():
+    qkv = np.zeros((1, 2, 6), np.float32)
+    qkv[..., 4:] = 3e38
+    np.testing.assert_allclose(fused.self_attention(qkv, 1).array, qkv[..., 4:])
+
+
+@pytest.mark.parametrize(("shape", "heads"), [((2, 3, 10), 2), ((2, 12), 2), ((2, 3, 12), 0)])
+def test_self_attention_of_a_width_that_heads_cannot_share(shape, heads):
+    with pytest.raises(ValueError, match="3 width"):
+        fused.self_attention(np.zeros(shape), heads)
+    with pytest.raises(ValueError, match="dropout"):
+        fused.self_attention(np.zeros((1, 1, 3)), 1, dropout=0.5)
+    with pytest.raises(ValueError, match="key_lengths"):
+        fused.self_attention(np.zeros((1, 1, 3)), 1, key_lengths=[1, 1])

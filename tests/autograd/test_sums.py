@@ -305,3 +305,18 @@ def test_fused_operations_in_half_precision(case, library, dtype, monkeypatch):
         tolerance = EXACT["float32"] if a is found and single else EXACT[dtype]
         np.testing.assert_allclose(to_float64(a), b, rtol=tolerance, atol=tolerance / 8)
     assert {dtype_name(g) for g in gradients} == {dtype}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("repeats", [[1], [2, 1, 3], [0, 7, 0, 129, 1], []], ids=str)
+def test_rows_that_meet_at_one_position_are_added_up(dtype, repeats):
+    generator = np.random.default_rng(len(repeats))
+    positions = generator.permutation(np.repeat(np.arange(len(repeats)), repeats))
+    values = generator.normal(size=(len(positions), 3, 2)).astype(dtype)
+    expected = np.zeros((len(repeats) + 1, 3, 2))
+    np.add.at(expected, positions, values.astype(np.float64))
+    before = values.copy()
+    result = scatter_add(len(repeats) + 1, positions, values)
+    assert result.dtype == dtype
+    assert np.array_equal(values, before)
+    np.testing.assert_allclose(result, expected, rtol=4 * np.finfo(dtype).eps, atol=1e-6)

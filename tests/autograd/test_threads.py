@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from minissl import Tensor
 from minissl.autograd import operations as ops
-from minissl.autograd.threads import engine_threads, num_cores, num_threads, product, share
+from minissl.autograd.threads import engine_threads, num_cores, num_threads, plus, product, share
 
 
 def blas_threads():
@@ -89,6 +89,21 @@ def test_a_bias_of_any_dtype_is_added_to_torch_arrays_too(dtype):
     c = product(*map(torch.from_numpy, (a, b, bias)))
     assert c.dtype == torch.float32
     np.testing.assert_allclose(c.numpy(), product(a, b, bias), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1100, 300), (3, 5), (1, 700_000), (2,), ()], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_sum_shared_among_threads(shape, order):
+    generator = np.random.default_rng(3)
+    a, b = (np.asarray(generator.normal(size=shape), order=order) for _ in range(2))
+    with engine_threads(3):
+        c = plus(a, b)
+        assert np.array_equal(c, a + b)
+        assert np.array_equal(
+            plus(a, b[..., :1] if b.ndim else b), a + (b[..., :1] if b.ndim else b)
+        )
+        assert plus(a, b.astype(np.float32)).dtype == np.float64
+    assert not np.shares_memory(c, a)
 
 
 def test_the_environment_limits_the_threads(monkeypatch):

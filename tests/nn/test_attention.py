@@ -151,3 +151,65 @@ def test_the_cache_refuses_gradients_and_overflow():
 def test_heads_must_share_the_width():
     with pytest.raises(ValueError, match="width 10 cannot be shared by 4 heads"):
         nn.MultiHeadAttention(10, 4, generator=np.random.default_rng(0))
+
+
+class Adapter(nn.Linear):
+    """In the place of a Linear, and more than one: what LoRA does."""
+
+    def forward(self, x):
+        return super().forward(x) + 1.0
+
+
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_an_adapter_in_the_place_of_a_linear_is_called(name):
+    generator = np.random.default_rng(0)
+    attention = nn.MultiHeadAttention(8, 2, generator=generator)
+    plain = getattr(attention, name)
+    adapter = Adapter(8, 8, generator=generator)
+    adapter.load_state_dict(plain.state_dict())
+    x = generator.standard_normal((2, 5, 8)).astype(np.float32)
+    shifted = nn.MultiHeadAttention(8, 2, generator=generator)
+    shifted.load_state_dict(attention.state_dict())
+    getattr(shifted, name).bias.array += 1  # the same by a parameter
+    setattr(attention, name, adapter)
+    expected = shifted(Tensor(x), causal=True)
+    np.testing.assert_allclose(attention(Tensor(x), causal=True).array, expected.array, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("masks", [{}, {"causal": True}, {"key_lengths": [2, 6]}], ids=str)
+def test_one_product_and_three_give_the_same(bias, masks):
+    """With the layer's own memory as ``memory``, queries, keys and values are made one by one."""
+    generator = np.random.default_rng(0)
+    attention = nn.MultiHeadAttention(8, 2, bias=bias, generator=generator)
+    x = generator.standard_normal((2, 6, 8)).astype(np.float32)
+    g = generator.standard_normal((2, 6, 8)).astype(np.float32)
+    found = []
+    for memory in ((), (0,)):
+        inputs = Tensor(x, requires_grad=True)
+        attention.zero_grad()
+        y = attention(inputs, *(inputs for _ in memory), **masks)
+        y.backward(g)
+        found.append([y.array, inputs.grad, *(p.grad for _, p in attention.named_parameters())])
+    for one, three in zip(*found, strict=True):
+        np.testing.assert_allclose(one, three, rtol=1e-4, atol=1e-5)
+
+
+def test_a_linear_without_bias_beside_two_with_one():
+    generator = np.random.default_rng(0)
+    attention = nn.MultiHeadAttention(8, 2, generator=generator)
+    x = Tensor(generator.standard_normal((1, 3, 8)).astype(np.float32))
+    attention.key.bias.array[...] = 0
+    expected = attention(x).array
+    attention.key.bias = None
+    np.testing.assert_allclose(attention(x).array, expected, atol=1e-6)
+
+
+def test_frozen_linears_get_no_gradient():
+    generator = np.random.default_rng(0)
+    attention = nn.MultiHeadAttention(8, 2, generator=generator)
+    attention.key.weight.requires_grad = False
+    x = Tensor(generator.standard_normal((1, 3, 8)).astype(np.float32))
+    attention(x).sum().backward()
+    assert attention.key.weight.grad is None
+    assert attention.query.weight.grad.any()

@@ -5,7 +5,7 @@ with fewer temporaries. On NumPy arrays it runs the tuned code here, elsewhere t
 """
 
 from minissl.autograd.fused.activations import gelu
-from minissl.autograd.fused.attention import attention
+from minissl.autograd.fused.attention import attention, self_attention
 from minissl.autograd.fused.contrastive import contrastive_cross_entropy
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
@@ -22,5 +22,6 @@ __all__ = [
     "gelu",
     "layer_norm",
     "max_pool2d",
+    "self_attention",
     "unit_vectors",
 ]

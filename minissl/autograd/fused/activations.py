@@ -51,23 +51,21 @@ def _gelu(x, /, approximate):
 
 
 def _tanh_chunk(x, y, slope):
-    """With t = tanh(u), u = r (x + a x³): y = ½x(1 + t), y′ = ½(1 + t) + ½x(1 − t²) u′."""
+    """With h = ½(1 + tanh u), u = r (x + a x³): y = x h, y′ = h + x h′, h′ = 2h (1 − h) u′."""
     squared = x * x
-    t = squared * (0.044715 * _ROOT)
-    t += _ROOT
-    t *= x  # u
-    np.tanh(t, out=t)
-    squared *= 3 * 0.044715 * _ROOT
-    squared += _ROOT  # u′
-    np.multiply(t, t, out=slope)
-    np.subtract(1, slope, out=slope)
-    slope *= squared
-    slope *= x  # x (1 − t²) u′
-    t += 1
-    slope += t
-    slope *= 0.5
-    np.multiply(x, t, out=y)
-    y *= 0.5
+    h = squared * (0.044715 * _ROOT)
+    h += _ROOT
+    h *= x  # u
+    np.tanh(h, out=h)
+    h += 1
+    h *= 0.5
+    np.multiply(x, h, out=y)
+    squared *= 6 * 0.044715 * _ROOT
+    squared += 2 * _ROOT  # 2u′
+    squared *= y
+    np.subtract(1, h, out=slope)
+    slope *= squared  # x h′
+    slope += h
 
 
 def _erf_chunk(x, y, slope):

@@ -112,7 +112,8 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     """O = P V, P = softmax(S), S = scale Q Kᵀ, a block of queries at a time.
 
     dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P (dP − Σ dO O),  dQ = scale dS K,  dK = scale dSᵀ Q.
-    P becomes dS in place. Blocks above the diagonal of a causal mask are never computed.
+    P becomes dS in place. Blocks above the diagonal of a causal mask are never computed. ``rooms``:
+    where the rule writes its three gradients.
     """
     shape = (*query.shape[:3], key.shape[2])
     allowed = allowed_keys(shape, causal, key_lengths)
@@ -133,8 +134,10 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
             dropped = p if kept is None else _drop(p, kept[i, :, rows, :seen], dropout)
             np.matmul(dropped, value[i, :, :seen], out=output[i, :, rows])
 
-    def vjp(g):
-        dq, dk, dv = (_heads_inside(x.shape, x.dtype) for x in (query, key, value))
+    def vjp(g, rooms=None):
+        if rooms is None:
+            rooms = [_heads_inside(x.shape, x.dtype) for x in (query, key, value)]
+        dq, dk, dv = rooms
 
         def backward(_, i):
             p, go, q = weights[i], g[i], query[i] * scale
@@ -161,6 +164,60 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
 
     for_each_chunk(forward, weights)
     return output, vjp
+
+
+def self_attention(qkv: Any, num_heads: int, **settings: Any) -> Tensor:
+    """``attention`` of a sequence to itself, with queries, keys and values side by side.
+
+    Shapes: qkv (batch, time, 3 width), the first third of the last axis the queries, then keys and
+    values -> (batch, time, width), the heads joined. The settings are those of ``attention``.
+    The three are views, and so are their gradients: nothing is copied to take qkv apart, and no
+    gradients are put together afterwards.
+
+    Raises ValueError when num_heads does not divide the width.
+    """
+    array = as_array(qkv)
+    if len(array.shape) != 3 or num_heads < 1 or array.shape[2] % (3 * num_heads):
+        raise ValueError(
+            f"self_attention: expected (batch, time, 3 width) with a width that {num_heads} heads "
+            f"share equally, got shape {tuple(array.shape)}"
+        )
+    check_dropout(settings.get("dropout", 0.0), settings.get("seed"))
+    if settings.get("key_lengths") is not None:
+        check_key_lengths(settings["key_lengths"], array.shape[0])
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not is_half(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):  # NaN behind a mask takes the longer way
+                return _self_attention(qkv, num_heads=num_heads, **settings)
+    return composed.self_attention(qkv, num_heads, attend=attention, **settings)
+
+
+@differentiable
+def _self_attention(
+    qkv, /, num_heads, causal=False, key_lengths=None, dropout=0.0, seed=None, scale=None
+):
+    """``_attention`` on three views of one array; its gradients are written into three of one."""
+    query, key, value = _three_views(qkv, num_heads)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    output, vjp = _attention.__wrapped__(
+        query, key, value, causal, key_lengths, dropout, seed, scale
+    )
+    batch, heads, time, dim = query.shape
+
+    def vjp_qkv(g):
+        gradient = np.empty_like(qkv, order="C")
+        g = g.reshape(batch, time, heads, dim).transpose(0, 2, 1, 3)
+        vjp(g, _three_views(gradient, num_heads))
+        return gradient
+
+    return output.transpose(0, 2, 1, 3).reshape(batch, time, heads * dim), (vjp_qkv,)
+
+
+def _three_views(qkv, num_heads):
+    """(batch, time, 3 width) -> (3, batch, heads, time, head_dim)."""
+    batch, time, width = qkv.shape
+    parts = qkv.reshape(batch, time, 3, num_heads, width // (3 * num_heads))
+    return parts.transpose(2, 0, 3, 1, 4)
 
 
 def _blocks(query_time, key_time, causal):

@@ -1,7 +1,7 @@
 """Working on a large array piece by piece: each piece stays in a core's cache, and all cores work.
 
 A formula of ten NumPy calls over 30 MB reads and writes main memory ten times; over pieces of
-256 KB it does so once. NumPy lets go of Python's lock while it computes, so that threads help.
+1 MB it does so once. NumPy lets go of Python's lock while it computes, so that threads help.
 """
 
 import math
@@ -11,31 +11,28 @@ import numpy as np
 
 from minissl.autograd.threads import share
 
-PIECE_BYTES = 1 << 19
+PIECE_BYTES = 1 << 20  # of less, two threads wait for Python's lock as long as they compute
 
 
-def row_chunks(rows: np.ndarray, most: int | None = None) -> Iterator[slice]:
-    """Slices that cut the first axis into pieces of about ``PIECE_BYTES``, and ``most`` rows."""
+def row_chunks(rows: np.ndarray) -> Iterator[slice]:
+    """Slices that cut the first axis into pieces of about ``PIECE_BYTES``."""
     row_bytes = math.prod(rows.shape[1:]) * rows.itemsize
     step = max(1, PIECE_BYTES // max(row_bytes, 1))
-    step = step if most is None else min(step, most)
     return (slice(start, start + step) for start in range(0, rows.shape[0], step))
 
 
-def for_each_chunk(
-    work: Callable[[int, slice], None], rows: np.ndarray, most: int | None = None
-) -> None:
+def for_each_chunk(work: Callable[[int, slice], None], rows: np.ndarray) -> None:
     """Call ``work(number, piece)`` for every piece of the rows, on all threads, in any order.
 
     A piece may write only what is its own: its rows, or row ``number`` of an array of partial
     sums. Then the result does not depend on the number of threads.
     """
-    share(work, list(row_chunks(rows, most)))
+    share(work, list(row_chunks(rows)))
 
 
-def num_chunks(rows: np.ndarray, most: int | None = None) -> int:
+def num_chunks(rows: np.ndarray) -> int:
     """How many pieces ``for_each_chunk`` makes of the rows."""
-    return sum(1 for _ in row_chunks(rows, most))
+    return sum(1 for _ in row_chunks(rows))
 
 
 def as_rows(array: np.ndarray) -> np.ndarray:

@@ -12,8 +12,6 @@ from minissl.autograd.half import in_single, rounded_once
 from minissl.autograd.reductions import scaled_by_largest
 from minissl.autograd.tensor import Tensor, differentiable
 
-SUMMED_ROWS = 256  # a float32 sum of more rows than this, one after the other, loses digits
-
 
 def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
     """(x − mean) / √(variance + eps) · weight + bias, over the last axis.
@@ -67,7 +65,7 @@ def _layer_norm(x, weight, bias, /, eps):
         mean = rows[piece].mean(axis=-1, keepdims=True)
         c = np.subtract(rows[piece], mean, out=normalized[piece])
         r = inverse_std[piece]
-        r[:, 0] = _row_dots(c, c) / c.shape[-1]
+        r[:, 0] = np.vecdot(c, c) / c.shape[-1]
         np.sqrt(r + eps, out=r)
         np.divide(1, r, out=r)
         c *= r
@@ -77,26 +75,21 @@ def _layer_norm(x, weight, bias, /, eps):
     def vjp(g):
         g = as_rows(g)
         dx = np.empty_like(normalized)
-        dw, db = np.zeros((2, num_chunks(g, SUMMED_ROWS), len(weight)), weight.dtype)
+        dw, db = np.zeros((2, num_chunks(g), len(weight)), weight.dtype)
 
         def backward(number, piece):
             gradient, c, h = g[piece], normalized[piece], dx[piece]
-            dw[number] = np.einsum("ij,ij->j", gradient, c)
-            db[number] = gradient.sum(axis=0)
+            np.multiply(gradient, c, out=h)
+            dw[number], db[number] = total(h, 0), total(gradient, 0)
             np.multiply(gradient, weight, out=h)
-            along = _row_dots(h, c)[:, None] / h.shape[-1]
+            along = np.vecdot(h, c)[:, None] / h.shape[-1]
             h -= h.mean(axis=-1, keepdims=True)
             c *= along  # the normalized rows are ours, and this is their last use
             h -= c
             h *= inverse_std[piece]
 
-        for_each_chunk(backward, g, SUMMED_ROWS)
+        for_each_chunk(backward, g)
         return dx.reshape(x.shape), total(dw, 0), total(db, 0)
 
     for_each_chunk(forward, rows)
     return y.reshape(x.shape), vjp
-
-
-def _row_dots(a, b):
-    """Σⱼ aᵢⱼ bᵢⱼ for every row, without the product as an array."""
-    return np.einsum("ij,ij->i", a, b)
