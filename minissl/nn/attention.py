@@ -134,14 +134,15 @@ class MultiHeadAttention(Module):
         """``causal``: no token sees a later one. ``key_lengths``: (batch,) integers, how many of
         the keys are not padding. ``cache``: keys and values of earlier tokens, before x's own.
         """
-        masks: dict[str, Any] = {"causal": causal and x.shape[1] > 1, "key_lengths": key_lengths}
-        masks |= self._dropout_now(generator)  # the last token may see everything
+        masks = {
+            "causal": causal and x.shape[1] > 1,  # the last token may see everything
+            "key_lengths": key_lengths,
+            **self._dropout_now(generator),
+        }
         if memory is None and cache is None and self._is_plain(x):
             return self.output(self._of_itself(x, masks))
         source = x if memory is None else memory
-        query = split_heads(
-            self.query(x), num_heads=self.num_heads
-        )  # (batch, heads, time, head_dim)
+        query = split_heads(self.query(x), num_heads=self.num_heads)  # (batch, heads, time, dim)
         key = split_heads(self.key(source), num_heads=self.num_heads)
         value = split_heads(self.value(source), num_heads=self.num_heads)
         if cache is not None:
