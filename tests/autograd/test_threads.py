@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -104,6 +105,46 @@ def test_a_sum_shared_among_threads(shape, order):
         )
         assert plus(a, b.astype(np.float32)).dtype == np.float64
     assert not np.shares_memory(c, a)
+
+
+def test_several_programs_threads_share_the_same_helpers():
+    """Also work that asks for more work."""
+    found = []
+
+    def program(start):
+        with engine_threads(2):
+            results = [0] * 8
+            for _ in range(100):
+
+                def outer(i, piece):
+                    inner = [0, 0]
+                    share(lambda j, n: inner.__setitem__(j, n), [piece, 1])
+                    results[i] = sum(inner)
+
+                share(outer, range(start, start + 8))
+            found.append(results)
+
+    programs = [threading.Thread(target=program, args=(start,)) for start in (0, 100)]
+    for thread in programs:
+        thread.start()
+    for thread in programs:
+        thread.join(timeout=60)
+    assert sorted(found) == [list(range(1, 9)), list(range(101, 109))]
+
+
+def test_work_that_fails_here_waits_for_the_others():
+    """So that nobody writes into the arrays after the error came out."""
+    here, ended = threading.get_ident(), []
+
+    def work(number, piece):
+        time.sleep(0.05)
+        if threading.get_ident() == here:
+            raise KeyError(piece)
+        ended.append(piece)
+
+    with engine_threads(2), pytest.raises(KeyError):
+        share(work, ["a", "b"])
+    assert len(ended) == 1
 
 
 def test_the_environment_limits_the_threads(monkeypatch):
