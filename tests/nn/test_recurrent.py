@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from minissl.autograd import Tensor, no_grad
 from minissl.autograd import operations as ops
-from minissl.nn.recurrent import LSTM, unstack
+from minissl.autograd.composed import unstack
+from minissl.nn.recurrent import LSTM
 
 
 def pair(input_size, hidden_size, num_layers, dtype=np.float64, seed=0):
