@@ -46,9 +46,10 @@ class _Recurrent(Module):
                 values = init.uniform_fan_in(shape, hidden_size, generator)
                 setattr(self, f"{name}_l{layer}", Parameter(values))
 
-    def _parameters_of(self, layer: int) -> list[Parameter]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [getattr(self, f"{name}_l{layer}") for name in names]
+    def _weights(self, layer: int) -> tuple[Parameter, Parameter, Parameter, Parameter]:
+        """weight_ih, weight_hh, bias_ih and bias_hh of a layer."""
+        ih, hh = (getattr(self, f"weight_{kind}_l{layer}") for kind in ("ih", "hh"))
+        return ih, hh, getattr(self, f"bias_ih_l{layer}"), getattr(self, f"bias_hh_l{layer}")
 
     def _zeros(self, x: Tensor) -> Tensor:
         """The state of one layer before the first step: (batch, hidden_size)."""
@@ -107,7 +108,7 @@ class LSTM(_Recurrent):
             return
         forget = slice(hidden_size, 2 * hidden_size)
         for layer in range(num_layers):  # the two biases add up
-            _, _, bias_ih, bias_hh = self._parameters_of(layer)
+            _, _, bias_ih, bias_hh = self._weights(layer)
             bias_ih.array[forget], bias_hh.array[forget] = forget_bias, 0
 
     def forward(self, x: Any, state: State | None = None) -> tuple[Tensor, State]:
@@ -116,7 +117,7 @@ class LSTM(_Recurrent):
         hidden, cells = [], []
         for layer in range(self.num_layers):
             h, c = (self._zeros(x),) * 2 if state is None else (state[0][layer], state[1][layer])
-            x, c = fused.lstm(x, *self._parameters_of(layer), h, c)
+            x, c = fused.lstm(x, *self._weights(layer), h, c)
             hidden.append(x[:, -1])
             cells.append(c)
         return x, (ops.stack(hidden), ops.stack(cells))
@@ -147,6 +148,6 @@ class GRU(_Recurrent):
         hidden = []
         for layer in range(self.num_layers):
             h = self._zeros(x) if state is None else state[layer]
-            x = fused.gru(x, *self._parameters_of(layer), h)
+            x = fused.gru(x, *self._weights(layer), h)
             hidden.append(x[:, -1])
         return x, ops.stack(hidden)

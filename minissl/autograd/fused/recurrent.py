@@ -94,7 +94,7 @@ def _check(name: str, gates: int, x: Any, *others: Any) -> None:
         )
 
 
-# ---- the recurrences, on NumPy arrays: gates (time, batch, ...) = W_ih x + b, overwritten ---------
+# ---- the recurrences, on NumPy arrays: gates = W_ih x + b, whose array is overwritten ------------
 
 
 @differentiable
@@ -105,7 +105,7 @@ def _lstm(gates, weight, h, c, /):
     the gates get  dc g σ′(i),  dc c₋₁ σ′(f),  dc i tanh′(g),  dh tanh(c) σ′(o),  and the step
     before gets dc f and dgates W.  ∂L/∂W = Σ dgatesᵀ h₋₁, one product for all steps.
     """
-    steps, batch, hidden = len(gates), *h.shape
+    steps, (batch, hidden) = len(gates), h.shape
     states = np.empty((steps + 2, batch, hidden), gates.dtype)  # h before the first step, ..., c
     cells = np.empty((steps + 1, batch, hidden), gates.dtype)
     states[0], cells[0] = h, c
@@ -133,7 +133,7 @@ def _lstm(gates, weight, h, c, /):
 
 def _lstm_back(g, gates, weight, states, cells):
     """The derivation is in ``_lstm``."""
-    steps, batch, hidden = len(gates), *cells.shape[1:]
+    steps, (batch, hidden) = len(gates), cells.shape[1:]
     slopes, f, to_c = _lstm_slopes(gates, cells)
     blocks = _blocks(weight, _rows(cells[0]))
     start = np.empty((2, batch, hidden), g.dtype)  # the gradients of h and c
@@ -162,7 +162,7 @@ def _lstm_back(g, gates, weight, states, cells):
 
 def _lstm_slopes(gates, cells):
     """dgates / dc (the last: / dh), in the array of the gates; f; and o tanh′(c). All steps."""
-    steps, batch, hidden = len(gates), *cells.shape[1:]
+    steps, (batch, hidden) = len(gates), cells.shape[1:]
     slopes = gates.reshape(steps, batch, 4, hidden)
     forget, to_c = np.empty((2, steps, batch, hidden), gates.dtype)
 
@@ -191,7 +191,7 @@ def _gru(gates, weight, bias, h, /):
     dn = dh (1 − z) tanh′(n),  dz = dh (h₋₁ − n) σ′(z),  dr = dn u σ′(r),  du = dn r.
     h₋₁ gets dh z + (dr, dz, du) W, and ∂L/∂W = Σ (dr, dz, du)ᵀ h₋₁, one product for all steps.
     """
-    steps, batch, hidden = len(gates), *h.shape
+    steps, (batch, hidden) = len(gates), h.shape
     states = np.empty((steps + 1, batch, hidden), gates.dtype)  # h before the first step, ...
     u = np.empty((steps, batch, hidden), gates.dtype)
     states[0] = h
