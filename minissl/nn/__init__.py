@@ -6,11 +6,12 @@ from minissl.nn.evaluating import evaluating
 from minissl.nn.layers import MLP, Dropout, Embedding, LayerNorm, Linear
 from minissl.nn.module import Module, Parameter
 from minissl.nn.positions import LearnedPositions, SinusoidalPositions
-from minissl.nn.recurrent import LSTM
+from minissl.nn.recurrent import GRU, LSTM
 from minissl.nn.resnet import BasicBlock, ResNet
 from minissl.nn.transformer import Block, EncoderDecoder, Transformer, TransformerConfig
 
 __all__ = [
+    "GRU",
     "LSTM",
     "MLP",
     "AvgPool2d",

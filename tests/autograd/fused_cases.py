@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minissl.autograd import Tensor, fused
+from minissl.autograd import operations as ops
 from tests.autograd.fused_checks import draw
 
 
@@ -24,6 +25,15 @@ class FusedCase:
 _QKV = ((2, 2, 3, 4),) * 3
 _IMAGES = ((2, 5, 4, 3), (2, 3, 3, 3), (2,))
 _ROWS = np.array([2, 0, 1])
+_LSTM = ((2, 3, 2), (12, 2), (12, 3), (12,), (12,), (2, 3), (2, 3))
+_GRU = ((2, 3, 2), (9, 2), (9, 3), (9,), (9,), (2, 3))
+
+
+def all_of_lstm(*inputs):
+    """Both of its outputs as one: (batch, time + 1, hidden)."""
+    outputs, c = fused.lstm(*inputs)
+    return ops.concatenate([outputs, ops.expand_dims(c, axis=1)], axis=1)
+
 
 FUSED_CASES = [
     FusedCase("gelu", fused.gelu, ((3, 4),)),
@@ -50,5 +60,7 @@ FUSED_CASES = [
     FusedCase("conv2d relu", lambda *t: fused.conv2d(*t, relu=True), _IMAGES),
     FusedCase("max_pool2d", lambda x: fused.max_pool2d(x, 2, padding=1), ((2, 4, 4, 3),)),
     FusedCase("avg_pool2d", lambda x: fused.avg_pool2d(x, 2), ((2, 4, 4, 3),)),
+    FusedCase("lstm", all_of_lstm, _LSTM),
+    FusedCase("gru", fused.gru, _GRU),
     FusedCase("dropout", lambda x: fused.dropout(x, 0.5, np.random.default_rng(0)), ((3, 4),)),
 ]

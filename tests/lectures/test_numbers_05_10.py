@@ -16,7 +16,7 @@ from minissl.losses.language_modeling import (
 )
 from minissl.models.generate import next_token_probabilities
 from minissl.models.gpt import GPT, GPTConfig
-from minissl.nn import LSTM, Embedding, Linear, Transformer, evaluating
+from minissl.nn import GRU, LSTM, Embedding, Linear, Transformer, evaluating
 from minissl.nn.positions import sinusoids
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
@@ -116,6 +116,7 @@ def test_the_lstm_of_the_text():
         math.log(1024), abs=0.05
     )
     says("05", "132,096", lstm.num_parameters())
+    says("05", "99,072", GRU(128, 128, generator=generator).num_parameters())
     says("05", "0.0052", 0.9**50)
     says("05", "0.986", 0.5 ** (1 / 50))
 

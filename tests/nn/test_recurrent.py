@@ -1,4 +1,4 @@
-"""The LSTM against torch.nn.LSTM with the same weights."""
+"""LSTM and GRU against torch's modules with the same weights."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minissl.autograd import Tensor, no_grad
-from minissl.autograd import operations as ops
-from minissl.nn.recurrent import LSTM, unstack
+from minissl.autograd import Tensor
+from minissl.nn import GRU, LSTM
+
+KINDS = {"LSTM": (LSTM, torch.nn.LSTM), "GRU": (GRU, torch.nn.GRU)}
+each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def pair(input_size, hidden_size, num_layers, dtype=np.float64, seed=0):
-    """Our LSTM and torch's, with the same weights."""
-    ours = LSTM(input_size, hidden_size, num_layers, generator=np.random.default_rng(seed))
+def pair(kind, input_size, hidden_size, num_layers, dtype=np.float64, seed=0):
+    """Our module and torch's, with the same weights."""
+    our_class, their_class = KINDS[kind]
+    ours = our_class(input_size, hidden_size, num_layers, generator=np.random.default_rng(seed))
     ours.astype(dtype)
-    theirs = torch.nn.LSTM(
+    theirs = their_class(
         input_size,
         hidden_size,
         num_layers,
@@ -27,8 +30,15 @@ def pair(input_size, hidden_size, num_layers, dtype=np.float64, seed=0):
     return ours, theirs
 
 
-@settings(max_examples=25, deadline=None)
+def call(module, x, state):
+    """The module's outputs and all parts of its final state as one list."""
+    outputs, last = module(x, state[0] if len(state) == 1 else state or None)
+    return [outputs, *(last if isinstance(last, tuple) else [last])]
+
+
+@settings(max_examples=30, deadline=None)
 @given(
+    kind=st.sampled_from(sorted(KINDS)),
     batch=st.integers(1, 4),
     time=st.integers(1, 6),
     input_size=st.integers(1, 5),
@@ -38,59 +48,72 @@ def pair(input_size, hidden_size, num_layers, dtype=np.float64, seed=0):
     seed=st.integers(0, 1000),
 )
 def test_equals_torch_forward_and_every_gradient(
-    batch, time, input_size, hidden_size, num_layers, with_state, seed
+    kind, batch, time, input_size, hidden_size, num_layers, with_state, seed
 ):
-    ours, theirs = pair(input_size, hidden_size, num_layers, seed=seed)
+    ours, theirs = pair(kind, input_size, hidden_size, num_layers, seed=seed)
     rng = np.random.default_rng(seed + 1)
-    arrays = [
-        rng.standard_normal((batch, time, input_size)),
-        rng.standard_normal((num_layers, batch, hidden_size)),
-        rng.standard_normal((num_layers, batch, hidden_size)),
-    ]
-    x, h, c = (Tensor(a, requires_grad=True) for a in arrays)
-    tx, th, tc = (torch.from_numpy(a).requires_grad_() for a in arrays)
-    outputs, (last_h, last_c) = ours(x, (h, c) if with_state else None)
-    t_outputs, (t_last_h, t_last_c) = theirs(tx, (th, tc) if with_state else None)
-    results = [outputs, last_h, last_c]
-    expected = [t_outputs, t_last_h, t_last_c]
-    for ours_, theirs_ in zip(results, expected):
+    parts = (2 if kind == "LSTM" else 1) * with_state
+    arrays = [rng.standard_normal((batch, time, input_size))]
+    arrays += [rng.standard_normal((num_layers, batch, hidden_size)) for _ in range(parts)]
+    x, *state = (Tensor(a, requires_grad=True) for a in arrays)
+    tx, *t_state = (torch.from_numpy(a).requires_grad_() for a in arrays)
+    results, expected = call(ours, x, tuple(state)), call(theirs, tx, tuple(t_state))
+    for ours_, theirs_ in zip(results, expected, strict=True):
         np.testing.assert_allclose(ours_.array, theirs_.detach().numpy(), rtol=1e-12, atol=1e-13)
 
     cotangents = [rng.standard_normal(result.shape) for result in results]
     sum(((r * g).sum() for r, g in zip(results, cotangents)), start=Tensor(np.zeros(()))).backward()
     sum((r * torch.from_numpy(g)).sum() for r, g in zip(expected, cotangents)).backward()
-    pairs = [(x, tx), *((h, th), (c, tc))] if with_state else [(x, tx)]
+    pairs = [(x, tx), *zip(state, t_state)]
     t_parameters = dict(theirs.named_parameters())
     pairs += [(parameter, t_parameters[name]) for name, parameter in ours.named_parameters()]
     for ours_, theirs_ in pairs:
         np.testing.assert_allclose(ours_.grad, theirs_.grad.numpy(), rtol=1e-9, atol=1e-11)
 
 
-def test_float32_stays_float32_and_close_to_torch():
-    ours, theirs = pair(6, 7, 2, np.float32)
+@each_kind
+@pytest.mark.parametrize("of_last", [0, 1, 2])
+def test_a_gradient_that_comes_from_one_result_only(kind, of_last):
+    ours, theirs = pair(kind, 3, 4, 2)
+    x = np.random.default_rng(1).standard_normal((2, 5, 3))
+    results = call(ours, x, ())
+    expected = call(theirs, torch.from_numpy(x), ())
+    i = min(of_last, len(results) - 1)
+    results[i].sum().backward()
+    expected[i].sum().backward()
+    for name, parameter in theirs.named_parameters():
+        found = getattr(ours, name).grad
+        np.testing.assert_allclose(found, parameter.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@each_kind
+def test_float32_stays_float32_and_close_to_torch(kind):
+    ours, theirs = pair(kind, 6, 7, 2, np.float32)
     x = np.random.default_rng(3).standard_normal((3, 9, 6)).astype(np.float32)
-    outputs, (h, c) = ours(x)
-    assert {t.array.dtype for t in (outputs, h, c)} == {np.dtype(np.float32)}
+    outputs, *last = call(ours, x, ())
+    assert {t.array.dtype for t in (outputs, *last)} == {np.dtype(np.float32)}
     np.testing.assert_allclose(
         outputs.array, theirs(torch.from_numpy(x))[0].detach().numpy(), atol=2e-6
     )
 
 
-def test_reading_in_two_pieces_equals_reading_in_one():
-    lstm = LSTM(3, 4, 2, generator=np.random.default_rng(0))
-    lstm.astype(np.float64)
+@each_kind
+def test_reading_in_two_pieces_equals_reading_in_one(kind):
+    layers, _ = pair(kind, 3, 4, 2)
     x = np.random.default_rng(1).standard_normal((2, 7, 3))
-    whole, (h, c) = lstm(x)
-    first, state = lstm(x[:, :4])
-    second, (h2, c2) = lstm(x[:, 4:], state)
+    whole, *last = call(layers, x, ())
+    first, *state = call(layers, x[:, :4], ())
+    second, *last_of_two = call(layers, x[:, 4:], tuple(state))
     np.testing.assert_allclose(
         np.concatenate([first.array, second.array], axis=1), whole.array, rtol=1e-13
     )
-    np.testing.assert_allclose([h2.array, c2.array], [h.array, c.array], rtol=1e-13)
+    for one, two in zip(last, last_of_two, strict=True):
+        np.testing.assert_allclose(one.array, two.array, rtol=1e-13)
 
 
-def test_runs_on_torch_arrays_as_plain_memory():
-    ours, theirs = pair(3, 4, 2)
+@each_kind
+def test_runs_on_torch_arrays_as_plain_memory(kind):
+    ours, theirs = pair(kind, 3, 4, 2)
     x = np.random.default_rng(1).standard_normal((2, 5, 3))
     ours.map_arrays(torch.from_numpy)
     inputs = Tensor(torch.from_numpy(x), requires_grad=True)
@@ -142,55 +165,25 @@ def test_wrong_shapes_are_refused(x, state, message):
         lstm(x, state)
 
 
-def test_sizes_below_one_are_refused():
+def test_a_gru_refuses_wrong_shapes_too_and_starts_like_torchs():
+    gru = GRU(4, 16, 2, generator=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"GRU: the input .* expected \(batch, time, 4\)"):
+        gru(np.zeros((2, 3, 5), np.float32))
+    with pytest.raises(ValueError, match=r"GRU: the initial h has shape .* = \(2, 2, 16\)"):
+        gru(np.zeros((2, 3, 4), np.float32), Tensor(np.zeros((1, 2, 16), np.float32)))
+    for parameter in gru.parameters():
+        assert 0.7 / 4 < abs(parameter.array).max() <= 1 / 4
+
+
+@each_kind
+def test_sizes_below_one_are_refused(kind):
     with pytest.raises(ValueError, match="must be 1 or more, got 3, 0 and 1"):
-        LSTM(3, 0, generator=np.random.default_rng(0))
+        KINDS[kind][0](3, 0, generator=np.random.default_rng(0))
 
 
-def test_empty_batch_gives_empty_outputs():
-    outputs, (h, _) = LSTM(3, 4, 2, generator=np.random.default_rng(0))(
-        np.zeros((0, 5, 3), np.float32)
-    )
+@each_kind
+def test_empty_batch_gives_empty_outputs(kind):
+    layers = KINDS[kind][0](3, 4, 2, generator=np.random.default_rng(0))
+    outputs, h, *_ = call(layers, np.zeros((0, 5, 3), np.float32), ())
     assert outputs.shape == (0, 5, 4)
     assert h.shape == (2, 0, 4)
-
-
-# ---- unstack: the helper whose gradient is linear in the number of steps ------------------------
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("used", [[0, 1, 2], [2, 0], [1]])
-def test_unstack_gradient_where_slices_are_used_again_or_not_at_all(axis, used):
-    rng = np.random.default_rng(0)
-    shape = [4, 5, 6]
-    shape[axis] = 3
-    x = Tensor(rng.standard_normal(shape), requires_grad=True)
-    slices = unstack(x, axis=axis)
-    weights = rng.standard_normal((3, *slices[0].shape))
-    expected = np.zeros(shape)
-    loss = Tensor(np.zeros(()))
-    for i in used:
-        np.testing.assert_array_equal(slices[i].array, np.take(x.array, i, axis=axis))
-        loss = loss + (slices[i] * weights[i]).sum() + (slices[i] * slices[i]).sum()
-        index = (slice(None),) * axis + (i,)
-        expected[index] = weights[i] + 2 * x.array[index]
-    (loss + (x * 3.0).sum()).backward()
-    np.testing.assert_allclose(x.grad, expected + 3.0, rtol=1e-13)
-
-
-def test_unstack_through_a_graph_and_without_one():
-    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
-    a, _ = unstack(ops.exp(x), axis=0)
-    a.backward(np.array([1.0, 2.0, 3.0]))
-    np.testing.assert_allclose(x.grad, [np.exp([0, 1, 2]) * [1, 2, 3], [0, 0, 0]])
-    with no_grad():
-        assert not any(t.requires_grad for t in unstack(x, axis=0))
-    assert not any(t.requires_grad for t in unstack(x.detach(), axis=1))
-
-
-def test_unstack_backward_twice_is_an_error():
-    x = Tensor(np.ones((2, 3)), requires_grad=True)
-    a, b = unstack(x, axis=0)
-    a.sum().backward()
-    with pytest.raises(RuntimeError, match="second time"):
-        b.sum().backward()

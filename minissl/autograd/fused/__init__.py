@@ -11,6 +11,7 @@ from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
 from minissl.autograd.fused.dropout import dropout
 from minissl.autograd.fused.normalization import layer_norm, unit_vectors
+from minissl.autograd.fused.recurrent import gru, lstm
 
 __all__ = [
     "attention",
@@ -20,7 +21,9 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "gelu",
+    "gru",
     "layer_norm",
+    "lstm",
     "max_pool2d",
     "self_attention",
     "unit_vectors",
