@@ -42,7 +42,7 @@ def test_one_slice_alone(dtype):
 
 @pytest.mark.parametrize(("dtype", "digits"), [("float16", 1e-3), ("float32", 1e-6)])
 def test_many_slices_of_one_place(dtype, digits):
-    """10,000 times .1 one by one has lost its fifth digit in float32; in float16 it stays at 256."""
+    """10,000 times .1 one by one: float32 loses its fifth digit, float16 stays at 256."""
     x = Tensor(np.ones(10, dtype), requires_grad=True)
     windows = ops.stack([x[i % 3 : 5] for i in range(0, 30_000, 3)])
     windows.backward(np.full((10_000, 5), 0.1, dtype))
