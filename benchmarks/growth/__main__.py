@@ -1,0 +1,144 @@
+"""How time and memory grow with size: measured slopes beside those of the formulas.
+
+    python -m benchmarks.growth [NAME ...] [--quick]
+
+NAME: what is measured, or how its name begins: "gpt", "attention-length", "encode" (--list shows
+all). Each is run at seven sizes, the last 64 times the first (some six, 32 times), each in a
+process of its own, on one thread. A slope is the exponent of a power law: the least squares of log
+time against log size. The formula's slope is that of its own values at the same sizes, since few
+formulas are a power alone: n² + 1000 n is still nearly straight at n = 100. What is steeper than
+its formula by more than 0.15, over all sizes or over the last three, is marked.
+
+A whole run takes about ten minutes and writes the table and the picture to benchmarks/results; one
+with names or --quick (four sizes, half a minute for each ten) prints only.
+"""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+
+from benchmarks.common import RESULTS, report, write
+from benchmarks.growth import engine, text
+from benchmarks.growth.law import TOLERANCE, Growth, Law, slopes
+from benchmarks.growth.measure import in_a_process, measure
+from minissl.conditions import environment, markdown_table, require_packages
+
+GROWTHS = [*engine.GROWTHS, *text.GROWTHS]
+UNITS = {"time": "s", "memory": "MB"}
+Found = list[tuple[float, float]]  # seconds and megabytes at each size
+
+
+def rows_of(growth: Growth, sizes: Sequence[int], found: Found) -> list[dict[str, object]]:
+    """A row for time and one for memory."""
+    rows: list[dict[str, object]] = []
+    laws: dict[str, Law] = {"time": growth.time, "memory": growth.memory}
+    for (of, law), values in zip(laws.items(), zip(*found)):
+        s = slopes(law, sizes, values)
+        rows.append(
+            {
+                "what": growth.what,
+                "n": growth.against,
+                "from - to": f"{sizes[0]:,} - {sizes[-1]:,}",
+                "of": of,
+                "at the last": f"{values[-1]:.3g} {UNITS[of]}",
+                "formula": law.formula,
+                "its slope": f"{s.formula:.2f}",
+                "measured": f"{s.measured:.2f}",
+                "its, last 3": f"{s.last_formula:.2f}",
+                "measured, last 3": f"{s.last_measured:.2f}",
+                "above": f"**{s.above:+.2f}**" if s.too_steep else f"{s.above:+.2f}",
+                "why": growth.why.get(of, "not explained") if s.too_steep else "",
+            }
+        )
+    return rows
+
+
+def picture(measured: Sequence[tuple[Growth, Sequence[int], Found]]) -> str:
+    """SVG: time and memory of everything side by side; dashed the formulas through the end."""
+    from minissl.figures import new_figure
+
+    figure, axes = new_figure(columns=6, width=18, height=2.6 * -(-len(measured) // 3),
+                              rows=-(-len(measured) // 3))  # fmt: skip
+    for axis in axes[2 * len(measured) :]:
+        axis.set_visible(False)
+    for number, (growth, sizes, found) in enumerate(measured):
+        for i, (of, law) in enumerate((("time", growth.time), ("memory", growth.memory))):
+            axis, values = axes[2 * number + i], [pair[i] for pair in found]
+            unit = values[-1] / law.count(sizes[-1])
+            axis.loglog(sizes, [unit * law.count(n) for n in sizes], "--", color="#8a8f98")
+            color = "#c2452d" if slopes(law, sizes, values).too_steep else "#0b6bcb"
+            axis.loglog(sizes, values, "o-", color=color, markersize=3)
+            axis.set_title(f"{growth.what}: {of} ({UNITS[of]})", fontsize=8)
+            axis.set_xlabel(growth.against, fontsize=8)
+            axis.tick_params(labelsize=7)
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def chosen(names: Sequence[str]) -> list[Growth]:
+    """Those whose names begin so; all without names. SystemExit for a beginning of none."""
+    for name in names:
+        if not any(growth.name.startswith(name) for growth in GROWTHS):
+            known = ", ".join(growth.name for growth in GROWTHS)
+            raise SystemExit(f"nothing is named {name}...; there are {known}")
+    return [g for g in GROWTHS if not names or g.name.startswith(tuple(names))]
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.growth",
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure (default: all)")
+    parser.add_argument("--quick", action="store_true", help="the first four sizes, less often")
+    parser.add_argument("--list", action="store_true", help="print all names and end")
+    parser.add_argument("--patience", type=float, default=0.4, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    arguments = new_parser().parse_args()
+    growths = chosen(arguments.names)
+    if arguments.list:
+        return print("\n".join(growth.name for growth in growths))
+    if arguments.size:
+        (growth,) = (g for g in growths if g.name == arguments.names[0])
+        return print(json.dumps(measure(growth, arguments.size, arguments.patience)))
+    require_packages("the picture", "matplotlib")
+    machine = environment(["regex"])
+    measured, rows = [], []
+    for number, growth in enumerate(growths, 1):
+        sizes = growth.sizes[:4] if arguments.quick else growth.sizes
+        found = []
+        for size in sizes:
+            place = f"{number} of {len(growths)}: {growth.name}, {size:,}"
+            print(f"\r\033[K{place}", end="", file=sys.stderr, flush=True)
+            found.append(
+                in_a_process(growth, size, 0.05 if arguments.quick else arguments.patience)
+            )
+        measured.append((growth, sizes, found))
+        rows += rows_of(growth, sizes, found)
+    print(file=sys.stderr)
+    if arguments.names or arguments.quick:
+        return print(markdown_table(rows))
+    notes = [
+        "slope: least squares of log time (or memory) against log n over all sizes, and over the "
+        "last three; the formula's slope is that of its values at the same sizes; above: by how "
+        f"much the measured one is steeper, where it is most; bold where by more than {TOLERANCE}",
+        "time: processor time of one thread, median; memory: the peak that tracemalloc counts "
+        "(arrays and objects), inputs and networks included, Python and its libraries not",
+        "each size in a process of its own, which keeps freed memory, as a training run does",
+    ]
+    report("growth", rows, machine, notes)
+    write(RESULTS / "growth.svg", picture(measured))
+    print(f"the picture: {RESULTS / 'growth.svg'}", file=sys.stderr)
+    return None
+
+
+if __name__ == "__main__":
+    main()
