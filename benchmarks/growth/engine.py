@@ -106,11 +106,12 @@ GPT_GROWTH = [
 ]  # fmt: skip
 
 
+WEIGHTS = 2 * 12 * 128**2 + 1024 * 128  # of BASE, without positions
+
+
 def sampling(tokens: int) -> Run:
     """So many greedy tokens, from a model that sees all of them."""
-    config = GPTConfig(
-        num_layers=2, width=128, num_heads=4, vocab_size=1024, context_length=tokens + 1
-    )
+    config = GPTConfig(num_heads=4, **{**BASE, "context_length": tokens + 1})
     model = GPT(config, generator=np.random.default_rng(0))
     return lambda: generate(model, [0], tokens, temperature=0)
 
@@ -234,8 +235,8 @@ OTHERS = [
            lambda n: lambda: uniformity(np.random.default_rng(0).normal(size=(n, 32))), SQUARE),
     Growth("Batch of a stream", "tokens", doublings(1 << 16), stream_batch, CONSTANT, LINEAR),
     Growth("Sampling", "tokens", doublings(32), sampling,
-           Law("n weights + n² L d", lambda n: n * (2 * 12 * 128**2 + 1024 * 128) + n * n * 2 * 128),
-           Law("weights + n L d", lambda n: 2 * 12 * 128**2 + 1024 * 128 + 5 * n * 128)),
+           Law("n weights + n² L d", lambda n: n * WEIGHTS + n * n * 2 * 128),
+           Law("weights + n L d", lambda n: WEIGHTS + 5 * n * 128)),
 ]  # fmt: skip
 
 GROWTHS = [*GPT_GROWTH, *ATTENTION_GROWTH, *OTHERS]

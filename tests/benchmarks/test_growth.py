@@ -1,4 +1,4 @@
-"""The growth benchmark: slopes and marks on planted numbers, and everything at its smallest size."""
+"""The growth benchmark: slopes and marks of planted numbers, everything at its smallest size."""
 
 import json
 import math
