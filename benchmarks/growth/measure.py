@@ -1,4 +1,4 @@
-"""Time and memory of one size, in a process of its own."""
+"""Time and memory at a size, in a process of its own."""
 
 import gc
 import json
@@ -8,8 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Sequence
 
 from benchmarks.growth.law import Growth
 from minissl.autograd.allocation import keep_freed_memory
@@ -22,7 +21,8 @@ def measure(growth: Growth, size: int, patience: float) -> tuple[float, float]:
     """Seconds of processor time, and megabytes at the peak, of one run at this size.
 
     ``patience``: seconds after which three measurements are enough. One thread, so that processor
-    time is what an idle machine takes, and a busy neighbour hardly changes it. The memory is that
+    time is what an idle machine takes; the shortest counts, since a busy neighbour (who takes the
+    caches, or half of a core) only ever adds. The memory is that
     of a second, untimed pass which builds everything anew, as counted by ``tracemalloc``: NumPy's
     arrays and Python's objects to the byte, where the peak of the process begins at that of Python
     and its libraries, and grows by what the C library holds in reserve. What stays from the first
@@ -44,7 +44,7 @@ def measure(growth: Growth, size: int, patience: float) -> tuple[float, float]:
         run()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return median(seconds), peak / 1e6
+    return min(seconds), peak / 1e6
 
 
 def _seconds(run: Callable[[], object], number: int = 1) -> float:
@@ -56,13 +56,14 @@ def _seconds(run: Callable[[], object], number: int = 1) -> float:
     return elapsed / number
 
 
-def in_a_process(growth: Growth, size: int, patience: float) -> tuple[float, float]:
-    """``measure`` with nothing else in memory."""
+def in_a_process(
+    growth: Growth, sizes: Sequence[int], patience: float
+) -> list[tuple[float, float]]:
+    """``measure`` at these sizes with nothing else in memory. SystemExit, by name, if it ends."""
     command = [sys.executable, "-m", "benchmarks.growth", growth.name]
-    command += ["--size", str(size), "--patience", str(patience)]
+    command += ["--patience", str(patience), "--sizes", *map(str, sizes)]
     limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **limits})
     if done.returncode:
-        raise SystemExit(f"{growth.name} ended at size {size} (exit {done.returncode})")
-    seconds, megabytes = json.loads(done.stdout)
-    return seconds, megabytes
+        raise SystemExit(f"{growth.name} ended at size {sizes[-1]} (exit {done.returncode})")
+    return [tuple(pair) for pair in json.loads(done.stdout)]

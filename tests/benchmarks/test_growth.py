@@ -108,18 +108,31 @@ def test_memory_and_time_are_those_of_the_run():
 
 def test_a_process_of_its_own(monkeypatch):
     (one,) = growth.chosen(["cross-entropy"])
-    seconds, megabytes = in_a_process(one, 512, 0.0)
+    ((seconds, megabytes),) = in_a_process(one, [512], 0.0)
     assert 0 < seconds < 1
     assert 1 < megabytes < 3  # half a megabyte each of logits, exponentials, gradient
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(SystemExit, match="cross-entropy-vocabulary ended at size 512"):
-        in_a_process(one, 512, 0.0)
+        in_a_process(one, [512], 0.0)
+
+
+def imagined(one, sizes, patience):
+    return [(size / 1e6, size * 1.0) for size in sizes]
+
+
+def test_what_seems_too_steep_is_measured_again(monkeypatch):
+    """A busy moment at the last size, and another one at the first."""
+    slow = iter([*[1] * 6, 9, 9, *[1] * 6])
+    monkeypatch.setattr(
+        growth, "in_a_process", lambda one, sizes, patience: [(sizes[0] * next(slow), 1.0)]
+    )
+    found = growth.at_all(planted(), SIZES, quick=False, place="")
+    assert found == [[n, 1] for n in SIZES]
+    assert next(slow, None) is None
 
 
 def test_a_quick_run_prints_a_table(monkeypatch, capsys):
-    monkeypatch.setattr(
-        growth, "in_a_process", lambda one, size, patience: (size / 1e6, size * 1.0)
-    )
+    monkeypatch.setattr(growth, "in_a_process", imagined)
     monkeypatch.setattr(sys, "argv", ["growth", "adamw", "--quick"])
     growth.main()
     lines = capsys.readouterr().out.splitlines()
@@ -128,9 +141,7 @@ def test_a_quick_run_prints_a_table(monkeypatch, capsys):
 
 
 def test_a_whole_run_writes_table_and_picture(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(
-        growth, "in_a_process", lambda one, size, patience: (size / 1e6, size * 1.0)
-    )
+    monkeypatch.setattr(growth, "in_a_process", imagined)
     monkeypatch.setattr(growth, "GROWTHS", growth.GROWTHS[:2])
     monkeypatch.setattr(growth, "RESULTS", tmp_path)
     monkeypatch.setattr("benchmarks.common.RESULTS", tmp_path)
