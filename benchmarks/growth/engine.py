@@ -225,7 +225,9 @@ OTHERS = [
     Growth("Backward", "slices", doublings(128), lambda n: backward(slices, leaf(n, 64))),
     Growth("LSTM", "length", doublings(16), lstm),
     Growth("Convolution", "images", doublings(1), lambda n: convolution(images=n)),
-    Growth("Convolution", "side", doublings(8, 5), lambda n: convolution(side=n), SQUARE, SQUARE),
+    Growth("Convolution", "side", doublings(8, 5), lambda n: convolution(side=n), SQUARE, SQUARE,
+           {"time": "a piece is at least one image, and from side 256 on its windows are not in "
+            "the cache: half as much time again for each pixel, and then no more"}),
     Growth("Convolution", "channels", doublings(4), lambda n: convolution(channels=n),
            SQUARE, Law("n pixels + n²", lambda n: 4096 * n + 4 * 9 * n * n)),
     Growth("Neighbours", "examples", doublings(1024), lambda n: neighbors(n, 64),

@@ -31,8 +31,9 @@ def measure(growth: Growth, size: int, patience: float) -> tuple[float, float]:
     keep_freed_memory()
     run = growth.build(size)
     run()
-    number = max(1, math.ceil(SHORTEST / max(_seconds(run), 1e-7)))
-    seconds: list[float] = []
+    first = _seconds(run)
+    number = max(1, math.ceil(SHORTEST / max(first, 1e-7)))
+    seconds = [first] if number == 1 else []
     while len(seconds) < FEWEST or (len(seconds) < MOST and sum(seconds) * number < patience):
         gc.collect()
         seconds.append(_seconds(run, number))
