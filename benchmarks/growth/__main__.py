@@ -29,6 +29,7 @@ from minissl.conditions import environment, markdown_table, require_packages
 
 GROWTHS = [*engine.GROWTHS, *text.GROWTHS]
 UNITS = {"time": "s", "memory": "MB"}
+COLORS, COLUMNS = ("#0b6bcb", "#c2452d"), 5  # of time and memory; panels side by side
 Found = list[tuple[float, float]]  # seconds and megabytes at each size
 
 
@@ -80,25 +81,33 @@ def rows_of(growth: Growth, sizes: Sequence[int], found: Found) -> list[dict[str
 
 
 def picture(measured: Sequence[tuple[Growth, Sequence[int], Found]]) -> str:
-    """SVG: time and memory of everything side by side; dashed the formulas through the end."""
+    """SVG: a panel for each, time and memory as parts of those at the last size; dashed: formulas.
+
+    What is too steep has an exclamation mark.
+    """
+    from matplotlib import rc_context
+
     from minissl.figures import new_figure
 
-    figure, axes = new_figure(columns=6, width=18, height=2.6 * -(-len(measured) // 3),
-                              rows=-(-len(measured) // 3))  # fmt: skip
-    for axis in axes[2 * len(measured) :]:
+    rows = -(-len(measured) // COLUMNS)
+    figure, axes = new_figure(COLUMNS, 3.2 * COLUMNS, 2.6 * rows, rows)
+    for axis in axes[len(measured) :]:
         axis.set_visible(False)
-    for number, (growth, sizes, found) in enumerate(measured):
-        for i, (of, law, values) in enumerate(curves(growth, found)):
-            axis = axes[2 * number + i]
-            unit = values[-1] / law.count(sizes[-1])
-            axis.loglog(sizes, [unit * law.count(n) for n in sizes], "--", color="#8a8f98")
-            color = "#c2452d" if slopes(law, sizes, values).too_steep else "#0b6bcb"
-            axis.loglog(sizes, values, "o-", color=color, markersize=3)
-            axis.set_title(f"{growth.what}: {of} ({UNITS[of]})", fontsize=8)
-            axis.set_xlabel(growth.against, fontsize=8)
-            axis.tick_params(labelsize=7)
+    for axis, (growth, sizes, found) in zip(axes, measured):
+        for color, (of, law, values) in zip(COLORS, curves(growth, found)):
+            counts = [law.count(n) / law.count(sizes[-1]) for n in sizes]
+            label = f"{of}, at last {values[-1]:.3g} {UNITS[of]}"
+            label += " !" * slopes(law, sizes, values).too_steep
+            axis.loglog(sizes, counts, "--", color=color, linewidth=1)
+            axis.loglog(sizes, np.divide(values, values[-1]), "o-", ms=3, color=color, label=label)
+        axis.set_title(growth.what, fontsize=9)
+        axis.set_xlabel(growth.against, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.minorticks_off()
+        axis.legend(frameon=False, fontsize=7)
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none"}):  # letters as text, not as curves
+        figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
 
 

@@ -67,11 +67,11 @@ def test_a_row_says_what_is_above_and_why():
     assert time["why"] == "planted here"
 
 
-def test_the_picture_has_two_panels_for_each():
-    measured = [(n * n, n) for n in SIZES]
-    svg = growth.picture([(planted(), SIZES, measured)] * 2)
+def test_the_picture_marks_what_is_too_steep():
+    svg = growth.picture([(planted(), SIZES, [(n * n, n) for n in SIZES])])
     assert svg.startswith("<?xml")
-    assert svg.count("#c2452d") > 0 < svg.count("#0b6bcb")
+    assert "time, at last 4.1e+07 s !<" in svg
+    assert "memory, at last 6.4e+03 MB<" in svg
 
 
 @pytest.mark.parametrize("one", growth.GROWTHS, ids=lambda one: one.name)
