@@ -45,9 +45,9 @@ def trained() -> Tokenizer:
     return Tokenizer.train(words(1 << 18), 2048)
 
 
-def train(text: str, vocabulary: int = 1024) -> Run:
-    """Learn so many tokens."""
-    return lambda: Tokenizer.train(text, vocabulary)
+def train(text: str, merges: int = 1024) -> Run:
+    """Learn so many tokens beside the bytes."""
+    return lambda: Tokenizer.train(text, 256 + merges)
 
 
 def fresh() -> Tokenizer:
@@ -100,13 +100,11 @@ def word_pieces(text: str) -> Run:
 
 GROWTHS = [
     Growth("Train a tokenizer", "corpus", doublings(1 << 16), lambda n: train(words(n))),
-    Growth("Train a tokenizer", "vocabulary", doublings(512, 5),
-           lambda n: train(words(1 << 20), n)),
-    Growth("Train a tokenizer, one word", "length", doublings(1 << 10),
-           lambda n: train(one_word(n), 512)),
-    Growth("Train a tokenizer, one word", "vocabulary", doublings(288, 5),
-           lambda n: train(one_word(1 << 16), n), Law("T n", lambda n: n), LINEAR, {"memory":
-           "once every pair occurs once, tokens are joined that are as long as parts of the text"}),
+    Growth("Train a tokenizer", "merges", doublings(256), lambda n: train(words(1 << 20), n)),
+    Growth("Train a tokenizer, one word", "length", doublings(1 << 11),
+           lambda n: train(one_word(n), 256)),
+    Growth("Train a tokenizer, one word", "merges", doublings(64, 5),
+           lambda n: train(one_word(1 << 16), n), Law("T n", lambda n: n)),
     Growth("Train WordPiece", "corpus", doublings(1 << 11),
            lambda n: lambda: WordPiece.train(words(n), 512)),
     Growth("Encode, cold", "text", doublings(1 << 15), lambda n: encode_cold(words(n))),
