@@ -10,7 +10,7 @@ formulas are a power alone: n² + 1000 n is still nearly straight at n = 100. Wh
 its formula by more than 0.15, over all sizes or over the last three, is marked.
 
 A whole run takes about ten minutes and writes the table and the picture to benchmarks/results; one
-with names, or --quick (the first four sizes, in one process, about a minute), prints only.
+with names, or --quick (the first three sizes, in one process, about a minute), prints only.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def at_all(growth: Growth, sizes: Sequence[int], quick: bool, place: str) -> Fou
         for some in [sizes] if quick else [[size] for size in sizes]:
             line = f"{place}: {growth.name}, {some[-1]:,}{remark}"
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-            found += in_a_process(growth, some, patience=0.05 if quick else 0.4)
+            found += in_a_process(growth, some, patience=0.02 if quick else 0.4)
         return found
 
     found = once()
@@ -127,7 +127,7 @@ def new_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure (default: all)")
-    parser.add_argument("--quick", action="store_true", help="the first four sizes, less often")
+    parser.add_argument("--quick", action="store_true", help="the first three sizes, less often")
     parser.add_argument("--list", action="store_true", help="print all names and end")
     parser.add_argument("--patience", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--sizes", type=int, nargs="+", help=argparse.SUPPRESS)
@@ -147,7 +147,7 @@ def main() -> None:
     machine = environment(["regex"])
     measured, rows = [], []
     for number, growth in enumerate(growths, 1):
-        sizes = growth.sizes[:4] if arguments.quick else growth.sizes
+        sizes = growth.sizes[:3] if arguments.quick else growth.sizes
         found = at_all(growth, sizes, arguments.quick, f"{number} of {len(growths)}")
         measured.append((growth, sizes, found))
         rows += rows_of(growth, sizes, found)
@@ -160,7 +160,7 @@ def main() -> None:
         f"much the measured one is steeper, where it is most; bold where by more than {TOLERANCE}",
         "time: processor time of one thread, the shortest; where that seemed too steep, of two "
         "measurements of everything; memory: the peak that tracemalloc counts "
-        "(arrays and objects), inputs and networks included, Python and its libraries not",
+        "(arrays and objects), inputs and networks included, texts, Python and its libraries not",
         "each size in a process of its own, which keeps freed memory, as a training run does",
     ]
     report("growth", rows, machine, notes)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import repeat
 
 import numpy as np
@@ -15,6 +15,7 @@ SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aei
 BLOCK = 1 << 14  # characters of a stream that come at once
 
 
+@lru_cache(maxsize=1)  # so that the pass which counts memory does not make it again
 def words(size: int) -> str:
     """``size`` characters of words of a made-up language, as frequent as those of real ones.
 
@@ -32,6 +33,12 @@ def _spell(rank: int) -> str:
     while rank := rank // 60:
         word += SYLLABLES[rank % 60]
     return word
+
+
+def different_words(size: int) -> str:
+    """So many characters of words that all occur once: there is always one more pair to merge."""
+    ranks = np.random.default_rng(0).permutation(60**3)[: size // 5]
+    return " ".join([_spell(int(rank)) for rank in ranks])[:size]
 
 
 def one_word(size: int) -> str:
@@ -100,7 +107,8 @@ def word_pieces(text: str) -> Run:
 
 GROWTHS = [
     Growth("Train a tokenizer", "corpus", doublings(1 << 16), lambda n: train(words(n))),
-    Growth("Train a tokenizer", "merges", doublings(256), lambda n: train(words(1 << 20), n)),
+    Growth("Train a tokenizer", "merges", doublings(256),
+           lambda n: train(different_words(1 << 18), n)),
     Growth("Train a tokenizer, one word", "length", doublings(1 << 11),
            lambda n: train(one_word(n), 256)),
     Growth("Train a tokenizer, one word", "merges", doublings(64, 5),

@@ -137,7 +137,7 @@ def test_a_quick_run_prints_a_table(monkeypatch, capsys):
     growth.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    assert "131,072 - 1,048,576" in lines[2]
+    assert "131,072 - 524,288" in lines[2]
 
 
 def test_a_whole_run_writes_table_and_picture(monkeypatch, capsys, tmp_path):
