@@ -14,6 +14,7 @@ from benchmarks.growth.law import Growth
 from minissl.autograd.allocation import keep_freed_memory
 
 SHORTEST = 0.01  # seconds; what takes less is run several times in a row
+SLOW = 1.0  # seconds; what takes more is run once to count its memory
 FEWEST, MOST = 3, 15  # measurements
 
 
@@ -41,8 +42,8 @@ def measure(growth: Growth, size: int, patience: float) -> tuple[float, float]:
     gc.collect()
     tracemalloc.start()
     run = growth.build(size)
-    for _ in range(2):  # the second meets the gradients of the first
-        run()
+    if _seconds(run) < SLOW:  # being counted, many small objects take twenty times as long
+        run()  # meets the gradients of the first
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return min(seconds), peak / 1e6

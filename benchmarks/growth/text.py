@@ -106,9 +106,9 @@ def word_pieces(text: str) -> Run:
 
 
 GROWTHS = [
-    Growth("Train a tokenizer", "corpus", doublings(1 << 16), lambda n: train(words(n))),
-    Growth("Train a tokenizer", "merges", doublings(256),
-           lambda n: train(different_words(1 << 18), n)),
+    Growth("Train a tokenizer", "corpus", doublings(1 << 15), lambda n: train(words(n))),
+    Growth("Train a tokenizer", "merges", doublings(128),
+           lambda n: train(different_words(1 << 16), n)),
     Growth("Train a tokenizer, one word", "length", doublings(1 << 11),
            lambda n: train(one_word(n), 256)),
     Growth("Train a tokenizer, one word", "merges", doublings(64, 5),
