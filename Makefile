@@ -12,7 +12,7 @@ INSTALL := $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,
 # One BLAS thread for each test worker: two workers with two threads each wait for one another.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test lint format bench bench-gpu kernel-table site notebooks figures clean
+.PHONY: help demo test lint format bench growth bench-gpu kernel-table site notebooks figures clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ format: $(VENV)/.dev  ## ruff's formatter
 
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; about ten minutes on an idle machine
 	for name in gpt_step simclr_step sampling tokenizer processes; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+growth: $(VENV)/.test  ## slopes of time and memory against size, beside their formulas; about ten minutes
+	$(BIN)/python -m benchmarks.growth
 
 bench-gpu: $(VENV)/.test  ## on a GPU, ten minutes: kernels checked, tests, headline rows beside peers; again goes on
 	$(BIN)/python -m benchmarks.gpu_day --results runs/gpu_day

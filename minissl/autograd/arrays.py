@@ -91,6 +91,30 @@ def memory(array: Array) -> int:
     return id(array)
 
 
+def filled(like: Array, shape: tuple[int, ...], value: float) -> Array:
+    """A new array full of one value, in the library, place and dtype of another."""
+    xp = namespace(like)
+    extra = {} if isinstance(like.device, str) else {"device": like.device}
+    return xp.full(shape, value, dtype=like.dtype, **extra)
+
+
+class Placed:
+    """A gradient of zeros with ``values`` at ``index``: what a slice sends to its array.
+
+    Written out in full, the gradients of n slices would be n arrays of the size of all of them.
+    """
+
+    __slots__ = ("index", "values")
+
+    def __init__(self, index: Any, values: Array):
+        self.index, self.values = index, values
+
+    def added_to(self, array: Array) -> Array:
+        """The array itself, with the values added at their places."""
+        array[self.index] += self.values
+        return array
+
+
 def is_repeated(array: Array) -> bool:
     """True for a broadcast view, where one place in memory stands for several elements."""
     return 0 in (array.stride() if is_torch_array(array) else array.strides)

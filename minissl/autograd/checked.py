@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from minissl.autograd.arrays import Array, is_array, is_floating, is_torch_array, memory, namespace
+from minissl.autograd.arrays import (
+    Array,
+    Placed,
+    is_array,
+    is_floating,
+    is_torch_array,
+    memory,
+    namespace,
+)
 
 _checked: ContextVar[bool] = ContextVar("checked", default=False)
 
@@ -75,7 +83,8 @@ class Watched:
         """
         finite = self.finite and is_finite(arrived)
         for parent, contribution in sent:
-            if finite and not is_finite(contribution):
+            values = contribution.values if isinstance(contribution, Placed) else contribution
+            if finite and not is_finite(values):
                 raise FloatingPointError(
                     f"the gradient that '{operation}' sends back is not finite, though its inputs "
                     "and the gradient that reached it are: its slope is infinite there, or too "

@@ -12,8 +12,6 @@ import numpy as np
 
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, dtype_name, int64_on_torch, is_array, namespace
-from minissl.autograd.nodes import Node
-from minissl.autograd.recording import is_recording
 from minissl.autograd.tensor import Tensor, as_array
 
 
@@ -206,8 +204,8 @@ def lstm(
     # Everything that does not wait for h: one large product for all time steps.
     from_input = ops.linear(x, weight_ih, ops.add(bias_ih, bias_hh))  # (batch, time, 4 hidden)
     outputs = []
-    for step_input in unstack(from_input, axis=1):
-        i, f, g, o = ops.split(step_input + ops.linear(h, weight_hh), 4, axis=1)
+    for t in range(x.shape[1]):
+        i, f, g, o = ops.split(from_input[:, t] + ops.linear(h, weight_hh), 4, axis=1)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
         h = ops.sigmoid(o) * ops.tanh(c)
         outputs.append(h)
@@ -217,8 +215,9 @@ def lstm(
 def gru(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, h: Any) -> Tensor:
     """One GRU layer, step by step: h of every step; see ``fused.gru``."""
     outputs = []
-    for step_input in unstack(ops.linear(x, weight_ih, bias_ih), axis=1):
-        r_input, z_input, n_input = ops.split(step_input, 3, axis=1)
+    from_input = ops.linear(x, weight_ih, bias_ih)
+    for t in range(x.shape[1]):
+        r_input, z_input, n_input = ops.split(from_input[:, t], 3, axis=1)
         r_state, z_state, n_state = ops.split(ops.linear(h, weight_hh, bias_hh), 3, axis=1)
         r, z = ops.sigmoid(r_input + r_state), ops.sigmoid(z_input + z_state)
         n = ops.tanh(n_input + r * n_state)
@@ -230,32 +229,3 @@ def gru(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, h: A
 def one_hot(indices: Array, size: int) -> np.ndarray:
     """(..., size) float32: 1 at each index. What an embedding multiplies with, in principle."""
     return (np.asarray(indices)[..., None] == np.arange(size)).astype(np.float32)
-
-
-def unstack(tensor: Tensor, axis: int) -> list[Tensor]:
-    """The slices along an axis, without it: the inverse of ``stack``.
-
-    Indexing would do the same, but its gradient is an array of the full size for every slice, and T
-    slices would cost T² time. Here all slices write their gradients into one array.
-    """
-    slices = [tensor.array[(slice(None),) * axis + (i,)] for i in range(tensor.shape[axis])]
-    results = [Tensor(array) for array in slices]
-    if not (tensor.requires_grad and is_recording()):
-        return results
-
-    xp, shape = namespace(tensor.array), tensor.shape
-    like = {"dtype": tensor.dtype, "device": tensor.array.device}
-    nothing = xp.zeros((), **like)  # what the engine adds up, beside the array that has it all
-    collected: list[Array] = []  # the gradient of the whole tensor, once a slice has sent one
-
-    def collect(i: int, g: Array) -> Array:
-        if not collected:
-            collected.append(xp.zeros(shape, **like))
-        collected[0][(slice(None),) * axis + (i,)] = g
-        return nothing
-
-    whole = Node("unstack", (tensor.node or tensor,), (lambda _: collected[0],), nothing)
-    for i, result in enumerate(results):
-        result.requires_grad = True
-        result.node = Node("slice", (whole,), (lambda g, i=i: collect(i, g),), result.array)
-    return results

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,8 @@ import numpy as np
 
 from minissl.autograd.arrays import (
     Array,
+    Placed,
+    filled,
     is_repeated,
     memory,
     namespace,
@@ -102,19 +106,20 @@ def walk_back(root: Node | Tensor, seed: Array) -> Iterator[tuple[Tensor, Array]
         yield root, namespace(seed).asarray(seed, copy=True)  # type: ignore[misc]
     uses = Counter(p for node in order for p in node.parents if p is not None)
     sums = Sums()
-    sums.arrays[root] = seed
+    sums.add(root, seed, 0)
     taken = {memory(seed)}  # by leaves that have been yielded
     while order:
         node = order.pop()
         arrived = sums.pop(node)
         for parent, contribution in node.contributions(arrived):
             uses[parent] -= 1
-            sums.add(parent, _conform(contribution, parent), uses[parent])
+            sums.add(parent, contribution, uses[parent])
             if isinstance(parent, Node) or uses[parent]:
                 continue
             total = sums.pop(parent)
-            shared = {memory(array) for array in (arrived, *sums.arrays.values())} | taken
-            if memory(total) in shared or is_repeated(total):
+            place = memory(total)
+            shared = place in sums.places or place in taken or place == memory(arrived)
+            if shared or is_repeated(total):
                 total = namespace(total).asarray(total, copy=True)
             taken.add(memory(total))
             yield parent, total
@@ -124,47 +129,72 @@ class Sums:
     """Gradients that are being added up, for every Node or leaf that has not got all of them.
 
     One by one in groups of ``MANY``, and these in float64: float32 loses digits over thousands of
-    steps, and float64 for every step would take a recurrent layer twice the time.
+    steps, and float64 for every step would take a recurrent layer twice the time. Slices go into an
+    array of their own, in float64 where they are many.
     """
 
     def __init__(self) -> None:
         self.arrays: dict[Any, Array] = {}
+        self.places: Counter[int] = Counter()  # how many of the arrays lie in one memory
         self.owned: set[Any] = set()  # whose array was made here: add in place
         self.groups: dict[Any, Array] = {}  # the sum of the groups that are complete
+        self.slices: dict[Any, Array] = {}  # the sum of what came as Placed
 
-    def add(self, parent: Node | Tensor, contribution: Array, more: int) -> None:
+    def add(self, parent: Node | Tensor, contribution: Array | Placed, more: int) -> None:
         """One gradient of ``parent``, which ``more`` will follow."""
+        if isinstance(contribution, Placed):
+            self._place(parent, contribution, more)
+            return
+        contribution = _conform(contribution, parent)
         if parent not in self.arrays:
-            self.arrays[parent] = contribution
+            self._keep(parent, contribution)
         elif parent not in self.owned:
-            first = self.arrays[parent]  # two make one rounding; of more, half precision loses
-            first = single(first) if more else first
-            self.arrays[parent] = plus(first, contribution)
+            first = self._release(parent)  # two make one rounding; of more, half precision loses
+            self._keep(parent, plus(single(first) if more else first, contribution))
             self.owned.add(parent)
         else:
             self.arrays[parent] += contribution
         if more and more % MANY == 0:
-            group, xp = self.arrays.pop(parent), namespace(contribution)
+            group, xp = self._release(parent), namespace(contribution)
             wide = xp.astype(xp.asarray(group), xp.float64)
             self.groups[parent] = self.groups.get(parent, 0) + wide
             self.owned.discard(parent)
 
+    def _place(self, parent: Node | Tensor, part: Placed, more: int) -> None:
+        if parent not in self.slices:
+            empty = filled(part.values, parent.shape, 0)
+            xp = namespace(empty)
+            self.slices[parent] = xp.astype(empty, xp.float64) if more >= MANY else single(empty)
+        part.added_to(self.slices[parent])
+
+    def _keep(self, parent: Node | Tensor, array: Array) -> None:
+        self.arrays[parent] = array
+        self.places[memory(array)] += 1
+
+    def _release(self, parent: Node | Tensor) -> Array:
+        array = self.arrays.pop(parent)
+        place = memory(array)
+        self.places[place] -= 1
+        if not self.places[place]:
+            del self.places[place]
+        return array
+
     def pop(self, parent: Node | Tensor) -> Array:
         """What was added up, in the dtype of ``parent``."""
-        array = self.arrays.pop(parent)
-        if parent in self.groups:
-            array = self.groups.pop(parent) + array
-        elif parent not in self.owned:
-            return array
+        parts = [d.pop(parent) for d in (self.groups, self.slices) if parent in d]
+        if parent in self.arrays:
+            parts.append(self._release(parent))
         self.owned.discard(parent)
-        return _conform(array, parent)
+        return _conform(functools.reduce(operator.add, parts), parent)
 
 
-def _conform(contribution: Array, parent: Node | Tensor) -> Array:
+def _conform(contribution: Array | Placed, parent: Node | Tensor) -> Array:
     """A contribution in its parent's shape and dtype: broadcasting is undone here, once.
 
     Raises ValueError for a shape that broadcasting could not have made of the parent's.
     """
+    if isinstance(contribution, Placed):
+        contribution = contribution.added_to(filled(contribution.values, parent.shape, 0))
     if isinstance(contribution, np.generic):
         contribution = np.asarray(contribution)
     if (shape := tuple(contribution.shape)) != parent.shape:

@@ -8,7 +8,9 @@ import numpy as np
 
 from minissl.autograd.arrays import (
     Array,
+    Placed,
     dtype_name,
+    filled,
     int64_on_torch,
     is_array,
     is_floating,
@@ -133,15 +135,9 @@ def pad(a, /, widths, value=0.0):
         raise ValueError(f"pad: {a.ndim} axes need as many pairs of widths ≥ 0, got {widths}")
     inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, a.shape))
     shape = tuple(before + n + after for (before, after), n in zip(widths, a.shape))
-    c = _filled(a, shape, value)
+    c = filled(a, shape, value)
     c[inside] = a
     return c, (lambda g: g[inside],)
-
-
-def _filled(like: Array, shape: tuple[int, ...], value: float) -> Array:
-    xp = namespace(like)
-    extra = {} if isinstance(like.device, str) else {"device": like.device}
-    return xp.full(shape, value, dtype=like.dtype, **extra)
 
 
 @differentiable
@@ -152,13 +148,7 @@ def getitem(a, /, index):
     """
     index, shape = readable_index(index, a), tuple(a.shape)
     if is_view(index, a):  # every element is picked at most once
-
-        def vjp_of_view(g):
-            full = _filled(g, shape, 0)
-            full[index] = g
-            return full
-
-        return a[index], (vjp_of_view,)
+        return a[index], (lambda g: Placed(index, g),)
     if is_torch_array(a) and not means_the_same_to_torch(index):
         positions = numbered_like(a, shape, index)
         c = a.reshape(-1)[positions]

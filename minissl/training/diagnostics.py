@@ -9,6 +9,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_ROWS = 256  # examples that are compared with all others together
+
 
 def z_std(features: ArrayLike) -> float:
     """The spread of the directions, in units of the most that is possible on average: 0 to 1.
@@ -59,8 +61,11 @@ def uniformity(features: ArrayLike, t: float = 2.0) -> float:
     unit = _unit_rows(_matrix(features, "uniformity"))
     if len(unit) < 2:
         raise ValueError("uniformity needs two examples or more")
-    squared = np.maximum(2 - 2 * (unit @ unit.T), 0)[np.triu_indices(len(unit), k=1)]
-    return float(np.log(np.mean(np.exp(-t * squared))))
+    pairs, near = len(unit) * (len(unit) - 1) / 2, 0.0
+    for i in range(0, len(unit), _ROWS):  # all pairs of 10,000 examples at once would be 3 GB
+        squared = np.maximum(2 - 2 * (unit[i : i + _ROWS] @ unit[i:].T), 0)
+        near += np.triu(np.exp(-t * squared), k=1).sum()
+    return float(np.log(near / pairs))
 
 
 def _matrix(features: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -8,7 +8,6 @@ import torch
 
 from minissl.autograd import Tensor, checked, composed, fused, gradcheck, no_grad
 from minissl.autograd import operations as ops
-from minissl.autograd.composed import unstack
 from minissl.autograd.fused import recurrent
 from minissl.autograd.recompute import recompute
 from minissl.autograd.threads import engine_threads
@@ -269,44 +268,3 @@ def test_shapes_that_do_not_fit_are_refused(kind, library):
             function(*changed)
     with pytest.raises(TypeError, match=f"{kind}: expected floating arrays, got int64"):
         function(library(np.zeros((2, 3, 4), np.int64)), *inputs[1:])
-
-
-# ---- unstack: the helper whose gradient is linear in the number of steps ------------------------
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("used", [[0, 1, 2], [2, 0], [1]])
-def test_unstack_gradient_where_slices_are_used_again_or_not_at_all(axis, used):
-    rng = np.random.default_rng(0)
-    shape = [4, 5, 6]
-    shape[axis] = 3
-    x = Tensor(rng.standard_normal(shape), requires_grad=True)
-    slices = unstack(x, axis=axis)
-    weights = rng.standard_normal((3, *slices[0].shape))
-    expected = np.zeros(shape)
-    loss = Tensor(np.zeros(()))
-    for i in used:
-        np.testing.assert_array_equal(slices[i].array, np.take(x.array, i, axis=axis))
-        loss = loss + (slices[i] * weights[i]).sum() + (slices[i] * slices[i]).sum()
-        index = (slice(None),) * axis + (i,)
-        expected[index] = weights[i] + 2 * x.array[index]
-    (loss + (x * 3.0).sum()).backward()
-    np.testing.assert_allclose(x.grad, expected + 3.0, rtol=1e-13)
-
-
-def test_unstack_through_a_graph_and_without_one():
-    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
-    a, _ = unstack(ops.exp(x), axis=0)
-    a.backward(np.array([1.0, 2.0, 3.0]))
-    np.testing.assert_allclose(x.grad, [np.exp([0, 1, 2]) * [1, 2, 3], [0, 0, 0]])
-    with no_grad():
-        assert not any(t.requires_grad for t in unstack(x, axis=0))
-    assert not any(t.requires_grad for t in unstack(x.detach(), axis=1))
-
-
-def test_unstack_backward_twice_is_an_error():
-    x = Tensor(np.ones((2, 3)), requires_grad=True)
-    a, b = unstack(x, axis=0)
-    a.sum().backward()
-    with pytest.raises(RuntimeError, match="second time"):
-        b.sum().backward()

@@ -4,6 +4,7 @@ And the properties that need no oracle: what must not matter, does not; what mus
 """
 
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -486,3 +487,13 @@ def test_other_errors():
         chance_level("mse", 8)
     with pytest.raises(ValueError, match="at least one pair"):
         chance_level("nt_xent", 0)
+
+
+def test_one_matrix_of_similarities_is_kept():
+    """It becomes its exponentials and then its gradient: a second one would double the memory."""
+    views = [Tensor(np.ones((512, 8), np.float32), requires_grad=True) for _ in range(2)]
+    tracemalloc.start()
+    nt_xent(*views, 0.5).backward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * 1024**2 * 4

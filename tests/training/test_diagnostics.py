@@ -68,6 +68,13 @@ def test_alignment_and_uniformity_are_the_papers():
     )
 
 
+@pytest.mark.parametrize("examples", [255, 256, 257, 700])
+def test_uniformity_of_more_examples_than_are_compared_at_once(examples):
+    x = unit(features(6, (examples, 3)))
+    expected = torch.pdist(torch.from_numpy(x)).pow(2).mul(-2).exp().mean().log().item()
+    assert uniformity(x) == pytest.approx(expected)
+
+
 def test_alignment_and_uniformity_at_the_extremes():
     x = features()
     assert alignment(x, x) == 0

@@ -16,6 +16,8 @@ from minissl.autograd.tensor import Tensor
 from minissl.data.labels import feature_rows, likeliest, share_right
 from minissl.options import is_whole, option
 
+_AT_ONCE = 1 << 20  # similarities that are looked at together
+
 
 def nearest_neighbor_predictions(
     features: ArrayLike,
@@ -30,8 +32,9 @@ def nearest_neighbor_predictions(
     Near is cosine similarity s; a neighbour's vote weighs e^(s / temperature). features (examples,
     width), labels (examples,), test_features (tests, width) -> labels (tests,). With fewer than k
     training examples all vote. Equally near examples come in the order of the training set, equal
-    votes go to the smaller label. (Wu et al. 2018, with their k = 200 and temperature; on small
-    sets a smaller k is better.) Raises ValueError for shapes or settings that do not fit.
+    votes go to the smaller label. Memory grows with examples and tests, not with their product.
+    (Wu et al. 2018, with their k = 200 and temperature; on small sets a smaller k is better.)
+    Raises ValueError for shapes or settings that do not fit.
     """
     train, test = _unit_rows(features), _unit_rows(test_features)
     labels = np.asarray(labels)
@@ -45,13 +48,16 @@ def nearest_neighbor_predictions(
             f"got k {k}, temperature {temperature}; expected a whole k ≥ 1, temperature > 0"
         )
     classes, targets = np.unique(labels, return_inverse=True)
-    similarity = test @ train.T  # (tests, examples)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    similarity = np.take_along_axis(similarity, nearest, axis=1)
-    # A factor common to a row changes no vote; without it all are 0 at a low temperature.
-    votes = np.exp((similarity - similarity[:, :1]) / temperature)
     totals = np.zeros((len(test), len(classes)))
-    np.add.at(totals, (np.arange(len(test))[:, None], targets[nearest]), votes)
+    step = max(1, _AT_ONCE // max(len(train), 1))
+    for start in range(0, len(test), step):  # all at once, CIFAR-10 would take 12 GB
+        tests = slice(start, start + step)
+        similarity = test[tests] @ train.T  # (tests, examples)
+        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        similarity = np.take_along_axis(similarity, nearest, axis=1)
+        # A factor common to a row changes no vote; without it all are 0 at a low temperature.
+        votes = np.exp((similarity - similarity[:, :1]) / temperature)
+        np.add.at(totals[tests], (np.arange(len(nearest))[:, None], targets[nearest]), votes)
     return classes[likeliest(totals)]
 
 

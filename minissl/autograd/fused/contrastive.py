@@ -138,9 +138,8 @@ def _contrastive_cross_entropy(query, key, temperature, /, targets, exclude_self
     logits[:, ~np.isfinite(key).all(axis=1)] = np.nan
     if exclude_self:
         np.fill_diagonal(logits, -np.inf)
-    loss, (vjp_logits,) = _cross_entropy.__wrapped__(
-        logits, targets, ignore_index=-100, label_smoothing=0.0, reduction=reduction
-    )
+    settings = {"ignore_index": -100, "label_smoothing": 0.0, "reduction": reduction}
+    loss, (vjp_logits,) = _cross_entropy.__wrapped__(logits, targets, overwrite=True, **settings)
 
     def vjp(g):
         ds = vjp_logits(g)

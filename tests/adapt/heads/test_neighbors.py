@@ -1,9 +1,12 @@
 """Nearest neighbours against scikit-learn's, with the weights of Wu et al. (2018)."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
+from minissl.adapt.heads import neighbors
 from minissl.adapt.heads.neighbors import (
     NeighborSettings,
     nearest_neighbor_accuracy,
@@ -38,6 +41,25 @@ def test_the_defaults_are_those_of_the_paper_with_k_limited_by_the_data():
     features, labels, test, _ = data(0)
     reference = nearest_neighbor_predictions(features, labels, test, k=80, temperature=0.1)
     assert np.array_equal(nearest_neighbor_predictions(features, labels, test), reference)
+
+
+@pytest.mark.parametrize("at_once", [1, 80 * 7])
+def test_a_few_tests_at_a_time(at_once, monkeypatch):
+    features, labels, test, _ = data(0)
+    whole = nearest_neighbor_predictions(features, labels, test, k=20)
+    monkeypatch.setattr(neighbors, "_AT_ONCE", at_once)
+    few = nearest_neighbor_predictions(features, labels, test, k=20)
+    assert np.array_equal(few, whole)
+
+
+def test_memory_does_not_grow_with_the_product():
+    generator = np.random.default_rng(0)
+    features, test = generator.normal(size=(500, 2)), generator.normal(size=(20_000, 2))
+    tracemalloc.start()
+    nearest_neighbor_predictions(features, np.arange(500) % 2, test, k=5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500 * 20_000 * 8, "the similarities alone, without their order"
 
 
 def test_near_neighbours_weigh_more():

@@ -1,0 +1,1 @@
+"""How time and memory grow with size: measured slopes beside those of the formulas."""
