@@ -120,7 +120,8 @@ def test_corners_are_the_same_in_one_process_and_in_several(tmp_path, monkeypatc
     assert found.keys() == alone.keys()
     assert alone["that_diverge: step"] == 3
     for name in alone:
-        assert np.allclose(found[name], alone[name], rtol=1e-4, atol=1e-6), name
+        # The gradient of a key's bias is 0 but for rounding: softmax does not see it.
+        assert np.allclose(found[name], alone[name], rtol=1e-4, atol=5e-6), name
 
 
 def test_an_error_in_one_process_ends_the_run_and_is_told(tmp_path):

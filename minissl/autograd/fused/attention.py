@@ -241,7 +241,7 @@ def _columns(blocks, key_time):
 
 def _penalty(allowed, shape, dtype):
     """0 where a key may be seen, −inf where not: (batch, 1, query, key), without copies."""
-    return _broadcast(np.where(allowed, 0, -np.inf).astype(dtype), shape)
+    return _broadcast(np.where(allowed, dtype.type(0), dtype.type(-np.inf)), shape)
 
 
 def _broadcast(of_queries, shape):
