@@ -167,12 +167,14 @@ class Pattern:
 
         Raises ``NotAWord`` where white space stands beside white space.
         """
+        if word and word == word.strip():
+            return self.split(" " + word)
         before, line = ("", word[1:]) if word[:1] == "\n" else (" ", word)
         visible = line.rstrip("\r\n") if line[-1:] == "\n" else line
         if not visible or visible != visible.strip() or (not before and visible[0] == "/"):
             raise NotAWord
         if visible == line:
-            return self.split(before + line)
+            return self.split(line)
         return self.split(f"{before}{line}a")[:-1]  # line ends are cut by what follows them
 
 
