@@ -17,13 +17,14 @@ What happens at the edges:
 import codecs
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, count, islice
 from typing import BinaryIO, Self
 
 from minissl.options import several
 from minissl.text.bpe import Pair, learn_merges, segment
+from minissl.text.memory import Memory
 from minissl.text.patterns import (
     GPT2,
     NotAWord,
@@ -35,7 +36,6 @@ from minissl.text.patterns import (
     without_surrogates,
 )
 
-_REMEMBERED_LENGTH = 64  # characters; longer stretches of text hardly come again
 _BLOCK = 1 << 20  # bytes read from a file at once
 
 
@@ -362,23 +362,6 @@ class Tokenizer:
                 )
             merges.append((parts[0], parts[1]))
         return merges[::-1]
-
-
-class Memory(dict[str, tuple[int, ...]]):
-    """A dictionary that computes what it lacks, keeps short keys, and starts anew when full."""
-
-    def __init__(self, compute: Callable[[str], tuple[int, ...]], capacity: int) -> None:
-        super().__init__()
-        self._compute = compute
-        self._capacity = capacity
-
-    def __missing__(self, text: str) -> tuple[int, ...]:
-        ids = self._compute(text)
-        if len(text) <= _REMEMBERED_LENGTH:
-            if len(self) >= self._capacity:
-                self.clear()
-            self[text] = ids
-        return ids
 
 
 def _number_special_tokens(
