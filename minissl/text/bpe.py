@@ -21,6 +21,7 @@ Word = tuple[bytes, ...]
 
 _NEVER = 1 << 62  # the rank of a pair that no merge joins
 _LONG = 48  # bytes; from about here a heap is faster than scanning a list
+_BYTES = [bytes([byte]) for byte in range(256)]
 
 
 # ---- training, as in the lecture -----------------------------------------------------------------
@@ -165,16 +166,17 @@ def segment(word: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
     if len(word) > _LONG:
         return _segment_long(word, ranks)
     rank = ranks.get
-    starts = list(range(len(word) + 1))  # token i is word[starts[i] : starts[i + 1]]
-    pair_ranks = [rank(word[i : i + 2], _NEVER) for i in range(len(word) - 1)]
+    tokens = [_BYTES[byte] for byte in word]
+    pair_ranks = [rank(left + right, _NEVER) for left, right in pairwise(tokens)]
     while pair_ranks and (best := min(pair_ranks)) != _NEVER:
         i = pair_ranks.index(best)
-        del starts[i + 1], pair_ranks[i]
+        del pair_ranks[i]
+        joined = tokens[i] = tokens[i] + tokens.pop(i + 1)
         if i > 0:
-            pair_ranks[i - 1] = rank(word[starts[i - 1] : starts[i + 1]], _NEVER)
+            pair_ranks[i - 1] = rank(tokens[i - 1] + joined, _NEVER)
         if i < len(pair_ranks):
-            pair_ranks[i] = rank(word[starts[i] : starts[i + 2]], _NEVER)
-    return [word[start:end] for start, end in pairwise(starts)]
+            pair_ranks[i] = rank(joined + tokens[i + 1], _NEVER)
+    return tokens
 
 
 def _segment_long(word: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:

@@ -17,23 +17,25 @@ What happens at the edges:
 import codecs
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, count, islice
 from typing import BinaryIO, Self
 
 from minissl.options import several
 from minissl.text.bpe import Pair, learn_merges, segment
+from minissl.text.memory import Memory
 from minissl.text.patterns import (
     GPT2,
+    NotAWord,
     Pattern,
     count_pieces,
     get_pattern,
     join_surrogates,
+    split_words,
     without_surrogates,
 )
 
-_REMEMBERED_LENGTH = 64  # characters; longer stretches of text hardly come again
 _BLOCK = 1 << 20  # bytes read from a file at once
 
 
@@ -74,6 +76,7 @@ class Tokenizer:
         )
         self._piece_ids = Memory(self._encode_piece, remember)
         self._chunk_ids = Memory(self._encode_chunk, remember)
+        self._word_ids = Memory(self._encode_word, remember)
 
     @classmethod
     def from_merges(
@@ -225,18 +228,44 @@ class Tokenizer:
                 yield from self._encode_ordinary(buffer[start : match.start()])
                 yield self._special_id(match, allowed)
                 start = match.end()
-            chunks = list(self.pattern.chunks(buffer[start:end]))[:-1]
-            yield from chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
-            waiting = [buffer[start + sum(map(len, chunks)) :]]
+            part = buffer[start:end]
+            if cut := self.pattern.last_cut(part):
+                yield from self._encode_ordinary(part[:cut])
+            else:
+                chunks = list(self.pattern.chunks(part))[:-1]
+                yield from chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
+                cut = sum(map(len, chunks))
+            waiting = [buffer[start + cut :]]
             size = len(waiting[0])
             enough = 2 * size  # so that a chunk without end is not scanned at every block
         yield from self._encode("".join(waiting), allowed)
 
     def _encode_ordinary(self, text: str) -> Iterator[int]:
-        return chain.from_iterable(map(self._chunk_ids.__getitem__, self.pattern.chunks(text)))
+        return chain.from_iterable(map(self._encode_stretch, self.pattern.stretches(text)))
+
+    def _encode_stretch(self, stretch: str) -> list[int]:
+        """Word by word where every space is a single one, else by chunks: the ids are the same."""
+        if self.pattern.cuts_at_spaces and "  " not in stretch:
+            try:
+                first, words, last = split_words(stretch)
+                ids = self._encode_chunks(first)
+                ids.extend(chain.from_iterable(map(self._word_ids.__getitem__, words)))
+                return ids + self._encode_chunks(last)
+            except NotAWord:
+                pass
+        return self._encode_chunks(stretch)
+
+    def _encode_chunks(self, text: str) -> list[int]:
+        chunks = self.pattern.chunks(text)
+        return list(chain.from_iterable(map(self._chunk_ids.__getitem__, chunks)))
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        return self._encode_pieces(self.pattern.split_word(word))
 
     def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
-        pieces = self.pattern.split(chunk)
+        return self._encode_pieces(self.pattern.split(chunk))
+
+    def _encode_pieces(self, pieces: list[str]) -> tuple[int, ...]:
         if len(pieces) == 1:
             return self._piece_ids[pieces[0]]
         if len(pieces) == 2:  # sooner than a chain
@@ -245,9 +274,10 @@ class Tokenizer:
 
     def _encode_piece(self, piece: str) -> tuple[int, ...]:
         word = piece.encode("utf-8", "surrogateescape")
-        if word in self.ranks:
-            return (self.ranks[word],)
-        return tuple([self.ranks[token] for token in segment(word, self.ranks)])
+        token_id = self.ranks.get(word)
+        if token_id is not None:
+            return (token_id,)
+        return tuple(map(self.ranks.__getitem__, segment(word, self.ranks)))
 
     # ---- special tokens --------------------------------------------------------------------------
 
@@ -332,23 +362,6 @@ class Tokenizer:
                 )
             merges.append((parts[0], parts[1]))
         return merges[::-1]
-
-
-class Memory(dict[str, tuple[int, ...]]):
-    """A dictionary that computes what it lacks, keeps short keys, and starts anew when full."""
-
-    def __init__(self, compute: Callable[[str], tuple[int, ...]], capacity: int) -> None:
-        super().__init__()
-        self._compute = compute
-        self._capacity = capacity
-
-    def __missing__(self, text: str) -> tuple[int, ...]:
-        ids = self._compute(text)
-        if len(text) <= _REMEMBERED_LENGTH:
-            if len(self) >= self._capacity:
-                self.clear()
-            self[text] = ids
-        return ids
 
 
 def _number_special_tokens(

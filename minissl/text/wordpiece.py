@@ -25,7 +25,7 @@ from typing import Self
 from minissl.durable import replace_durably
 from minissl.options import several
 from minissl.reading import read_bytes, reading
-from minissl.text.tokenizer import Memory
+from minissl.text.memory import Memory
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"  # before a piece that goes on inside a word

@@ -7,6 +7,7 @@ import itertools
 import json
 import lzma
 import re
+import textwrap
 import tracemalloc
 from itertools import islice
 
@@ -21,7 +22,12 @@ from tiktoken_ext.openai_public import r50k_pat_str
 
 from minissl.text import CL100K, GPT2, Pattern, Tokenizer
 from minissl.text.bpe import learn_merges_naive
-from minissl.text.patterns import _SPACE, PATTERNS, count_pieces, get_pattern
+from minissl.text.patterns import (
+    _SPACE,
+    PATTERNS,
+    count_pieces,
+    get_pattern,
+)
 from tests.shared_data import shared_data
 
 # As published with tiktoken for cl100k_base.
@@ -212,6 +218,17 @@ def test_equals_tiktoken_on_code_and_english(pair):
         assert ours.decode(ids) == text
 
 
+def test_books_equal_tiktoken(pair):
+    """Lines of a paragraph; wrapped with blank lines between; with two spaces; with “quotes”."""
+    ours, peer = pair
+    plain = unpacked("text/british_fiction.txt.xz").decode()[:300_000]
+    wrapped = "\n\n".join(textwrap.fill(line, 70) for line in plain.splitlines())
+    quoted = re.sub(r'"([^"]*)"', "“\\1”", plain)
+    assert not quoted.isascii()
+    for text in (plain, wrapped, wrapped.replace("\n", "\r\n"), plain.replace(". ", ".  "), quoted):
+        assert ours.encode(text) == peer.encode(text)
+
+
 def test_long_pieces(gpt2):
     ours, peer = gpt2
     for text in ("a" * 5_000, "ab" * 3_000, "é" * 2_000, " " * 5_000, "=" * 5_000, "不" * 3_000):
@@ -323,6 +340,7 @@ def cut(text, places):
     return [text[a:b] for a, b in zip([0, *places], [*places, len(text)])]
 
 
+cuts = st.lists(st.integers(0, 80), max_size=12)
 special_texts = st.lists(
     st.one_of(
         st.sampled_from(["<|end|>", "<|end|>!", "<pad>", "<|end", "!", "<"]), with_surrogates
@@ -332,8 +350,8 @@ special_texts = st.lists(
 
 
 @relaxed
-@given(text=special_texts, places=st.lists(st.integers(0, 80), max_size=12))
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", r"(?s:.{1,3})"])
+@given(text=special_texts, places=cuts)
+@pytest.mark.parametrize("pattern", [*PATTERNS, r"(?s:.{1,3})"])
 def test_a_stream_gives_the_same_ids(small, pattern, text, places):
     tokenizer = Tokenizer(small.ranks, pattern=pattern, special_tokens=small.special_tokens)
     for rule in ("all", "none"):
