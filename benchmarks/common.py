@@ -1,39 +1,15 @@
-"""What every benchmark shares: fair timing, a description of the machine, a table and its JSON."""
+"""What every benchmark shares: its options, a table and its JSON beside the machine they are of."""
 
 import argparse
-import gc
 import json
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def compare(
-    contenders: Mapping[str, Callable[[], object]], repeats: int = 5, *, warmup: int = 1
-) -> dict[str, float]:
-    """The median seconds of each callable, which take turns: A B C, A B C, ...
-
-    Taking turns lets a busy moment of the machine strike all of them. Garbage left by one is
-    collected before the next starts. The first ``warmup`` rounds are not counted.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_number in range(warmup + repeats):
-        for name, run in contenders.items():
-            gc.collect()
-            start = time.perf_counter()
-            result = run()
-            elapsed = time.perf_counter() - start
-            del result  # after the clock: freeing it is not part of the work
-            if round_number >= warmup:
-                seconds[name].append(elapsed)
-    return {name: median(times) for name, times in seconds.items()}
 
 
 def add_options(parser: argparse.ArgumentParser, *, repeats: int) -> argparse.ArgumentParser:
@@ -53,10 +29,12 @@ def report(
     rows: Sequence[Mapping[str, object]],
     environment: Mapping[str, Any],
     notes: Sequence[str] = (),
+    picture: str = "",
 ) -> str:
     """Print the rows as a Markdown table; write it and a JSON file to ``results/``, by that name.
 
-    All rows have the same keys, the heads of the columns. Returns the text of the table's file.
+    All rows have the same keys, the heads of the columns. ``picture``: what an SVG file of that
+    name, which the caller writes, shows. Returns the text of the table's file.
     """
     from minissl.conditions import markdown_table  # not above: a bare machine may lack NumPy
 
@@ -65,6 +43,7 @@ def report(
     lines = [
         f"# {name}",
         "",
+        *([f"![{picture}]({name}.svg)", ""] if picture else []),
         markdown_table(rows),
         "",
         *(f"- {note}" for note in notes),

@@ -163,8 +163,9 @@ def main() -> None:
         "(arrays and objects), inputs and networks included, texts, Python and its libraries not",
         "each size in a process of its own, which keeps freed memory, as a training run does",
     ]
-    report("growth", rows, machine, notes)
+    shown = "Time and memory against size, and the slopes of the formulas, dashed"
     write(RESULTS / "growth.svg", picture(measured))
+    report("growth", rows, machine, notes, shown)
     print(f"the picture: {RESULTS / 'growth.svg'}", file=sys.stderr)
     return None
 

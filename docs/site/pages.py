@@ -17,6 +17,7 @@ from minissl.homework.starter import handout
 
 HERE = Path(__file__).parent
 GUIDES = ["docs/instructor_guide.md", "docs/several_gpus.md"]
+PICTURES = ["lectures/figures/*.svg", "docs/*.svg", "benchmarks/results/*.svg"]
 
 CLAIMS = """# What the lectures claim, and what we measured
 
@@ -80,7 +81,7 @@ def course(draft: bool = False) -> Pages:
         pages.add("Measured", _name(path), markdown(path), title)
     for folder, text in api_pages().items():
         pages.add("Reference", f"api/{folder}.md", text)
-    for picture in [*ROOT.glob("lectures/figures/*.svg"), *ROOT.glob("docs/*.svg")]:
+    for picture in [p for place in PICTURES for p in ROOT.glob(place)]:
         pages.files[_name(picture)] = picture
     pages.texts["index.md"] = front_page(pages)
     return pages

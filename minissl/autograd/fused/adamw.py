@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from minissl.autograd.arrays import Array, dtype_name, kind, namespace
-from minissl.autograd.fused.chunks import for_each_chunk
+from minissl.autograd.fused.chunks import PIECE_BYTES, for_each_chunk
 
 
 def adamw_update(
@@ -84,7 +84,7 @@ def _in_chunks(parameter, gradient, first_moment, second_moment, beta1, beta2, r
             p *= shrink
         p -= s
 
-    for_each_chunk(update, flat_p)
+    for_each_chunk(update, flat_p, PIECE_BYTES // 2)  # of each of five arrays
     for array, result in zip(own, flat):
         if array is not result:  # a transposed array was updated in a copy
             array[...] = result

@@ -14,20 +14,22 @@ from minissl.autograd.threads import share
 PIECE_BYTES = 1 << 20  # of less, two threads wait for Python's lock as long as they compute
 
 
-def row_chunks(rows: np.ndarray) -> Iterator[slice]:
-    """Slices that cut the first axis into pieces of about ``PIECE_BYTES``."""
+def row_chunks(rows: np.ndarray, piece_bytes: int = PIECE_BYTES) -> Iterator[slice]:
+    """Slices that cut the first axis into pieces of about ``piece_bytes``."""
     row_bytes = math.prod(rows.shape[1:]) * rows.itemsize
-    step = max(1, PIECE_BYTES // max(row_bytes, 1))
+    step = max(1, piece_bytes // max(row_bytes, 1))
     return (slice(start, start + step) for start in range(0, rows.shape[0], step))
 
 
-def for_each_chunk(work: Callable[[int, slice], None], rows: np.ndarray) -> None:
+def for_each_chunk(
+    work: Callable[[int, slice], None], rows: np.ndarray, piece_bytes: int = PIECE_BYTES
+) -> None:
     """Call ``work(number, piece)`` for every piece of the rows, on all threads, in any order.
 
     A piece may write only what is its own: its rows, or row ``number`` of an array of partial
     sums. Then the result does not depend on the number of threads.
     """
-    share(work, list(row_chunks(rows)))
+    share(work, list(row_chunks(rows, piece_bytes)))
 
 
 def num_chunks(rows: np.ndarray) -> int:
