@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
 from typing import Any
 
@@ -76,7 +76,9 @@ def share(work: Callable[[int, Any], None], pieces: Sequence[Any]) -> None:
 
     asked, done = _helpers(num_threads() - 1), SimpleQueue[BaseException | None]()
     for _ in range(threads - 1):
-        asked.put((take_pieces, done))
+        context = copy_context()  # np.errstate and our own blocks hold there as they do here
+        context.run(_threads.set, 1)  # a helper that waited for helpers could wait for itself
+        asked.put((functools.partial(context.run, take_pieces), done))
     try:
         take_pieces()
     finally:
@@ -99,12 +101,14 @@ def _helpers(count: int) -> Asked:
     def serve() -> None:
         while True:
             work, done = asked.get()
+            error: BaseException | None = None
             try:
                 work()
-            except BaseException as error:  # raised again where the work was asked for
-                done.put(error)
-            else:
-                done.put(None)
+            except BaseException as raised:  # raised again where the work was asked for
+                error = raised
+            del work  # it holds the arrays of this call, and the next may be far away
+            done.put(error)
+            del done, error
 
     for number in range(count):
         threading.Thread(target=serve, name=f"minissl_{number}", daemon=True).start()
@@ -127,12 +131,13 @@ def product(a: Array, b: Array, bias: Array | None = None) -> Array:
     (rows, inner), columns = a.shape, b.shape[1]
     c = np.empty((rows, columns), np.result_type(a, b))
     rest = np.s_[:]
+    biases = None if bias is None else np.broadcast_to(bias, c.shape)
 
     def multiply(_: int, part: slice) -> None:
         up, down = (part, rest) if rows >= columns else (rest, part)
         np.matmul(a[up], b[:, down], out=c[up, down])
-        if bias is not None:
-            c[up, down] += bias[down]  # c is ours and nobody has seen it yet
+        if biases is not None:
+            c[up, down] += biases[up, down]  # c is ours and nobody has seen it yet
 
     small = rows * inner * columns < LARGE_PRODUCT
     share(multiply, [rest] if small else _parts(max(rows, columns)))

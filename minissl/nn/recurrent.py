@@ -56,20 +56,31 @@ class _Recurrent(Module):
         zeros = namespace(x.array).zeros_like(x.array[:, 0, :1])
         return ops.broadcast_to(Tensor(zeros), shape=(x.shape[0], self.hidden_size))
 
-    def _check(self, x: Tensor, **states: Any) -> None:
-        name = type(self).__name__
+    def _check(self, x: Tensor, state: Any, *names: str) -> list[Any]:
+        """The arrays by these names of which the initial state is made; none where it is None."""
+        kind = type(self).__name__
         if x.ndim != 3 or x.shape[2] != self.input_size or x.shape[1] == 0:
             raise ValueError(
-                f"{name}: the input has shape {x.shape}, expected (batch, time, {self.input_size}) "
+                f"{kind}: the input has shape {x.shape}, expected (batch, time, {self.input_size}) "
                 "with at least one time step"
             )
+        if state is None:
+            return []
+        several = tuple if len(names) == 1 else (tuple, list)
+        parts = state if isinstance(state, several) else (state,)
+        if len(parts) != len(names):
+            raise ValueError(
+                f"{kind}: the initial state has {len(parts)} parts, expected {' and '.join(names)}"
+            )
+        parts = [part if hasattr(part, "shape") else Tensor(part) for part in parts]
         expected = (self.num_layers, x.shape[0], self.hidden_size)
-        for state, tensor in states.items():
-            if tensor.shape != expected:
+        for name, part in zip(names, parts):
+            if tuple(part.shape) != expected:
                 raise ValueError(
-                    f"{name}: the initial {state} has shape {tuple(tensor.shape)}, expected "
+                    f"{kind}: the initial {name} has shape {tuple(part.shape)}, expected "
                     f"(num_layers, batch, hidden_size) = {expected}"
                 )
+        return parts
 
 
 class LSTM(_Recurrent):
@@ -113,10 +124,10 @@ class LSTM(_Recurrent):
 
     def forward(self, x: Any, state: State | None = None) -> tuple[Tensor, State]:
         x = x if isinstance(x, Tensor) else Tensor(x)
-        self._check(x, **dict(zip(("h", "c"), state or ())))
+        first = self._check(x, state, "h", "c")
         hidden, cells = [], []
         for layer in range(self.num_layers):
-            h, c = (self._zeros(x),) * 2 if state is None else (state[0][layer], state[1][layer])
+            h, c = (part[layer] for part in first) if first else (self._zeros(x),) * 2
             x, c = fused.lstm(x, *self._weights(layer), h, c)
             hidden.append(x[:, -1])
             cells.append(c)
@@ -144,10 +155,10 @@ class GRU(_Recurrent):
 
     def forward(self, x: Any, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x if isinstance(x, Tensor) else Tensor(x)
-        self._check(x, **({} if state is None else {"h": state}))
+        first = self._check(x, state, "h")
         hidden = []
         for layer in range(self.num_layers):
-            h = self._zeros(x) if state is None else state[layer]
+            h = first[0][layer] if first else self._zeros(x)
             x = fused.gru(x, *self._weights(layer), h)
             hidden.append(x[:, -1])
         return x, ops.stack(hidden)

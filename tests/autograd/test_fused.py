@@ -42,6 +42,32 @@ def test_gelu_far_out(approximate, dtype):
     np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-20)
 
 
+@pytest.mark.parametrize("approximate", ["tanh", "none"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("power", [0.3, 0.4, 0.48])
+def test_gelu_where_only_its_cube_is_too_large(approximate, dtype, power):
+    """A slope that is 0 there stays 0: x³ times 0 would be NaN."""
+    x = np.array([-1, 1], dtype) * dtype(float(np.finfo(dtype).max) ** power)
+    with np.errstate(over="ignore"):
+        output, (gradient,) = ours(lambda a: fused.gelu(a, approximate), [x], np.ones(2, dtype))
+    np.testing.assert_array_equal(output, [0, x[1]])
+    np.testing.assert_array_equal(gradient, [0, 1])
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 12), (np.float64, 16)])
+def test_gelu_keeps_its_digits_where_it_is_nearly_a_line(dtype, digits):
+    """In units of the last digit: 1 − tanh u is known exactly there, 1 − ½(1 + tanh u) is not."""
+    x = np.linspace(-10, 10, 40_001).astype(dtype)
+    output, (gradient,) = ours(fused.gelu, [x], np.ones_like(x))
+    x = x.astype(np.longdouble)
+    root, a = np.sqrt(2 / np.longdouble(math.pi)), np.longdouble("0.044715")
+    u, to_u = root * (x + a * x**3), root * (1 + 3 * a * x**2)
+    h, rest = 1 / (1 + np.exp(-2 * u)), 1 / (1 + np.exp(2 * u))
+    last = np.finfo(dtype).eps
+    assert abs(output - x * h).max() < 5 * last
+    assert abs(gradient - h - x * h * rest * 2 * to_u).max() < digits * last
+
+
 def test_gelu_by_another_name():
     with pytest.raises(ValueError, match="'tanh' or 'none', got 'exact'"):
         fused.gelu(Tensor([1.0]), approximate="exact")

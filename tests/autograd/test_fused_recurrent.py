@@ -268,3 +268,17 @@ def test_shapes_that_do_not_fit_are_refused(kind, library):
             function(*changed)
     with pytest.raises(TypeError, match=f"{kind}: expected floating arrays, got int64"):
         function(library(np.zeros((2, 3, 4), np.int64)), *inputs[1:])
+
+
+@each_kind
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_dtypes_that_differ_are_refused(kind, library, dtype):
+    """Also half precision, which is computed on in float32: it stood beside anything."""
+    function = getattr(fused, kind)
+    inputs = inputs_of(kind, 2, 3, 4, 5)
+    for i in range(len(inputs)):
+        for other in {"float16", "float32", "float64"} - {dtype}:
+            mixed = [library(a.astype(other if k == i else dtype)) for k, a in enumerate(inputs)]
+            with pytest.raises(TypeError, match=f"{kind}: got float.*never promoted silently"):
+                function(*map(Tensor, mixed))

@@ -1,10 +1,14 @@
 """Work shared among threads: every piece once, errors come out, BLAS is held, results stay."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
+import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,7 +16,9 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minissl import Tensor
+from minissl.autograd import checked
 from minissl.autograd import operations as ops
+from minissl.autograd.checked import is_checked
 from minissl.autograd.threads import engine_threads, num_cores, num_threads, plus, product, share
 
 
@@ -64,6 +70,19 @@ def test_product_equals_the_plain_one(rows, inner, columns):
         np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(product(a, b, bias), a @ b + bias, rtol=1e-12, atol=1e-12)
         assert np.array_equal(product(a, b), product(a, b))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3000, 1), (3000, 9), (1, 9), (9,)], ids=str)
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_bias_is_cut_as_the_product_is(shape, wide):
+    """Where a bias counts for several columns, its first part alone had something to add."""
+    generator = np.random.default_rng(0)
+    sizes = {9: 3000, 3000: 9} if wide else {}
+    shape = tuple(sizes.get(n, n) for n in shape)
+    a, b = (generator.normal(size=tuple(sizes.get(n, n) for n in s)) for s in ((3000, 99), (99, 9)))
+    bias = generator.normal(size=shape)
+    with engine_threads(3):
+        np.testing.assert_allclose(product(a, b, bias), a @ b + bias, rtol=1e-12, atol=1e-12)
 
 
 def test_linear_on_several_threads_has_the_same_gradients():
@@ -145,6 +164,42 @@ def test_work_that_fails_here_waits_for_the_others():
     with engine_threads(2), pytest.raises(KeyError):
         share(work, ["a", "b"])
     assert len(ended) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_helpers_keep_nothing_of_the_work_they_have_done(fails):
+    """Asleep until the next call, a helper held the arrays of the last one."""
+
+    def start():
+        array, both = np.zeros(3), threading.Barrier(2, timeout=20)
+
+        def work(number, piece):
+            both.wait()  # a helper has the other piece
+            if fails:
+                raise ValueError(array.shape)
+
+        with engine_threads(2), pytest.raises(ValueError, match="3,") if fails else nullcontext():
+            share(work, "ab")
+        return weakref.ref(array)
+
+    array = start()
+    gc.collect()
+    assert array() is None
+
+
+def test_helpers_work_under_the_conditions_of_the_caller():
+    """What NumPy does with an overflow, and our own blocks; but helpers ask nobody for help."""
+    large, both, seen = np.full((1200, 500), 3e38, np.float32), threading.Barrier(2, timeout=20), []
+
+    def work(number, piece):
+        both.wait()
+        seen.append((np.geterr()["over"], is_checked(), num_threads()))
+
+    with engine_threads(2), warnings.catch_warnings(), np.errstate(over="ignore"), checked():
+        warnings.simplefilter("error")
+        share(work, "ab")
+        assert np.isinf(plus(large, large)).all()
+    assert sorted(seen) == [("ignore", True, 1), ("ignore", True, 2)]
 
 
 def test_the_environment_limits_the_threads(monkeypatch):

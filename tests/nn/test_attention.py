@@ -6,6 +6,7 @@ import torch
 from torch import nn as torch_nn
 
 from minissl import Tensor, nn, no_grad
+from minissl.autograd import operations as ops
 from minissl.nn.attention import join_heads, split_heads
 from tests.nn.twins import (
     assert_close,
@@ -174,6 +175,48 @@ def test_an_adapter_in_the_place_of_a_linear_is_called(name):
     setattr(attention, name, adapter)
     expected = shifted(Tensor(x), causal=True)
     np.testing.assert_allclose(attention(Tensor(x), causal=True).array, expected.array, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["query", "key", "value"])
+def test_a_forward_that_was_put_on_a_linear_is_called(name):
+    generator = np.random.default_rng(0)
+    attention = nn.MultiHeadAttention(8, 2, generator=generator)
+    called, part = [], getattr(attention, name)
+    part.forward = lambda x: called.append(name) or ops.linear(x, part.weight, part.bias)
+    attention(Tensor(np.zeros((1, 3, 8), np.float32)))
+    assert called == [name]
+
+
+@pytest.mark.parametrize("shapes", [[(7,), (9,), (8,)], [(4,), (8,), (12,)], [(8,), (9,), (8,)]])
+def test_biases_that_fit_only_side_by_side_are_refused(shapes):
+    """7 + 9 + 8 numbers are as many as 8 + 8 + 8, but each would stand beside the wrong column."""
+    attention = nn.MultiHeadAttention(8, 2, generator=np.random.default_rng(0))
+    for part, shape in zip((attention.query, attention.key, attention.value), shapes):
+        part.bias = nn.Parameter(np.ones(shape, np.float32))
+    with pytest.raises(ValueError, match="do not broadcast"):
+        attention(Tensor(np.ones((1, 3, 8), np.float32)))
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 8)])
+def test_biases_that_count_for_several_columns(shape):
+    attention = nn.MultiHeadAttention(8, 2, generator=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((1, 3, 8)).astype(np.float32)
+    for part in (attention.query, attention.key, attention.value):
+        part.bias.array[...] = 0.5
+    expected = attention(Tensor(x)).array
+    for part in (attention.query, attention.key, attention.value):
+        part.bias = nn.Parameter(np.full(shape, 0.5, np.float32))
+    np.testing.assert_allclose(attention(Tensor(x)).array, expected, atol=1e-6)
+
+
+def test_arrays_beside_tensors():
+    attention = nn.MultiHeadAttention(8, 2, generator=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((2, 3, 8)).astype(np.float32)
+    masks = {"causal": True, "key_lengths": [1, 3]}
+    np.testing.assert_array_equal(attention(x, **masks).array, attention(Tensor(x), **masks).array)
+    attention.map_arrays(torch.from_numpy)
+    x = torch.from_numpy(x)
+    np.testing.assert_array_equal(attention(x, **masks).array, attention(Tensor(x), **masks).array)
 
 
 @pytest.mark.parametrize("bias", [True, False])

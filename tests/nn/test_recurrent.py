@@ -176,6 +176,30 @@ def test_a_gru_refuses_wrong_shapes_too_and_starts_like_torchs():
 
 
 @each_kind
+@pytest.mark.parametrize("parts", [0, 1, 2, 3])
+def test_a_state_of_more_or_fewer_parts_is_refused(kind, parts):
+    """Parts that nobody asked for were dropped in silence."""
+    layers, _ = pair(kind, 3, 4, 2)
+    x, needed = np.ones((2, 5, 3)), 2 if kind == "LSTM" else 1
+    state = (np.zeros((2, 2, 4)),) * parts
+    if parts == needed:
+        np.testing.assert_array_equal(layers(x, state)[0].array, layers(x)[0].array)
+        np.testing.assert_array_equal(
+            layers(x, tuple(Tensor(a) for a in state))[0].array, layers(x)[0].array
+        )
+        return
+    with pytest.raises(ValueError, match=f"{kind}: the initial state has {parts} parts, expected"):
+        layers(x, state)
+
+
+def test_an_lstm_refuses_one_array_as_its_state():
+    lstm, _ = pair("LSTM", 3, 4, 2)
+    for state in (np.zeros((2, 2, 2, 4)), Tensor(np.zeros((2, 2, 4)))):
+        with pytest.raises(ValueError, match="LSTM: the initial state has 1 parts, expected h and"):
+            lstm(np.ones((2, 5, 3)), state)
+
+
+@each_kind
 def test_sizes_below_one_are_refused(kind):
     with pytest.raises(ValueError, match="must be 1 or more, got 3, 0 and 1"):
         KINDS[kind][0](3, 0, generator=np.random.default_rng(0))

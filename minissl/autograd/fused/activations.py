@@ -51,19 +51,22 @@ def _gelu(x, /, approximate):
 
 
 def _tanh_chunk(x, y, slope):
-    """With h = ½(1 + tanh u), u = r (x + a x³): y = x h, y′ = h + x h′, h′ = 2h (1 − h) u′."""
+    """With t = tanh(u), u = r (x + a x³), h = ½(1 + t): y = x h, y′ = h + x h′, h′ = h (1 − t) u′.
+
+    1 − t before h: it has all the digits of t. And y (1 − t), which is 0 for large x, before u′.
+    """
     squared = x * x
     h = squared * (0.044715 * _ROOT)
     h += _ROOT
     h *= x  # u
     np.tanh(h, out=h)
+    np.subtract(1, h, out=slope)
     h += 1
     h *= 0.5
     np.multiply(x, h, out=y)
-    squared *= 6 * 0.044715 * _ROOT
-    squared += 2 * _ROOT  # 2u′
-    squared *= y
-    np.subtract(1, h, out=slope)
+    slope *= y
+    squared *= 3 * 0.044715 * _ROOT
+    squared += _ROOT  # u′
     slope *= squared  # x h′
     slope += h
 

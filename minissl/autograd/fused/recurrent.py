@@ -16,6 +16,7 @@ from minissl.autograd import operations as ops
 from minissl.autograd.arrays import is_half, require_floating, total
 from minissl.autograd.fused.chunks import for_each_chunk
 from minissl.autograd.half import at_least_single
+from minissl.autograd.inputs import matched
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.autograd.threads import product, share
 
@@ -36,7 +37,8 @@ def lstm(
     hidden), biases (4 hidden,), in the order i, f, g, o, and the state before the first step, h
     and c (batch, hidden) -> (batch, time, hidden) and (batch, hidden).
 
-    Raises ValueError when shapes do not fit. Hochreiter and Schmidhuber (1997). Lecture 05.
+    Raises ValueError when shapes do not fit, TypeError for dtypes that differ. Hochreiter
+    and Schmidhuber (1997). Lecture 05.
     """
     inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h, c)
     _check("lstm", 4, *inputs)
@@ -60,8 +62,8 @@ def gru(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, h: A
     hidden), biases (3 hidden,), in the order r, z, n, and the state before the first step, h
     (batch, hidden) -> (batch, time, hidden).
 
-    Raises ValueError when shapes do not fit. Cho et al. (2014), in the form that multiplies with r
-    after W_hn, as torch does. Lecture 05.
+    Raises ValueError when shapes do not fit, TypeError for dtypes that differ. Cho et al. (2014),
+    in the form that multiplies with r after W_hn, as torch does. Lecture 05.
     """
     inputs = (x, weight_ih, weight_hh, bias_ih, bias_hh, h)
     _check("gru", 3, *inputs)
@@ -78,8 +80,9 @@ def _time_first(x: Any) -> Tensor:
 
 
 def _check(name: str, gates: int, x: Any, *others: Any) -> None:
-    """Raise ValueError unless all inputs of a layer fit to each other, TypeError for integers."""
+    """Raise ValueError unless all inputs of a layer fit to each other, TypeError for dtypes."""
     require_floating(name, x, *others)
+    matched([as_array(given) for given in (x, *others)], name, plain=(x, *others))
     found = [tuple(other.shape) for other in others]
     if len(x.shape) != 3 or x.shape[1] == 0 or not found[1]:
         expected: Any = "with at least one time step"
