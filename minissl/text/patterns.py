@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, product
 
 import regex
@@ -31,7 +31,8 @@ _HORIZONTAL = "\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACE = _HORIZONTAL + "\r\n"
 
 _SINGLE_SPACE = re.compile(rf" (?<=[^{_SPACE}] )(?=[^{_SPACE}])")  # between visible characters
-_KINDS = "aB1.'é\u0301你"  # of visible characters: letters, a number, symbols, a mark
+_KINDS = "aB1.'\u0301你"  # of visible characters: letters, a number, symbols, a mark
+_GAPS = (" ", "\n", "\r\n", "\n\n")  # between words
 
 _BLOCK = 1 << 14  # characters
 _STRETCH = 1 << 13  # characters: the words of one stay in the processor's cache
@@ -64,7 +65,7 @@ class Pattern:
     def __post_init__(self) -> None:
         given = [(regex.compile, self.expression), (re.compile, self._chunk)]
         if self.ascii_expression is not None:
-            given.append((re.compile, self.ascii_expression))
+            given.append((partial(re.compile, flags=re.ASCII), self.ascii_expression))
         for compile_, expression in given:
             try:
                 groups = compile_(expression).groups
@@ -79,14 +80,19 @@ class Pattern:
             self._try_spaces()
 
     def _try_spaces(self) -> None:
-        pairs = list(chain.from_iterable(product(_KINDS, _KINDS)))  # each kind beside each
-        for piece in regex.findall(self.expression, " ".join(pairs) + "\n" + "\n".join(pairs)):
-            if " " in piece[1:] or "\n" in piece[:-1]:
-                raise ValueError(
-                    f"cuts_at_spaces=True, but {piece!r} is one piece of the pattern "
-                    f"{self.expression!r}: leave cuts_at_spaces out, or let a space or line end "
-                    "stand only at a piece's beginning or end"
-                )
+        words = ["".join(pair) for pair in product(_KINDS, _KINDS)]  # each kind beside each
+        for gap in _GAPS:
+            text = f"a {gap.join([*words, words[0]])} a"
+            before, inside, after = split_words(text)
+            by_words = [before, *chain.from_iterable(map(self.split_word, inside)), after]
+            for piece, alone in zip(self._pieces(text), by_words):
+                if piece != alone:
+                    raise ValueError(
+                        f"cuts_at_spaces=True, but {piece!r} is one piece of the pattern "
+                        f"{self.expression!r}, and word by word it would be {alone!r}: leave "
+                        "cuts_at_spaces out, or let a space or line end stand only at a piece's "
+                        "beginning or end, and no piece depend on what is before or behind it"
+                    )
 
     @property
     def needs_unicode(self) -> bool:

@@ -46,7 +46,8 @@ class Tokenizer:
     with the smaller id is made first. All 256 single bytes must be there. ``special_tokens`` maps
     strings to further ids, or lists strings that get the ids after the last; they are never split
     and never the result of a merge. ``pattern`` is a ``Pattern``, the name of one, or an expression
-    of the package ``regex``. ``remember`` bounds how many pieces of text are kept with their ids.
+    of the package ``regex``. ``remember`` bounds how many words, how many chunks and how many
+    pieces of text are kept with their ids.
 
     Raises ``ValueError`` for a missing byte, an id that is negative or used twice, or a special
     token that is empty or not valid Unicode.
@@ -175,7 +176,8 @@ class Tokenizer:
     ) -> Iterator[int]:
         """Yield the ids of ``"".join(texts)``, exactly, without holding the whole of it.
 
-        What is held is the last chunk of the pattern (all the text, for one without chunks).
+        What is held is the last chunk of the pattern (for one without chunks, all the text, or what
+        comes after the last single space if it cuts there).
         """
         allowed = self._allowed_special(allow_special)
         return self._stream(map(without_surrogates, join_surrogates(texts)), allowed)
@@ -229,13 +231,11 @@ class Tokenizer:
                 yield self._special_id(match, allowed)
                 start = match.end()
             part = buffer[start:end]
-            if cut := self.pattern.last_cut(part):
-                yield from self._encode_ordinary(part[:cut])
-            else:
-                chunks = list(self.pattern.chunks(part))[:-1]
-                yield from chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
-                cut = sum(map(len, chunks))
-            waiting = [buffer[start + cut :]]
+            cut = self.pattern.last_cut(part)
+            yield from self._encode_ordinary(part[:cut])
+            chunks = list(self.pattern.chunks(part[cut:]))[:-1]  # lines without a space
+            yield from chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
+            waiting = [buffer[start + cut + sum(map(len, chunks)) :]]
             size = len(waiting[0])
             enough = 2 * size  # so that a chunk without end is not scanned at every block
         yield from self._encode("".join(waiting), allowed)

@@ -97,11 +97,22 @@ def test_most_of_a_book_is_encoded_in_words(gpt2):
     assert len(tokenizer._word_ids) > 20 * len(tokenizer._chunk_ids)
 
 
-@pytest.mark.parametrize("expression", [SENTENCES, r"\S+\s?|\s", r"(?s:.{1,2})", r"\S+\n?\S*|\s"])
+NOT_AT_SPACES = {
+    "through a space": SENTENCES,
+    "a space behind": r"\S+\s?|\s",
+    "pairs": r"(?s:.{1,2})",
+    "through a line end": r"\S+\n?\S*|\s",
+    "through two": r"\n\n\S+| ?\S+|\s",
+    "through a line end of Windows": r"\r\n\S+| ?\S+|\s",
+    "looks back": r"(?<=\S) \S| ?\S+|\s",
+    "looks ahead": r" ?\S(?=\S* )| ?\S+|\s",
+}
+
+
+@pytest.mark.parametrize("expression", NOT_AT_SPACES.values(), ids=list(NOT_AT_SPACES))
 def test_a_pattern_that_does_not_cut_at_spaces_cannot_say_so(expression):
-    with pytest.raises(
-        ValueError, match=r"is one piece of the pattern .* leave cuts_at_spaces out"
-    ):
+    message = r"is one piece of the pattern .* word by word .* leave cuts_at_spaces out"
+    with pytest.raises(ValueError, match=message):
         Pattern(expression, cuts_at_spaces=True)
 
 
@@ -112,6 +123,23 @@ def test_words_need_no_chunks(small):
     text = "the cat sat\non  the\n\nmat " * 900
     expected = [i for piece in pattern.split(text) for i in tokenizer._encode_piece(piece)]
     assert tokenizer.encode(text) == expected
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_lines_without_a_space_do_not_wait_for_one(small, pattern):
+    """A stream holds its last chunk (twice that, before it looks again), not all since a space."""
+    tokenizer = Tokenizer(small.ranks, pattern=pattern)
+    part = "a b" + "\ncat" * 1_000
+    out = 0
+
+    def parts():
+        for number in range(1, 9):
+            yield part
+            assert number * len(part) - out < 30
+
+    for token_id in tokenizer.encode_stream(parts()):
+        out += len(tokenizer.token_bytes(token_id))
+    assert out == 8 * len(part)
 
 
 def test_split_words():
