@@ -5,21 +5,61 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
 
+def new_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """For the options of ``python -m benchmarks.name``, whose docstring is its help."""
+    return argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def positive(text: str) -> int:
+    """The number that an option was given. Raises argparse's error for less than 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 1 or more")
+    return number
+
+
+def require_peers(*packages: str) -> None:
+    """Before anything is computed: SystemExit that says how to install what is absent."""
+    absent = [package for package in packages if find_spec(package) is None]
+    if absent:
+        raise SystemExit(
+            f"this benchmark compares with {' and '.join(absent)}, not installed here: "
+            'pip install "minissl[test]" ("make bench" does so itself)'
+        )
+
+
+def stoppable(main: Callable[[], None]) -> None:
+    """Call it; Ctrl-C ends it with one line, not with the tracebacks of all its processes."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\nstopped: no results were written", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
 def add_options(parser: argparse.ArgumentParser, *, repeats: int) -> argparse.ArgumentParser:
     """The options of every race: how often, and on how many threads."""
     cores = os.cpu_count() or 1
     parser.add_argument(
-        "--repeats", type=int, default=repeats, help=f"turns that are timed (default {repeats})"
+        "--repeats",
+        type=positive,
+        default=repeats,
+        help=f"turns that are timed (default {repeats})",
     )
     parser.add_argument(
-        "--threads", type=int, default=cores, help=f"of every contender (default: all {cores})"
+        "--threads", type=positive, default=cores, help=f"of every contender (default: all {cores})"
     )
     return parser
 

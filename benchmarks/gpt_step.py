@@ -7,13 +7,12 @@ anything is timed, losses and gradients must agree. Each contender has a process
 has one as its users have it, and one where freed memory is kept, as ``fit`` keeps it for ours.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from benchmarks.common import add_options, report
+from benchmarks.common import add_options, new_parser, report, require_peers, stoppable
 from benchmarks.turns import Contender, race
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
@@ -176,10 +175,8 @@ def check_agreement() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    arguments = add_options(parser, repeats=9).parse_args()
+    arguments = add_options(new_parser("gpt_step", __doc__), repeats=9).parse_args()
+    require_peers("torch")
     machine = environment(["torch"])
     check_agreement()
     found = race("benchmarks.gpt_step", CONTENDERS, arguments.repeats, threads=arguments.threads)
@@ -214,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

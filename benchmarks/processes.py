@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import report
+from benchmarks.common import new_parser, positive, report, require_peers, stoppable
 from minissl.autograd import processes
 from minissl.conditions import environment
 from minissl.models.gpt import GPT
@@ -161,14 +161,17 @@ def compare(what: str, steps: int, repeats: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser = new_parser("processes", __doc__)
+    parser.add_argument("--repeats", type=positive, default=5, help="runs of each (default 5)")
+    parser.add_argument("--steps", type=positive, default=40, help="of each run (default 40)")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps <= WARMUP:
+        parser.error(f"--steps {arguments.steps}: the first {WARMUP} are not counted, take more")
     if arguments.measure:
         what, file = arguments.measure
         return measure(what, arguments.steps, Path(file))
+    require_peers("torch")
     machine = environment(["torch"])
     rows = [row for what in TRAIN for row in compare(what, arguments.steps, arguments.repeats)]
     notes = [
@@ -187,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

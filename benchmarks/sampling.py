@@ -6,13 +6,12 @@
 in a process of its own. Greedy sampling must give the same 256 tokens.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from benchmarks.common import add_options, report
+from benchmarks.common import add_options, new_parser, report, require_peers, stoppable
 from benchmarks.turns import Contender, race
 from minissl.conditions import environment
 from minissl.models.generate import generate
@@ -48,10 +47,8 @@ CONTENDERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    arguments = add_options(parser, repeats=15).parse_args()
+    arguments = add_options(new_parser("sampling", __doc__), repeats=15).parse_args()
+    require_peers("torch")
     machine = environment(["torch"])
     found = race("benchmarks.sampling", CONTENDERS, arguments.repeats, threads=arguments.threads)
     if found["greedy, minissl"].answer != found["greedy, torch"].answer:
@@ -75,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -11,13 +11,12 @@ Convolution is the part where NumPy is at its end: a product needs its windows c
 of a step on two Zen 4 cores), and what is left is OpenBLAS's time for small matrices.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from benchmarks.common import add_options, report
+from benchmarks.common import add_options, new_parser, report, require_peers, stoppable
 from benchmarks.turns import Contender, race
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
@@ -130,10 +129,8 @@ def check_agreement() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    arguments = add_options(parser, repeats=15).parse_args()
+    arguments = add_options(new_parser("simclr_step", __doc__), repeats=15).parse_args()
+    require_peers("torch")
     machine = environment(["torch"])
     check_agreement()
     found = race(
@@ -167,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -8,7 +8,6 @@ own. The texts are British fiction and 71 languages from the folder in MINISSL_T
 is set, else English out of Python's own library and made-up words in nine scripts.
 """
 
-import argparse
 import json
 import lzma
 import os
@@ -19,11 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import tiktoken
-import tokenizers
-from tokenizers import models, pre_tokenizers, trainers
-
-from benchmarks.common import report
+from benchmarks.common import new_parser, positive, report, require_peers, stoppable
 from benchmarks.turns import Contender, race
 from minissl.conditions import environment
 from minissl.text import GPT2, Tokenizer, load_gpt2_tokenizer, save_huggingface
@@ -131,6 +126,8 @@ def ours(folder: Path) -> Callable[[str], list[int]]:
 
 
 def by_tiktoken(folder: Path) -> Callable[[str], list[int]]:
+    import tiktoken
+
     vocabulary = read_vocabulary(folder)
     return tiktoken.Encoding(
         "benchmark",
@@ -142,6 +139,9 @@ def by_tiktoken(folder: Path) -> Callable[[str], list[int]]:
 
 
 def by_tokenizers(folder: Path) -> Callable[[str], list[int]]:
+    import tokenizers
+    from tokenizers import pre_tokenizers
+
     peer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     # Its own word splitter for GPT-2 is faster than the general one in the file.
     peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -155,6 +155,9 @@ def our_training(folder: str) -> Callable[[], Tokenizer]:
 
 def peer_training(parallel: str) -> Callable[[str], Callable[[], None]]:
     def build(folder: str) -> Callable[[], None]:
+        import tokenizers
+        from tokenizers import models, pre_tokenizers, trainers
+
         os.environ["TOKENIZERS_PARALLELISM"] = parallel
         lines = read_lines(folder)
 
@@ -251,13 +254,18 @@ def measure(folder: Path, texts: dict[str, str], repeats: int) -> list[dict[str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("tokenizer", __doc__)
     parser.add_argument("--text", type=Path, help="a UTF-8 file to train on and encode")
     parser.add_argument("--megabytes", type=float, default=10, help="how much of it (default 10)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns that are timed (default 5)")
+    parser.add_argument(
+        "--repeats", type=positive, default=5, help="turns that are timed (default 5)"
+    )
     arguments = parser.parse_args()
+    if arguments.megabytes <= 0:
+        parser.error(f"--megabytes {arguments.megabytes}: expected more than 0")
+    if arguments.text is not None and not arguments.text.is_file():
+        parser.error(f"--text {arguments.text}: there is no such file")
+    require_peers("tiktoken", "tokenizers")
     machine = environment(["regex", "tiktoken", "tokenizers"])
     found = {"english": english(arguments.text), "multilingual": multilingual()}
     texts = {name: of_size(text, arguments.megabytes) for name, (text, _) in found.items()}
@@ -278,4 +286,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

@@ -12,6 +12,7 @@ import gc
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -105,6 +106,7 @@ def _take_turn(name: str, process: subprocess.Popen[str], runs: int) -> dict[str
 
 def _contend(contender: Contender, settings: Mapping[str, Any]) -> None:
     """The process of one contender: a line with a number comes in, so many runs' times go out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the one who started it ends it
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     for needed in contender.imports:
         import_module(needed)

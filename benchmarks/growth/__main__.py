@@ -16,12 +16,13 @@ with names, or --quick (the first three sizes, in one process, about a minute), 
 import argparse
 import io
 import json
+import signal
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.common import RESULTS, report, write
+from benchmarks.common import RESULTS, new_parser, report, stoppable, write
 from benchmarks.growth import engine, text
 from benchmarks.growth.law import TOLERANCE, Growth, Law, slopes
 from benchmarks.growth.measure import in_a_process, measure
@@ -116,16 +117,13 @@ def chosen(names: Sequence[str]) -> list[Growth]:
     for name in names:
         if not any(growth.name.startswith(name) for growth in GROWTHS):
             known = ", ".join(growth.name for growth in GROWTHS)
-            raise SystemExit(f"nothing is named {name}...; there are {known}")
+            raise SystemExit(f"nothing is named {name}...; there are {known} (--list: one a line)")
     return [g for g in GROWTHS if not names or g.name.startswith(tuple(names))]
 
 
-def new_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.growth",
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def options() -> argparse.ArgumentParser:
+    """What the command understands."""
+    parser = new_parser("growth", __doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure (default: all)")
     parser.add_argument("--quick", action="store_true", help="the first three sizes, less often")
     parser.add_argument("--list", action="store_true", help="print all names and end")
@@ -135,11 +133,12 @@ def new_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    arguments = new_parser().parse_args()
+    arguments = options().parse_args()
     growths = chosen(arguments.names)
     if arguments.list:
         return print("\n".join(growth.name for growth in growths))
-    if arguments.sizes:  # in a process that at_all has started
+    if arguments.sizes:  # in a process that at_all has started, and ends on Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         (growth,) = (g for g in growths if g.name == arguments.names[0])
         found = [measure(growth, size, arguments.patience) for size in arguments.sizes]
         return print(json.dumps(found))
@@ -171,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main)

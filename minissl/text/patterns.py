@@ -11,7 +11,7 @@ again and again: they are what the tokenizer remembers, and where a stream may s
 
 A *word*, here, is what stands between two spaces, or a space and a line end (``split_words``).
 Every published rule begins a piece there if the characters on both sides are visible, so a word is
-a whole number of pieces, and ``str.split`` finds words in a quarter of the time of chunks. Where
+a whole number of pieces, and ``str.split`` finds words in a third of the time of chunks. Where
 white space is doubled, as in programs, a text has chunks only.
 """
 
