@@ -65,7 +65,8 @@ def inputs_of(kind, batch, steps, size, hidden, scale=1.0, seed=0):
         (1, 1, 1, 1),
         (2, 1, 3, 5),
         (1, 7, 2, 1),
-        (33, 3, 3, 7),  # pieces of other lengths
+        (33, 3, 3, 7),
+        (17, 2, 1, 300),  # pieces of 9 and of 8 examples
         (0, 4, 3, 5),
         (90, 2, 5, 101),  # blocks of 64 columns, the last of which is not full
         (17, 2, 5, 258),  # 32 columns on the way back
@@ -94,6 +95,16 @@ def test_a_product_in_blocks_is_the_product(rows, shape):
     np.testing.assert_allclose(room, x @ weight, rtol=1e-11, atol=1e-11)
     small = rows * shape[0] * blocks.shape[2] <= recurrent.UNPACKED
     assert small or len(blocks) == 1
+
+
+@pytest.mark.parametrize("hidden", [1, 5, 100, 256, 1000])
+def test_every_example_is_in_one_piece(hidden):
+    for batch in [*range(70), 241, 4097]:
+        pieces: list[slice] = []
+        recurrent._share_batch(
+            lambda _, piece, to=pieces: to.append(piece), np.empty((batch, hidden))
+        )
+        assert [i for piece in pieces for i in range(batch)[piece]] == list(range(batch))
 
 
 # ---- what is not finite, what is saturated ------------------------------------------------------

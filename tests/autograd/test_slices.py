@@ -50,6 +50,13 @@ def test_many_slices_of_one_place(dtype, digits):
     np.testing.assert_allclose(to_float64(x.grad), expected, rtol=digits)
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_a_few_slices_in_half_precision_are_rounded_once(library):
+    x = Tensor(library(np.ones(3, np.float16)), requires_grad=True)
+    ops.stack([x[:2] for _ in range(60)]).backward(library(np.full((60, 2), 0.1, np.float16)))
+    assert to_float64(x.grad).tolist() == [*np.float16([60 * float(np.float16(0.1))] * 2), 0]
+
+
 def test_many_slices_need_one_array(monkeypatch):
     """A thousand rows wrote a thousand arrays of a thousand rows, and added them up."""
     made, filled = [], nodes.filled

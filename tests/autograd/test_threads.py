@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minissl import Tensor
-from minissl.autograd import checked
+from minissl.autograd import checked, threads
 from minissl.autograd import operations as ops
 from minissl.autograd.checked import is_checked
 from minissl.autograd.threads import engine_threads, num_cores, num_threads, plus, product, share
@@ -122,8 +122,18 @@ def test_a_sum_shared_among_threads(shape, order):
         assert np.array_equal(
             plus(a, b[..., :1] if b.ndim else b), a + (b[..., :1] if b.ndim else b)
         )
+        assert np.array_equal(plus(a, b[:1] if b.ndim else b), a + (b[:1] if b.ndim else b))
         assert plus(a, b.astype(np.float32)).dtype == np.float64
     assert not np.shares_memory(c, a)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 100, 1000])
+def test_not_more_parts_than_threads(size):
+    """A product copies its whole other matrix for each part."""
+    with engine_threads(3):
+        parts = threads._parts(size)
+    assert len(parts) == min(size, 3) or size == 4
+    assert [i for part in parts for i in range(size)[part]] == list(range(size))
 
 
 def test_several_programs_threads_share_the_same_helpers():
