@@ -40,8 +40,10 @@ def backward(forward: Callable[..., Tensor], *leaves: Tensor) -> Run:
 
 # ---- the GPT step -------------------------------------------------------------------------------
 
-OBJECTS = {"time": "the objects of the graph leave the cache; backward() alone takes 13.0 to 13.7 µs "
-           "for each of 2,048, 4,096, 8,192 and 16,384 slices"}  # fmt: skip
+OBJECTS = {
+    "time": "the objects of the graph leave the cache; backward() alone takes 13.0 to 13.7 µs for "
+    "each of 2,048, 4,096, 8,192 and 16,384 slices"
+}
 BASE = {"num_layers": 2, "width": 128, "context_length": 128, "vocab_size": 1024}
 KEPT = 20  # arrays of the width that each token leaves behind in a layer
 
@@ -88,7 +90,7 @@ GPT_GROWTH = [
         "GPT step", "context length", doublings(32),
         lambda n: gpt_step(context_length=n),
         *gpt_laws("context_length", "n (12 L d² + V d) + n² L d", "n (L d + V) + n² L heads"),
-        {"time": "from 1,024 on the attention weights, 16 MB a layer, are not in the cache"},
+        {"time": "the attention weights, 34 MB a layer at 1,024, leave the cache of a core"},
     ),
     Growth(
         "GPT step", "width", doublings(16), lambda n: gpt_step(width=n),
