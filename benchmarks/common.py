@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+MEMORY_KEPT = (  # notes of several tables
+    "memory kept: the process told the C library to keep what was freed (as minissl's fit does; "
+    "torch's users do not)"
+)
+PEAK = "peak MB: the process at its largest, less its size after imports"
 
 
 def new_parser(name: str, description: str | None) -> argparse.ArgumentParser:

@@ -12,7 +12,15 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.common import add_options, new_parser, report, require_peers, stoppable
+from benchmarks.common import (
+    MEMORY_KEPT,
+    PEAK,
+    add_options,
+    new_parser,
+    report,
+    require_peers,
+    stoppable,
+)
 from benchmarks.turns import Contender, race
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
@@ -202,10 +210,9 @@ def main() -> None:
         "forward, backward and AdamW; losses and gradients of all agreed first",
         f"{arguments.threads} threads; each in a process of its own, medians of "
         f"{arguments.repeats} turns; × torch is against the faster AdamW ({fastest})",
-        "memory kept: the process told the C library to keep what was freed (as minissl's fit "
-        "does; torch's users do not)",
+        MEMORY_KEPT,
         "the products: every matrix product of the step on arrays that are already there",
-        "peak MB: the process at its largest, less its size after imports",
+        PEAK,
     ]
     report("gpt_step", rows, machine, notes)
 

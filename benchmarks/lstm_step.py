@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import add_options, new_parser, report, require_peers, stoppable
+from benchmarks.common import (
+    MEMORY_KEPT,
+    PEAK,
+    add_options,
+    new_parser,
+    report,
+    require_peers,
+    stoppable,
+)
 from benchmarks.turns import Contender, race
 from minissl.autograd import Tensor, composed, fused
 from minissl.autograd.threads import engine_threads
@@ -251,10 +259,9 @@ def main() -> None:
         "answers and gradients of all agreed first",
         f"{arguments.threads} threads; each in a process of its own, medians of "
         f"{arguments.repeats} turns of 3 runs",
-        "memory kept: the process told the C library to keep what was freed (as minissl's fit "
-        "does; torch's users do not)",
+        MEMORY_KEPT,
         "step by step: the composition of primitives that the fused layer must equal",
-        "peak MB: the process at its largest, less its size after imports",
+        PEAK,
     ]
     report("lstm_step", rows, machine, notes)
 

@@ -16,7 +16,15 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.common import add_options, new_parser, report, require_peers, stoppable
+from benchmarks.common import (
+    MEMORY_KEPT,
+    PEAK,
+    add_options,
+    new_parser,
+    report,
+    require_peers,
+    stoppable,
+)
 from benchmarks.turns import Contender, race
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
@@ -155,8 +163,8 @@ def main() -> None:
         f"{arguments.threads} threads; each in a process of its own, medians of "
         f"{arguments.repeats} turns of {RUNS} steps; the fastest torch is {fastest} (NHWC is "
         "torch.channels_last)",
-        "memory kept: the process told the C library to keep what was freed (as minissl's fit "
-        "does; torch's users do not)",
+        MEMORY_KEPT,
+        PEAK,
         "convolution is left as it is: its copies are a twentieth of the step, the rest is the "
         "time of OpenBLAS for small matrices, which NumPy cannot shorten",
     ]
