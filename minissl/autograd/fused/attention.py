@@ -166,7 +166,16 @@ def _attention(query, key, value, /, causal, key_lengths, dropout, seed, scale):
     return output, vjp
 
 
-def self_attention(qkv: Any, num_heads: int, **settings: Any) -> Tensor:
+def self_attention(
+    qkv: Any,
+    num_heads: int,
+    *,
+    causal: bool = False,
+    key_lengths: Any = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    scale: float | None = None,
+) -> Tensor:
     """``attention`` of a sequence to itself, with queries, keys and values side by side.
 
     Shapes: qkv (batch, time, 3 width), the first third of the last axis the queries, then keys and
@@ -182,9 +191,11 @@ def self_attention(qkv: Any, num_heads: int, **settings: Any) -> Tensor:
             f"self_attention: expected (batch, time, 3 width) with a width that {num_heads} heads "
             f"share equally, got shape {tuple(array.shape)}"
         )
-    check_dropout(settings.get("dropout", 0.0), settings.get("seed"))
-    if settings.get("key_lengths") is not None:
-        check_key_lengths(settings["key_lengths"], array.shape[0])
+    check_dropout(dropout, seed)
+    if key_lengths is not None:
+        check_key_lengths(key_lengths, array.shape[0])
+    settings: dict[str, Any] = {"causal": causal, "key_lengths": key_lengths, "dropout": dropout}
+    settings |= {"seed": seed, "scale": scale}
     if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not is_half(array):
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(array.sum()):  # NaN behind a mask takes the longer way
@@ -193,9 +204,7 @@ def self_attention(qkv: Any, num_heads: int, **settings: Any) -> Tensor:
 
 
 @differentiable
-def _self_attention(
-    qkv, /, num_heads, causal=False, key_lengths=None, dropout=0.0, seed=None, scale=None
-):
+def _self_attention(qkv, /, num_heads, causal, key_lengths, dropout, seed, scale):
     """``_attention`` on three views of one array; its gradients are written into three of one."""
     query, key, value = _three_views(qkv, num_heads)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
