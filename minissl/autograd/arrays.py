@@ -134,7 +134,7 @@ def normalized_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int,
     return found
 
 
-_TOGETHER = 128  # so many float32 numbers in a row may be added up before digits are lost
+TOGETHER = 128  # so many float32 numbers in a row may be added up before digits are lost
 
 
 def total(array: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
@@ -151,8 +151,8 @@ def total(array: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
         return np.sum(array, axis=axes, keepdims=keepdims)
     wide = array.astype(np.float32) if array.dtype == np.float16 else array
     count, last = math.prod(array.shape[i] for i in axes), array.ndim - len(axes)
-    if count <= _TOGETHER or not wide.flags.c_contiguous:  # in whatever order the memory lies
-        exact = None if count <= _TOGETHER else np.float64
+    if count <= TOGETHER or not wide.flags.c_contiguous:  # in whatever order the memory lies
+        exact = None if count <= TOGETHER else np.float64
         c = np.sum(wide, axis=axes, keepdims=keepdims, dtype=exact)
     elif min(axes) == last:  # next to each other: NumPy adds them in pairs, pairs of pairs, ...
         c = np.sum(wide, axis=axes, keepdims=keepdims)
@@ -167,9 +167,9 @@ def total(array: Array, axis: int | tuple[int, ...] | None = None, keepdims: boo
 def _total_of_rows(rows: np.ndarray) -> np.ndarray:
     """The sum of all rows: groups by a product with ones, several times as fast as a sum."""
     count, width = rows.shape
-    whole = count - count % _TOGETHER
-    groups = rows[:whole].reshape(whole // _TOGETHER, _TOGETHER, width)
-    sums = np.matmul(np.ones((1, _TOGETHER), rows.dtype), groups)[:, 0]
+    whole = count - count % TOGETHER
+    groups = rows[:whole].reshape(whole // TOGETHER, TOGETHER, width)
+    sums = np.matmul(np.ones((1, TOGETHER), rows.dtype), groups)[:, 0]
     sums = np.concatenate([sums, rows[whole:].sum(axis=0, keepdims=True, dtype=rows.dtype)])
     return np.asarray(np.sum(sums, axis=0, dtype=np.float64))
 

@@ -23,6 +23,7 @@ from minissl.autograd.arrays import (
     memory,
     namespace,
 )
+from minissl.autograd.rows import Rows
 
 _checked: ContextVar[bool] = ContextVar("checked", default=False)
 
@@ -83,7 +84,9 @@ class Watched:
         """
         finite = self.finite and is_finite(arrived)
         for parent, contribution in sent:
-            values = contribution.values if isinstance(contribution, Placed) else contribution
+            values = (
+                contribution.values if isinstance(contribution, Placed | Rows) else contribution
+            )
             if finite and not is_finite(values):
                 raise FloatingPointError(
                     f"the gradient that '{operation}' sends back is not finite, though its inputs "

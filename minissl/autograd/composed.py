@@ -130,6 +130,15 @@ def dropout_mask(shape: tuple[int, ...], probability: float, seed: int | None) -
     return generator.random(shape, dtype=np.float32) >= probability
 
 
+def logistic_loss(logits: Any, positive: Any, negative: Any) -> Tensor:
+    """Σ positive · (−log σ(x)) + negative · (−log σ(−x)), over all logits x.
+
+    Shapes: all three alike; where both weights are 0 the logit may be anything, NaN too.
+    """
+    x = ops.where((positive + negative) != 0, logits, 0.0)
+    return -ops.sum(ops.log_sigmoid(x) * positive + ops.log_sigmoid(-x) * negative)
+
+
 def cross_entropy(
     logits: Any,
     targets: Any,

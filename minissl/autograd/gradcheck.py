@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minissl.autograd.recording import no_grad
+from minissl.autograd.rows import Rows
 from minissl.autograd.tensor import Tensor
 
 _STEP = 1e-3  # with a fourth-order formula: truncation ~ h⁴ = 1e-12, rounding ~ 1e-16 / h = 1e-13
@@ -100,6 +101,7 @@ def _analytic(function, arrays, i, generator):
         raise AssertionError(f"input {i}: the output does not depend on it through the graph")
     output.backward(cotangent)
     gradient = tensors[i].grad
+    gradient = gradient.whole() if isinstance(gradient, Rows) else gradient
     if gradient is None:
         gradient = np.zeros_like(arrays[i])
     if gradient.shape != arrays[i].shape or gradient.dtype != arrays[i].dtype:

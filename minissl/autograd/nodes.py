@@ -22,6 +22,7 @@ from minissl.autograd.arrays import (
     unbroadcast,
 )
 from minissl.autograd.checked import Watched
+from minissl.autograd.rows import Rows, merged
 from minissl.autograd.threads import plus
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ def walk_back(root: Node | Tensor, seed: Array) -> Iterator[tuple[Tensor, Array]
             if isinstance(parent, Node) or uses[parent]:
                 continue
             total = sums.pop(parent)
+            if isinstance(total, Rows):  # written for this leaf alone
+                yield parent, total
+                continue
             place = memory(total)
             shared = place in sums.places or place in taken or place == memory(arrived)
             if shared or is_repeated(total):
@@ -139,9 +143,15 @@ class Sums:
         self.owned: set[Any] = set()  # whose array was made here: add in place
         self.groups: dict[Any, Array] = {}  # the sum of the groups that are complete
         self.slices: dict[Any, Array] = {}  # the sum of what came as Placed
+        self.rows: dict[Any, list[Rows]] = {}  # what came to a leaf as Rows
 
-    def add(self, parent: Node | Tensor, contribution: Array | Placed, more: int) -> None:
+    def add(self, parent: Node | Tensor, contribution: Array | Placed | Rows, more: int) -> None:
         """One gradient of ``parent``, which ``more`` will follow."""
+        if isinstance(contribution, Rows):
+            if not isinstance(parent, Node):
+                self.rows.setdefault(parent, []).append(contribution)
+                return
+            contribution = contribution.whole()  # the rules of an operation know arrays
         if isinstance(contribution, Placed):
             self._place(parent, contribution, more)
             return
@@ -179,12 +189,16 @@ class Sums:
             del self.places[place]
         return array
 
-    def pop(self, parent: Node | Tensor) -> Array:
-        """What was added up, in the dtype of ``parent``."""
+    def pop(self, parent: Node | Tensor) -> Array | Rows:
+        """What was added up, in the dtype of ``parent``; Rows where nothing else came."""
         parts = [d.pop(parent) for d in (self.groups, self.slices) if parent in d]
         if parent in self.arrays:
             parts.append(self._release(parent))
         self.owned.discard(parent)
+        rows = self.rows.pop(parent, [])
+        if rows and not parts:
+            return merged(rows)
+        parts += [part.whole() for part in rows]
         return _conform(functools.reduce(operator.add, parts), parent)
 
 

@@ -26,6 +26,7 @@ from minissl.autograd.indices import (
     numbered_like,
     readable_index,
 )
+from minissl.autograd.rows import Rows
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 
 
@@ -170,28 +171,34 @@ def _positions(like: Array, shape: tuple[int, ...]) -> Array:
     return xp.arange(math.prod(shape), **extra).reshape(shape)
 
 
-def take(a: Any, indices: Any, axis: int = 0) -> Tensor:
+def take(a: Any, indices: Any, axis: int = 0, *, sparse: bool = False) -> Tensor:
     """Rows of a along ``axis``, looked up; one that is taken twice gets both gradients.
 
     Shapes: a (..., n, ...), indices: integers in [0, n) of any shape, which replaces the axis n.
     This is an embedding: the same as one_hot(indices) @ a, without the multiplication by zeros.
+    ``sparse``: a leaf gets as its gradient the rows that were taken, as ``Rows``, and no zeros for
+    the others (along axis 0 only).
     Raises IndexError for an index out of range, TypeError for indices that are no integers.
     """
-    return _take(a, _integers(indices, a), axis=axis)
+    if sparse and axis != 0:
+        raise ValueError(f"take: sparse gradients are of rows, along axis 0, got axis {axis}")
+    return _take(a, _integers(indices, a), axis=axis, sparse=sparse)
 
 
 @differentiable
-def _take(a, indices, /, axis):
+def _take(a, indices, /, axis, sparse):
     """c = a[indices];  ∂L/∂a = g added back at those rows."""
     xp = namespace(a)
     (axis,) = normalized_axes(axis, a.ndim)
-    n, flat = a.shape[axis], indices.reshape(-1)
+    shape, n, flat = tuple(a.shape), a.shape[axis], indices.reshape(-1)
     require_indices("take", flat, n)
     before, after = tuple(a.shape[:axis]), tuple(a.shape[axis + 1 :])
     c = xp.take(a, flat, axis=axis).reshape((*before, *indices.shape, *after))
 
     def vjp(g):
         rows = xp.moveaxis(g.reshape((*before, flat.shape[0], *after)), axis, 0)
+        if sparse:
+            return Rows.added_up(shape, flat, rows)
         return xp.moveaxis(scatter_add(n, flat, rows), 0, axis)
 
     return c, (vjp, None)

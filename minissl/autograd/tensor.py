@@ -30,6 +30,7 @@ from minissl.autograd.devices import move
 from minissl.autograd.inputs import array_of, matched, refuse_promotion
 from minissl.autograd.nodes import Node, output_and_rules, walk_back
 from minissl.autograd.recording import is_recording
+from minissl.autograd.rows import merged
 
 
 class Tensor:
@@ -37,7 +38,8 @@ class Tensor:
 
     ``array``: a NumPy array, or a torch tensor used as plain memory. Lists and Python floats become
     float32 NumPy arrays; an array keeps its dtype. ``grad``: None, or an array of the same shape
-    and dtype, to which ``backward()`` adds (leaves only: inner results keep no gradient).
+    and dtype, or the ``Rows`` of it that are not zero, to which ``backward()`` adds (leaves only:
+    inner results keep no gradient).
     ``requires_grad``: True for parameters, and for everything computed from them.
 
     Raises TypeError for data that is no array of numbers, and for integer tensors with gradients.
@@ -165,7 +167,8 @@ class Tensor:
         seed = self._cotangent(gradient)
         pairs = walk_back(self.node or self, seed)
         for leaf, total in pairs if ready else list(pairs):  # all or, when it fails, none
-            leaf.grad = as_array(total if leaf.grad is None else leaf.grad + total)
+            parts = [total] if leaf.grad is None else [leaf.grad, total]
+            leaf.grad = merged(parts)
             if ready is not None:
                 ready(leaf)
 

@@ -49,7 +49,9 @@ class Embedding(Module):
     """A table with one row per token: the token's vector is looked up, not computed.
 
     Shapes: indices (...) integers in [0, num_embeddings) -> (..., width); ``weight``
-    (num_embeddings, width). Raises TypeError for floats, IndexError for an index out of range.
+    (num_embeddings, width). ``sparse``: the gradient has the rows that were looked up and no others
+    (``autograd.rows``), which SGD and AdaGrad take; for large tables of which a step reads little.
+    Raises TypeError for floats, IndexError for an index out of range.
     """
 
     def __init__(
@@ -58,15 +60,17 @@ class Embedding(Module):
         width: int,
         *,
         init_std: float = 1.0,
+        sparse: bool = False,
         generator: np.random.Generator,
     ):
+        self.sparse = sparse
         self.weight = Parameter(init.normal((num_embeddings, width), init_std, generator))
 
     def forward(self, indices: Any) -> Tensor:
         indices = as_array(indices)
         if is_floating(indices):
             raise TypeError(f"Embedding: expected integer indices, got {indices.dtype}")
-        return ops.take(self.weight, indices)
+        return ops.take(self.weight, indices, sparse=self.sparse)
 
 
 class LayerNorm(Module):

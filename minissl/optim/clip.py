@@ -7,12 +7,13 @@ import numpy as np
 
 from minissl.autograd.arrays import Array, namespace
 from minissl.autograd.fused.chunks import row_chunks
+from minissl.autograd.rows import Rows, stored
 from minissl.autograd.tensor import Tensor, as_array
 
 
 def grad_norm(parameters: Iterable[Tensor]) -> float:
     """√ Σ g² over all gradients together, summed in float64 (0 when there is no gradient)."""
-    gradients = (p.grad for p in parameters if p.grad is not None)
+    gradients = (stored(p.grad) for p in parameters if p.grad is not None)
     return math.sqrt(sum(_sum_of_squares(gradient) for gradient in gradients))
 
 
@@ -33,7 +34,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
         scale = float(max_norm) / norm
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad = as_array(parameter.grad * scale)
+                smaller = parameter.grad * scale
+                parameter.grad = smaller if isinstance(smaller, Rows) else as_array(smaller)
     return norm
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.arrays import Array, namespace
+from minissl.autograd.rows import Rows
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Parameter
 from minissl.optim.clip import clip_grad_norm
 
 
 class Optimizer:
-    """The base of SGD and AdamW; a subclass says what one parameter's update is.
+    """The base of SGD, AdaGrad and AdamW; a subclass says what one parameter's update is.
 
     ``named_parameters``: (name, Parameter) pairs, i.e. ``model.named_parameters()``. A Parameter
     that comes twice (tied weights) is taken once, under its first name. ``lr`` is a plain attribute
@@ -26,6 +27,7 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()  # the names of the arrays kept per parameter: "first_moment", ...
+    takes_rows = False  # whether an update can do with the rows of a gradient that are not zero
 
     def __init__(self, named_parameters: Iterable[tuple[str, Parameter]], lr: float):
         self.parameters: dict[str, Parameter] = _once_each(named_parameters)
@@ -57,6 +59,13 @@ class Optimizer:
     def _about_to_step(self) -> dict[str, Parameter]:
         """The parameters that have a gradient, with their slots made and this step counted."""
         moving = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        sparse = [name for name, p in moving.items() if isinstance(p.grad, Rows)]
+        if sparse and not self.takes_rows:
+            raise ValueError(
+                f"the gradient of {sparse[0]!r} has some rows only, and this {type(self).__name__} "
+                "moves every row in every step: use AdaGrad, or SGD without momentum and weight "
+                "decay, or make the Embedding without sparse=True"
+            )
         for name, parameter in moving.items():
             for slot in self.slots:
                 if name not in self.state[slot]:

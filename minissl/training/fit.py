@@ -14,6 +14,7 @@ from minissl.autograd.allocation import keep_freed_memory
 from minissl.autograd.devices import repeatable
 from minissl.autograd.processes import agree, from_first, world
 from minissl.autograd.threads import engine_threads
+from minissl.nn.layers import Embedding
 from minissl.optim.clip import clip_grad_norm
 from minissl.optim.optimizer import Optimizer
 from minissl.options import is_whole
@@ -72,6 +73,7 @@ def fit(
     folder, OSError or CheckpointError when it cannot be written. Lecture 01.
     """
     _check(method, optimizer, evaluate_every, seed, clip)
+    _check_sparse(method, precision)
     _check_counts(
         steps=steps, accumulate=accumulate, evaluate_every=evaluate_every,
         checkpoint_every=checkpoint_every, log_every=log_every, keep=keep,
@@ -154,6 +156,19 @@ def _check(
         raise ValueError(
             f"the optimizer changes {strangers[:5]}, which are not in method.model: they would not "
             "be saved. Make the optimizer from method.model.named_parameters()"
+        )
+
+
+def _check_sparse(method: Method, precision: str) -> None:
+    """Raise ValueError where gradients of a few rows would have to be sent or converted."""
+    if world().size == 1 and precision == "float32":
+        return
+    found = [n for n, m in method.model.named_modules() if isinstance(m, Embedding) and m.sparse]
+    if found:
+        raise ValueError(
+            f"{found[0]!r} is an Embedding with sparse gradients, which are trained by one process "
+            f"in float32, here are {world().size} process(es) and precision {precision!r}: start "
+            "it without torchrun, with --precision float32"
         )
 
 

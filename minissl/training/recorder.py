@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from minissl.autograd.devices import later
+from minissl.autograd.rows import stored
 from minissl.nn.evaluating import evaluating
 from minissl.optim.optimizer import Optimizer
 from minissl.training.checkpoint import not_finite
@@ -109,7 +110,7 @@ class Recorder:
         for name, parameter in self.optimizer.parameters.items():
             arrays[f"weight {name}"] = parameter.array
             if parameter.grad is not None:
-                arrays[f"gradient of {name}"] = parameter.grad
+                arrays[f"gradient of {name}"] = stored(parameter.grad)
         return DivergedError(
             f"step {step}: the loss is {loss:.6g} and the gradient norm {norm:.6g}, at learning "
             f"rate {lr:.3g}. With NaN or infinity in it: {not_finite(arrays) or 'no parameter'}. "

@@ -25,6 +25,7 @@ class FusedCase:
 _QKV = ((2, 2, 3, 4),) * 3
 _IMAGES = ((2, 5, 4, 3), (2, 3, 3, 3), (2,))
 _ROWS = np.array([2, 0, 1])
+_SEEN, _NOISE = draw(3, 4, seed=90) ** 2, draw(3, 4, seed=91) ** 2
 _LSTM = ((2, 3, 2), (12, 2), (12, 3), (12,), (12,), (2, 3), (2, 3))
 _GRU = ((2, 3, 2), (9, 2), (9, 3), (9,), (9,), (2, 3))
 
@@ -62,5 +63,6 @@ FUSED_CASES = [
     FusedCase("avg_pool2d", lambda x: fused.avg_pool2d(x, 2), ((2, 4, 4, 3),)),
     FusedCase("lstm", all_of_lstm, _LSTM),
     FusedCase("gru", fused.gru, _GRU),
+    FusedCase("logistic_loss", lambda x: fused.logistic_loss(x, _SEEN, _NOISE), ((3, 4),)),
     FusedCase("dropout", lambda x: fused.dropout(x, 0.5, np.random.default_rng(0)), ((3, 4),)),
 ]

@@ -10,6 +10,7 @@ from minissl.autograd.fused.contrastive import contrastive_cross_entropy
 from minissl.autograd.fused.convolution import avg_pool2d, conv2d, max_pool2d
 from minissl.autograd.fused.cross_entropy import cross_entropy
 from minissl.autograd.fused.dropout import dropout
+from minissl.autograd.fused.logistic import logistic_loss
 from minissl.autograd.fused.normalization import layer_norm, unit_vectors
 from minissl.autograd.fused.recurrent import gru, lstm
 
@@ -23,6 +24,7 @@ __all__ = [
     "gelu",
     "gru",
     "layer_norm",
+    "logistic_loss",
     "lstm",
     "max_pool2d",
     "self_attention",

@@ -1,0 +1,53 @@
+"""AdaGrad: a learning rate for every number, smaller the more it has moved already."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from minissl.autograd.arrays import namespace
+from minissl.autograd.rows import Rows
+from minissl.nn.module import Parameter
+from minissl.optim.optimizer import Optimizer, require_number
+
+
+class AdaGrad(Optimizer):
+    """s ← s + g²,  p ← p − lr g / (√s + ε).
+
+    s begins with ``initial_sum`` (GloVe's is 1): the larger, the shorter the first steps, and of
+    what is rarely seen. A word that comes in every batch soon moves little, one that comes once in
+    a thousand goes on with long steps. Takes gradients that have some rows only
+    (``Embedding(sparse=True)``): a row whose gradient is zero would not move. Raises ValueError for
+    numbers that are negative or not finite, and when initial_sum and eps are both 0.
+
+    Duchi, Hazan and Singer (2011), Adaptive Subgradient Methods. Lecture 04.
+    """
+
+    slots = ("sum_of_squares",)
+    takes_rows = True
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, Parameter]],
+        lr: float = 1e-2,
+        initial_sum: float = 0.0,
+        eps: float = 1e-10,
+    ):
+        super().__init__(named_parameters, lr)
+        self.initial_sum = require_number("initial_sum", initial_sum)
+        self.eps = require_number("eps", eps)
+        if not self.initial_sum + self.eps:
+            raise ValueError("initial_sum and eps are both 0: the first step would divide by 0")
+
+    def update(self, name: str, parameter: Parameter, lr: float) -> None:
+        """One step for one parameter, in place."""
+        gradient, squares = parameter.grad, self.state["sum_of_squares"][name]
+        assert gradient is not None
+        rows = gradient.positions if isinstance(gradient, Rows) else ...
+        g = gradient.values if isinstance(gradient, Rows) else gradient
+        s = squares[rows] + g * g
+        squares[rows] = s
+        s = s + self.initial_sum  # kept apart: a new parameter's sum begins with zeros
+        parameter.array[rows] -= lr * g / (namespace(s).sqrt(s) + self.eps)
+
+    def settings(self) -> dict[str, Any]:
+        """What this optimizer was told, in JSON types."""
+        return {**super().settings(), "initial_sum": self.initial_sum, "eps": self.eps}
