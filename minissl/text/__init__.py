@@ -1,4 +1,4 @@
-"""Text: byte-level BPE and WordPiece, what they read and write, and a coloured view of tokens.
+"""Text: byte-level BPE, WordPiece, words, characters, bytes; files; a coloured view of tokens.
 
 Strings and integers only: nothing here knows of tensors. Lecture 03.
 """
@@ -14,14 +14,18 @@ from minissl.text.patterns import CL100K, GPT2, O200K, Pattern
 from minissl.text.show import show_tokens
 from minissl.text.tokenizer import Tokenizer
 from minissl.text.wordpiece import WordPiece
+from minissl.text.words import Bytes, Characters, WordVocabulary, words_of
 
 __all__ = [
     "CL100K",
     "GPT2",
     "O200K",
+    "Bytes",
+    "Characters",
     "Pattern",
     "Tokenizer",
     "WordPiece",
+    "WordVocabulary",
     "load_gpt2_tokenizer",
     "load_huggingface",
     "load_tiktoken",
@@ -29,4 +33,5 @@ __all__ = [
     "save_huggingface",
     "save_tokenizer",
     "show_tokens",
+    "words_of",
 ]

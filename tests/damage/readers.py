@@ -418,6 +418,24 @@ class Tokenizers(Reader):
         WordPiece.read(self.folder / "vocab.txt")
 
 
+class Words(Reader):
+    """A vocabulary of words with their counts."""
+
+    count = 200
+
+    def make(self):
+        from minissl.text import WordVocabulary
+
+        vocabulary = WordVocabulary.train("the cat and the dog, the café's dog " * 9 + "rare")
+        vocabulary.write(self.folder / "words.txt")
+        return {self.folder / "words.txt": ""}
+
+    def read(self):
+        from minissl.text import WordVocabulary
+
+        WordVocabulary.read(self.folder / "words.txt")
+
+
 def _base64(token):
     import base64
 
@@ -450,5 +468,5 @@ READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
-    "claim": Claim, "tokenizers": Tokenizers, "weights": Weights,
+    "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
 }  # fmt: skip
