@@ -164,8 +164,8 @@ def _check_sparse(method: Method) -> None:
     found = [n for n, m in method.model.named_modules() if isinstance(m, Embedding) and m.sparse]
     if found and world().size > 1:
         raise ValueError(
-            f"{found[0]!r} is an Embedding with sparse gradients, which are trained by one process, "
-            f"here are {world().size}: start it without torchrun"
+            f"{found[0]!r} is an Embedding with sparse gradients, which one process trains, here "
+            f"are {world().size}: start it without torchrun"
         )
 
 
