@@ -73,7 +73,7 @@ def fit(
     folder, OSError or CheckpointError when it cannot be written. Lecture 01.
     """
     _check(method, optimizer, evaluate_every, seed, clip)
-    _check_sparse(method)
+    _check_sparse(method, optimizer)
     _check_counts(
         steps=steps, accumulate=accumulate, evaluate_every=evaluate_every,
         checkpoint_every=checkpoint_every, log_every=log_every, keep=keep,
@@ -159,9 +159,11 @@ def _check(
         )
 
 
-def _check_sparse(method: Method) -> None:
-    """Raise ValueError where several processes would have to send gradients of a few rows."""
-    found = [n for n, m in method.model.named_modules() if isinstance(m, Embedding) and m.sparse]
+def _check_sparse(method: Method, optimizer: Optimizer) -> None:
+    """Raise ValueError where gradients of a few rows would have to be sent or are not taken."""
+    modules = [(n, m) for n, m in method.model.named_modules() if isinstance(m, Embedding)]
+    found = [name for name, m in modules if m.sparse and m.weight.requires_grad]
+    optimizer.require_rows_taken(found)
     if found and world().size > 1:
         raise ValueError(
             f"{found[0]!r} is an Embedding with sparse gradients, which one process trains, here "
