@@ -62,15 +62,15 @@ def measure(setup: Setup) -> Measured:
     for size in settings["vocab_sizes"]:
         setup.note(f"{size:,} tokens")
         tokenizer = Tokenizer({token: rank for token, rank in largest.ranks.items() if rank < size})
-        rows = {f"BPE, {size:,}": of_pieces(tokens_of(tokenizer), verbs, unseen)}
-        rows[RANDOM] = of_pieces(at_random(tokens_of(tokenizer), generator), verbs, unseen)
-        for name, row in zip(("BPE", RANDOM), rows.values()):
+        found = of_pieces(tokens_of(tokenizer), verbs, unseen)
+        chance = of_pieces(at_random(tokens_of(tokenizer), generator), verbs, unseen)
+        for name, row in (("BPE", found), (RANDOM, chance)):
             x, y = curves.setdefault(name, ([], []))
             x.append(size)
             y.append(row[WHOLE])
         if size == settings["vocab_size"]:
-            rows[f"BPE, {size:,}"] |= {UNKNOWN: lost(tokenizer, unseen), ALL: tokenizer.vocab_size}
-            table |= rows
+            whole = {UNKNOWN: lost(tokenizer, unseen), ALL: tokenizer.vocab_size}
+            table |= {f"BPE, {size:,}": whole | found, RANDOM: chance}
     table[BYTES] = of_pieces(list, verbs, unseen)
     return Measured(table, curves)
 
@@ -192,6 +192,9 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         line(rows, measured, name, color=color, label=f"words, {name}")
     level(rows, settings["vocab_size"], f"BPE, {settings['vocab_size']:,}")
     rows.set(xlabel="running words", ylabel="rows", ylim=(0, None))
+    for axis in (rows.xaxis, rows.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+    rows.locator_params(nbins=5)
     rows.legend(frameon=False, loc="center right")
     for name, color in (("BPE", BLUE), (RANDOM, GREY)):
         line(stems, measured, name, color=color, marker="o", ms=4)
@@ -239,7 +242,7 @@ CLAIM = Claim(
             "vocab_size": 1024,
             "vocab_sizes": [300, 400, 512, 1024, 2048, 4096, 8192],
         },
-    },  # fmt: skip
+    },
     own=("stems", "words", "vocab_size", "vocab_sizes"),
     formats={ALL: ",.0f", UNKNOWN: ".0f", WHOLE: ".1f", ROWS: ".1f"},
     rows="tokens",
@@ -250,6 +253,8 @@ CLAIM = Claim(
         "fifth of the forms of each stem never comes, and is what is read afterwards. A stem is in "
         "one piece when no cut goes through it, whatever is glued to it. Random cuts: the pieces' "
         "lengths of each form in another order. Rows of one stem: pieces that hold it whole, over "
-        "all of its forms; of words those that were met. The other curve has four forms a verb."
+        "all of its forms; of words those that were met. The other curve is of verbs with four "
+        "forms. With 512 tokens and fewer the cuts are no better than random ones: the affixes are "
+        "more frequent than most stems, and are merged first."
     ),
 )

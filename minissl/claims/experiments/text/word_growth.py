@@ -142,7 +142,7 @@ CLAIM = Claim(
     ),
     figure=figure,
     scales={
-        "quick": {"documents": 400, "vocab_size": 4096},
+        "quick": {"documents": 200, "vocab_size": 4096},
         "small": {"vocab_size": 4096},
         "full": {"vocab_size": 4096},
     },
