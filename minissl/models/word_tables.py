@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
-from minissl.nn.layers import Embedding
-from minissl.nn.module import Module
+from minissl.nn.module import Module, Parameter
 
 
 class WordTables(Module):
@@ -23,7 +22,7 @@ class WordTables(Module):
         self, vocab_size: int, width: int, *, both: bool = False, generator: np.random.Generator
     ):
         self.both = both
-        self.centers, self.contexts = (row_table(vocab_size, width) for _ in range(2))
+        self.centers, self.contexts = (RowTable(vocab_size, width) for _ in range(2))
         for table in (self.centers, self.contexts) if both else (self.centers,):
             table.weight.array[1:] = (generator.random((vocab_size - 1, width)) - 0.5) / width
 
@@ -48,6 +47,11 @@ class WordTables(Module):
         return ops.squeeze(ops.matmul(weights[:, None], vectors), axis=1)
 
 
-def row_table(rows: int, width: int) -> Embedding:
-    """An Embedding of zeros whose gradient has the rows that were looked up."""
-    return Embedding(rows, width, init_std=0.0, sparse=True, generator=np.random.default_rng(0))
+class RowTable(Module):
+    """An Embedding that begins with zeros, and whose gradient has the rows that were looked up."""
+
+    def __init__(self, rows: int, width: int):
+        self.weight = Parameter(np.zeros((rows, width), np.float32))
+
+    def forward(self, indices: Any) -> Tensor:
+        return ops.take(self.weight, indices, sparse=True)

@@ -20,11 +20,10 @@ from minissl.data.words import WordOptions, Words, WordStream
 from minissl.models.word_tables import WordTables
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
-from minissl.optim import AdaGrad
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
 from minissl.pretrain.method import Training
-from minissl.pretrain.word_vectors import Passes, WordMethod
+from minissl.pretrain.word_vectors import Passes, WordMethod, adagrad_over_pairs
 from minissl.text.cooccurrence import keep_probabilities, noise_distribution
 
 BLOCK = 16
@@ -56,13 +55,8 @@ class WindowSettings(Training, WordOptions):
     evaluations: int = option(5, "how often the held-out loss is measured", least=1, free=True)
 
     def optimizer(self, model: Module) -> Optimizer:
-        """AdaGrad that begins as GloVe's does, with a sum of 1, for a loss summed over pairs.
-
-        Ours is their mean: its gradients are smaller by the number of pairs, and the sum of their
-        squares by the square of it.
-        """
-        pairs = self.batch_size * (self.window + 1)
-        return AdaGrad(model.named_parameters(), initial_sum=1 / pairs**2, eps=0.0)
+        """AdaGrad; a center has window + 1 pairs on average."""
+        return adagrad_over_pairs(model, self.batch_size * (self.window + 1))
 
     def schedule(self, step: int) -> float:
         """From the learning rate in a line to 0, which is not reached."""

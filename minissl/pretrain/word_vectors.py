@@ -11,11 +11,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minissl.autograd.processes import world
 from minissl.autograd.tensor import Tensor
 from minissl.data.vectors import WordVectors
 from minissl.data.words import Words, WordTexts
 from minissl.models.word_tables import WordTables
+from minissl.nn.module import Module
+from minissl.optim import AdaGrad
+from minissl.optim.optimizer import Optimizer
 from minissl.pretrain.method import Pretraining
+
+
+def adagrad_over_pairs(model: Module, pairs: int) -> Optimizer:
+    """AdaGrad that begins as GloVe's does, with a sum of 1, for a loss summed over pairs.
+
+    The loss here is a mean over so many pairs: its gradients are smaller by their number, and the
+    sum of the squares by the square of it. Raises ValueError in several processes, which would have
+    to send each other parts of the tables.
+    """
+    if world().size > 1:
+        raise ValueError(
+            f"word vectors are trained by one process, here are {world().size}: start it without "
+            "torchrun"
+        )
+    return AdaGrad(model.named_parameters(), initial_sum=1 / pairs**2, eps=0.0)
 
 
 class Passes:

@@ -17,13 +17,12 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.data.words import WordOptions, Words, WordStream
 from minissl.losses.words import glove
-from minissl.models.word_tables import WordTables, row_table
+from minissl.models.word_tables import RowTable, WordTables
 from minissl.nn.module import Module
-from minissl.optim import AdaGrad
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
 from minissl.pretrain.method import Training
-from minissl.pretrain.word_vectors import Passes, WordMethod
+from minissl.pretrain.word_vectors import Passes, WordMethod, adagrad_over_pairs
 from minissl.text.cooccurrence import Cooccurrences, cooccurrences
 
 
@@ -46,11 +45,8 @@ class GloVeSettings(Training, WordOptions):
     evaluations: int = option(5, "how often the fit is measured", least=1, free=True)
 
     def optimizer(self, model: Module) -> Optimizer:
-        """AdaGrad whose sums begin at 1, as the paper's, for a loss summed over pairs.
-
-        Ours is their mean, whose gradients are smaller by the number of pairs.
-        """
-        return AdaGrad(model.named_parameters(), initial_sum=1 / self.batch_size**2, eps=0.0)
+        """AdaGrad, as the paper's."""
+        return adagrad_over_pairs(model, self.batch_size)
 
     def schedule(self, step: int) -> float:
         """The learning rate, always: AdaGrad's steps become shorter by themselves."""
@@ -62,7 +58,7 @@ class BiasedTables(WordTables):
 
     def __init__(self, vocab_size: int, width: int, *, generator: np.random.Generator):
         super().__init__(vocab_size, width, both=True, generator=generator)
-        self.center_biases, self.context_biases = (row_table(vocab_size, 1) for _ in range(2))
+        self.center_biases, self.context_biases = (RowTable(vocab_size, 1) for _ in range(2))
 
     def forward(self, rows: Any, columns: Any) -> Tensor:
         """w·w̃ + b + b̃ of each pair: (pairs,)."""

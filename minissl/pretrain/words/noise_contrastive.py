@@ -15,7 +15,7 @@ import numpy as np
 from minissl.autograd import fused
 from minissl.autograd.tensor import Tensor
 from minissl.data.words import Words
-from minissl.models.word_tables import row_table
+from minissl.models.word_tables import RowTable
 from minissl.pretrain.windows import PairWindows, WindowSettings
 
 MEASURED = 200  # centers, the most frequent words, whose probabilities are added up
@@ -37,7 +37,7 @@ class NoiseContrastive(PairWindows):
         """Random vectors; the biases begin at the logarithm of each word's share of the text."""
         method = super().build(settings, data, seed=seed)
         counts = data.vocabulary.counts[1:]
-        method.model.biases = row_table(len(counts) + 1, 1)
+        method.model.biases = RowTable(len(counts) + 1, 1)
         method.model.biases.weight.array[1:, 0] = np.log(counts / counts.sum())
         return method
 
