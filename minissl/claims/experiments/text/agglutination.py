@@ -47,10 +47,7 @@ def measure(setup: Setup) -> Measured:
     settings, generator = setup.settings, np.random.default_rng(setup.seed)
     stems = make_stems(settings["stems"], generator)
     verbs = [conjugate(stem, BEFORE, AFTER) for stem in stems]
-    held_out = generator.random((len(stems), len(verbs[0]))) < HELD_OUT
-    seen, unseen = ([[v for v, out in zip(forms, row) if out == side]
-                     for forms, row in zip(verbs, held_out)] for side in (False, True))  # fmt: skip
-    text = write(seen, settings["words"], generator)
+    text, unseen = text_without_some(verbs, settings["words"], generator)
     others = write([conjugate(stem, *FEW) for stem in stems], settings["words"], generator)
     vocabulary = WordVocabulary.train(" ".join(text), min_count=1)
     largest = Tokenizer.train(" ".join(text), max(settings["vocab_sizes"]))
@@ -115,6 +112,18 @@ def write(verbs: Sequence[Sequence[Verb]], words: int, generator: np.random.Gene
     weights = [verb.weight / rank for rank, forms in enumerate(verbs, 1) for verb in forms]
     chosen = generator.choice(len(forms), words, p=np.array(weights) / sum(weights))
     return [forms[i] for i in chosen]
+
+
+def text_without_some(
+    verbs: Sequence[Sequence[Verb]], words: int, generator: np.random.Generator
+) -> tuple[list[str], list[list[Verb]]]:
+    """A text, and a fifth of the forms of each stem, by chance, that do not come in it."""
+    held_out = generator.random((len(verbs), len(verbs[0]))) < HELD_OUT
+    seen, unseen = (
+        [[v for v, out in zip(forms, row) if out == side] for forms, row in zip(verbs, held_out)]
+        for side in (False, True)
+    )
+    return write(seen, words, generator), unseen
 
 
 # ---- how it is read ------------------------------------------------------------------------------
