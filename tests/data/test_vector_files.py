@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from minissl.data import vector_files
 from minissl.data.vector_files import SUFFIXES, read_vectors, write_vectors
 from minissl.data.vectors import WordVectors
 from minissl.reading import FileError
@@ -104,8 +105,9 @@ def test_any_number_of_lines(tmp_path, lines, suffix):
     vectors = WordVectors([f"w{i}" for i in range(lines)], np.arange(2.0 * lines).reshape(-1, 2))
     write_vectors(vectors, tmp_path / f"a{suffix}")
     assert same(read_vectors(tmp_path / f"a{suffix}"), vectors)
-    broken = (tmp_path / f"a{suffix}").read_bytes().replace(b"w1000 ", b"w1000 x")
-    number = 1001 + (suffix == ".vec")
+    last = f"w{lines - 1} ".encode()
+    broken = (tmp_path / f"a{suffix}").read_bytes().replace(last, last + b"x")
+    number = lines + (suffix == ".vec")
     with pytest.raises(FileError, match=f"line {number:,} "):
         read_vectors(place(tmp_path, broken, suffix))
 
@@ -255,3 +257,25 @@ def test_a_word_that_would_not_come_back_is_not_written(tmp_path, suffix, word):
     with pytest.raises(ValueError, match="replace it, for example by _"):
         write_vectors(WordVectors(["a", word], np.ones((2, 2))), path)
     assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, monkeypatch, suffix):
+    def full(descriptor):
+        raise OSError("no space left")
+
+    path = place(tmp_path, b"what was there", suffix)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_vectors(HAND, path)
+    assert path.read_bytes() == b"what was there"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_never_ends_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_files, "LONGEST_LINE", 50)
+    monkeypatch.setattr(vector_files, "LONGEST_WORD", 20)
+    with pytest.raises(FileError, match="line 1 has more than 50 bytes"):
+        read_vectors(place(tmp_path, b"a" + b" 1" * 100 + b"\n"))
+    with pytest.raises(FileError, match="word 2 has more than 20 bytes: if it is text"):
+        read_vectors(place(tmp_path, b"2 1\na " + ZERO + b"b" * 30 + b" " + ZERO, ".bin"))
