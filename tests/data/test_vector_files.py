@@ -73,6 +73,8 @@ def test_every_float32_comes_back_bit_for_bit(tmp_path, suffix):
         (".bin", BYTES[".bin"][:-1]),  # no line ends between the vectors, as gensim writes it
         (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")),
         (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")[:-1]),
+        (".bin", BYTES[".vec"]),  # text under the wrong name
+        (".bin", BYTES[".vec"].replace(b"\n", b"\r\n")),
         (".TXT", BYTES[".txt"]),
         (".txt", b"the .5 -2\ncaf\xc3\xa9 1e-1 +1E-10\n"),
     ],
@@ -176,6 +178,9 @@ WRONG = {
     "none": (".vec", b"0 2\n", "promises 0 2"),
     "no width": (".bin", b"2 0\na b ", "promises 2 0"),
     "a .bin that is text": (".bin", BYTES[".txt"], "begins with a line of two whole numbers"),
+    "a .vec that is binary": (".vec", BYTES[".bin"], "no text: if word2vec .* ends with .bin"),
+    "a .txt that is binary": (".txt", BYTES[".bin"], "no text: if word2vec .* ends with .bin"),
+    "a .bin that is damaged text": (".bin", BYTES[".vec"][:-9], "line 3 has no end"),
     "a fastText model": (".bin", b"\xba\x16\x4f\x2f" + bytes(40), "line 1 has no end"),
     "binary, cut in a vector": (".bin", BYTES[".bin"][:-3], "it ends in the vector of word 2"),
     "binary, cut in a word": (".bin", BYTES[".bin"][:-12], "ends before the vector of word 2"),
