@@ -253,7 +253,7 @@ def _parts(line: bytes, width: int, place: int) -> tuple[bytes, list[bytes]]:
         count = sum(map(_is_number, line.split()[1:]))
         raise ValueError(
             f"line {place:,} is {_shown(line)} with {count:,} number(s), expected a word and "
-            f"{width:,}, with one space between them"
+            f"{width:,} as its first line has it, with one space between them"
         )
     return word, rest
 
