@@ -213,8 +213,13 @@ def test_an_example_is_trained_on_or_held_out(kind):
         count = len(prepared.text) + len(prepared.held_out_text)
         assert 0 < len(prepared.held_out_text) < 0.2 * count
         return
-    parts = [keys(trained(prepared)), keys(held_out(prepared))]
-    wanted = keys(inputs_of(prepared, raw))
+    if kind is WordTexts:  # documents are cut, as those of Texts
+        count = len(prepared.stream) + len(prepared.held_out)
+        assert count == sum(len(ids) for ids in inputs_of(prepared, raw))
+        assert 0 < len(prepared.held_out) < 0.2 * count
+        return
+    parts = [keys(trained(prepared)), keys(prepared.held_out)]
+    wanted = keys(prepared.examples(raw).inputs)
     assert not {*parts[0]} & {*parts[1]}
     assert sorted(parts[0] + parts[1]) == sorted(wanted)
     share = len(parts[1]) / len(wanted)
