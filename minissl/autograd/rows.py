@@ -90,6 +90,13 @@ def stored(gradient: Rows | Array) -> Array:
     return gradient.values if isinstance(gradient, Rows) else gradient
 
 
+def with_values(gradient: Rows | Array, values: Array) -> Rows | Array:
+    """The same gradient with other numbers in place of those ``stored`` in it."""
+    if isinstance(gradient, Rows):
+        return Rows(gradient.shape, gradient.positions, values)
+    return values
+
+
 def sums_by_position(positions: Array, values: Array) -> tuple[Array, Array]:
     """Each position once, in rising order, and the sum of the rows of ``values`` that stand there.
 

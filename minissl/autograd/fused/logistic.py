@@ -11,6 +11,8 @@ from minissl.autograd.half import in_single
 from minissl.autograd.inputs import constant
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 
+PIECE_BYTES = 1 << 18  # ten arrays of it stay in a core's cache
+
 
 def logistic_loss(logits: Any, positive: Any, negative: Any) -> Tensor:
     """Σ positive · (−log σ(x)) + negative · (−log σ(−x)), over all logits x: one number, in nats.
@@ -43,7 +45,7 @@ def _logistic_loss(x, /, positive, negative):
     """L = Σ p softplus(−x) + n softplus(x);  ∂L/∂x = n σ(x) − p σ(−x), computed now."""
     flat, p, n = x.reshape(-1), positive.reshape(-1), negative.reshape(-1)
     loss, slope = np.empty_like(flat), np.empty_like(flat)
-    for_each_chunk(lambda _, i: _chunk(flat[i], p[i], n[i], loss[i], slope[i]), flat)
+    for_each_chunk(lambda _, i: _chunk(flat[i], p[i], n[i], loss[i], slope[i]), flat, PIECE_BYTES)
     sum_ = np.asarray(total(loss))
     if not np.isfinite(sum_):  # an infinite logit is no limit, but a mistake: NaN, both ways
         loss += 0 * loss
@@ -64,7 +66,8 @@ def _chunk(x, p, n, loss, slope):
     """
     both = p + n
     x = x.copy()
-    np.copyto(x, 0, where=(p == 0) & (n == 0))
+    if not np.isfinite(x).all():  # 0 times infinity is none of what is masked
+        x[(p == 0) & (n == 0)] = 0
     low, high = np.minimum(x, 0), np.minimum(np.negative(x, out=x), 0, out=x)
     u, v = np.exp(low, out=loss), np.exp(high, out=slope)
     uv, sum_ = u * v, u + v
