@@ -110,20 +110,20 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(name, tmp_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_torch_arrays_in_either_precision(precision, accumulate):
+def test_torch_arrays_in_bfloat16(accumulate):
     """The path of a GPU: rows in bfloat16 are added to those that are there, in float32."""
     found = []
-    for sparse in (True, False):
+    for sparse, precision in ((True, "bfloat16"), (False, "bfloat16"), (True, "float32")):
         method = Words(sparse, np.float32)
         method.model.to("torch")
-        settings = {"precision": precision, "accumulate": accumulate, "clip": 1.0}
-        fit(method, adagrad(method), steps=4, progress=False, **settings)
-        found.append(weights(method))
+        settings = {"precision": precision, "accumulate": accumulate}
+        fit(method, sgd(method), steps=3, progress=False, **settings)
         assert method.model.table.weight.array.dtype == torch.float32
-    for name, array in found[0].items():
-        np.testing.assert_allclose(array, found[1][name], atol=1e-5)
+        found.append(weights(method)["table.weight"])
+    moved = abs(found[2] - Words().model.table.weight.array).max()
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    np.testing.assert_allclose(found[0], found[2], atol=0.02 * moved)
 
 
 def test_a_frozen_table_is_no_obstacle(tmp_path):
