@@ -116,8 +116,8 @@ def glove(predicted: Any, counts: Any, largest: float = 100.0, power: float = 0.
     program. Raises ValueError for other shapes and for counts that are not positive.
     Pennington, Socher and Manning (2014). Lecture 04.
     """
-    require_floating("glove", predicted)
     predicted = _tensor(predicted)
+    require_floating("glove", predicted)
     counts = constant("glove", "counts", counts, predicted.array)
     if tuple(counts.shape) != predicted.shape or len(counts.shape) != 1 or not predicted.size:
         raise ValueError(
