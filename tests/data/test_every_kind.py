@@ -215,7 +215,8 @@ def test_an_example_is_trained_on_or_held_out(kind):
         return
     if kind is WordTexts:  # documents are cut, as those of Texts
         count = len(prepared.stream) + len(prepared.held_out)
-        assert count == sum(len(ids) for ids in inputs_of(prepared, raw))
+        whole = sum(len(ids) for ids in inputs_of(prepared, raw))
+        assert count == pytest.approx(whole, abs=3)  # a cut may go through a number
         assert 0 < len(prepared.held_out) < 0.2 * count
         return
     parts = [keys(trained(prepared)), keys(prepared.held_out)]
