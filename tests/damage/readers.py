@@ -464,9 +464,38 @@ class Weights(Reader):
         load_gpt2(self.folder)
 
 
+# ---- word vectors --------------------------------------------------------------------------------
+
+
+class Vectors(Reader):
+    """Word vectors in each format."""
+
+    count = 400
+
+    def make(self):
+        from minissl.data.vector_files import SUFFIXES, write_vectors
+        from minissl.data.vectors import WordVectors
+
+        draw = np.random.default_rng(0)
+        vectors = WordVectors([f"wörd{i}" for i in range(30)], draw.standard_normal((30, 5)))
+        self.paths = [self.folder / f"a{suffix}" for suffix in SUFFIXES]
+        for path in self.paths:
+            write_vectors(vectors, path)
+        return dict.fromkeys(self.paths, "")
+
+    def read(self):
+        from minissl.data.vector_files import read_vectors
+
+        for path in self.paths:
+            vectors = read_vectors(path)
+            assert np.isfinite(vectors.matrix).all()
+            assert all(vectors.words)
+
+
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
+    "vectors": Vectors,
 }  # fmt: skip
