@@ -96,15 +96,17 @@ def sums_by_position(positions: Array, values: Array) -> tuple[Array, Array]:
     if counts.max(initial=0) <= TOGETHER:
         sums = _product(len(unique), inverse, rows)
     else:
-        starts = np.cumsum(counts) - counts
-        order = np.argsort(inverse, kind="stable")
-        rank = np.empty_like(order)  # of each row among those of its position
-        rank[order] = np.arange(len(order)) - np.repeat(starts, counts)
         groups = -(-counts // TOGETHER)
         first = np.cumsum(groups) - groups
-        small = _product(int(groups.sum()), first[inverse] + rank // TOGETHER, rows)
-        of_group = np.repeat(np.arange(len(unique)), groups)
-        sums = _product(len(unique), of_group, small.astype(np.float64))
+        places = first[inverse]
+        many = np.flatnonzero((groups > 1)[inverse])
+        many = many[np.argsort(places[many], kind="stable")]
+        rank = np.arange(len(many)) - np.searchsorted(places[many], places[many])
+        places[many] += rank // TOGETHER  # of so many rows at one position to the next group
+        parts = _product(int(groups.sum()), places, rows)
+        sums = parts[first]
+        for i in np.flatnonzero(groups > 1):
+            sums[i] = parts[first[i] : first[i] + groups[i]].sum(axis=0, dtype=np.float64)
     shape = (len(unique), *values.shape[1:])
     return unique, sums.reshape(shape).astype(values.dtype, copy=False)
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from minissl.autograd.arrays import namespace
-from minissl.autograd.rows import Rows
+from minissl.autograd.fused.chunks import for_each_chunk
+from minissl.autograd.rows import Rows, stored
 from minissl.nn.module import Parameter
 from minissl.optim.optimizer import Optimizer, require_number
 
@@ -40,13 +43,22 @@ class AdaGrad(Optimizer):
     def update(self, name: str, parameter: Parameter, lr: float) -> None:
         """One step for one parameter, in place."""
         gradient, squares = parameter.grad, self.state["sum_of_squares"][name]
-        assert gradient is not None
-        rows = gradient.positions if isinstance(gradient, Rows) else ...
-        g = gradient.values if isinstance(gradient, Rows) else gradient
-        s = squares[rows] + g * g
-        squares[rows] = s
-        s = s + self.initial_sum  # kept apart: a new parameter's sum begins with zeros
-        parameter.array[rows] -= lr * g / (namespace(s).sqrt(s) + self.eps)
+        p, g = parameter.array, stored(gradient)
+        positions = gradient.positions if isinstance(gradient, Rows) else None
+
+        def move(_: int, piece: Any) -> None:
+            rows = piece if positions is None else positions[piece]
+            s = squares[rows] + g[piece] * g[piece]
+            squares[rows] = s
+            s += self.initial_sum  # kept apart: the sum of a new parameter begins with zeros
+            root = namespace(s).sqrt(s)
+            root += self.eps
+            p[rows] -= lr * g[piece] / root
+
+        if p.ndim and isinstance(p, np.ndarray):
+            for_each_chunk(move, g)
+        else:
+            move(0, ...)
 
     def settings(self) -> dict[str, Any]:
         """What this optimizer was told, in JSON types."""

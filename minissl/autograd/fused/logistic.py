@@ -51,14 +51,16 @@ def _logistic_loss(x, /, positive, negative):
 
 
 def _chunk(x, p, n, loss, slope):
-    """softplus(x) = max(x, 0) + log(1 + e) and σ(x) = 1 / (1 + e) or e / (1 + e), e = exp(−|x|)."""
+    """softplus(x) = max(x, 0) + log(1 + e), σ(x) = exp(min(x, 0)) / (1 + e), with e = exp(−|x|)."""
     both = np.add(p, n, dtype=x.dtype)
-    x = np.where(both == 0, 0, x)
+    x = x.copy()
+    np.copyto(x, 0, where=both == 0)
     np.abs(x, out=loss)
     np.negative(loss, out=loss)
     np.exp(loss, out=loss)
-    np.add(loss, 1, out=slope)
-    np.divide(np.where(x >= 0, 1, loss), slope, out=slope)
+    np.minimum(x, 0, out=slope)
+    np.exp(slope, out=slope)
+    slope /= 1 + loss
     np.log1p(loss, out=loss)
     loss += np.maximum(x, 0)
     loss *= both

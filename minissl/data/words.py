@@ -1,0 +1,145 @@
+"""Texts as words: what word vectors are learned from. Lectures 03 and 04.
+
+The words of all documents stand in one stream, without those that the vocabulary does not have; a
+second stream says which document a word is from, so that no window reaches into another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.data import Examples, Kept
+from minissl.data.labels import Labelled
+from minissl.data.texts import LabelledTexts, Texts
+from minissl.options import Options, option
+from minissl.text.documents import Document, held_out_share, split_documents
+from minissl.text.words import WordVocabulary
+
+VOCABULARY = "words.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordOptions(Options):
+    """Which words have a vector."""
+
+    min_count: int = option(5, "times that a word must come to get a vector", least=1, most=10**9)
+    most_words: int = option(
+        100_000, "words with a vector, the most frequent", least=1, most=10_000_000
+    )
+
+
+@dataclass(frozen=True)
+class WordStream:
+    """Known words in the order of the text, (time,) int32 ids from 1, and the document of each."""
+
+    words: NDArray[np.int32]
+    documents: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Texts made ready: a vocabulary, a stream to train on and one that is held out.
+
+    The streams are empty in a reopened run.
+    """
+
+    kept: Kept
+    vocabulary: WordVocabulary
+    stream: WordStream
+    held_out: WordStream
+    about: str = "no texts"
+
+    @classmethod
+    def reopen(cls, kept: Kept, settings: WordOptions) -> Words:
+        """The vocabulary alone. Raises ValueError when it is missing or damaged."""
+        nothing = to_stream([])
+        return cls(kept, kept_vocabulary(kept), nothing, nothing)
+
+    def unseen(self, raw: Texts) -> Words:
+        """The same vocabulary, and all of these texts held out."""
+        ids = [self.vocabulary.encode(document.text) for document in raw.documents]
+        about = f"{len(ids):,} documents, all unseen"
+        return replace(self, stream=to_stream([]), held_out=to_stream(ids), about=about)
+
+    def examples(self, raw: Texts) -> Examples:
+        """Each document as the ids of its words, 0 for those that have no vector."""
+        return Examples(
+            [self.vocabulary.encode(document.text) for document in raw.documents],
+            [document.name for document in raw.documents],
+        )
+
+    def labelled(self, raw: LabelledTexts) -> Labelled:
+        """Each text as the ids of its words; raw: the share of each word in it."""
+        inputs, names = self.examples(raw)
+        shares = np.zeros((len(inputs), self.vocabulary.vocab_size), np.float32)
+        for row, ids in zip(shares, inputs):
+            if ids:
+                row[:] = np.bincount(ids, minlength=len(row)) / len(ids)
+        return Labelled(
+            inputs, tuple(names), raw.labels, raw.class_names, shares, "word counts", raw.held_out
+        )
+
+    def describe(self) -> str:
+        """How many documents and words, and how much is held out."""
+        return (
+            f"{self.about}; {len(self.stream):,} known words to train on, "
+            f"{self.vocabulary.vocab_size - 1:,} different ones"
+        )
+
+
+class WordTexts(Texts):
+    """Documents of which the words are learned from, one by one."""
+
+    prepared: ClassVar = Words
+    with_labels: ClassVar = LabelledTexts
+
+    @classmethod
+    def toy(cls, settings: WordOptions | None = None, *, seed: int = 0) -> WordTexts:
+        """Those of ``Texts``."""
+        return cls(Texts.toy(settings, seed=seed).documents)
+
+    def prepare(self, kept: Kept, settings: WordOptions, *, progress: bool = False) -> Words:  # type: ignore[override]
+        """Split the documents, count the words of the training part, and encode both parts.
+
+        A vocabulary that was kept is used as it is. Raises ValueError for too little text.
+        """
+        train, held_out = split_documents(self.documents)
+        texts = (document.text for document in train)
+        if VOCABULARY not in kept:
+            found = WordVocabulary.train(texts, settings.min_count, settings.most_words)
+            kept = Kept({**kept, VOCABULARY: found.to_bytes()}, kept.folder)
+        vocabulary = kept_vocabulary(kept)
+
+        def stream(part: Sequence[Document]) -> WordStream:
+            return to_stream(vocabulary.encode(document.text) for document in part)
+
+        about = (
+            f"{len(self.documents):,} documents, "
+            f"{100 * held_out_share(train, held_out):.1f} % of them held out"
+        )
+        return Words(kept, vocabulary, stream(train), stream(held_out), about)
+
+
+def to_stream(documents: Iterable[Sequence[int]]) -> WordStream:
+    """The known words (ids above 0) of encoded documents, one after the other."""
+    arrays = [np.asarray(document, np.int32) for document in documents]
+    arrays = [array[array > 0] for array in arrays]
+    numbers = np.repeat(np.arange(len(arrays), dtype=np.int32), [len(a) for a in arrays])
+    words = np.concatenate(arrays) if arrays else np.zeros(0, np.int32)
+    return WordStream(words, numbers)
+
+
+def kept_vocabulary(kept: Kept) -> WordVocabulary:
+    """The kept vocabulary. Raises ValueError when it is missing or damaged."""
+    place = kept.place(VOCABULARY)
+    if VOCABULARY not in kept:
+        raise ValueError(f"{place} is missing: without it nobody knows which row is which word")
+    return WordVocabulary.from_bytes(kept[VOCABULARY], place)

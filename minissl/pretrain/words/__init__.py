@@ -1,0 +1,1 @@
+"""Word vectors: each word gets a vector from the words around it. Lecture 04."""
