@@ -34,17 +34,16 @@ def negative_sampling_gradients(
     """``negative_sampling`` by hand: the loss, and its gradients of center, context and negatives.
 
     NumPy arrays; shapes: center w and context c (batch, width), negatives n (batch, k, width), and
-    each gradient has the shape and dtype of what it is of. The score s of a pair that was seen has
-    the gradient (σ(s) − 1) / batch, that of a noise pair σ(s) / batch, and a center's gradient is
-    the sum over all its pairs. Whatever the scores are, nothing overflows. Lecture 04.
+    each gradient has the shape and dtype of what it is of. Scores of any size give finite numbers.
+    Lecture 04.
     """
     words = np.concatenate([context[:, None], negatives], axis=1)  # (batch, 1 + k, width)
     scores = np.sum(words * center[:, None], axis=2)  # (batch, 1 + k)
-    real = np.zeros_like(scores)
-    real[:, 0] = 1
-    losses = np.logaddexp(0, scores) - real * scores  # −log σ(s) where real, else −log σ(−s)
-    sigmoid = (1 + np.tanh(scores / 2)) / 2
-    of_scores = ((sigmoid - real) / len(center))[:, :, None]
+    sign = np.ones_like(scores)
+    sign[:, 0] = -1  # the score of a real pair shall be large, those of noise small
+    losses = np.logaddexp(0, sign * scores)  # −log σ(s) of a real pair, −log σ(−s) of noise
+    sigmoid = np.exp(-np.logaddexp(0, -sign * scores))
+    of_scores = (sign * sigmoid / len(center))[:, :, None]  # (σ(s) − 1) / batch, σ(s) / batch
     of_center = np.sum(of_scores * words, axis=1)
     of_words = of_scores * center[:, None]
     return float(losses.sum() / len(center)), of_center, of_words[:, 0], of_words[:, 1:]

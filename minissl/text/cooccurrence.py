@@ -32,8 +32,9 @@ def keep_probabilities(counts: ArrayLike, threshold: float = 1e-3) -> NDArray[np
 def noise_distribution(counts: ArrayLike, power: float = 0.75) -> NDArray[np.float64]:
     """The probabilities with which words are drawn as negatives: count^power / Σ, (words,).
 
-    Power 1 draws as often as in the text, 0 all words alike. Raises ValueError when all counts are
-    0. Mikolov et al. (2013). Lecture 04.
+    Power 1 draws as often as in the text, 0 all words alike; a word whose count is 0 is never
+    drawn. Raises ValueError for counts that are negative or not finite, a power that is not finite,
+    and when all counts are 0. Mikolov et al. (2013). Lecture 04.
     """
     counts = _counts(counts)
     if not np.isfinite(power):
