@@ -149,7 +149,7 @@ def check_rows(rows: list[Row], measures: Iterable[str]) -> None:
         for name, kind in kinds.items():
             if not isinstance(value := row.get(name), kind) or isinstance(value, bool):
                 expected = "a text" if name == "setting" else "a number"
-                _wrong(f"a row of {RESULTS} has no {expected} as {name!r}", row, expected)
+                _wrong(f"a row of {RESULTS} needs {expected} as {name!r}", row, expected)
     settings = {
         name: sorted(group, key=lambda row: row["seed"])
         for name, group in groupby(sorted(rows, key=_setting), _setting)

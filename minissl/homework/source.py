@@ -55,10 +55,11 @@ def student_file(assignment: Assignment, solved: Collection[str] = ()) -> str:
     return "\n".join(head) + ("" if pieces[0][0] == "#" else "\n") + "\n" + "\n\n".join(pieces)
 
 
-def experiment_file(experiment: Experiment) -> str:
+def experiment_file(experiment: Experiment, solved: bool = False) -> str:
     """The text of ``experiment.py``: our own, without the bodies of what is to be written."""
     lines = list(read(experiment.module).lines)
-    nodes = [find(f"{experiment.module}:{name}")[1] for name in experiment.writes]
+    names = () if solved else experiment.writes
+    nodes = [find(f"{experiment.module}:{name}")[1] for name in names]
     for node in sorted(nodes, key=lambda node: -node.lineno):
         docstring = node.body[0]
         unwritten = f'raise NotImplementedError("{experiment.unwritten}")'

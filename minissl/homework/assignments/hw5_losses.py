@@ -230,7 +230,7 @@ def types_and_errors(subject: Any, draw: Draw) -> None:
 @glove.check(4)
 def weighted_squares(subject: Any, draw: Draw) -> None:
     """The mean over pairs of ½ f(x) (predicted − log x)²."""
-    for counts in draw.cases([1.0], [2.0, 30.0], more=_counts):
+    for counts in draw.cases([1.0], [2.0, 30.0, 5.0], more=_counts):
         predicted, largest, power = draw.normal(len(counts)), 10.0, 0.5
         f = np.array([min(1.0, (x / largest) ** power) for x in counts])
         error = predicted - np.array([math.log(x) for x in counts])

@@ -39,6 +39,18 @@ def cut(word: str, tokens: Collection[str], longest: bool = True) -> list[str] |
     return pieces
 
 
+def cut_somehow(word: str, tokens: Collection[str], prefix: str = "") -> list[str] | None:
+    """Pieces that reach the end of the word, the longest that allows it first."""
+    if not word:
+        return []
+    for size in range(len(word), 0, -1):
+        if prefix + word[:size] in tokens:
+            rest = cut_somehow(word[size:], tokens, "##")
+            if rest is not None:
+                return [prefix + word[:size], *rest]
+    return None
+
+
 # ---- counting ------------------------------------------------------------------------------------
 
 Counts = dict[tuple[int, int], float]
