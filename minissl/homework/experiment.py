@@ -144,7 +144,7 @@ def check_rows(rows: list[Row], measures: Iterable[str]) -> None:
 
     The seeds of one setting must not all have given the same numbers: no spread could be drawn.
     """
-    kinds = {"setting": str, "seed": int, **dict.fromkeys(measures, (int, float))}
+    kinds: dict[str, Any] = {"setting": str, "seed": int, **dict.fromkeys(measures, (int, float))}
     for row in rows:
         for name, kind in kinds.items():
             if not isinstance(value := row.get(name), kind) or isinstance(value, bool):

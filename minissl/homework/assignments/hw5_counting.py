@@ -191,8 +191,7 @@ noise_distribution = Task(
 
 
 def _counts(generator: np.random.Generator) -> list[int]:
-    counts: list[int] = generator.integers(0, 50, 6).tolist()
-    return [*counts, 400]
+    return [*(int(count) for count in generator.integers(0, 50, 6)), 400]
 
 
 def _check_keep(subject: Any, counts: list[int], *threshold: float) -> None:

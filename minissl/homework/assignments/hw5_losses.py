@@ -86,8 +86,8 @@ def _check_gradient(subject: Any, draw: Draw, which: int) -> None:
         batch = len(case[0])
 
         def loss(x: NDArray, case: Case = case) -> float:
-            losses = oracle.sampling_losses(*case[:which], x, *case[which + 1 :])
-            return float(losses.sum() / len(case[0]))
+            center, context, negatives = (x if i == which else a for i, a in enumerate(case))
+            return float(oracle.sampling_losses(center, context, negatives).sum() / len(case[0]))
 
         right = oracle.differences(loss, case[which])
         center, context, negatives = case

@@ -31,7 +31,7 @@ def _after(subject: Any, start: NDArray, given: Given, lr: float, **options: flo
     parameter = Parameter(start.copy())
     optimizer = call(subject, [("table", parameter)], lr, **options)
     for gradient in given:
-        parameter.grad = gradient  # type: ignore[assignment]
+        parameter.grad = gradient
         call(optimizer.step)
     array: NDArray = parameter.array
     return array

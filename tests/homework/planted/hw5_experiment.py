@@ -127,7 +127,7 @@ for _mistake, _shows, _functions in [
     ),
     ("red has an ending", "three letters", {"same_ending": endings(letters=1)}),
     ("all words", "not looked at", {"same_ending": endings(every=True)}),
-    ("always seed 0", "hand it on", {"measure": measured(seed=lambda given: 0)}),
+    ("always seed 0", "hand them on", {"measure": measured(seed=lambda given: 0)}),
     ("no seed", "same seed gave other", {"measure": measured(seed=lambda given: next(COUNTED))}),
     ("no training", "nearly always be of its topic", {"measure": measured(fewer=True)}),
     (
