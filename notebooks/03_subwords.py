@@ -10,7 +10,8 @@ from itertools import islice, pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
-from minissl.text import GPT2, Tokenizer, show_tokens
+from minissl.text import GPT2, Bytes, Characters, Tokenizer, WordVocabulary, show_tokens
+from minissl.text.bag_of_words import count_vectors, inverse_document_frequency, tf_idf
 from minissl.text.bpe import count_pairs, learn_merges, merge
 from minissl.text.corpora import python_english, split_documents
 from minissl.text.patterns import count_pieces
@@ -20,6 +21,59 @@ train, held_out = (
     for part in split_documents(python_english(), 0.1)
 )
 print(f"{len(train.encode()):,} bytes to learn from, {len(held_out.encode()):,} held out")
+
+# %% [markdown]
+# ## A vocabulary of words
+#
+# The words that occur five times or more in the training text; everything else is `[UNK]`. Which
+# sentences survive? Then: how many of the held-out words are unknown, however much was read.
+
+# %%
+vocabulary = WordVocabulary.train(train, min_count=5)
+print(vocabulary)
+for text in ("The list is empty.", "The laern is taaaasty: Transformerify it!", held_out[:200]):
+    print(vocabulary.decode(vocabulary.encode(text)))
+characters, raw = Characters.train(train), Bytes()
+print("naïve 🙂 as characters:", characters.decode(characters.encode("naïve 🙂")))
+print("naïve 🙂 as bytes:     ", raw.decode(raw.encode("naïve 🙂")))
+
+# %%
+parts = np.geomspace(0.01, 1, 8)
+figure, axis = plt.subplots(figsize=(6.4, 3), layout="constrained")
+for least, color in ((5, "#c9a227"), (1, "#c2452d")):
+    rates = [
+        100 * WordVocabulary.train(train[: int(part * len(train))], least).unknown_rate(held_out)
+        for part in parts
+    ]
+    _ = axis.semilogx(100 * parts, rates, marker="o", color=color, label=f"met {least} times")
+_ = axis.set(xlabel="part of the training text (%)", ylabel="unknown words (%)", ylim=0)
+_ = axis.legend(title="known if", frameon=False)
+
+# %% [markdown]
+# ## A document as a bag of words
+#
+# Each document as tf-idf of its words. The product of two rows of length 1 is the cosine of the
+# angle between them: a search engine in one line. **Change this and run again:** the question.
+
+# %%
+question = "remove all items from the list"
+
+documents = python_english()[:3000]
+vocabulary = WordVocabulary.train((document.text for document in documents), most=3000)
+
+
+def count(texts):
+    return count_vectors([vocabulary.encode(t) for t in texts], vocabulary.vocab_size, unknown=0)
+
+
+counts = count(document.text for document in documents)
+idf = inverse_document_frequency(counts)
+similarity = tf_idf(counts, idf) @ tf_idf(count([question]), idf)[0]
+for place in np.argsort(-similarity)[:5]:
+    print(f"{similarity[place]:.2f}  {documents[place].name}: {documents[place].text[:60]!r}")
+telling = np.argsort(idf[1:]) + 1
+print("least telling:", *(vocabulary.tokens[i] for i in telling[:8]))
+print("most telling: ", *(vocabulary.tokens[i] for i in telling[-8:]))
 
 # %% [markdown]
 # ## Merges by hand

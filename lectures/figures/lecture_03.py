@@ -29,37 +29,6 @@ def tokenizer(size: int = VOCABULARY) -> Tokenizer:
     return Tokenizer({t: rank for t, rank in tokenizer().ranks.items() if rank < size})
 
 
-# ---- words never end -----------------------------------------------------------------------------
-
-
-def distinct(items: list[Any], points: int = 60) -> tuple[list[int], list[int]]:
-    """How many items were read, and how many different ones were among them."""
-    every = max(1, len(items) // points)
-    seen, read, different = set(), [], []
-    for number, item in enumerate(items, 1):
-        seen.add(item)
-        if number % every == 0:
-            read.append(number)
-            different.append(len(seen))
-    return read, different
-
-
-def growth() -> Any:
-    """Distinct words against words read, and distinct tokens against the same text in tokens."""
-    figure, (axis,) = new_figure(width=5.4, height=3.7)
-    train, _ = texts()
-    words, ids = train.split(), tokenizer(4096).encode(train)
-    for label, items, place, color in (
-        ("words between spaces", words, (0.42, 0.9), "#c2452d"),
-        ("tokens, of a vocabulary of 4,096", ids, (0.42, 0.06), "#0b6bcb"),
-    ):
-        read, different = distinct(items)
-        axis.plot([n / read[-1] for n in read], different, color=color)
-        axis.annotate(label, place, xycoords="axes fraction", color=color)
-    axis.set(xlabel="part of the text that was read", ylabel="different ones met so far", ylim=0)
-    return figure
-
-
 # ---- the same sentence, three vocabularies -------------------------------------------------------
 
 _COLORS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
@@ -140,4 +109,4 @@ def compression() -> Any:
     return figure
 
 
-FIGURES = {"03_growth": growth, "03_tokens": tokens, "03_compression": compression}
+FIGURES = {"03_tokens": tokens, "03_compression": compression}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 
 from minissl.data import Examples, Kept
 from minissl.data.classes import as_in_the_run, require_two
-from minissl.data.labels import Labelled, draw_few_labels, share_right
+from minissl.data.labels import Labelled, draw_few_labels, rank_correlation, share_right
+from minissl.data.labels import mean_ranks as mean_ranks
 from minissl.nn.module import Module
 from minissl.options import Options, option
 from minissl.reading import FileError, parse_json
@@ -227,9 +227,8 @@ class Confident(Protocol):
 def score(predictions: NDArray, labels: NDArray, kind: str) -> dict[str, float]:
     """Of classes the accuracy, 0 to 1; of numbers R² and Spearman's rank correlation.
 
-    R² is 1 − Σ (label − prediction)² / Σ (label − mean label)²: 0 is as good as the mean. The rank
-    correlation, −1 to 1, is that of the ranks, equal values sharing the mean of theirs; 0 where one
-    side is constant.
+    R² is 1 − Σ (label − prediction)² / Σ (label − mean label)²: 0 is as good as the mean. The other
+    is ``data.labels.rank_correlation``.
     """
     if kind == "class":
         return {"accuracy": share_right(predictions, labels)}
@@ -241,16 +240,7 @@ def score(predictions: NDArray, labels: NDArray, kind: str) -> dict[str, float]:
     spread = float(np.sum((labels - labels.mean()) ** 2))
     error = float(np.sum((labels - predictions) ** 2))
     r2 = 1 - error / spread if spread else 0.0
-    first, second = mean_ranks(predictions), mean_ranks(labels)
-    constant = first.std() == 0 or second.std() == 0
-    return {"r2": r2, "spearman": 0.0 if constant else float(np.corrcoef(first, second)[0, 1])}
-
-
-def mean_ranks(values: Sequence[float] | NDArray) -> NDArray[np.float64]:
-    """The place of each value in sorted order, from 1; equal values share their mean place."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.take(ends - (counts - 1) / 2, inverse)
+    return {"r2": r2, "spearman": rank_correlation(predictions, labels)}
 
 
 def softmax(logits: NDArray) -> NDArray:

@@ -129,6 +129,8 @@ def checksum(array: Array) -> int:
     if is_torch_array(array):
         import torch
 
+        if not array.numel():
+            return 0  # torch does not see it as bytes
         array = array.detach().contiguous().reshape(-1).view(torch.uint8).numpy(force=True)
     return zlib.crc32(np.ascontiguousarray(array).data)
 

@@ -18,7 +18,7 @@ from minissl.autograd.arrays import (
     kind,
     namespace,
 )
-from minissl.autograd.devices import beside
+from minissl.autograd.devices import beside, device_of, move
 
 
 def array_of(data: Any) -> Array:
@@ -35,6 +35,20 @@ def array_of(data: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"expected numbers, got {type(data).__name__} (dtype {array.dtype})")
     return array
+
+
+def constant(operation: str, name: str, data: Any, like: Array) -> Array:
+    """Numbers that are not learned, as an array of the library, place and dtype of another.
+
+    Raises TypeError for a Tensor that needs a gradient: it would get none, without a word.
+    """
+    if getattr(data, "requires_grad", False):
+        raise TypeError(
+            f"{operation}: {name} is not learned, and this tensor needs a gradient: "
+            "pass tensor.detach()"
+        )
+    array = move(array_of(getattr(data, "array", data)), device_of(like))
+    return namespace(array).astype(array, like.dtype, copy=False)
 
 
 def _refuse_history(values: Sequence[Any]) -> None:

@@ -198,7 +198,8 @@ class Sums:
         rows = self.rows.pop(parent, [])
         if rows and not parts:
             return merged(rows)
-        parts += [part.whole() for part in rows]
+        if rows:  # first among themselves: one table is written out, and no digits are lost
+            parts.append(merged(rows).whole())
         return _conform(functools.reduce(operator.add, parts), parent)
 
 

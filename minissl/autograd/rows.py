@@ -7,6 +7,9 @@ divide. ``Rows`` holds the rows that are there. Lecture 04.
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +23,10 @@ from minissl.autograd.arrays import (
     is_torch_array,
     kind,
     namespace,
+    scatter_add,
     single,
 )
+from minissl.autograd.devices import move
 
 
 class Rows:
@@ -54,7 +59,7 @@ class Rows:
         return array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self.whole(), dtype)
+        return np.asarray(move(self.whole(), "cpu"), dtype)
 
     def __mul__(self, number: float) -> Rows:
         return Rows(self.shape, self.positions, self.values * number)
@@ -72,7 +77,9 @@ def merged(parts: Sequence[Rows | Array]) -> Rows | Array:
     if len(parts) == 1:
         return parts[0]
     if not all(isinstance(part, Rows) for part in parts):
-        return sum(part.whole() if isinstance(part, Rows) else part for part in parts)
+        written = (part.whole() if isinstance(part, Rows) else part for part in parts)
+        total = functools.reduce(operator.add, written)
+        return namespace(total).asarray(total)  # NumPy makes a number of 0-d arrays
     xp = namespace(parts[0].values)
     positions = xp.concat([part.positions for part in parts])
     return Rows.added_up(parts[0].shape, positions, xp.concat([part.values for part in parts]))
@@ -83,6 +90,13 @@ def stored(gradient: Rows | Array) -> Array:
     return gradient.values if isinstance(gradient, Rows) else gradient
 
 
+def with_values(gradient: Rows | Array, values: Array) -> Rows | Array:
+    """The same gradient with other numbers in place of those ``stored`` in it."""
+    if isinstance(gradient, Rows):
+        return Rows(gradient.shape, gradient.positions, values)
+    return values
+
+
 def sums_by_position(positions: Array, values: Array) -> tuple[Array, Array]:
     """Each position once, in rising order, and the sum of the rows of ``values`` that stand there.
 
@@ -91,8 +105,9 @@ def sums_by_position(positions: Array, values: Array) -> tuple[Array, Array]:
     """
     if is_torch_array(values):
         return _torch_sums(positions, values)
+    positions = positions.astype(np.int64, copy=False)  # uint64 beside int64 would become floats
     unique, inverse, counts = np.unique(positions, return_inverse=True, return_counts=True)
-    rows = single(values).reshape(len(values), -1)
+    rows = single(values).reshape(len(values), math.prod(values.shape[1:]))
     if counts.max(initial=0) <= TOGETHER:
         sums = _product(len(unique), inverse, rows)
     else:
@@ -127,6 +142,4 @@ def _torch_sums(positions: Array, values: Array) -> tuple[Array, Array]:
         unique, sums = sums_by_position(positions.numpy(), single(values).numpy())
         return torch.from_numpy(unique), torch.from_numpy(sums).to(values.dtype)
     distinct, inverse = torch.unique(positions, return_inverse=True)
-    rows = single(values).reshape(len(values), -1)
-    sums = torch.ops.aten.embedding_dense_backward(rows, inverse, len(distinct), -1, False)
-    return distinct, sums.reshape(len(distinct), *values.shape[1:]).to(values.dtype)
+    return distinct, scatter_add(len(distinct), inverse, values)

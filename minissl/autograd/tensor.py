@@ -167,8 +167,7 @@ class Tensor:
         seed = self._cotangent(gradient)
         pairs = walk_back(self.node or self, seed)
         for leaf, total in pairs if ready else list(pairs):  # all or, when it fails, none
-            parts = [total] if leaf.grad is None else [leaf.grad, total]
-            leaf.grad = merged(parts)
+            leaf.grad = total if leaf.grad is None else merged([leaf.grad, total])
             if ready is not None:
                 ready(leaf)
 

@@ -30,6 +30,7 @@ examples:
   minissl adapt finetune runs/img labelled/ --run runs/kinds    learn from the labels
   minissl predict runs/kinds photos/              a label for every image
   minissl embed runs/img photos/ --out img.npz    a vector for every image
+  minissl neighbors glove.6B.50d.txt king queen   the nearest words, by their vectors
   minissl claim --list                            what the lectures claim; run any of it
   minissl homework start 1                        functions to write yourself, and their checks
 """

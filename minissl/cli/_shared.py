@@ -151,6 +151,13 @@ def add_seed(parser: argparse.ArgumentParser, of: str = "of everything random") 
     )  # fmt: skip
 
 
+def methods_with(ability: str) -> list[str]:
+    """The pretraining methods that have this function, to be told of a run that has not."""
+    from minissl.pretrain import load_method, method_names
+
+    return [name for name in method_names() if hasattr(load_method(name), ability)]
+
+
 def out_of_memory_advice(error: BaseException) -> str:
     """What to try when a GPU's memory was too small; "" for any other error."""
     if type(error).__name__ != "OutOfMemoryError":

@@ -1,4 +1,4 @@
-"""write a pretrained GPT as a folder that transformers opens"""
+"""write a pretrained GPT or word vectors for other programs"""
 
 from __future__ import annotations
 
@@ -10,42 +10,72 @@ from typing import Any
 from minissl.cli._shared import path
 
 DESCRIPTION = """\
-Writes weights, tokenizer, configuration and a model card (README.md) in a new folder that
-transformers opens, AutoModelForCausalLM and AutoTokenizer, and continues with the same text."""
+Of a GPT: writes weights, tokenizer, configuration and a model card (README.md) in a new folder that
+transformers opens, AutoModelForCausalLM and AutoTokenizer, and continues with the same text. Of a
+run that has word vectors: a new file, which gensim and others open."""
 EXAMPLES = """\
 examples:
   minissl export runs/book book-gpt
   python -c 'from transformers import pipeline
-  print(pipeline("text-generation", "book-gpt")("It was", max_new_tokens=20))'"""
+  print(pipeline("text-generation", "book-gpt")("It was", max_new_tokens=20))'
+  minissl export runs/words words.vec     word2vec text; words.bin: binary, words.txt: GloVe text"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is read and what is written."""
-    parser.add_argument("folder", type=path, metavar="RUN", help="a run of `minissl pretrain gpt`")
-    parser.add_argument("out", type=path, metavar="FOLDER", help="a new folder")
+    parser.add_argument("folder", type=path, metavar="RUN", help="a run of a GPT or word vectors")
+    parser.add_argument(
+        "out", type=path, metavar="OUT", help="a new folder; of word vectors a .vec, .bin or .txt"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the folder, and say what opens it."""
-    from minissl.models.export import export_gpt
-    from minissl.models.gpt import GPT
+    """Write what the run has, and say what opens it."""
+    from minissl.data.vector_files import SUFFIXES
+    from minissl.pretrain.method import HasVectors
     from minissl.pretrain.run import open_run
-    from minissl.text.documents import SEPARATOR
 
     opened = open_run(arguments.folder)
+    if isinstance(opened.method, HasVectors) or arguments.out.suffix.lower() in SUFFIXES:
+        _export_vectors(opened, arguments.folder, arguments.out)
+    else:
+        _export_gpt(opened, arguments.folder, arguments.out)
+
+
+def _export_vectors(opened: Any, folder: Path, out: Path) -> None:
+    from minissl.cli._vectors import size_of, vectors_of
+    from minissl.data.vector_files import check_suffix, write_vectors
+    from minissl.durable import make_parents
+
+    vectors = vectors_of(opened, folder)
+    suffix = check_suffix(out)
+    if out.exists():
+        raise FileExistsError(f"{out} is there already: name a new file, or remove it")
+    make_parents(out)
+    write_vectors(vectors, out)
+    how = {".bin": ", binary=True", ".txt": ", no_header=True"}.get(suffix, "")
+    print(
+        f"{out}: {size_of(vectors)}; `minissl neighbors {out} WORD` reads it, and gensim's "
+        f"KeyedVectors.load_word2vec_format({str(out)!r}{how})"
+    )
+
+
+def _export_gpt(opened: Any, folder: Path, out: Path) -> None:
+    from minissl.models.export import export_gpt
+    from minissl.models.gpt import GPT
+    from minissl.text.documents import SEPARATOR
+
     model, tokenizer = opened.method.model, getattr(opened.method, "tokenizer", None)
     if not isinstance(model, GPT) or tokenizer is None:
         raise ValueError(
-            f"{arguments.folder} holds a run of {opened.name!r}: only a GPT (`minissl pretrain "
-            "gpt`) can be written for transformers"
+            f"{folder} holds a run of {opened.name!r}: only a GPT (`minissl pretrain gpt`) "
+            "can be written for transformers, and word vectors as a file"
         )
-    export_gpt(
-        model, tokenizer, arguments.out, separator=SEPARATOR, card=card(opened, arguments.out.name)
-    )
+    export_gpt(model, tokenizer, out, separator=SEPARATOR, card=card(opened, out.name))
     print(
-        f"{arguments.out}: {model.config.num_parameters():,} parameters, "
+        f"{out}: {model.config.num_parameters():,} parameters, "
         f"{tokenizer.vocab_size:,} tokens; open it with transformers' "
-        f"AutoModelForCausalLM.from_pretrained({str(arguments.out)!r}), and say in its README.md "
+        f"AutoModelForCausalLM.from_pretrained({str(out)!r}), and say in its README.md "
         "under which licence others may use it"
     )
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from minissl.cli._shared import add_device, add_seed, argument, path
+from minissl.cli._shared import add_device, add_seed, argument, methods_with, path
 
 EXAMPLES = """\
 examples:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not isinstance(method, Generates):
         raise ValueError(
             f"{arguments.folder} holds a run of {opened.name!r}, which cannot write text; "
-            f"methods that can: {', '.join(writing_methods())}"
+            f"methods that can: {', '.join(methods_with('sample'))}"
         )
     opened.method.to(arguments.device)
     prompt = os.fsencode(arguments.prompt)
@@ -76,10 +76,3 @@ def run(arguments: argparse.Namespace) -> None:
         write=write,
     )
     sys.stdout.write(characters.decode(b"", final=True) + "\n")
-
-
-def writing_methods() -> list[str]:
-    """The methods that have ``sample``."""
-    from minissl.pretrain import load_method, method_names
-
-    return [name for name in method_names() if hasattr(load_method(name), "sample")]

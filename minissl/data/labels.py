@@ -243,3 +243,26 @@ def share_right(predictions: ArrayLike, labels: ArrayLike) -> float:
             "for each example, (examples,)"
         )
     return float(np.mean(predictions == labels))
+
+
+def mean_ranks(values: ArrayLike) -> NDArray[np.float64]:
+    """The place of each value in sorted order, from 1; equal values share their mean place."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.take(ends - (counts - 1) / 2, inverse)
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's: the correlation of the ranks, −1 to 1, equal values sharing the mean of theirs.
+
+    0 where one side is constant. Raises ValueError unless both are finite numbers (examples,).
+    """
+    sides = [np.asarray(values, np.float64) for values in (first, second)]
+    shapes = [side.shape for side in sides]
+    if shapes[0] != shapes[1] or sides[0].ndim != 1 or not sides[0].size:
+        raise ValueError(f"got {shapes[0]} and {shapes[1]} numbers: expected (examples,) of each")
+    if not np.isfinite(sides).all():
+        raise ValueError("a number is not finite: it has no rank")
+    one, other = map(mean_ranks, sides)
+    constant = one.std() == 0 or other.std() == 0
+    return 0.0 if constant else float(np.corrcoef(one, other)[0, 1])

@@ -78,12 +78,12 @@ class TokenPairs(Tokenized):
         return Examples(inputs, [pair.name for pair in raw.pairs])
 
     def labelled(self, raw: LabelledTextPairs) -> Labelled:  # type: ignore[override]
-        """Pairs with their labels; raw: how often each token comes in the first, in the second."""
+        """Pairs with their labels; raw: tf-idf of the tokens of the first, then of the second."""
         inputs, names = self.examples(raw)
-        both = [self.shares([pair[side] for pair in inputs]) for side in (0, 1)]
+        both = [self.tf_idf([pair[side] for pair in inputs], raw.held_out) for side in (0, 1)]
         return Labelled(
             inputs, tuple(names), raw.labels, raw.class_names, np.concatenate(both, axis=1),
-            "token counts of both", raw.held_out,
+            "tf-idf of both", raw.held_out,
         )  # fmt: skip
 
     def describe(self) -> str:

@@ -11,7 +11,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,9 +20,11 @@ from minissl.options import is_whole, several
 
 RULES = ("add", "multiply")
 EPSILON = 1e-3  # of 3CosMul, as in the paper: nothing is divided by 0
+ROWS = 4096  # that are divided by their lengths at once
 SPELLINGS = 50_000  # words, the first and so mostly the most frequent, that a typing error may mean
 
 Scored = list[tuple[str, float]]
+Float = TypeVar("Float", bound=np.floating)
 
 
 class Mean(NamedTuple):
@@ -99,19 +101,15 @@ class WordVectors:
 
     @cached_property
     def units(self) -> NDArray[np.float32]:
-        """The vectors at length 1, (words, width); that of a zero vector stays zero.
-
-        The product of two is their cosine. Each is first divided by its largest number, so that no
-        square is too large or too small for a float32.
-        """
-        largest = np.abs(self.matrix).max(axis=1, keepdims=True)
-        scaled = self.matrix / np.where(largest > 0, largest, np.float32(1))
-        length = np.sqrt(np.sum(scaled * scaled, axis=1, keepdims=True))
-        return (scaled / np.where(length > 0, length, np.float32(1))).astype(np.float32, copy=False)
+        """The vectors at length 1, (words, width): the product of two is their cosine."""
+        units = np.empty_like(self.matrix)
+        for start in range(0, len(self), ROWS):
+            units[start : start + ROWS] = at_length_1(self.matrix[start : start + ROWS])
+        return units
 
     def similarity(self, first: str, second: str) -> float:
         """The cosine of two words' vectors, −1 to 1; 0 where one of them is zero."""
-        a, b = (_unit(self[word]) for word in (first, second))
+        a, b = (at_length_1(self[word].astype(np.float64)) for word in (first, second))
         return float(np.clip(a @ b, -1, 1))
 
     def neighbors(
@@ -126,7 +124,7 @@ class WordVectors:
         if isinstance(word, str):
             query, left_out = self.units[self.row(word)], {word}
         else:
-            query, left_out = _unit(self._vector(word)).astype(np.float32), set()
+            query, left_out = at_length_1(self._vector(word)).astype(np.float32), set()
         cosines = np.clip(self.units @ query, -1, 1)
         return self._best(cosines, count, left_out.union(several(without, "without")))
 
@@ -175,7 +173,7 @@ class WordVectors:
             )
         if not np.isfinite(vector).all():
             raise ValueError("the vector is not finite: nothing is near to a NaN or an infinity")
-        return vector
+        return vector.astype(np.float64)
 
     def _best(self, scores: NDArray, count: int, left_out: set[str]) -> Scored:
         """The words with the largest scores (words,), at most so many; of equal ones the first."""
@@ -215,11 +213,15 @@ def check_rule(rule: str) -> None:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r:.60}")
 
 
-def _unit(vector: NDArray) -> NDArray[np.float64]:
-    """The vector at length 1 in float64; a zero one as it is."""
-    vector = vector.astype(np.float64)
-    vector = vector / (np.abs(vector).max() or 1)
-    return vector / (np.linalg.norm(vector) or 1)
+def at_length_1(vectors: NDArray[Float]) -> NDArray[Float]:
+    """Vectors (..., width) divided by their lengths; those that are zero stay zero.
+
+    Each is first divided by its largest number, so that no square is too large or too small.
+    """
+    largest = np.abs(vectors).max(axis=-1, keepdims=True)
+    scaled = vectors / np.where(largest > 0, largest, largest.dtype.type(1))
+    length = np.sqrt(np.sum(scaled * scaled, axis=-1, keepdims=True))
+    return scaled / np.where(length > 0, length, length.dtype.type(1))
 
 
 def _as_matrix(matrix: ArrayLike, count: int) -> NDArray[np.float32]:

@@ -15,9 +15,9 @@ from minissl.optim.optimizer import Optimizer, require_number
 class AdaGrad(Optimizer):
     """s ← s + g²,  p ← p − lr g / (√s + ε).
 
-    s begins with ``initial_sum`` (GloVe's is 1): the larger, the shorter the first steps, and of
-    what is rarely seen. A word that comes in every batch soon moves little, one that comes once in
-    a thousand goes on with long steps. Takes gradients that have some rows only
+    s begins with ``initial_sum`` (GloVe's is 1): the larger, the shorter the first steps. A word
+    that comes in every batch soon moves little, one that comes in one of a thousand goes on with
+    long steps. Takes gradients that have some rows only
     (``Embedding(sparse=True)``): a row whose gradient is zero would not move. Raises ValueError for
     numbers that are negative or not finite, and when initial_sum and eps are both 0.
 

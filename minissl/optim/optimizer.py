@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,18 +60,22 @@ class Optimizer:
         """The parameters that have a gradient, with their slots made and this step counted."""
         moving = {name: p for name, p in self.parameters.items() if p.grad is not None}
         sparse = [name for name, p in moving.items() if isinstance(p.grad, Rows)]
-        if sparse and not self.takes_rows:
-            raise ValueError(
-                f"the gradient of {sparse[0]!r} has some rows only, and this {type(self).__name__} "
-                "moves every row in every step: use AdaGrad, or SGD without momentum and weight "
-                "decay, or make the Embedding without sparse=True"
-            )
+        self.require_rows_taken(sparse)
         for name, parameter in moving.items():
             for slot in self.slots:
                 if name not in self.state[slot]:
                     self.state[slot][name] = namespace(parameter.array).zeros_like(parameter.array)
             self.steps[name] = self.steps.get(name, 0) + 1
         return moving
+
+    def require_rows_taken(self, sparse: Sequence[str]) -> None:
+        """Raise ValueError for gradients that have some rows only, unless these are enough."""
+        if sparse and not self.takes_rows:
+            raise ValueError(
+                f"the gradient of {sparse[0]!r} has some rows only, and this {type(self).__name__} "
+                "moves every row in every step: use AdaGrad, or SGD without momentum and weight "
+                "decay, or make the Embedding without sparse=True"
+            )
 
     def update(self, name: str, parameter: Parameter, lr: float) -> None:
         """Change ``parameter.array`` (and this parameter's state) in place by its gradient."""

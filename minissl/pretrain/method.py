@@ -11,6 +11,7 @@ import numpy as np
 
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import pick
+from minissl.data.vectors import WordVectors
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
 from minissl.optim import AdamW, warmup_cosine
@@ -147,3 +148,14 @@ class Augments(Protocol):
 
     def augment(self, examples: Any, generator: np.random.Generator) -> Any:
         """The examples, each changed in its own way."""
+
+
+@runtime_checkable
+class HasVectors(Protocol):
+    """A method that learns a vector for each word: ``minissl neighbors``, ``analogy``, ``wordsim``.
+
+    ``minissl export`` writes them as a file.
+    """
+
+    def vectors(self) -> WordVectors:
+        """The words that it knows with their vectors, the most frequent first."""

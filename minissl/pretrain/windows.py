@@ -8,27 +8,26 @@ one product of two small matrices has the scores of all pairs, wanted or not. Le
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
-from minissl.data.words import WordOptions, Words, WordStream, WordTexts
+from minissl.data.words import WordOptions, Words, WordStream
 from minissl.models.word_tables import WordTables
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
-from minissl.optim import AdaGrad
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
-from minissl.pretrain.method import Pretraining, Training
+from minissl.pretrain.method import Training
+from minissl.pretrain.word_vectors import Passes, WordMethod, adagrad_over_pairs
 from minissl.text.cooccurrence import keep_probabilities, noise_distribution
 
-import os
-BLOCK = int(os.environ.get("BL","32"))
-SHARED = int(os.environ.get("SH","32"))
+BLOCK = 16
+SHARED = 16
 MEASURED = 64  # blocks that are measured at once
 
 
@@ -46,7 +45,7 @@ class WindowSettings(Training, WordOptions):
     )
     noise_power: float = option(0.75, "noise is drawn as count to this power", least=0, most=10)
     batch_size: int = option(
-        10_240, "center words per step, in blocks of 32", least=1, most=1 << 20
+        10_240, "center words per step, in blocks of 16", least=1, most=1 << 20
     )
     steps: int = option(400, "updates", least=1, most=10**9)
     learning_rate: float = option(0.3, "at the beginning; it falls in a line", above=0, most=100)
@@ -56,13 +55,8 @@ class WindowSettings(Training, WordOptions):
     evaluations: int = option(5, "how often the held-out loss is measured", least=1, free=True)
 
     def optimizer(self, model: Module) -> Optimizer:
-        """AdaGrad that begins as GloVe's does, with a sum of 1, for a loss summed over pairs.
-
-        Ours is their mean: its gradients are smaller by the number of pairs, and the sum of their
-        squares by the square of it.
-        """
-        pairs = self.batch_size * (self.window + 1)
-        return AdaGrad(model.named_parameters(), initial_sum=1 / pairs**2, eps=0.0)
+        """AdaGrad; a center has window + 1 pairs on average."""
+        return adagrad_over_pairs(model, self.batch_size * (self.window + 1))
 
     def schedule(self, step: int) -> float:
         """From the learning rate in a line to 0, which is not reached."""
@@ -83,127 +77,139 @@ class Windows(NamedTuple):
     noise: NDArray[np.int64]
 
 
-class WordWindows(Pretraining):
+class WordWindows(WordMethod):
     """Word vectors from windows: a subclass says what the loss of a batch of windows is.
 
-    ``stream``: the words to train on, ``held_out`` those for ``evaluate``; both may be empty.
-    ``counts``: (vocab_size,) of the words in training, of which thinning and noise are made.
+    ``data``: the words to train on and those for ``evaluate``; both may be empty. Thinning and
+    noise are made of the counts of its vocabulary. A pass through the text thins it out anew, and
+    takes its blocks in random order.
     """
 
     Settings = WindowSettings
-    Data = WordTexts
     settings: WindowSettings
-    biases = False  # whether a context has one
 
-    def __init__(self, model: WordTables, data: Words, settings: WindowSettings):
+    def __init__(self, model: WordTables, data: Words, settings: WindowSettings, *, seed: int = 0):
         self.model, self.data, self.settings = model, data, settings
         counts = data.vocabulary.counts.copy()
         counts[0] = 0  # unknown words are in no window
         self.noise = noise_distribution(counts, settings.noise_power)
         self._up_to = np.cumsum(self.noise)
         self.keep = keep_probabilities(counts, settings.threshold)
-        shares = counts / counts.sum()
-        wanted = BLOCK + 2 * settings.window
-        self._read = int(np.ceil(1.1 * wanted / (shares @ self.keep))) + 1  # to keep so many
-        self._stream = _padded(data.stream, self._read)
-        self._held_out = _padded(data.held_out, self._read)
+        staying = self.keep[data.stream.words].sum()
+        self.passes = Passes(max(1, round(staying / BLOCK)), seed)  # of so many blocks
+        self._thinned: tuple[int, WordStream] = (-1, data.stream)  # of the last pass
 
     @classmethod
     def build(cls, settings: Any, data: Words, *, seed: int = 0) -> Self:
         """Random vectors for the words of the vocabulary."""
         generator = np.random.default_rng(seed)
         size = data.vocabulary.vocab_size
-        model = WordTables(size, settings.width, biases=cls.biases, generator=generator)
-        return cls(model, data, settings)
+        model = WordTables(size, settings.width, generator=generator)
+        return cls(model, data, settings, seed=seed)
 
-    def batch(self, generator: np.random.Generator) -> tuple[NDArray, ...]:
-        """Blocks from random places: what ``arrays`` makes of their windows."""
+    def batch(
+        self, generator: np.random.Generator, number: int | None = None
+    ) -> tuple[NDArray, ...]:
+        """The next blocks of the pass that batch ``number`` falls into: ``arrays`` of windows."""
         if not len(self.data.stream):
             raise ValueError("there is no text to train on: this method was opened to be used")
-        blocks = max(1, round(self.settings.batch_size / BLOCK))
-        starts = generator.integers(len(self._stream) - self._read, size=blocks)
-        return self.arrays(self.windows(self._stream, starts, generator))
+        number = int(generator.integers(1 << 30)) if number is None else number
+        parts = []
+        for index, blocks in self.passes.places(number, max(1, self.settings.batch_size // BLOCK)):
+            text = self._thin(self.data.stream, index)
+            starts = blocks * len(text) // self.passes.size
+            parts.append(self.blocks(text, starts))
+        words, documents = (np.concatenate(part) for part in zip(*parts))
+        return self.arrays(self.windows(words, documents, generator))
+
+    def _thin(self, stream: WordStream, index: int) -> WordStream:
+        """The text of a pass: frequent words are left out, most of the time."""
+        if self._thinned[0] != index:
+            draws = np.random.default_rng([self.passes.seed, index]).random(len(stream), np.float32)
+            kept = draws < self.keep[stream.words]
+            self._thinned = index, WordStream(stream.words[kept], stream.documents[kept])
+        return self._thinned[1]
+
+    def blocks(self, text: WordStream, starts: NDArray) -> tuple[NDArray, NDArray]:
+        """Words and documents of blocks and of ``window`` words to each side, 0 outside the text.
+
+        Two arrays (blocks, BLOCK + 2 window).
+        """
+        window = self.settings.window
+        places = starts[:, None] + np.arange(-window, BLOCK + window)
+        outside = (places < 0) | (places >= len(text))
+        places[outside] = 0
+        words = np.where(outside, 0, text.words[places]) if len(text) else places
+        return words, text.documents[places] if len(text) else places
 
     def windows(
-        self, stream: WordStream, starts: NDArray, generator: np.random.Generator
+        self, words: NDArray, documents: NDArray, generator: np.random.Generator
     ) -> Windows:
-        """The words behind each start, frequent ones thinned out, and windows drawn around them."""
-        window, read = self.settings.window, starts[:, None] + np.arange(self._read)
-        words, documents = stream.words[read], stream.documents[read]
-        kept = generator.random(words.shape, np.float32) < self.keep[words]
-        order = np.argsort(~kept, axis=1, kind="stable")[:, : BLOCK + 2 * window]
-        kept = np.take_along_axis(kept, order, axis=1)
-        around = np.where(kept, np.take_along_axis(words, order, axis=1), 0)
-        documents = np.take_along_axis(documents, order, axis=1)
+        """Windows and noise drawn for the words of blocks, see ``blocks``."""
+        window = self.settings.window
         middle = slice(window, window + BLOCK)
         distance = np.abs(np.arange(BLOCK + 2 * window)[:, None] - window - np.arange(BLOCK))
-        reach = generator.integers(1, window + 1, size=(len(starts), 1, BLOCK))
+        reach = generator.integers(1, window + 1, size=(len(words), 1, BLOCK))
         seen = (distance > 0) & (distance <= reach)
-        seen &= (around[:, None, middle] > 0) & (around[:, :, None] > 0)
+        seen &= (words[:, None, middle] > 0) & (words[:, :, None] > 0)
         seen &= documents[:, None, middle] == documents[:, :, None]
-        drawn = np.searchsorted(self._up_to, generator.random((len(starts), SHARED)), "right")
+        drawn = np.searchsorted(self._up_to, generator.random((len(words), SHARED)), "right")
         noise = np.minimum(drawn, len(self.noise) - 1)  # the last sum may be a little below 1
-        return Windows(around[:, middle], around, seen, noise)
+        return Windows(words[:, middle], words, seen, noise)
 
     @abstractmethod
     def arrays(self, windows: Windows) -> tuple[NDArray, ...]:
         """What ``loss`` and ``count`` need of a batch."""
 
+    @abstractmethod
+    def count(self, batch: tuple[NDArray, ...]) -> float:
+        """How many pairs ``loss`` is the mean of."""
+
     def evaluate(self) -> dict[str, float]:
         """The held-out loss, in nats for each real pair with its noise.
 
-        Every held-out word is read about once, thinned out as in training, with the same windows
-        and the same noise each time.
+        The held-out text is read once, thinned out as in training, with the same windows and the
+        same noise each time.
         """
-        if not len(self.data.held_out):
-            return {}
         generator = np.random.default_rng(0)
-        starts = np.arange(0, len(self.data.held_out), self._read - 2 * self.settings.window)
+        whole = self.data.held_out
+        kept = generator.random(len(whole), np.float32) < self.keep[whole.words]
+        text = WordStream(whole.words[kept], whole.documents[kept])
         total = pairs = 0.0
         with evaluating(self.model):
-            for first in range(0, len(starts), MEASURED):
-                some = starts[first : first + MEASURED] + self._read - self.settings.window
-                batch = self.arrays(self.windows(self._held_out, some, generator))
+            for first in range(0, len(text), BLOCK * MEASURED):
+                starts = np.arange(first, min(first + BLOCK * MEASURED, len(text)), BLOCK)
+                batch = self.arrays(self.windows(*self.blocks(text, starts), generator))
                 if count := self.count(batch):
                     total += count * self.loss(batch, generator).item()
                     pairs += count
         return {"held_out_loss": total / pairs} if pairs else {}
 
-    @abstractmethod
-    def count(self, batch: tuple[NDArray, ...]) -> float:
-        """How many pairs ``loss`` is the mean of."""
 
-    # ---- the vectors -----------------------------------------------------------------------------
+class PairWindows(WordWindows):
+    """Windows of which every center is paired with each word in its window, and with noise."""
 
-    def vectors(self) -> Any:
-        """The center vector of each word."""
-        from minissl.data.vectors import WordVectors
+    def arrays(self, windows: Windows) -> tuple[NDArray, ...]:
+        """Ids of centers and of what is scored with them, and what counts as seen and as noise.
 
-        return WordVectors(self.data.vocabulary.tokens[1:], self.model.centers.weight.numpy()[1:])
-
-    @property
-    def width(self) -> int:
-        """Of a vector."""
-        return self.model.width
-
-    def collate(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, NDArray]:
-        """Texts as ids (batch, time), and weights (batch, time) that make the mean of known words.
-
-        All weights of a text without a known word are 0, and so is what represents it.
+        Shapes: (blocks, BLOCK), (blocks, words), twice (blocks, words, BLOCK). Of ``SHARED`` noise
+        words each stands for negatives / SHARED words for each word in the window.
         """
-        longest = max([1, *map(len, examples)])
-        ids = np.zeros((len(examples), longest), np.int64)
-        for row, example in zip(ids, examples):
-            row[: len(example)] = example
-        known = ids > 0
-        weights = known / np.maximum(known.sum(axis=1, keepdims=True), 1)
-        return ids, weights.astype(self.model.centers.weight.numpy().dtype)
+        words = np.concatenate([windows.around, windows.noise], axis=1)
+        seen = np.zeros((*words.shape, BLOCK), np.float32)
+        noise = np.zeros_like(seen)
+        near = windows.around.shape[1]
+        seen[:, :near] = windows.seen
+        noise[:, near:] = self.settings.negatives / SHARED * seen.sum(axis=1, keepdims=True)
+        return windows.centers, words, seen, noise
 
-    def encode(
-        self, batch: tuple[NDArray, NDArray], generator: np.random.Generator | None = None
-    ) -> Tensor:
-        """The mean of the vectors of a text's known words: (batch, width)."""
-        return self.model.mean(*batch)
+    def scores(self, centers: Any, words: Any) -> Tensor:
+        """The dot products of a block's words with its centers: (blocks, words, BLOCK)."""
+        return ops.matmul(self.model.contexts(words), self.model.centers(centers).mT)
+
+    def count(self, batch: tuple[Any, ...]) -> float:
+        """How many words stand in the windows of the batch."""
+        return float(batch[2].sum())
 
 
 def _padded(stream: WordStream, read: int) -> WordStream:

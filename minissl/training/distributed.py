@@ -20,6 +20,7 @@ from safetensors.numpy import save
 from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import device_of, move
 from minissl.autograd.processes import World, broadcast_bytes, shared_memory, together, world
+from minissl.autograd.rows import Rows
 from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module, Parameter
 from minissl.optim.optimizer import Optimizer
@@ -77,6 +78,11 @@ class GradientMean:
         from torch import distributed
 
         bucket = self.buckets[len(self.sent)]
+        if any(isinstance(p.grad, Rows) for p in bucket):
+            raise ValueError(
+                "a gradient has some rows only, which processes do not send each other: train in "
+                "one process, or look up with sparse=False"
+            )
         array, xp = bucket[0].array, namespace(bucket[0].array)
         own = {"dtype": array.dtype, "device": array.device}
         parts = [xp.zeros(p.size, **own) if p.grad is None else p.grad.reshape(-1) for p in bucket]

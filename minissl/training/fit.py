@@ -73,7 +73,7 @@ def fit(
     folder, OSError or CheckpointError when it cannot be written. Lecture 01.
     """
     _check(method, optimizer, evaluate_every, seed, clip)
-    _check_sparse(method, precision)
+    _check_sparse(method, optimizer)
     _check_counts(
         steps=steps, accumulate=accumulate, evaluate_every=evaluate_every,
         checkpoint_every=checkpoint_every, log_every=log_every, keep=keep,
@@ -159,16 +159,15 @@ def _check(
         )
 
 
-def _check_sparse(method: Method, precision: str) -> None:
-    """Raise ValueError where gradients of a few rows would have to be sent or converted."""
-    if world().size == 1 and precision == "float32":
-        return
-    found = [n for n, m in method.model.named_modules() if isinstance(m, Embedding) and m.sparse]
-    if found:
+def _check_sparse(method: Method, optimizer: Optimizer) -> None:
+    """Raise ValueError where gradients of a few rows would have to be sent or are not taken."""
+    modules = [(n, m) for n, m in method.model.named_modules() if isinstance(m, Embedding)]
+    found = [name for name, m in modules if m.sparse and m.weight.requires_grad]
+    optimizer.require_rows_taken(found)
+    if found and world().size > 1:
         raise ValueError(
-            f"{found[0]!r} is an Embedding with sparse gradients, which are trained by one process "
-            f"in float32, here are {world().size} process(es) and precision {precision!r}: start "
-            "it without torchrun, with --precision float32"
+            f"{found[0]!r} is an Embedding with sparse gradients, which one process trains, here "
+            f"are {world().size}: start it without torchrun"
         )
 
 

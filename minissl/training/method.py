@@ -49,6 +49,20 @@ class Counted(Protocol):
 
 
 @runtime_checkable
+class InPasses(Protocol):
+    """A method that goes through its data in passes, everything once in each.
+
+    Its ``batch`` takes a second argument, the ``number`` of the batch in the run, from 0; from it
+    follows where in which pass it is, so that there is no place to save or to lose.
+    """
+
+    in_passes: bool
+
+    def batch(self, generator: np.random.Generator, number: int | None = None) -> Any:
+        """The batch of this number; of a random one, where none is given."""
+
+
+@runtime_checkable
 class Moving(Protocol):
     """A method of which something moves beside the optimizer: a slow copy, a queue, a schedule."""
 

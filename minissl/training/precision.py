@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minissl.autograd.arrays import Array, converted, dtype_name, namespace
+from minissl.autograd.rows import merged, stored, with_values
 from minissl.nn.module import Module
 
 PRECISIONS = ("float32", "bfloat16")
@@ -57,6 +58,7 @@ def computing_in(precision: str, model: Module) -> Iterator[None]:
             if parameter.grad is not None:
                 gradients.append((parameter, parameter.grad, earlier))
             parameter.array, parameter.grad = array, earlier
-        exact = converted([gradient for _, gradient, _ in gradients], "float32")
-        for (parameter, _, earlier), gradient in zip(gradients, exact):
-            parameter.grad = gradient if earlier is None else earlier + gradient
+        exact = converted([stored(gradient) for _, gradient, _ in gradients], "float32")
+        for (parameter, rounded, earlier), values in zip(gradients, exact):
+            gradient = with_values(rounded, values)
+            parameter.grad = merged([gradient] if earlier is None else [earlier, gradient])

@@ -12,7 +12,7 @@ from minissl.autograd.devices import move, move_batch
 from minissl.autograd.processes import mean_of_all, sum_of_all, world
 from minissl.optim.optimizer import Optimizer
 from minissl.training.distributed import GradientMean
-from minissl.training.method import Counted, Method, Moving
+from minissl.training.method import Counted, InPasses, Method, Moving
 from minissl.training.precision import computing_in, in_float32
 
 Number = Array | float
@@ -58,7 +58,7 @@ def gradient(
     total = 0.0
     for micro_step in range(accumulate):
         generator = np.random.default_rng([seed, step, micro_step * here.size + here.rank])
-        batch = method.batch(generator)
+        batch = _batch(method, generator, (step * accumulate + micro_step) * here.size + here.rank)
         weight = float(method.count(batch)) if counted else 1 / accumulate  # type: ignore[attr-defined]
         total += weight
         # The last gradients of a step are complete, and may be sent while others are computed.
@@ -76,6 +76,12 @@ def gradient(
     elif total != 1:
         _divide(optimizer, total)
     return mean_of_all(loss) * (here.size / total)
+
+
+def _batch(method: Method, generator: np.random.Generator, number: int) -> Any:
+    if isinstance(method, InPasses):
+        return method.batch(generator, number)
+    return method.batch(generator)
 
 
 def _backward(

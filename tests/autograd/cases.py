@@ -216,6 +216,13 @@ def shapes() -> list[Case]:
         ("getitem array", lambda a: a[:, index], lambda a: a[:, index], normal(3, 5)),
         ("take", lambda a, i: ops.take(a, i), lambda a, i: a[i], normal(4, 3), integers(4, 2, 5)),
         (
+            "take sparse",
+            lambda a, i: ops.take(a, i, sparse=True),
+            lambda a, i: a[i],
+            normal(4, 3),
+            integers(4, 2, 5),
+        ),
+        (
             "take axis 1",
             lambda a, i: ops.take(a, i, axis=1),
             lambda a, i: a[:, i],

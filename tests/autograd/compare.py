@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from minissl.autograd import Tensor
+from minissl.autograd.rows import Rows
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -25,7 +26,12 @@ def ours(
     tensors = [Tensor(a, requires_grad=_floating(a)) for a in arrays]
     output = function(*tensors)
     output.backward(cotangent)
-    return output.array, [t.grad for t in tensors if t.requires_grad]
+    return output.array, [written(t.grad) for t in tensors if t.requires_grad]
+
+
+def written(gradient: Any) -> Any:
+    """A gradient as an array, also where it has some rows only."""
+    return gradient.whole() if isinstance(gradient, Rows) else gradient
 
 
 def torchs(

@@ -133,6 +133,12 @@ LARGE = {
         lambda t: fused.cross_entropy(t, np.arange(1000) % 301, label_smoothing=0.1),
         [draw(1000, 301)],
     ),
+    "logistic loss": (
+        lambda t: fused.logistic_loss(
+            t, draw(1000, 301, seed=1) ** 2, draw(1000, 301, seed=2) ** 2
+        ),
+        [draw(1000, 301)],
+    ),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 
 from minissl.autograd import Tensor, fused
 from minissl.autograd import operations as ops
-from minissl.losses import contrastive
+from minissl.losses import contrastive, words
 from tests.autograd.compare import to_float64
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
@@ -109,6 +109,15 @@ CALLS = {
     "take int32": lambda x, lib: ops.take(x, integer(1, 0, 1)(lib)),
     "take uint8": lambda x, lib: ops.take(x, integer(1, 0, dtype=np.uint8)(lib), axis=2),
     "take nothing": lambda x, lib: ops.take(x, [], axis=1),
+    "take sparse": lambda x, lib: ops.take(x, integer(1, 0, 1, dtype=np.uint8)(lib), sparse=True),
+    "take sparse, nothing": lambda x, lib: ops.take(x, [], sparse=True),
+    "take sparse, axis 1": lambda x, lib: ops.take(x, [0], axis=1, sparse=True),
+    "take sparse, too far": lambda x, lib: ops.take(x, [2], sparse=True),
+    "negative sampling": lambda x, lib: words.negative_sampling(
+        x[0], x[1], ops.permute_dims(x, (1, 0, 2))
+    ),
+    "logistic loss of lists": lambda x, lib: fused.logistic_loss(x[0, 0], [1, 0, 2, 0], [0] * 4),
+    "logistic loss, other shape": lambda x, lib: fused.logistic_loss(x[0], [1, 0], [0, 1]),
     "take negative": lambda x, lib: ops.take(x, [-1]),
     "take too far": lambda x, lib: ops.take(x, [2]),
     "take floats": lambda x, lib: ops.take(x, [0.0]),

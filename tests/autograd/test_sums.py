@@ -134,6 +134,11 @@ ADDING = {  # how it is used, with the zeros that it meets, and its shape
     "w[zeros]": (lambda w, zeros: w[np.zeros(MANY, int)], (2,)),
     "rows of w[zeros]": (lambda w, zeros: w[np.zeros(MANY, int)], (2, 2)),
     "an embedding": (lambda w, zeros: ops.take(w, np.zeros(MANY, int)), (2, 2)),
+    "a sparse embedding": (lambda w, zeros: ops.take(w, np.zeros(MANY, int), sparse=True), (2, 2)),
+    "sparse and dense uses": (
+        lambda w, zeros: ops.concatenate([w, *[ops.take(w, [1], sparse=True)] * 3000]),
+        (2, 2),
+    ),
     "take, last axis": (lambda w, zeros: ops.take(w, np.zeros(MANY, int), axis=-1), (2, 2)),
     "take_along_axis": (
         lambda w, zeros: ops.take_along_axis(w, np.zeros((2, MANY), int)),

@@ -52,9 +52,9 @@ def test_a_text_classifier_from_a_table_to_predictions(place, capsys, tmp_path):
     assert call(place, "adapt", "probe", "gpt", "texts.csv", *FIELDS, "--run", run) == 0
     printed = capsys.readouterr().out
     assert "40 labelled examples of 2 classes, 20 held out" in printed
-    rows = dict(re.findall(r"^(token counts|random network|gpt) +([\d.]+) %$", printed, re.M))
-    assert rows.keys() == {"token counts", "random network", "gpt"}
-    assert float(rows["token counts"]) == 100.0
+    rows = dict(re.findall(r"^(tf-idf of tokens|random network|gpt) +([\d.]+) %$", printed, re.M))
+    assert rows.keys() == {"tf-idf of tokens", "random network", "gpt"}
+    assert float(rows["tf-idf of tokens"]) == 100.0
     assert call(place, "predict", run, "texts.csv", "--text-field", "body") == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(table) == 60

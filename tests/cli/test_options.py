@@ -46,6 +46,7 @@ def place(tmp_path_factory):
     """A folder with a run of text and a run of images, and small inputs."""
     folder = tmp_path_factory.mktemp("options")
     (folder / "text.txt").write_text("A few words, and a few more of them.\n\n" * 20)
+    (folder / "words.txt").write_text("king 1 2\nqueen 1 3\nman 2 1\n")
     return folder
 
 
@@ -101,6 +102,10 @@ def base(words, option, number):
         return [run_of("simclr"), *(w for pair in few.items() if pair[0] != option for w in pair)]
     if words[0] in ("embed", "evaluate"):
         return [run_of("gpt")]
+    if words[0] == "neighbors":
+        return ["words.txt", *("king + man" if option == "--rule" else "king").split()]
+    if words[0] in ("analogy", "wordsim"):
+        return ["words.txt", *(["king", "man", "queen"] if option == "--count" else [])]
     if words == ("tokenizer", "train"):
         sizes = [] if option == "--vocab-size" else ["--vocab-size", "258"]
         return ["text.txt", *sizes, *([] if option == "--out" else ["--out", "t.json"])]

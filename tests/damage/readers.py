@@ -492,10 +492,32 @@ class Vectors(Reader):
             assert all(vectors.words)
 
 
+class Pairs(Reader):
+    """Pairs of words with scores, and analogy questions."""
+
+    count = 150
+
+    def make(self):
+        rows = [f"word{i}\tother{i}\t{i / 2}" for i in SIZES]
+        questions = [f"a{i} b{i} c{i} d{i}" for i in SIZES]
+        return {
+            **self.write("a.tsv", "\n".join(["word 1\tword 2\tscore", *rows, ""])),
+            **self.write("a.csv", "\n".join(rows).replace("\t", ",")),
+            **self.write("q.txt", "\n".join([": family", *questions, ": gram1", *questions])),
+        }
+
+    def read(self):
+        from minissl.data.word_tests import AnalogyQuestions, WordPairs
+
+        for name in ("a.tsv", "a.csv"):
+            assert np.isfinite(WordPairs.read(self.folder / name).scores).all()
+        AnalogyQuestions.read(self.folder / "q.txt")
+
+
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
-    "vectors": Vectors,
+    "vectors": Vectors, "word-tests": Pairs,
 }  # fmt: skip

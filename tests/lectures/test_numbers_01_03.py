@@ -1,5 +1,6 @@
 """The numbers quoted in lectures 01 to 03, computed again, and checked to stand in the text."""
 
+import json
 import re
 import sys
 from collections import Counter
@@ -10,11 +11,28 @@ import pytest
 
 from minissl.autograd import Tensor, checked, gradcheck
 from minissl.autograd import operations as ops
+from minissl.claims.experiments.text import agglutination, word_growth
 from minissl.losses.contrastive import chance_level
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
-from minissl.text import CL100K, GPT2, Tokenizer, show_tokens
+from minissl.text import (
+    CL100K,
+    GPT2,
+    Bytes,
+    Characters,
+    Tokenizer,
+    WordVocabulary,
+    show_tokens,
+)  # fmt: skip
+from minissl.text.bag_of_words import (
+    count_vectors,
+    inverse_document_frequency,
+    presence_vectors,
+    tf_idf,
+)  # fmt: skip
 from minissl.text.bpe import count_pairs, learn_merges, merge, segment
-from tests.lectures.reading import figures, text
+from tests.lectures.reading import LECTURES, figures, text
+
+CLAIMS = LECTURES / "claims"
 
 
 def quotes(number, *passages):
@@ -230,6 +248,58 @@ def test_03_encoding_and_ties():
     assert [a + b for a, b in three.merges()] == [b"aa", b"aaa", b"aaab"]
     quotes("03", "`" + " ".join(map(str, three.encode("aaabdaaabac"))) + "`")
     assert next(learn_merges({b"ab": 3, b"ba": 3})) == (b"b", b"a")
+
+
+def test_03_words_characters_and_bytes():
+    few = WordVocabulary.train("the cat saw the dog, the dog ran", min_count=2)
+    assert dict(zip(few.tokens, few.counts)) == {"[UNK]": 3, "the": 3, "dog": 2}
+    assert few.unknown_rate("the cat saw the dog, the dog ran") == 0.375
+    quotes("03", "`[UNK]` 3, *the* 3, *dog* 2", "37.5 %")
+    learned = WordVocabulary.train("we learn: a tasty transformer learns", min_count=1)
+    lost = learned.decode(learned.encode("We laern taaaasty: Transformerify!"))
+    quotes("03", '"We laern taaaasty: Transformerify!"', f"'{lost}'")
+    characters = Characters("learn a tasty transformer")
+    ids = characters.encode("laern!")
+    quotes("03", f"{characters.vocab_size - 1} different ones", str((ids, characters.decode(ids))))
+    quotes("03", f"`{Bytes().encode('é你!')}`")
+
+
+def test_03_bags_of_words():
+    documents = ["the cat sat", "the dog saw the cat", "the dog, the dog, a dog!"]
+    words = WordVocabulary.train(documents, min_count=2)
+    assert words.tokens[1:] == ["the", "dog", "cat"]
+    ids = [words.encode(document) for document in documents]
+    counts = count_vectors(ids, words.vocab_size, unknown=0)
+    idf = inverse_document_frequency(counts)
+    quotes("03", rf"= {idf[2]:.3f}$", f"its length, {np.hypot(2, 3 * idf[2]):.2f}")
+    tables = presence_vectors(counts), counts, tf_idf(counts, idf)
+    for document, *rows in zip(documents, *tables):
+        cells = [" ".join(f"{x:.3f}" if x % 1 else f"{x:.0f}" for x in row[1:]) for row in rows]
+        quotes("03", f"| {document} | " + " | ".join(cells) + " |")
+
+
+def test_03_how_vocabularies_grow():
+    table = json.loads((CLAIMS / "word-growth.json").read_text("utf-8"))["table"]["words"]
+    quotes("03", f"b = {table[word_growth.EXPONENT]['mean']:.2f}$")
+    quotes("03", f"{table[word_growth.NEW]['mean']:.1f} of every 1,000")
+    assert table[word_growth.LEFT]["mean"] == pytest.approx(2 / 3, abs=0.02)
+    quotes("03", "two thirds of the unknown words are still unknown")
+
+
+def test_03_verbs_that_were_never_met():
+    settings, generator = agglutination.CLAIM.scales["small"], np.random.default_rng(0)
+    stems = agglutination.make_stems(settings["stems"], generator)
+    verbs = [agglutination.conjugate(s, agglutination.BEFORE, agglutination.AFTER) for s in stems]
+    read, unseen = agglutination.text_without_some(verbs, settings["words"], generator)
+    cut = agglutination.tokens_of(Tokenizer.train(" ".join(read), 1024))
+    (line,) = re.findall(r"una\|[a-z |]+", text("03"))
+    shown = line.split()
+    assert len(shown) == 4
+    unseen_forms = {verb.form for forms in unseen for verb in forms}
+    for pieces in shown:
+        form = pieces.replace("|", "")
+        assert form in unseen_forms - set(read)
+        assert "|".join(cut(" " + form)) == " " + pieces
 
 
 def test_03_patterns_and_edges():

@@ -39,10 +39,10 @@ def stopped_after(kind, batches):
     """Within this block the class is interrupted when it makes one batch more than these."""
     usual, left = kind.batch, iter(range(batches))
 
-    def batch(self, generator):
+    def batch(self, generator, *number):
         if next(left, None) is None:
             raise InterruptedError
-        return usual(self, generator)
+        return usual(self, generator, *number)
 
     kind.batch = batch
     try:

@@ -17,7 +17,11 @@ COUNTING = "minissl.text.cooccurrence"
 # ---- 5.3 cooccurrences ---------------------------------------------------------------------------
 
 cooccurrences = Task(
-    "5.3", f"{COUNTING}:cooccurrences", "which words stand together", "lectures/04, section 2"
+    "5.3",
+    f"{COUNTING}:cooccurrences",
+    "which words stand together",
+    "lectures/04, section 2",
+    hides=("_require_ids",),
 )
 
 
@@ -191,7 +195,8 @@ noise_distribution = Task(
 
 
 def _counts(generator: np.random.Generator) -> list[int]:
-    return [*(int(count) for count in generator.integers(0, 50, 6)), 400]
+    counts: list[int] = generator.integers(0, 50, 6).tolist()
+    return [*counts, 400]
 
 
 def _check_keep(subject: Any, counts: list[int], *threshold: float) -> None:
@@ -242,8 +247,8 @@ def limits_of_thinning(subject: Any, draw: Draw) -> None:
     expect(got, np.ones(3), given=given, otherwise=sentence)
     for counts in draw.cases([4, 0], [0, 0, 7], more=lambda g: [0, *_counts(g)]):
         _check_keep(subject, counts, 0.01)
-    for counts, threshold in [([1, -1], 0.1), ([1, math.nan], 0.1), ([1, 1], -0.1)]:
-        expect_error(ValueError, subject, np.array(counts), threshold)
+    for wrong, threshold in [([1, -1], 0.1), ([1, math.nan], 0.1), ([1, 1], -0.1)]:
+        expect_error(ValueError, subject, np.array(wrong), threshold)
 
 
 def _check_noise(subject: Any, counts: list[int], *power: float) -> None:

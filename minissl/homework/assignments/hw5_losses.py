@@ -177,9 +177,19 @@ def large_scores(subject: Any, draw: Draw) -> None:
 # ---- 5.8 glove_weights, 5.9 glove ----------------------------------------------------------------
 
 glove_weights = Task(
-    "5.8", f"{LOSSES}:glove_weights", "how much a count matters", "lectures/04, section 7"
+    "5.8",
+    f"{LOSSES}:glove_weights",
+    "how much a count matters",
+    "lectures/04, section 7",
+    hides=("_require_counts",),
 )
-glove = Task("5.9", f"{LOSSES}:glove", "GloVe's loss", "lectures/04, section 7")
+glove = Task(
+    "5.9",
+    f"{LOSSES}:glove",
+    "GloVe's loss",
+    "lectures/04, section 7",
+    hides=("_require_counts", "_tensor", "constant", "require_floating"),
+)
 
 
 def _counts(generator: np.random.Generator) -> list[float]:

@@ -137,6 +137,15 @@ def tiny_task(device="cpu"):
     return opened, Task.prepare(data, LabelledTexts.toy(), "class")
 
 
+def test_the_row_of_counts_is_each_tokens_part_of_the_text():
+    _, task = tiny_task()
+    part = packages.counted(task.train, task.base.tokenizer.vocab_size)
+    assert part.raw.shape == task.train.raw.shape
+    for row, tokens in zip(part.raw, part.inputs):
+        expected = [tokens.count(token) / len(tokens) for token in range(len(row))]
+        np.testing.assert_allclose(row, expected, rtol=1e-6)
+
+
 def test_what_is_adapted_stays_as_it_was():
     opened, task = tiny_task()
     before = {name: np.array(a) for name, a in opened.method.model.state_dict().items()}

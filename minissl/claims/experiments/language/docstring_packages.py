@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, panels, values
 from minissl.claims.gpt_on_english import FULL, QUICK
+from minissl.data.labels import Labelled
 from minissl.data.texts import LabelledTexts, Streams, Texts
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import Opened, fit_as_told
+from minissl.text.bag_of_words import count_vectors
 from minissl.training import Checkpoint
 
 TFIDF, COUNTS = "tf-idf, logistic regression", "token counts, probe"
@@ -103,13 +106,23 @@ def tf_idf(raw: LabelledTexts, task: Task, few: FewLabels, seed: int) -> tuple[f
 def probes(setup: Setup, gpt: Opened, task: Task, few: FewLabels) -> list[tuple[str, float, int]]:
     """Row, accuracy and number of weights of a linear probe on three representations."""
     assert task.train is not None
+    assert task.held_out is not None
     settings = ProbeSettings(labels_per_class=few.labels_per_class)
+    size = gpt.data.tokenizer.vocab_size
+    train, held_out = (counted(part, size) for part in (task.train, task.held_out))
+    task = replace(task, train=train, held_out=held_out)
     rows = compare(Probe, settings, gpt, task, seed=setup.seed, device=setup.device)
-    widths = (task.train.raw.shape[1], gpt.method.width, gpt.method.width)
+    widths = (size, gpt.method.width, gpt.method.width)
     return [
         (name, float(row.scores["accuracy"][0]), (width + 1) * task.outputs)
         for name, row, width in zip((COUNTS, RANDOM, PROBE), rows, widths)
     ]
+
+
+def counted(part: Labelled, vocab_size: int) -> Labelled:
+    """With each token's part of the text as raw features, in place of its tf-idf."""
+    counts = count_vectors(part.inputs, vocab_size)
+    return replace(part, raw=counts / counts.sum(axis=1, keepdims=True))
 
 
 def learned(count: int, steps: int) -> list[tuple[str, type[TrainedClassifier], TrainedSettings]]:
