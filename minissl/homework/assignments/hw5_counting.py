@@ -122,6 +122,7 @@ mutual_information = Task(
     f"{COUNTING}:pointwise_mutual_information",
     "more often than chance",
     "lectures/04, section 2",
+    hides=("_require_ids",),
 )
 
 

@@ -272,8 +272,7 @@ def _(pairs, vocab_size):
 
 @PLANTED.add("5.4", "counts that were rounded", shows="values are wrong|NaN|doubled")
 def _(pairs, vocab_size):
-    whole = Cooccurrences(pairs.rows, pairs.columns, np.floor(pairs.counts))
-    return cooccurrence.pointwise_mutual_information(whole, vocab_size)
+    return mutual_by_table(pairs._replace(counts=np.floor(pairs.counts)), vocab_size)
 
 
 # ---- 5.5 keep_probabilities, 5.6 noise_distribution ----------------------------------------------
