@@ -41,7 +41,11 @@ class AdaGrad(Optimizer):
             raise ValueError("initial_sum and eps are both 0: the first step would divide by 0")
 
     def update(self, name: str, parameter: Parameter, lr: float) -> None:
-        """One step for one parameter, in place."""
+        """One step for one parameter, in place: of all of it, or of the rows that ``Rows`` has.
+
+        ``self.state["sum_of_squares"][name]``: the g² so far, zeros before the first step, without
+        ``self.initial_sum``.
+        """
         gradient, squares = parameter.grad, self.state["sum_of_squares"][name]
         p, g = parameter.array, stored(gradient)
         positions = gradient.positions if isinstance(gradient, Rows) else None
