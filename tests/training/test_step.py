@@ -57,6 +57,15 @@ def test_micro_batches_are_weighted_by_what_they_count():
     assert abs(np.mean(means) - loss) > 0.01  # what it was
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_batches_of_a_method_with_passes_are_numbered_through_the_run(accumulate):
+    method, numbers = Regression(), []
+    usual, method.in_passes = method.batch, True
+    method.batch = lambda generator, number=None: numbers.append(number) or usual(generator)
+    fit_quietly(method, steps=2, accumulate=accumulate)
+    assert numbers == list(range(2 * accumulate))
+
+
 def test_a_batch_without_targets_takes_no_part():
     with_nothing, without = windows([[0] * 7, ROWS[1]]), windows([ROWS[1]])
     optimizer = SGD(with_nothing.model.named_parameters(), lr=0.0)

@@ -95,10 +95,7 @@ class GloVe(WordMethod):
         self, generator: np.random.Generator, number: int | None = None
     ) -> tuple[NDArray, NDArray, NDArray]:
         """The next pairs of a pass: their rows, columns and counts, all (pairs,)."""
-        if not len(self.data.stream):
-            raise ValueError("there is no text to train on: this method was opened to be used")
-        if not len(self.pairs.counts):
-            raise ValueError("no two known words stand near each other: give more text")
+        self.require_pairs()
         number = int(generator.integers(1 << 30)) if number is None else number
         parts = self.passes.places(number, self.settings.batch_size)
         chosen = np.concatenate([places for _, places in parts])
@@ -125,7 +122,7 @@ class GloVe(WordMethod):
                 for i in range(0, len(counts), 100_000)
             ]
         )
-        table = np.cov(predicted, np.log(counts), aweights=counts)
+        table = np.cov(predicted, np.log(counts), aweights=counts, ddof=0)
         spread = np.sqrt(table[0, 0] * table[1, 1])
         return {"held_out_correlation": float(table[0, 1] / spread) if spread else 0.0}
 
