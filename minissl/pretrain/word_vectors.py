@@ -67,7 +67,10 @@ class WordMethod(Pretraining):
     def require_pairs(self) -> None:
         """Raise ValueError where there is nothing to learn from: no word beside another."""
         if not len(self.data.stream):
-            raise ValueError("there is no text to train on: this method was opened to be used")
+            raise ValueError(
+                "there is no known word to train on: this method was opened to be used, or the "
+                "text has none of the words of the run that it goes on from"
+            )
         if not self._neighbours:
             raise ValueError("no two known words stand near each other: give more text")
 

@@ -10,6 +10,7 @@ from minissl.pretrain import load_method, windows, word_vectors
 from minissl.pretrain.run import pretrain, train
 from minissl.pretrain.windows import BLOCK, SHARED
 from minissl.pretrain.word_vectors import Passes
+from minissl.pretrain.words import glove
 from minissl.text.cooccurrence import keep_probabilities
 from minissl.text.documents import Document
 from minissl.text.words import WordVocabulary
@@ -37,8 +38,8 @@ def make(name="skipgram", seed=0, data=None, **settings):
     known = {key: value for key, value in settings.items() if hasattr(kind.Settings(), key)}
     data = words_of_two_documents() if data is None else data
     method = kind.build(kind.Settings(**known), data, seed=seed)
+    generator = np.random.default_rng([seed, 5])
     for _, parameter in method.model.named_parameters():  # zeros would hide what is mixed up
-        generator = np.random.default_rng([seed, 5])
         parameter.array[:] = generator.standard_normal(parameter.shape)
     return method
 
@@ -206,21 +207,22 @@ def test_the_loss_of_skipgram_is_the_sum_over_all_pairs_and_their_noise():
 
 
 def test_the_loss_of_cbow_is_that_of_the_means():
-    method = make("cbow", negatives=3)
-    batch, w, c, _ = loops(method)
-    around, words, near, _, _ = batch
+    method = make("cbow", negatives=3, data=words_of_two_documents(lengths=(9, 1, 1, 20)))
+    starts = np.array([0, 5, 20, 30])  # with words alone in a document, and places after the text
+    read = method.windows(*method.blocks(method.data.stream, starts), np.random.default_rng(7))
+    batch = method.arrays(read)
+    w, c = (t.weight.numpy() for t in (method.model.centers, method.model.contexts))
     total = centers = 0.0
-    for block in range(len(around)):
+    for block in range(len(starts)):
         for i in range(BLOCK):
-            if not near[block, i].any():
+            near = read.around[block][read.seen[block, :, i]]
+            if not len(near):
                 continue
-            weights = near[block, i].astype(np.float64)
-            assert weights.sum() == pytest.approx(1, abs=1e-6)
-            assert len(set(weights[weights > 0])) == 1  # all words of a window alike
-            mean = weights @ w[around[block]]
-            total += softplus(-c[words[block, i]] @ mean)
-            total += 3 / SHARED * softplus(c[words[block, -SHARED:]] @ mean).sum()
+            mean = w[near].mean(axis=0)  # all words of a window alike
+            total += softplus(-c[read.centers[block, i]] @ mean)
+            total += 3 / SHARED * softplus(c[read.noise[block]] @ mean).sum()
             centers += 1
+    assert 0 < centers < (read.centers > 0).sum() < read.centers.size
     assert method.count(batch) == centers
     assert method.loss(batch, np.random.default_rng(0)).item() == pytest.approx(
         total / centers, rel=1e-5
@@ -257,14 +259,25 @@ def test_the_loss_of_nce_takes_the_noise_from_the_scores():
     assert method.evaluate()["log_normalizer"] == pytest.approx(sums, rel=1e-5)
 
 
-def test_the_loss_of_glove_and_its_correlation():
-    method = make("glove", window=3, batch_size=50)
+def test_the_loss_of_glove_and_its_correlation(monkeypatch):
+    monkeypatch.setattr(glove, "MEASURED", 7)
+    method = make("glove", window=3, batch_size=50, largest=2.0, power=0.5)
+    for stream, pairs in (
+        (method.data.stream, method.pairs),
+        (method.data.held_out, method.held_out),
+    ):
+        near = dict.fromkeys(zip(pairs.rows.tolist(), pairs.columns.tolist()), 0.0)
+        assert len(near) == len(pairs.counts)
+        for i, j in np.ndindex(len(stream), len(stream)):
+            if 0 < abs(i - j) <= 3 and stream.documents[i] == stream.documents[j]:
+                near[int(stream.words[i]), int(stream.words[j])] += 1 / abs(i - j)
+        np.testing.assert_allclose(pairs.counts, list(near.values()))
     (rows, columns, counts), w, c, arrays = loops(method)
     predicted = (w[rows] * c[columns]).sum(axis=1)
     predicted += (
         arrays["center_biases.weight"][rows, 0] + arrays["context_biases.weight"][columns, 0]
     )
-    weight = np.minimum(1, counts / 100) ** 0.75
+    weight = np.minimum(1, counts / 2) ** 0.5
     expected = np.mean(weight * (predicted - np.log(counts)) ** 2) / 2
     batch = rows, columns, counts
     assert method.loss(batch, np.random.default_rng(0)).item() == pytest.approx(expected, rel=1e-5)
@@ -314,6 +327,31 @@ def test_the_held_out_text_is_measured_once_pair_by_pair(monkeypatch):
     assert len(set(pairs)) > 1
     losses = [method.loss(batch, None).item() for batch in batches]
     assert found == pytest.approx(np.average(losses, weights=pairs), rel=1e-6)
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_begins_as_published_and_no_row_is_that_of_unknown_words(name):
+    kind, data = load_method(name), words_of_two_documents(most=26, lengths=(700,))
+    settings = kind.Settings(width=20, steps=3, batch_size=200)
+    method = kind.build(settings, data)
+    at = {n: p.numpy().copy() for n, p in method.model.named_parameters()}
+    for table in ("centers.weight", "contexts.weight"):
+        if table == "contexts.weight" and name != "glove":
+            assert not at[table].any()
+            continue
+        assert np.abs(at[table]).max() == pytest.approx(0.5 / 20, rel=0.02)
+        assert abs(at[table].mean()) < 0.1 / 20
+    if name == "noise-contrastive":
+        shares = data.vocabulary.counts[1:] / data.vocabulary.counts[1:].sum()
+        np.testing.assert_allclose(at["biases.weight"][1:, 0], np.log(shares), rtol=1e-6)
+    train(method, settings, progress=False)
+    for n, parameter in method.model.named_parameters():
+        assert not at[n][0].any()
+        assert not parameter.numpy()[0].any()
+        assert (parameter.numpy() != at[n])[1:].any()
 
 
 # ---- steps ---------------------------------------------------------------------------------------
@@ -398,9 +436,10 @@ def test_a_text_without_known_words_has_no_direction():
     assert not rows[:2].any()
     w = method.model.vectors()
     np.testing.assert_allclose(rows[2], (w[1] + w[2]) / 2, rtol=1e-6)
-    glove = make("glove")
-    w, c = glove.model.centers.weight.numpy(), glove.model.contexts.weight.numpy()
-    np.testing.assert_allclose(glove.represent([[3]])[0], w[3] + c[3], rtol=1e-6)
+    method = make("glove")
+    w, c = method.model.centers.weight.numpy(), method.model.contexts.weight.numpy()
+    np.testing.assert_allclose(method.represent([[3]])[0], w[3] + c[3], rtol=1e-6)
+    np.testing.assert_allclose(method.vectors().matrix, (w + c)[1:], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -419,6 +458,9 @@ def test_a_text_without_pairs_is_refused_and_one_word_is_no_reason_to_warn(name,
 
 
 def test_what_is_missing_is_said():
+    nothing = words_of_two_documents().unseen(WordTexts([Document("a", "b", "q r s")]))
+    with pytest.raises(ValueError, match=r"no known word to train on: .* opened to be used, or"):
+        make(data=nothing).batch(np.random.default_rng(0))
     with pytest.raises(
         ValueError, match=r"threshold=1e-09 thins 115 words out to 0\.\d+: take a la"
     ):
