@@ -457,6 +457,18 @@ def test_a_text_without_pairs_is_refused_and_one_word_is_no_reason_to_warn(name,
         pretrain(kind, data, settings, progress=False)
 
 
+@pytest.mark.parametrize("settings", [{"most_words": 3}, {"min_count": 6}])
+def test_a_kept_vocabulary_is_not_more_than_is_asked_for(settings):
+    kind = load_method("skipgram")
+    data = WordTexts([Document("a", "b", "one two three four five six " * 5)])
+    kept = data.prepare(Kept(), kind.Settings(min_count=1)).kept
+    with pytest.raises(
+        ValueError, match=r"words\.txt has \d words that come \d times or more, exp"
+    ):
+        data.prepare(kept, kind.Settings(**{"min_count": 1, **settings}))
+    assert data.prepare(kept, kind.Settings(min_count=1)).kept == kept
+
+
 def test_what_is_missing_is_said():
     nothing = words_of_two_documents().unseen(WordTexts([Document("a", "b", "q r s")]))
     with pytest.raises(ValueError, match=r"no known word to train on: .* opened to be used, or"):
