@@ -469,6 +469,16 @@ def test_a_kept_vocabulary_is_not_more_than_is_asked_for(settings):
     assert data.prepare(kept, kind.Settings(min_count=1)).kept == kept
 
 
+def test_the_settings_say_which_words_have_a_vector():
+    data, kind = WordTexts.toy(), load_method("skipgram")
+    counts = data.prepare(Kept(), kind.Settings(min_count=1)).vocabulary.counts[1:]
+    for least, most in ((1, 7), (3, 10_000), (9, 10_000)):
+        found = data.prepare(Kept(), kind.Settings(min_count=least, most_words=most)).vocabulary
+        expected = [count for count in counts if count >= least][:most]
+        assert found.counts[1:].tolist() == expected
+        assert found.counts.sum() == counts.sum()
+
+
 def test_what_is_missing_is_said():
     nothing = words_of_two_documents().unseen(WordTexts([Document("a", "b", "q r s")]))
     with pytest.raises(ValueError, match=r"no known word to train on: .* opened to be used, or"):
