@@ -124,7 +124,13 @@ class WordTexts(Texts):
             f"{len(self.documents):,} documents, "
             f"{100 * held_out_share(train, held_out):.1f} % of them held out"
         )
-        return Words(kept, vocabulary, stream(train), stream(held_out), about)
+        words = stream(train)
+        if not (words.documents[1:] == words.documents[:-1]).any():
+            raise ValueError(
+                f"no two known words stand near each other, of {len(words):,} to train on: give "
+                "more text"
+            )
+        return Words(kept, vocabulary, words, stream(held_out), about)
 
 
 def to_stream(documents: Iterable[Sequence[int]]) -> WordStream:

@@ -100,8 +100,13 @@ class WordWindows(WordMethod):
         self.noise = noise_distribution(counts, settings.noise_power)
         self._up_to = np.cumsum(self.noise)
         self.keep = keep_probabilities(counts, settings.threshold)
-        self._staying = self.keep[data.stream.words].sum()  # words, on average
-        self.passes = Passes(max(1, round(self._staying / BLOCK)), seed)  # of so many blocks
+        staying = self.keep[data.stream.words].sum()  # words, on average
+        if len(data.stream) and staying < 2:
+            raise ValueError(
+                f"threshold={settings.threshold} thins {len(data.stream):,} words out to "
+                f"{staying:.2g}: take a larger one, or 0"
+            )
+        self.passes = Passes(max(1, round(staying / BLOCK)), seed)  # of so many blocks
         self._thinned: tuple[int, WordStream] = (-1, data.stream)  # of the last pass
 
     @classmethod
@@ -116,12 +121,7 @@ class WordWindows(WordMethod):
         self, generator: np.random.Generator, number: int | None = None
     ) -> tuple[NDArray, ...]:
         """The next blocks of the pass that batch ``number`` falls into: ``arrays`` of windows."""
-        self.require_pairs()
-        if self._staying < 2:
-            raise ValueError(
-                f"threshold={self.settings.threshold} thins {len(self.data.stream):,} words out to "
-                f"{self._staying:.2g}: take a larger one, or 0"
-            )
+        self.require_text()
         number = int(generator.integers(1 << 30)) if number is None else number
         parts = []
         for index, blocks in self.passes.places(number, self.settings.blocks):

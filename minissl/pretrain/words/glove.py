@@ -98,7 +98,7 @@ class GloVe(WordMethod):
         self, generator: np.random.Generator, number: int | None = None
     ) -> tuple[NDArray, NDArray, NDArray]:
         """The next pairs of a pass: their rows, columns and counts, all (pairs,)."""
-        self.require_pairs()
+        self.require_text()
         number = int(generator.integers(1 << 30)) if number is None else number
         parts = self.passes.places(number, self.settings.batch_size)
         chosen = np.concatenate([places for _, places in parts])

@@ -7,7 +7,7 @@ from minissl.autograd.threads import engine_threads
 from minissl.data import Kept
 from minissl.data.words import VOCABULARY, Words, WordStream, WordTexts, to_stream
 from minissl.pretrain import load_method, windows, word_vectors
-from minissl.pretrain.run import pretrain, train
+from minissl.pretrain.run import open_run, pretrain, train
 from minissl.pretrain.windows import BLOCK, SHARED
 from minissl.pretrain.word_vectors import Passes
 from minissl.pretrain.words import glove
@@ -444,7 +444,7 @@ def test_a_text_without_known_words_has_no_direction():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", ["hippopotamusesofafrica", "hello", "no", "a " * 40])
-def test_a_text_without_pairs_is_refused_and_one_word_is_no_reason_to_warn(name, text):
+def test_a_text_without_pairs_is_refused_and_one_word_is_no_reason_to_warn(name, text, tmp_path):
     """Of 300 documents with a word each, of one long word; a word beside itself is a pair."""
     kind = load_method(name)
     data = WordTexts([Document(f"d{n}", "toy", text) for n in range(300 if len(text) < 9 else 2)])
@@ -453,8 +453,20 @@ def test_a_text_without_pairs_is_refused_and_one_word_is_no_reason_to_warn(name,
         history = pretrain(kind, data, settings, progress=False).history
         assert all(np.isfinite(value) for record in history for value in record.values())
         return
-    with pytest.raises(ValueError, match="no two known words stand near each other: give more"):
-        pretrain(kind, data, settings, progress=False)
+    with pytest.raises(ValueError, match="no two known words stand near each other, of"):
+        pretrain(kind, data, settings, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_without_a_word_of_the_run_that_it_goes_on_from_is_refused(tmp_path):
+    kind = load_method("skipgram")
+    settings = kind.Settings(steps=1, width=2, min_count=1)
+    data, other = (WordTexts([Document("a", "b", t * 30)]) for t in ("one two six ", "du hast "))
+    pretrain(kind, data, settings, tmp_path / "run", progress=False)
+    start = open_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="no two known words stand near each other, of 0 to"):
+        pretrain(kind, other, settings, tmp_path / "more", start=start, progress=False)
+    assert not (tmp_path / "more").exists()
 
 
 @pytest.mark.parametrize("settings", [{"most_words": 3}, {"min_count": 6}])
@@ -480,13 +492,8 @@ def test_the_settings_say_which_words_have_a_vector():
 
 
 def test_what_is_missing_is_said():
-    nothing = words_of_two_documents().unseen(WordTexts([Document("a", "b", "q r s")]))
-    with pytest.raises(ValueError, match=r"no known word to train on: .* opened to be used, or"):
-        make(data=nothing).batch(np.random.default_rng(0))
-    with pytest.raises(
-        ValueError, match=r"threshold=1e-09 thins 115 words out to 0\.\d+: take a la"
-    ):
-        make(threshold=1e-9).batch(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"threshold=1e-09 thins 115 words out to 0\.\d+: take"):
+        make(threshold=1e-9)
     few = WordTexts([Document("a", "b", "one two three"), Document("c", "d", "four five six")])
     with pytest.raises(ValueError, match=r"no word occurs min_count=5 times, .* comes 1 times"):
         few.prepare(Kept(), load_method("skipgram").Settings())
