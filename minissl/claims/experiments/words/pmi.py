@@ -196,6 +196,7 @@ CLAIM = Claim(
     },
     settings=[WindowSettings],
     own=(*OWN, "least"),
+    formats={CORRELATION: ".3f", OF_ITS_NOISE: ".3f"},
     rows="skip-gram with",
     about=(
         "The English inside Python without words that are not among the 200 most frequent, so that "
