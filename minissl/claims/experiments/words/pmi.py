@@ -162,7 +162,7 @@ CLAIM = Claim(
         "product of a center and a context is their pointwise mutual information minus log k: "
         "vectors that are learned word by word factorize a table of counts."
     ),
-    lecture="04, section 4",
+    lecture="04, section 5",
     measure=measure,
     expectations=expected(),
     figure=figure,

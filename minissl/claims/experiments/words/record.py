@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.adapt.heads.probe import linear_probe
-from minissl.claims.claim import Claim, Measured, Setup, chosen
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
 from minissl.data import Kept
 from minissl.data.words import Words, to_stream
@@ -263,7 +263,7 @@ CLAIM = Claim(
         "it but a coin's toss. The words around it tell its sense, where their order does not "
         "matter; the state that a language model has at the word tells it in both cases."
     ),
-    lecture="04, section 8",
+    lecture="04, section 10",
     measure=measure,
     expectations=expected(),
     figure=figure,
