@@ -104,12 +104,15 @@ def sampling() -> Any:
 # ---- GloVe and AdaGrad ---------------------------------------------------------------------------
 
 
-def counted_once() -> tuple[float, float]:
-    """Of the pairs within 5 words: the part counted at most once, and its part of all counts."""
+def rarity() -> tuple[float, float, float]:
+    """Of all pairs of words: the part that stood within 5 words of each other; of those the part
+    counted at most once; and its part of all counts.
+    """
     stream, size = words().stream, words().vocabulary.vocab_size
     counts = cooccurrences(stream.words, stream.documents, size, 5).counts
     rare = counts <= 1
-    return float(rare.mean()), float(counts[rare].sum() / counts.sum())
+    of_counts = counts[rare].sum() / counts.sum()
+    return len(counts) / (size - 1) ** 2, float(rare.mean()), float(of_counts)
 
 
 def travelled(gradients: np.ndarray, rate: float = 0.05) -> np.ndarray:

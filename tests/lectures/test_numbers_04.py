@@ -267,14 +267,17 @@ class TestMeasured:
         counts[0] = 0
         keep = keep_probabilities(counts)[1:]
         the = data.vocabulary.ids["the"]
-        share, weight = figures("04")["counted_once"]()
+        met, share, weight = figures("04")["rarity"]()
         measured = {
             "299,388": len(data.stream), "4,008": len(counts) - 1, "20,231": counts[the],
             "49": (keep < 1).sum(), "13.6": 100 * keep[the - 1],
             "227,333": keep @ counts[1:], "71": 100 * share, "17": 100 * weight,
+            "4 %": 100 * met,
         }  # fmt: skip
         for shown, value in measured.items():
-            says("04", shown, value, within=max(0.5, 0.02 * value))
+            assert shown in text("04")
+            printed = float(shown.replace(",", "").removesuffix(" %"))
+            assert value == pytest.approx(printed, rel=0.02, abs=0.5), shown
 
     def test_losses(self):
         _, history = figures("04")["skipgram"]()
