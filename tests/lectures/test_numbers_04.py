@@ -106,6 +106,17 @@ def test_what_a_block_reads():
     says("04", "58", BLOCK + around + SHARED)
     says("04", "10,240", settings.batch_size)
     says("04", "0.3", settings.learning_rate)
+    defaults = (
+        ("width", "300", "100", settings.width),
+        ("window, shrunk at random", "5", "5", settings.window),
+        ("$k$", "5 to 20, 2 to 5 for large texts", "5", settings.negatives),
+        ("power of the noise", "0.75", "0.75", settings.noise_power),
+        ("fewest occurrences of a word", "5", "5", settings.min_count),
+    )
+    for name, paper, program, here in defaults:
+        row(name, paper, program, f"{here:g}")
+    assert settings.threshold == 1e-3
+    assert f"{settings.steps} steps of {settings.batch_size:,} centers" in text("04")
     near = [np.mean([d <= reach for reach in range(1, 6)]) for d in range(1, 6)]
     assert near == [1, 0.8, 0.6, 0.4, 0.2]
 
@@ -306,7 +317,11 @@ class TestMeasured:
 
     def test_analogies(self):
         vectors = figures("04")["vectors"]()
-        assert vectors.analogy("input", "output", "stdin", count=1)[0][0] == "stdout"
+        for rule, *shown in (("add", "0.967", "0.910"), ("multiply", "1.000", "0.998")):
+            found = vectors.analogy("input", "output", "stdin", rule, 2)
+            assert found[0][0] == "stdout"
+            for number, (_, score) in zip(shown, found):
+                says("04", number, score, within=0.05)
         assert vectors.analogy("string", "strings", "integer", count=1)[0][0] == "integers"
         units = {word: vectors.units[vectors.row(word)] for word in vectors.words}
         whole = units["output"] - units["input"] + units["stdin"]
