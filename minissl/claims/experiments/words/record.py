@@ -31,6 +31,7 @@ STATIC, AROUND, UNTRAINED, GPT_ROW = (
     "GPT, state at the word",
 )  # fmt: skip
 ROWS = (STATIC, AROUND, UNTRAINED, GPT_ROW)
+SHORT = ("static vector", "mean around it", "untrained GPT", "GPT")
 TOPIC, ORDER = "senses of two topics", "noun or verb"
 
 
@@ -224,15 +225,16 @@ def scattered(parts: Sequence[NDArray], senses: Sequence[NDArray], column: str) 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """The accuracies of both kinds of senses; below, the states of one word as points."""
-    drawn, (topic, order, points) = panels(1.8, 1.8, 2.6)
+    drawn, (topic, order, points) = panels(1.9, 1.9, 2.3)
     for axis, column, word in ((topic, TOPIC, BY_TOPIC[0]), (order, ORDER, BY_ORDER[0])):
         bars(axis, measured, ROWS, column, colors=[RED, OCHRE, GREY, BLUE], form="%.0f")
+        axis.set_yticks(range(len(ROWS)), SHORT)
         axis.axvline(50, color=GREY, linestyle="--", linewidth=1)
-        axis.set(xlim=(0, 115), title=f'{column}: "{word}" and seven more', xlabel="found (%)")
+        axis.set(xlim=(0, 120), xlabel=f'{column}: found (%), words such as "{word}"')
     for sense, color, name in ((1, BLUE, "a noun"), (2, OCHRE, "a verb")):
         x, y = measured[0].curves[f"{ORDER}, sense {sense}"]
         points.plot(x, y, ".", color=color, markersize=4, label=name)
-    points.set(title=f'"{BY_ORDER[0]}" inside the GPT, two directions', xticks=[], yticks=[])
+    points.set(xlabel=f'"{BY_ORDER[0]}" in the GPT, two directions', xticks=[], yticks=[])
     points.legend(frameon=False)
     return drawn
 

@@ -31,13 +31,13 @@ RANDOM_UNDER, UNDER = "random vectors, LSTM", "pretrained vectors, LSTM"
 ROWS = (TFIDF, COUNTS, RANDOM_MEAN, MEAN, RANDOM_UNDER, UNDER)
 LABELS = {"2 per class": 2, "5 per class": 5, "10 per class": 10, "20 per class": 20,
           "all labels": 0}  # column: labels_per_class  # fmt: skip
-TRAINING = {"batch_size": 16, "evaluations": 1}
+TRAINING: dict[str, Any] = {"batch_size": 16, "evaluations": 1}
 UNDERS = {RANDOM_UNDER: "random", UNDER: "pretrained"}
 
 
 def measure(setup: Setup) -> Measured:
     """The same labelled texts by counts, by means of vectors, and by a network on them."""
-    texts = WordTexts(WordTexts.read(None).documents[: setup.settings.get("documents")])
+    texts: Any = WordTexts(WordTexts.read(None).documents[: setup.settings.get("documents")])
     settings = chosen(SkipGram.Settings, setup)
     setup.note("skip-gram")
     found = shared(setup, SkipGram, texts, settings, row=MEAN)
