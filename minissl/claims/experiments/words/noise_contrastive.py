@@ -209,13 +209,16 @@ def timed(size: int, window: int, setup: Setup) -> dict[str, float]:
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Perplexities, then the cosines of gradients against k."""
-    drawn, (perplexities, cosine) = panels(2.6, 2.4)
+    drawn, (perplexities, cosine) = panels(3.0, 2.2)
     colors = [GREY, OCHRE, BLUE, BLUE, BLUE, RED, RED]
     bars(perplexities, measured, ROWS, PERPLEXITY, colors=colors, form="%.0f")
-    perplexities.set(xlabel="perplexity of held-out contexts, after normalizing")
+    perplexities.set_yticks(
+        range(len(ROWS)), [row.replace("sampling, ", "sampling,\n") for row in ROWS]
+    )
+    perplexities.set(xlabel="perplexity of held-out contexts")
     line(cosine, measured, "NCE", color=BLUE)
     line(cosine, measured, "negative sampling", color=RED)
-    cosine.set(xscale="log", ylim=(-1.05, 1.05), xlabel="words of noise for each real one, k")
+    cosine.set(xscale="log", ylim=(0, 1.05), xlabel="words of noise for each real one, k")
     cosine.set(ylabel="cosine with the\nlikelihood's gradient")
     cosine.legend(frameon=False)
     return drawn
