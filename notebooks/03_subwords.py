@@ -5,14 +5,18 @@
 # in colour, and ask it about words that it has never seen.
 
 # %%
+from collections import Counter
 from itertools import islice, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from minissl.text import GPT2, Bytes, Characters, Tokenizer, WordVocabulary, show_tokens
+from minissl.models.segmentations import log_sum
+from minissl.models.word_pieces import byte_spans, pieces_of_words, words_between_spaces
+from minissl.text import GPT2, Bytes, Characters, Tokenizer, WordPiece, WordVocabulary, show_tokens
 from minissl.text.bag_of_words import count_vectors, inverse_document_frequency, tf_idf
 from minissl.text.bpe import count_pairs, learn_merges, merge
+from minissl.text.cleaning import html_to_text
 from minissl.text.corpora import python_english, split_documents
 from minissl.text.patterns import count_pieces
 
@@ -220,6 +224,72 @@ except ValueError as error:
     print("special:", error)
 
 # %% [markdown]
+# ## WordPiece, beside BPE
+#
+# The same text, the same size of vocabulary, learned from the top down. Case and accents go, a mark
+# says what goes on inside a word, and what cannot be cut is unknown: all of the word.
+
+# %%
+pieces = WordPiece.train(train, 4096)
+sample_text = "Unbelievable: the naïve tokenizer reads 3.5% 你好 🙂"
+print("BPE:      ", show_tokens(tokenizer, sample_text).terminal(color=False))
+print("WordPiece:", show_tokens(pieces, sample_text).terminal(color=False))
+print("and back: ", pieces.decode(pieces.encode(sample_text)))
+
+# %% [markdown]
+# ## One word, several ways
+#
+# BPE-dropout passes over merges at random. How often each way to cut a word comes out of 2,000
+# draws, beside the tokens that replay gives (dark).
+
+# %%
+word, dropout = " unbelievable", 0.2
+generator = np.random.default_rng(0)
+draws = Counter(tuple(tokenizer.encode_with_dropout(word, dropout, generator)) for _ in range(2000))
+usual = tuple(tokenizer.encode(word))
+ways = draws.most_common(12)
+labels = ["|".join(tokenizer.decode([i]) for i in way) for way, _ in ways]
+colours = ["#0b6bcb" if way == usual else "#9fc5ee" for way, _ in ways]
+figure, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+_ = axis.barh(labels[::-1], [count for _, count in ways][::-1], color=colours[::-1])
+_ = axis.set(xlabel="of 2,000 draws")
+print(f"{len(draws)} different ways to cut {word!r}")
+
+# %% [markdown]
+# A model that gives each token 1/V, whatever came before: what it thinks of the word by the usual
+# way alone, and by the sum over more and more ways. The sum can only rise, and stays a lower bound.
+
+# %%
+found = list(draws)
+found.insert(0, found.pop(found.index(usual)))
+log_p = np.array([-len(way) * np.log(tokenizer.vocab_size) for way in found])
+bounds = [log_sum(found[:k], log_p[:k]) for k in range(1, len(found) + 1)]
+figure, axis = plt.subplots(figsize=(6.4, 3), layout="constrained")
+_ = axis.semilogx(range(1, len(found) + 1), bounds, color="#0b6bcb")
+_ = axis.set(xlabel="ways in the sum", ylabel="ln p(word), at least")
+
+# %% [markdown]
+# ## HTML out, everything else kept
+
+# %%
+page = """<title>T</title><p>Un<b>believ</b>able &amp; 5 &lt 6:<br>if a < b && c > d</p>
+<script>run("<p>")</script><ul><li>one<li>two</ul><pre>x  =  1
+  y</pre>"""
+print(html_to_text(page))
+
+# %% [markdown]
+# ## Whose pieces?
+#
+# The tokens of each word, found by the bytes that they share.
+
+# %%
+sentence = "The unbelievable tokenizer hesitates."
+ids = tokenizer.encode(sentence)
+names, spans = words_between_spaces(sentence)
+for name, places in zip(names, pieces_of_words(byte_spans(tokenizer, ids), spans)):
+    print(f"{name:14}", [tokenizer.decode([ids[i]]) for i in places])
+
+# %% [markdown]
 # ## Now try
 #
 # 1. Encode a paragraph of your own language. How many bytes per token, against English?
@@ -228,3 +298,4 @@ except ValueError as error:
 # 4. Write the encoder that uses the fewest tokens (dynamic programming over the word's bytes) and
 #    find English words for which it beats `tokenizer.encode`.
 # 5. Count the words of `held_out` that never occur in `train`. How many tokens do they take?
+# 6. Raise `dropout` to 0.5 and to 1. How many ways are there, and which is the most frequent?

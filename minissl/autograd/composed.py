@@ -136,6 +136,7 @@ def logistic_loss(logits: Any, positive: Any, negative: Any) -> Tensor:
     Shapes: all three alike; where both weights are 0 the logit may be anything, NaN too.
     """
     x = ops.where((positive != 0) | (negative != 0), logits, 0.0)
+    x = x * (0 * x.array + 1)  # an infinite logit is no limit, but a mistake: NaN, both ways
     return -ops.sum(ops.log_sigmoid(x) * positive + ops.log_sigmoid(-x) * negative)
 
 

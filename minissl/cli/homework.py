@@ -90,8 +90,9 @@ def list_all(arguments: argparse.Namespace) -> None:
     for number in assignment_numbers():
         assignment = load_assignment(number)
         print(f"{number}  {assignment.title} ({assignment.points} points)")
-        for task in assignment.tasks:
-            print(f"   {task.number:<5} {task.points:>3}  {task.label}: {task.title}")
+        for task in assignment.parts:
+            points = task.points + task.by_hand
+            print(f"   {task.number:<5} {points:>3}  {task.label}: {task.title}")
 
 
 def start(arguments: argparse.Namespace) -> None:
@@ -100,9 +101,11 @@ def start(arguments: argparse.Namespace) -> None:
     from minissl.homework.starter import start as write
 
     number = arguments.number
-    folder = write(load_assignment(number), arguments.folder)
+    assignment = load_assignment(number)
+    folder = write(assignment, arguments.folder)
+    own = f"hw{number}.py" + (" and experiment.py" if assignment.experiment else "")
     print(
-        f"{folder} is ready: read HW{number}.md, write hw{number}.py, then run\n"
+        f"{folder} is ready: read HW{number}.md, write {own}, then run\n"
         f"    python -m minissl homework check {number} {folder}"
     )
 

@@ -1,7 +1,8 @@
-"""train a byte-level BPE tokenizer, encode, decode, see how a text is split
+"""train a BPE or WordPiece tokenizer, encode, decode, see how a text is split
 
-Input is bytes throughout, never text in the terminal's encoding: what is no UTF-8, a byte-order
-mark and every kind of line end come back from ``decode`` as they went into ``encode``.
+Input is bytes throughout, never text in the terminal's encoding. With byte-level BPE what is no
+UTF-8, a byte-order mark and every kind of line end come back from ``decode`` as they went into
+``encode``. WordPiece knows characters, and gives back words with a space between them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from minissl.cli._shared import DATA_HELP, path
 
 SMALLEST_VOCABULARY = 257  # every byte, and the separator of documents
 LARGEST_VOCABULARY = 2**31 - 1
+KINDS = ("bpe", "wordpiece")
 PATTERNS = ("gpt2", "cl100k", "llama3", "o200k")  # as in minissl.text.patterns
 _IDS = 1 << 16  # written at once
 _BYTES = 1 << 16  # of written ids, read at once
@@ -29,14 +31,17 @@ _LONGEST_ID = 20  # digits
 
 
 DESCRIPTION = """\
-Input is bytes throughout: what is no UTF-8, a byte-order mark and every kind of line end come back
-from `decode` as they went into `encode`."""
+Input is bytes throughout. With byte-level BPE (tokenizer.json) what is no UTF-8, a byte-order mark
+and every kind of line end come back from `decode` as they went into `encode`. WordPiece (vocab.txt,
+BERT's) reads UTF-8 only, and gives back words: case, accents and the spaces between are lost."""
 EXAMPLES = """\
 examples:
   minissl tokenizer train book.txt --vocab-size 4096 --out tok.json
   echo "Hello there" | minissl tokenizer encode --tokenizer tok.json
   echo "72 101 108" | minissl tokenizer decode --tokenizer tok.json
-  minissl tokenizer show --tokenizer tok.json --text "unbelievable" """
+  minissl tokenizer show --tokenizer tok.json --text "unbelievable"
+  minissl tokenizer train book.txt --kind wordpiece --vocab-size 4096 --out vocab.txt
+  minissl tokenizer show --tokenizer vocab.txt --text "unbelievable" """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--vocab-size", type=_vocabulary_size, default=4096, help="(default: %(default)s)"
     )
-    train.add_argument("--pattern", choices=PATTERNS, default="gpt2")
-    train.add_argument("--out", type=path, default=Path("tokenizer.json"), help="(%(default)s)")
-    train.add_argument("--huggingface", type=path, help="also write a Hugging Face tokenizer.json")
+    train.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="bpe",
+        help="byte-level BPE as in GPT, WordPiece as in BERT (default: %(default)s)",
+    )
+    train.add_argument("--pattern", choices=PATTERNS, help="how bpe cuts words (default: gpt2)")
+    train.add_argument("--cased", action="store_true", help="of wordpiece: keep case and accents")
+    train.add_argument(
+        "--out", type=path, help="(default: tokenizer.json, or vocab.txt for wordpiece)"
+    )
+    train.add_argument(
+        "--huggingface", type=path, help="of bpe: also write a Hugging Face tokenizer.json"
+    )
     train.set_defaults(function=run_train)
 
     for name, run, what in (
@@ -71,7 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--tokenizer",
             type=path,
             required=True,
-            help="tokenizer.json (also Hugging Face's), *.tiktoken or run folder",
+            help="tokenizer.json (also Hugging Face's), vocab.txt, *.tiktoken or run folder",
+        )
+        action.add_argument(
+            "--cased",
+            action="store_true",
+            help="of a vocab.txt, which does not say: it has case and accents",
         )
         action.add_argument(
             "--pattern",
@@ -84,11 +105,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Train and save, after a look at whether there is a place to save to."""
-    from minissl.text import Tokenizer, save_huggingface, save_tokenizer
-    from minissl.text.documents import SEPARATOR
-
+    _check_kind(arguments)
     texts = _whole_texts(arguments.text)
     _make_places(arguments)
+    tokenizer = _trained(texts, arguments)
+    size = sum(len(text.encode()) for text in texts)
+    count = sum(len(tokenizer.encode(text, allow_special="all")) for text in texts)
+    print(
+        f"{arguments.out}: {tokenizer.vocab_size:,} tokens; "
+        f"{size:,} bytes are {count:,} tokens ({size / max(count, 1):.2f} bytes per token)"
+    )
+
+
+def _trained(texts: list[str], arguments: argparse.Namespace) -> Any:
+    """The tokenizer, already saved."""
+    from minissl.text import Tokenizer, WordPiece, save_huggingface, save_tokenizer
+    from minissl.text.documents import SEPARATOR
+
+    if arguments.kind == "wordpiece":
+        pieces = WordPiece.train(texts, arguments.vocab_size, lowercase=not arguments.cased)
+        pieces.write(arguments.out)
+        return pieces
     tokenizer = Tokenizer.train(
         texts,
         arguments.vocab_size,
@@ -99,35 +136,32 @@ def run_train(arguments: argparse.Namespace) -> None:
     save_tokenizer(tokenizer, arguments.out)
     if arguments.huggingface:
         save_huggingface(tokenizer, arguments.huggingface)
-    size = sum(len(text.encode()) for text in texts)
-    count = sum(len(tokenizer.encode(text, allow_special="all")) for text in texts)
-    print(
-        f"{arguments.out}: {tokenizer.vocab_size:,} tokens; "
-        f"{size:,} bytes are {count:,} tokens ({size / max(count, 1):.2f} bytes per token)"
-    )
+    return tokenizer
 
 
 def run_encode(arguments: argparse.Namespace) -> None:
     """Print the ids, separated by spaces, while the input is read."""
-    tokenizer = _load(arguments.tokenizer, arguments.pattern)
-    with _input(arguments) as (_, file):
+    tokenizer = _load(arguments)
+    with _input(arguments) as (name, file):
         ids = tokenizer.encode_binary(file, allow_special="all")
         space = ""
-        while block := list(islice(ids, _IDS)):
-            sys.stdout.write(space + " ".join(map(str, block)))
-            space = " "
+        with _named(name):
+            while block := list(islice(ids, _IDS)):
+                sys.stdout.write(space + " ".join(map(str, block)))
+                space = " "
     print()
 
 
 def run_decode(arguments: argparse.Namespace) -> None:
     """Write the bytes the ids stand for, while the ids are read."""
-    tokenizer = _load(arguments.tokenizer, arguments.pattern)
+    tokenizer = _load(arguments)
     sys.stdout.flush()
     with _input(arguments) as (name, file):
         number = 1  # of the word the block begins with
         for words in _words(file):
             sys.stdout.buffer.write(_decoded(tokenizer, words, name, number))
             number += len(words)
+    sys.stdout.buffer.write(b"\n" if _is_wordpiece(tokenizer) else b"")
     sys.stdout.buffer.flush()
 
 
@@ -135,9 +169,10 @@ def run_show(arguments: argparse.Namespace) -> None:
     """Print the pieces."""
     from minissl.text import show_tokens
 
-    tokenizer = _load(arguments.tokenizer, arguments.pattern)
-    with _input(arguments) as (_, file):
-        print(str(show_tokens(tokenizer, file.read())))
+    tokenizer = _load(arguments)
+    with _input(arguments) as (name, file), _named(name):
+        ids = tokenizer.encode_binary(file, allow_special="all")
+        print(str(show_tokens(tokenizer, ids)))
 
 
 # ---- what is read --------------------------------------------------------------------------------
@@ -158,21 +193,53 @@ def _whole_texts(path: Path | None) -> list[str]:
     return [document.text for document in found]
 
 
-def _load(path: Path, pattern: str) -> Any:
-    from minissl.text import load_huggingface, load_tiktoken, load_tokenizer
+def _load(arguments: argparse.Namespace) -> Any:
+    """A Tokenizer or a WordPiece."""
+    from minissl.text import WordPiece, load_huggingface, load_tiktoken, load_tokenizer
     from minissl.text.huggingface import is_huggingface
 
+    path: Path = arguments.tokenizer
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.exists():
         raise FileNotFoundError(
             f"no tokenizer {str(file)!r}: expected a file of `minissl tokenizer train`, Hugging "
-            "Face's tokenizer.json, a .tiktoken file, or the run folder of `minissl pretrain gpt`"
+            "Face's tokenizer.json, a vocab.txt, a .tiktoken file, or the run folder of "
+            "`minissl pretrain gpt`"
         )
+    if file.suffix == ".txt" and not _starts_json(file):
+        return _check_case(WordPiece.read(file, lowercase=not arguments.cased), file)
+    if arguments.cased:
+        raise ValueError(f"--cased is of a vocab.txt, and {str(file)!r} is none: leave it out")
     if file.suffix == ".tiktoken":
-        return load_tiktoken(file, pattern=pattern)
+        return load_tiktoken(file, pattern=arguments.pattern)
     if is_huggingface(file):
         return load_huggingface(file, add_special_tokens=False)
     return load_tokenizer(file)
+
+
+def _starts_json(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.read(1) == b"{"
+
+
+def _check_case(tokenizer: Any, file: Path) -> Any:
+    """Refuse capitals that a text in small letters would never meet: the ids would be others."""
+    tokens = [token for token in tokenizer.tokens if token != token.lower() and token[0] != "["]
+    if tokenizer.lowercase and len(tokens) > len(tokenizer.tokens) / 100:
+        raise ValueError(
+            f"{str(file)!r} has capital letters in {len(tokens):,} of its {tokenizer.vocab_size:,} "
+            f"tokens, such as {tokens[0]!r}, and a text loses its capitals first: give --cased"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """A ValueError about the input says which input."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 @contextmanager
@@ -210,7 +277,12 @@ def _words(file: BinaryIO) -> Iterator[list[bytes]]:
 def _decoded(tokenizer: Any, words: list[bytes], name: str, number: int) -> bytes:
     """The bytes of the ids that the words are; the first has the number in the input."""
     try:
-        return tokenizer.decode_bytes([_id(word) for word in words])
+        ids = [_id(word) for word in words]
+        if not _is_wordpiece(tokenizer):
+            return tokenizer.decode_bytes(ids)
+        text = tokenizer.decode(ids)
+        goes_on = number > 1 and ids
+        return (f" {text}".replace(" ##", "") if goes_on else text).encode()
     except ValueError:
         for place, word in enumerate(words, start=number):
             try:
@@ -218,6 +290,12 @@ def _decoded(tokenizer: Any, words: list[bytes], name: str, number: int) -> byte
             except ValueError as error:
                 raise ValueError(f"{name}, word {place}: {error}") from None
         raise
+
+
+def _is_wordpiece(tokenizer: Any) -> bool:
+    from minissl.text import WordPiece
+
+    return isinstance(tokenizer, WordPiece)
 
 
 def _id(word: bytes) -> int:
@@ -243,6 +321,23 @@ def _vocabulary_size(text: str) -> int:
         f"got {text!r}, expected a whole number from {SMALLEST_VOCABULARY} (256 bytes and the "
         f"separator) to {LARGEST_VOCABULARY}"
     )
+
+
+def _check_kind(arguments: argparse.Namespace) -> None:
+    """Refuse what is of the other kind, and fill in what this kind has by default."""
+    of_bpe = {"--pattern": arguments.pattern, "--huggingface": arguments.huggingface}
+    of_wordpiece = {"--cased": arguments.cased}
+    of_other = of_bpe if arguments.kind == "wordpiece" else of_wordpiece
+    if given := next((option for option, value in of_other.items() if value), None):
+        raise ValueError(f"{given} is not of --kind {arguments.kind}: leave one of them out")
+    arguments.pattern = arguments.pattern or "gpt2"
+    usual = "vocab.txt" if arguments.kind == "wordpiece" else "tokenizer.json"
+    arguments.out = arguments.out or Path(usual)
+    if arguments.kind == "wordpiece" and arguments.out.suffix != ".txt":
+        raise ValueError(
+            f"--out {str(arguments.out)!r}: a vocabulary of WordPiece is known by its name, which "
+            "ends with .txt, as vocab.txt does"
+        )
 
 
 def _make_places(arguments: argparse.Namespace) -> None:

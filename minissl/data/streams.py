@@ -68,15 +68,8 @@ class Tokenized:
     def tf_idf(
         self, inputs: Sequence[Sequence[int]], held_out: NDArray[np.int64] | None
     ) -> NDArray[np.float32]:
-        """(texts, vocabulary): see ``text.bag_of_words``; those to learn from say what is rare.
-
-        Of tokens and not of words: it is as good on English, and holds for texts without spaces.
-        """
-        counts = count_vectors(inputs, self.tokenizer.vocab_size)
-        train = np.arange(len(inputs))
-        if len(train) > 1:  # a single one is only read
-            train, _ = split_labelled(len(inputs), held_out)
-        return tf_idf(counts, inverse_document_frequency(counts[train]), sublinear=True)
+        """Of tokens and not of words: it is as good on English, and for texts without spaces."""
+        return tf_idf_rows(inputs, self.tokenizer.vocab_size, held_out)
 
 
 @dataclass(frozen=True)
@@ -146,6 +139,21 @@ class LabelledStreams(Tokenized):
             if len(empty := np.flatnonzero(counts == 0)):
                 words.append(f"class {self.class_names[empty[0]]!r} has no text to train on")
         return "; ".join(words)
+
+
+def tf_idf_rows(
+    inputs: Sequence[Sequence[int]],
+    vocab_size: int,
+    held_out: NDArray[np.int64] | None,
+    *,
+    unknown: int | None = None,
+) -> NDArray[np.float32]:
+    """(texts, vocabulary): see ``text.bag_of_words``; those to learn from say what is rare."""
+    counts = count_vectors(inputs, vocab_size, unknown=unknown)
+    train = np.arange(len(inputs))
+    if len(train) > 1:  # a single one is only read
+        train, _ = split_labelled(len(inputs), held_out)
+    return tf_idf(counts, inverse_document_frequency(counts[train]), sublinear=True)
 
 
 def encode_documents(

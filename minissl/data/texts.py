@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class Texts:
         self.documents = tuple(documents)
 
     @classmethod
-    def read(cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS) -> Texts:
+    def read(cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS) -> Self:
         """A text file, a folder of them, a table, or (None) the English that ships with Python.
 
         A row of a table without any text is passed over, as an empty file is.

@@ -45,8 +45,9 @@ class Header(NamedTuple):
 def read_vectors(path: str | os.PathLike[str]) -> WordVectors:
     """The word vectors of a file; its format is that of its name, see above.
 
-    Of text, the first line decides whether it is a header: two whole numbers are. Words are UTF-8;
-    in text they may have spaces in them, as some that were published have.
+    Of text the first line decides, whatever the name: two whole numbers promise the size. A .bin
+    with text below that line is read as text. Words are UTF-8; in text they may have spaces in
+    them, as some that were published have.
 
     Raises FileError with the file's name, and the line where there is one, for what is damaged or
     cut off: another number of words or numbers than promised, a number that is none or not finite,
@@ -62,7 +63,7 @@ def read_vectors(path: str | os.PathLike[str]) -> WordVectors:
             size = os.fstat(file.fileno()).st_size
             first = _line(file, 1).removeprefix(MARK)
             header = _header(first)
-            if suffix == ".bin":
+            if suffix == ".bin" and not _is_text(file, header):
                 return _read_binary(file, header, size)
             return _read_text(file, first, header, size)
 
@@ -141,6 +142,12 @@ def _header(line: bytes) -> Header | None:
     return Header(*map(int, parts))
 
 
+def _is_text(file: BinaryIO, header: Header | None) -> bool:
+    """Whether the line below the header is a word with so many numbers, in characters."""
+    line = file.peek(1).partition(b"\n")[0].split()  # type: ignore[attr-defined]
+    return header is not None and len(line) > header.width and all(map(_is_number, line[1:]))
+
+
 def _check_size(header: Header, least: int, size: int) -> None:
     """Raise ValueError when so many words, each of at least so many bytes, cannot be there."""
     if header.words * least > size:
@@ -188,6 +195,11 @@ def _read_text(file: BinaryIO, first: bytes, header: Header | None, size: int) -
     begin = 1 if header is None else 2  # number of the first line with a vector
     width = _width(first) if header is None else header.width
     if header is not None:
+        if b"\0" in file.peek(1):  # type: ignore[attr-defined]
+            raise ValueError(
+                "it has NULs and is no text: if word2vec wrote it in binary, its name "
+                "ends with .bin"
+            )
         _check_size(header, 2 + 2 * width, size)
     words: list[str] = []
     blocks: list[NDArray[np.float32]] = []
@@ -241,7 +253,7 @@ def _parts(line: bytes, width: int, place: int) -> tuple[bytes, list[bytes]]:
         count = sum(map(_is_number, line.split()[1:]))
         raise ValueError(
             f"line {place:,} is {_shown(line)} with {count:,} number(s), expected a word and "
-            f"{width:,}, with one space between them"
+            f"{width:,} as its first line has it, with one space between them"
         )
     return word, rest
 

@@ -20,6 +20,7 @@ from minissl.options import is_whole, several
 
 RULES = ("add", "multiply")
 EPSILON = 1e-3  # of 3CosMul, as in the paper: nothing is divided by 0
+ROWS = 4096  # that are divided by their lengths at once
 SPELLINGS = 50_000  # words, the first and so mostly the most frequent, that a typing error may mean
 
 Scored = list[tuple[str, float]]
@@ -101,7 +102,10 @@ class WordVectors:
     @cached_property
     def units(self) -> NDArray[np.float32]:
         """The vectors at length 1, (words, width): the product of two is their cosine."""
-        return at_length_1(self.matrix)
+        units = np.empty_like(self.matrix)
+        for start in range(0, len(self), ROWS):
+            units[start : start + ROWS] = at_length_1(self.matrix[start : start + ROWS])
+        return units
 
     def similarity(self, first: str, second: str) -> float:
         """The cosine of two words' vectors, −1 to 1; 0 where one of them is zero."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from minissl.data import Examples, Kept
 from minissl.data.labels import Labelled
+from minissl.data.streams import tf_idf_rows
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.options import Options, option
 from minissl.text.documents import Document, held_out_share, split_documents
@@ -77,14 +78,11 @@ class Words:
         )
 
     def labelled(self, raw: LabelledTexts) -> Labelled:
-        """Each text as the ids of its words; raw: the share of each word in it."""
+        """Each text as the ids of its words; raw: tf-idf of the words."""
         inputs, names = self.examples(raw)
-        shares = np.zeros((len(inputs), self.vocabulary.vocab_size), np.float32)
-        for row, ids in zip(shares, inputs):
-            if ids:
-                row[:] = np.bincount(ids, minlength=len(row)) / len(ids)
+        rows = tf_idf_rows(inputs, self.vocabulary.vocab_size, raw.held_out, unknown=0)
         return Labelled(
-            inputs, tuple(names), raw.labels, raw.class_names, shares, "word counts", raw.held_out
+            inputs, tuple(names), raw.labels, raw.class_names, rows, "tf-idf of words", raw.held_out
         )
 
     def describe(self) -> str:

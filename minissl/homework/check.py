@@ -73,7 +73,8 @@ class Results:
     @property
     def problem(self) -> str:
         """What is wrong with the file as a whole: why no task could load it."""
-        problems = {result.not_loaded for result in self.tasks}
+        own = [r for r in self.tasks if r.task is not self.assignment.experiment] or self.tasks
+        problems = {result.not_loaded for result in own}
         return problems.pop() if len(problems) == 1 else ""
 
     @property
@@ -130,15 +131,15 @@ def check_submission(
     Raises ValueError for a number that is no task's. Nothing that the file does raises; a file that
     does not load fails in every task, for the same reason.
     """
-    known = [task.number for task in assignment.tasks]
+    known = [task.number for task in assignment.parts]
     if unknown := [number for number in numbers if number not in known]:
         raise ValueError(f"there is no task {unknown[0]}; choose from: {', '.join(known)}")
     results: list[TaskResult] = []
     hopeless = False
-    for task in assignment.tasks:
+    for task in assignment.parts:
         if numbers and task.number not in numbers:
             continue
-        if hopeless:  # this task would not come further than the one before
+        if hopeless and task is not assignment.experiment:  # not further than the one before
             reason = results[-1].not_loaded
             results.append(TaskResult(task, _not_reached(task, reason), reason))
         else:
@@ -149,7 +150,7 @@ def check_submission(
 
 def nothing_there(assignment: Assignment, reason: str, settings: Settings) -> Results:
     """The results of a submission without a file to check."""
-    tasks = [TaskResult(t, _not_reached(t, reason), reason) for t in assignment.tasks]
+    tasks = [TaskResult(t, _not_reached(t, reason), reason) for t in assignment.parts]
     return Results(assignment, tasks, settings)
 
 
@@ -263,7 +264,8 @@ class _Tail(threading.Thread):
 
 def _ending(code: int, in_time: bool, task: Task, child: _Child, file: Path) -> str:
     """Why there is no outcome for a check, in a sentence."""
-    frames = re.findall(rf'File "[^"]*{re.escape(file.name)}", line (\d+) in', child.printed)
+    name = task.file_of(file).name
+    frames = re.findall(rf'File "[^"]*{re.escape(name)}", line (\d+) in', child.printed)
     where = f" in line {frames[0]}" if frames else ""
     if not in_time:
         limit = f"{task.seconds:g} seconds" if child.started else f"{STARTING:g} seconds to start"

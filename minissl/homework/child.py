@@ -53,8 +53,9 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     report = Report(request["report"])
     assignment = load_assignment(request["assignment"])
-    task = next(t for t in assignment.tasks if t.number == request["task"])
-    file = Path(request["file"])
+    task = next(t for t in assignment.parts if t.number == request["task"])
+    handed = Path(request["file"])
+    file = task.file_of(handed)
     limit_memory()
     task.answer()  # what the library imports is not the student's time
     report.add(event="started")
@@ -62,14 +63,14 @@ def main() -> None:
     faulthandler.dump_traceback_later(0.9 * request["seconds"])
     sys.path.append(str(file.parent))  # at the end: a student's random.py hides nothing
     try:
-        subject = subject_of(file, assignment, task, use_mine=request["use_mine"])
+        subject = subject_of(handed, assignment, task, use_mine=request["use_mine"])
     except NotLoaded as error:
         syntax_error = isinstance(error.__cause__, SyntaxError)
         return report.add(event="not loaded", text=str(error), syntax_error=syntax_error)
     except NotThere as error:
         return report.add(event="not there", text=str(error))
     report.add(event="loaded")
-    failed = vars(sys.modules[f"hw{assignment.number}"])["failed_imports"]
+    failed = vars(sys.modules[task.stem])["failed_imports"]
     for check in task.checks:
         seed, extra = request["seed"], request["extra"]
         outcome = run_check(task, check, subject, seed=seed, extra=extra, file=file)

@@ -64,7 +64,7 @@ def _row(name: str, results: Results) -> dict[str, str]:
 
 
 def _csv(assignment: Assignment, rows: list[dict[str, str]]) -> bytes:
-    numbers = [task.number for task in assignment.tasks]
+    numbers = [task.number for task in assignment.parts]
     text = io.StringIO()
     writer = csv.DictWriter(text, ["submission", "score", "points", *numbers, "comment"])
     writer.writeheader()

@@ -23,7 +23,8 @@ _WIDTH = 96  # of a line of text; values keep their own lines
 def to_text(results: Results, *, quiet: bool = False) -> str:
     """The scoreboard, and below it, unless ``quiet``, every failure with its case."""
     board = scoreboard(results)
-    failures = [] if quiet or results.problem else [explain(result) for result in results.tasks]
+    shown = [r for r in results.tasks if not results.problem or r.not_loaded != results.problem]
+    failures = [] if quiet else [explain(result) for result in shown]
     return "\n\n".join([board, *filter(None, failures)])
 
 
@@ -41,7 +42,14 @@ def scoreboard(results: Results) -> str:
             f"[{bar:<{_BAR}}]  {_summary(result)}".rstrip()
         )
     total = f"{results.score:>4} of {results.points}"
-    return "\n".join([*lines, f"  {'total':<{widest + 5}} {total}"])
+    lines.append(f"  {'total':<{widest + 5}} {total}")
+    number = results.assignment.number
+    lines += [
+        f"  {task.by_hand} more points of {task.number} are a person's: see HW{number}.md"
+        for task in (result.task for result in results.tasks)
+        if task.by_hand
+    ]
+    return "\n".join(lines)
 
 
 def _summary(result: TaskResult) -> str:

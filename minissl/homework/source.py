@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from minissl.homework.experiment import Experiment
 from minissl.homework.task import Assignment, Task
 
 _OURS = ("minissl", "minissl_kernels")
@@ -52,6 +53,18 @@ def student_file(assignment: Assignment, solved: Collection[str] = ()) -> str:
             pieces.append(f"class {task.name}({base}):\n" + "\n".join(bodies))
     head = [_opening(assignment), *import_lines(imports), ""]
     return "\n".join(head) + ("" if pieces[0][0] == "#" else "\n") + "\n" + "\n\n".join(pieces)
+
+
+def experiment_file(experiment: Experiment, solved: bool = False) -> str:
+    """The text of ``experiment.py``: our own, without the bodies of what is to be written."""
+    lines = list(read(experiment.module).lines)
+    names = () if solved else experiment.writes
+    nodes = [find(f"{experiment.module}:{name}")[1] for name in names]
+    for node in sorted(nodes, key=lambda node: -node.lineno):
+        docstring = node.body[0]
+        unwritten = f'raise NotImplementedError("{experiment.unwritten}")'
+        lines[docstring.end_lineno : node.end_lineno] = [" " * docstring.col_offset + unwritten]
+    return "\n".join(lines) + "\n"
 
 
 def _opening(assignment: Assignment) -> str:

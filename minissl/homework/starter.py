@@ -1,11 +1,12 @@
-"""A student's folder: the file to write, the handout, and the rules for an AI assistant."""
+"""A student's folder: the files to write, the handout, and the rules for an AI assistant."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
 
-from minissl.homework.source import student_file
+from minissl.homework.experiment import FILE, Experiment
+from minissl.homework.source import experiment_file, student_file
 from minissl.homework.task import Assignment
 
 
@@ -20,6 +21,8 @@ def start(assignment: Assignment, folder: Path) -> Path:
         f"HW{number}.md": handout(assignment),
         "AGENTS.md": _kept("AGENTS.md"),
     }
+    if assignment.experiment:
+        texts[FILE] = experiment_file(assignment.experiment)
     target = folder / f"hw{number}"
     if there := [name for name in texts if (target / name).exists()]:
         raise ValueError(
@@ -34,8 +37,13 @@ def start(assignment: Assignment, folder: Path) -> Path:
 
 
 def handout(assignment: Assignment) -> str:
-    """The handout, with a table of the tasks before its first section (``## ``)."""
+    """The handout, with a table of the tasks before its first section (``## ``).
+
+    What a person judges of an experiment stands where the text has ``<!-- rubric -->``.
+    """
     text = _kept(f"hw{assignment.number}.md")
+    if assignment.experiment:
+        text = text.replace("<!-- rubric -->", rubric(assignment.experiment))
     before, section, after = text.partition("\n## ")
     return f"{before.rstrip()}\n\n{table(assignment)}\n{section}{after}"
 
@@ -43,11 +51,20 @@ def handout(assignment: Assignment) -> str:
 def table(assignment: Assignment) -> str:
     """The tasks, where to read, and their points, in Markdown."""
     rows = [
-        f"| {t.number} | `{t.label}` | {t.title} | {t.lecture} | {t.points} |"
-        for t in assignment.tasks
+        f"| {t.number} | `{t.label}` | {t.title} | {t.lecture} | {t.points + t.by_hand} |"
+        for t in assignment.parts
     ]
     head = ["| task | write | what it is | read | points |", "| --- | --- | --- | --- | ---: |"]
     return "\n".join([*head, *rows, f"| | | | | **{assignment.points}** |"])
+
+
+def rubric(experiment: Experiment) -> str:
+    """The points of an experiment, the checker's and a person's, in Markdown."""
+    rows = [(check.points, check.about, "the checker") for check in experiment.checks]
+    rows += [(item.points, item.about, "a person") for item in experiment.rubric]
+    head = ["| points | for | given by |", "| ---: | --- | --- |"]
+    lines = [f"| {points} | {about} | {who} |" for points, about, who in rows]
+    return "\n".join([*head, *lines, f"| **{experiment.points + experiment.by_hand}** | | |"])
 
 
 def _kept(name: str) -> str:

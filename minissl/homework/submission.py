@@ -7,11 +7,12 @@ import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from minissl.homework.experiment import Experiment, Handed, files_beside
 from minissl.homework.task import Assignment, Task
 
 _LIBRARY = Path(__file__).resolve().parents[1]  # which has files of these names, too
@@ -61,11 +62,13 @@ def missing_packages(task: Task) -> str | None:
 
 
 def subject_of(path: Path, assignment: Assignment, task: Task, *, use_mine: bool = False) -> Any:
-    """The function or class of one task, from the student's file.
+    """The function or class of one task, from the student's file; all of an experiment's files.
 
     Every other function of the assignment is the library's, in the file too, unless ``use_mine``.
     Raises NotLoaded or NotThere, with a sentence for the student.
     """
+    if isinstance(task, Experiment):
+        return _handed_in(path, task)
     module = _load(path, assignment, task, use_mine)
     subject = vars(module).get(task.name)
     if subject is None:
@@ -84,6 +87,17 @@ def subject_of(path: Path, assignment: Assignment, task: Task, *, use_mine: bool
     return type(task.name, (subject,), kept) if kept else subject
 
 
+def _handed_in(path: Path, task: Experiment) -> Handed:
+    """What lies beside ``hwN.py``: a file of another name may stand among other students' files."""
+    own, hw = task.file_of(path), f"hw{task.number.partition('.')[0]}.py"
+    if path.name != hw:
+        raise NotThere(f"an experiment is handed in as a folder with {hw} and {own.name} in it")
+    if not own.is_file():
+        raise NotThere(f"there is no {own.name} beside {hw}")
+    module = _execute(own, task.stem, {})
+    return Handed(vars(module), files_beside(path))
+
+
 def _load(path: Path, assignment: Assignment, task: Task, use_mine: bool) -> ModuleType:
     """The file as a module in which all other tasks' functions are the library's."""
     others = [t for t in assignment.tasks if t.name != task.name]
@@ -91,7 +105,13 @@ def _load(path: Path, assignment: Assignment, task: Task, use_mine: bool) -> Mod
     answers = {
         name: t.answer() for name, t in replaced.items() if set(t.requires) <= set(task.requires)
     }
-    name = f"hw{assignment.number}"
+    return _execute(path, task.stem, answers, replaced)
+
+
+def _execute(
+    path: Path, name: str, answers: Mapping[str, Any], replaced: Collection[str] = ()
+) -> ModuleType:
+    """The file as a module of that name in which ``answers`` stand for what is ``replaced``."""
     loader = _Loader(name, path, replaced)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None

@@ -12,12 +12,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
+
+if TYPE_CHECKING:
+    from minissl.homework.experiment import Experiment
 
 Case = TypeVar("Case")
 
@@ -110,7 +114,22 @@ class Task:
 
     @property
     def points(self) -> int:
+        """What the checks are worth together."""
         return sum(check.points for check in self.checks)
+
+    @property
+    def by_hand(self) -> int:
+        """Points beside these that a person gives: an experiment has some."""
+        return 0
+
+    @property
+    def stem(self) -> str:
+        """The name of the module that the student's file becomes: "hw1"."""
+        return f"hw{self.number.partition('.')[0]}"
+
+    def file_of(self, path: Path) -> Path:
+        """The student's file for this task, ``path`` being that of ``hwN.py``."""
+        return path
 
     def check(self, points: int) -> Callable[[Callable[[Any, Draw], None]], Any]:
         """Decorator: the function is a check of this task, worth so many points."""
@@ -128,15 +147,25 @@ class Task:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A homework: ``number`` 1, its title, and its tasks in the order they are solved."""
+    """A homework: ``number`` 1, its title, and its tasks in the order they are solved.
+
+    ``experiment``: what comes after them, in files of its own.
+    """
 
     number: int
     title: str
     tasks: tuple[Task, ...]
+    experiment: Experiment | None = None
+
+    @property
+    def parts(self) -> tuple[Task, ...]:
+        """All that is checked: the tasks, and the experiment if there is one."""
+        return (*self.tasks, self.experiment) if self.experiment else self.tasks
 
     @property
     def points(self) -> int:
-        return sum(task.points for task in self.tasks)
+        """Those of the checks and those that a person gives."""
+        return sum(task.points + task.by_hand for task in self.parts)
 
 
 def unwritten(error: BaseException | None) -> str | None:

@@ -8,6 +8,9 @@ drawn from noise, GloVe asks how often it was seen. All are float32 for half-pre
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, namespace, require_floating
@@ -26,6 +29,27 @@ def negative_sampling(center: Any, context: Any, negatives: Any) -> Tensor:
     Lecture 04.
     """
     return _real_or_noise(pair_scores(center, context, negatives))
+
+
+def negative_sampling_gradients(
+    center: NDArray, context: NDArray, negatives: NDArray
+) -> tuple[float, NDArray, NDArray, NDArray]:
+    """``negative_sampling`` by hand: the loss, and its gradients of center, context and negatives.
+
+    NumPy arrays; shapes: center w and context c (batch, width), negatives n (batch, k, width), and
+    each gradient has the shape and dtype of what it is of. Scores of any size give finite numbers.
+    Lecture 04.
+    """
+    words = np.concatenate([context[:, None], negatives], axis=1)  # (batch, 1 + k, width)
+    scores = np.sum(words * center[:, None], axis=2)  # (batch, 1 + k)
+    sign = np.ones_like(scores)
+    sign[:, 0] = -1  # the score of a real pair shall be large, those of noise small
+    losses = np.logaddexp(0, sign * scores)  # −log σ(s) of a real pair, −log σ(−s) of noise
+    sigmoid = np.exp(-np.logaddexp(0, -sign * scores))
+    of_scores = (sign * sigmoid / len(center))[:, :, None]  # (σ(s) − 1) / batch, σ(s) / batch
+    of_center = np.sum(of_scores * words, axis=1)
+    of_words = of_scores * center[:, None]
+    return float(losses.sum() / len(center)), of_center, of_words[:, 0], of_words[:, 1:]
 
 
 def noise_contrastive(
@@ -116,8 +140,8 @@ def glove(predicted: Any, counts: Any, largest: float = 100.0, power: float = 0.
     program. Raises ValueError for other shapes and for counts that are not positive.
     Pennington, Socher and Manning (2014). Lecture 04.
     """
-    require_floating("glove", predicted)
     predicted = _tensor(predicted)
+    require_floating("glove", predicted)
     counts = constant("glove", "counts", counts, predicted.array)
     if tuple(counts.shape) != predicted.shape or len(counts.shape) != 1 or not predicted.size:
         raise ValueError(

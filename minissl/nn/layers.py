@@ -51,7 +51,7 @@ class Embedding(Module):
     Shapes: indices (...) integers in [0, num_embeddings) -> (..., width); ``weight``
     (num_embeddings, width). ``sparse``: the gradient has the rows that were looked up and no others
     (``autograd.rows``), which AdaGrad and plain SGD take; for large tables of which a step reads
-    little, trained by one process in float32.
+    little, trained by one process.
     Raises TypeError for floats, IndexError for an index out of range.
     """
 

@@ -11,6 +11,8 @@ from minissl.autograd.rows import Rows, stored
 from minissl.nn.module import Parameter
 from minissl.optim.optimizer import Optimizer, require_number
 
+PIECE_BYTES = 1 << 18  # several arrays of it stay in a core's cache
+
 
 class AdaGrad(Optimizer):
     """s ← s + g²,  p ← p − lr g / (√s + ε).
@@ -41,22 +43,29 @@ class AdaGrad(Optimizer):
             raise ValueError("initial_sum and eps are both 0: the first step would divide by 0")
 
     def update(self, name: str, parameter: Parameter, lr: float) -> None:
-        """One step for one parameter, in place."""
+        """One step for one parameter, in place: of all of it, or of the rows that ``Rows`` has.
+
+        ``self.state["sum_of_squares"][name]``: the g² so far, zeros before the first step, without
+        ``self.initial_sum``.
+        """
         gradient, squares = parameter.grad, self.state["sum_of_squares"][name]
         p, g = parameter.array, stored(gradient)
         positions = gradient.positions if isinstance(gradient, Rows) else None
 
         def move(_: int, piece: Any) -> None:
             rows = piece if positions is None else positions[piece]
-            s = squares[rows] + g[piece] * g[piece]
+            s = g[piece] * g[piece]
+            s += squares[rows]
             squares[rows] = s
             s += self.initial_sum  # kept apart: the sum of a new parameter begins with zeros
             root = namespace(s).sqrt(s)
             root += self.eps
-            p[rows] -= lr * g[piece] / root
+            step = g[piece] / root
+            step *= lr
+            p[rows] -= step
 
         if p.ndim and isinstance(p, np.ndarray):
-            for_each_chunk(move, g)
+            for_each_chunk(move, g, PIECE_BYTES)
         else:
             move(0, ...)
 

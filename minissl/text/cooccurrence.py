@@ -35,8 +35,8 @@ def noise_distribution(counts: ArrayLike, power: float = 0.75) -> NDArray[np.flo
     """The probabilities with which words are drawn as negatives: count^power / Σ, (words,).
 
     Power 1 draws as often as in the text, 0 all words alike. A word whose count is 0 is never
-    drawn. Raises ValueError when all counts are 0, or for a power that is not finite. Mikolov et
-    al. (2013). Lecture 04.
+    drawn. Raises ValueError for counts or a power that are not finite, for negative counts, and
+    when all counts are 0. Mikolov et al. (2013). Lecture 04.
     """
     counts = _counts(counts)
     if not np.isfinite(power):

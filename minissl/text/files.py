@@ -30,7 +30,7 @@ SIGNATURES = {
     b"\x80\x05": "a pickle",
 }  # fmt: skip
 
-_STRIP = "strip its markup first, for example with pandoc -t plain"
+_STRIP = "strip its markup first, for example with `minissl clean FILE --out NEW.txt`"
 _JSON = "write its texts as one object a line into a .jsonl file"
 OTHER_KINDS = {
     **dict.fromkeys(

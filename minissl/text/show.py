@@ -4,12 +4,14 @@ Lecture 03. Colours repeat after six tokens; they only tell neighbours apart.
 """
 
 import html
+import io
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from minissl.text.tokenizer import Tokenizer
+from minissl.text.wordpiece import WordPiece
 
 # Six light backgrounds that black text is readable on, told apart by the colour-blind too.
 _COLOURS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
@@ -58,16 +60,22 @@ class TokenView:
         )
 
 
-def show_tokens(tokenizer: Tokenizer, text: str | bytes | Iterable[int]) -> TokenView:
+def show_tokens(tokenizer: Tokenizer | WordPiece, text: str | bytes | Iterable[int]) -> TokenView:
     """The view of a text (special tokens taken as such) or of token ids.
+
+    WordPiece shows what it made of the text: words without case, pieces with ##, no spaces.
 
     Example: ``print(show_tokens(tokenizer, "Hello world"))`` prints ``Hello|·world``.
     """
-    if isinstance(text, str | bytes):
+    ids: Iterable[int]
+    if isinstance(text, bytes):
+        ids = tokenizer.encode_binary(io.BytesIO(text), allow_special="all")
+    elif isinstance(text, str):
         ids = tokenizer.encode(text, allow_special="all")
     else:
-        ids = list(text)
-    return TokenView(tuple(ids), tuple(map(tokenizer.token_bytes, ids)))
+        ids = text
+    ids = tuple(ids)
+    return TokenView(ids, tuple(map(tokenizer.token_bytes, ids)))
 
 
 def _visible(token: bytes) -> str:

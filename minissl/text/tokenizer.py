@@ -17,14 +17,17 @@ What happens at the edges:
 import codecs
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain, count, islice
+from itertools import chain, islice
 from typing import BinaryIO, Self
+
+import numpy as np
 
 from minissl.options import several
 from minissl.text.bpe import Pair, learn_merges, segment
 from minissl.text.memory import Memory
+from minissl.text.numbering import by_id, number_special_tokens
 from minissl.text.patterns import (
     GPT2,
     NotAWord,
@@ -35,6 +38,7 @@ from minissl.text.patterns import (
     split_words,
     without_surrogates,
 )
+from minissl.text.segment import merges_with_dropout
 
 _BLOCK = 1 << 20  # bytes read from a file at once
 
@@ -68,10 +72,10 @@ class Tokenizer:
                 f"{len(missing)} of the 256 single bytes are no tokens, {missing[0]:#04x} the "
                 "first: without them some texts have no encoding"
             )
-        self._bytes = _by_id(self.ranks.items())
-        self.special_tokens = _number_special_tokens(special_tokens, max(self._bytes) + 1)
+        self._bytes = by_id(self.ranks.items())
+        self.special_tokens = number_special_tokens(special_tokens, max(self._bytes) + 1)
         names = ((name.encode(), token_id) for name, token_id in self.special_tokens.items())
-        self._bytes = _by_id(names, self._bytes)
+        self._bytes = by_id(names, self._bytes)
         self._special_expression = re.compile(
             "|".join(map(re.escape, sorted(self.special_tokens, key=len, reverse=True)))
         )
@@ -163,13 +167,30 @@ class Tokenizer:
         as they are (Python's error handler "surrogateescape").
         """
         allowed = self._allowed_special(allow_special)
-        if not isinstance(text, str | bytes):
-            raise TypeError(
-                f"encode takes a text or bytes, got {type(text).__name__}: {text!r:.40}"
-            )
-        if isinstance(text, bytes):
-            return self._encode(text.decode("utf-8", "surrogateescape"), allowed)
-        return self._encode(without_surrogates(text), allowed)
+        return self._encode(_as_text(text), allowed, self._encode_ordinary)
+
+    def encode_with_dropout(
+        self,
+        text: str | bytes,
+        probability: float,
+        generator: np.random.Generator,
+        *,
+        allow_special: str | Collection[str] = "raise",
+    ) -> list[int]:
+        """The ids of one of many ways to cut a text, which decode to it all the same: BPE-dropout.
+
+        See ``segment.merges_with_dropout``: probability 0 is ``encode``, 1 leaves single bytes, and
+        0.1 is the paper's. Nothing is remembered, so it is slow.
+        """
+        allowed = self._allowed_special(allow_special)
+
+        def ordinary(part: str) -> Iterator[int]:
+            for piece in self.pattern.split(part):
+                word = piece.encode("utf-8", "surrogateescape")
+                tokens = merges_with_dropout(word, self.ranks, probability, generator)
+                yield from map(self.ranks.__getitem__, tokens)
+
+        return self._encode(_as_text(text), allowed, ordinary)
 
     def encode_stream(
         self, texts: Iterable[str], *, allow_special: str | Collection[str] = "raise"
@@ -203,14 +224,19 @@ class Tokenizer:
         blocks = iter(partial(file.read, _BLOCK), b"")
         return self._stream(codecs.iterdecode(blocks, "utf-8", "surrogateescape"), allowed)
 
-    def _encode(self, text: str, allowed: Collection[str] | None) -> list[int]:
+    def _encode(
+        self,
+        text: str,
+        allowed: Collection[str] | None,
+        ordinary: Callable[[str], Iterable[int]],
+    ) -> list[int]:
         ids: list[int] = []
         start = 0
         for match in self._find_special(text, allowed):
-            ids.extend(self._encode_ordinary(text[start : match.start()]))
+            ids.extend(ordinary(text[start : match.start()]))
             ids.append(self._special_id(match, allowed))
             start = match.end()
-        ids.extend(self._encode_ordinary(text[start:]))
+        ids.extend(ordinary(text[start:]))
         return ids
 
     def _stream(self, texts: Iterable[str], allowed: Collection[str] | None) -> Iterator[int]:
@@ -238,7 +264,7 @@ class Tokenizer:
             waiting = [buffer[start + cut + sum(map(len, chunks)) :]]
             size = len(waiting[0])
             enough = 2 * size  # so that a chunk without end is not scanned at every block
-        yield from self._encode("".join(waiting), allowed)
+        yield from self._encode("".join(waiting), allowed, self._encode_ordinary)
 
     def _encode_ordinary(self, text: str) -> Iterator[int]:
         return chain.from_iterable(map(self._encode_stretch, self.pattern.stretches(text)))
@@ -364,29 +390,9 @@ class Tokenizer:
         return merges[::-1]
 
 
-def _number_special_tokens(
-    special_tokens: Mapping[str, int] | Iterable[str], first_id: int
-) -> dict[str, int]:
-    if not isinstance(special_tokens, Mapping):
-        names = several(special_tokens, "special_tokens")
-        special_tokens = dict(zip(names, count(first_id)))
-        if len(special_tokens) < len(names):
-            raise ValueError(f"special_tokens names one token twice: {names}")
-    for name in special_tokens:
-        if not name or name != without_surrogates(name):
-            raise ValueError(f"special token {name!r}: expected valid text of at least 1 character")
-    return dict(special_tokens)
-
-
-def _by_id(
-    tokens: Iterable[tuple[bytes, int]], taken: Mapping[int, bytes] | None = None
-) -> dict[int, bytes]:
-    """The bytes of every id, the ids of ``taken`` included."""
-    by_id = dict(taken or {})
-    for token, token_id in tokens:
-        if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
-            raise ValueError(f"token {token!r} has the id {token_id!r}: expected an integer >= 0")
-        if token_id in by_id:
-            raise ValueError(f"id {token_id} stands for both {by_id[token_id]!r} and {token!r}")
-        by_id[token_id] = token
-    return by_id
+def _as_text(text: str | bytes) -> str:
+    if not isinstance(text, str | bytes):
+        raise TypeError(f"encode takes a text or bytes, got {type(text).__name__}: {text!r:.40}")
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "surrogateescape")
+    return without_surrogates(text)

@@ -6,75 +6,30 @@ and each word from left to right into the longest pieces that the vocabulary has
 on inside a word is written with "##". Unlike byte-level BPE this loses: case, accents, how many
 spaces there were, and every word that cannot be cut is [UNK].
 
-The ids are those of ``tokenizers.BertWordPieceTokenizer``, except for characters that came into
-Unicode after the version (13 or so) its tables are of. Not here: the 768 or so [unused] rows mean
-nothing and are ordinary tokens; pairs of texts and [CLS], which a method puts around what it reads.
+The ids are those of ``tokenizers.BertWordPieceTokenizer`` (see ``bert_cleaning``). Not here: the
+[unused] rows of its vocabulary mean nothing and are ordinary tokens; pairs of texts and [CLS],
+which a method puts around what it reads.
 """
 
+import codecs
 import math
 import os
 import re
-import string
-import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from minissl.durable import replace_durably
 from minissl.options import several
 from minissl.reading import read_bytes, reading
+from minissl.text.bert_cleaning import NO_SPACE, Cleaning
 from minissl.text.memory import Memory
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INSIDE = "##"  # before a piece that goes on inside a word
-
-_CHINESE = re.compile(
-    "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b81f"
-    "\U0002b820-\U0002ceaf\U0002f800-\U0002fa1f]"
-)
-
-
-# ---- cleaning ------------------------------------------------------------------------------------
-
-
-def clean(character: str, *, lowercase: bool = True) -> str:
-    """What one character becomes: nothing, a space, itself, or itself as a word of its own.
-
-    Control and format characters vanish. Punctuation and Chinese characters get spaces around, so
-    that ``str.split`` makes words of them. With ``lowercase`` accents fall off too: a character is
-    decomposed (NFD) and its marks (category Mn) are dropped.
-    """
-    category = unicodedata.category(character)
-    if character in "\t\n\r" or category[0] == "Z":
-        return " "
-    if category in ("Cc", "Cf", "Co", "Cs") or character == "\ufffd":
-        return ""
-    parts = character
-    if lowercase:
-        decomposed = unicodedata.normalize("NFD", character)
-        parts = "".join(c.lower() for c in decomposed if unicodedata.category(c) != "Mn")
-    if _CHINESE.match(character):
-        return f" {parts} "
-    return "".join(f" {c} " if _is_punctuation(c) else c for c in parts)
-
-
-def _is_punctuation(character: str) -> bool:
-    """As BERT has it: $, +, <, ^ and ~ too, which Unicode calls symbols."""
-    return character in string.punctuation or unicodedata.category(character)[0] == "P"
-
-
-class _Cleaning(dict[int, str]):
-    """What every character becomes, for ``str.translate``; computed when it first comes."""
-
-    def __init__(self, lowercase: bool) -> None:
-        super().__init__()
-        self.lowercase = lowercase
-
-    def __missing__(self, code: int) -> str:
-        self[code] = clean(chr(code), lowercase=self.lowercase)
-        return self[code]
 
 
 # ---- longest match first -------------------------------------------------------------------------
@@ -99,6 +54,14 @@ def longest_pieces(word: str, tokens: Container[str]) -> list[str] | None:
     return pieces
 
 
+def _lookups(ids: Mapping[str, int]) -> tuple[Callable[[str], int | None], Callable[..., int]]:
+    """How pieces become ids, and of a character how long the longest piece is that it begins."""
+    longest: dict[str, int] = {}
+    for piece in filter(None, ids):
+        longest[piece[0]] = max(longest.get(piece[0], 0), len(piece))
+    return ids.get, longest.get
+
+
 # ---- the tokenizer -------------------------------------------------------------------------------
 
 
@@ -107,8 +70,7 @@ class WordPiece:
 
     ``lowercase``: as in BERT's uncased models, accents go too. ``longest``: a word with more
     characters is [UNK] without a look. ``remember`` bounds how many words are kept with their ids.
-    [PAD], [UNK], [CLS], [SEP] and [MASK] are special where the vocabulary has them: a text that
-    spells one has the characters "[", "mask", "]".
+    [PAD], [UNK], [CLS], [SEP] and [MASK] are special where the vocabulary has them.
 
     Raises ValueError when a token stands twice or [UNK] is missing.
     """
@@ -130,8 +92,14 @@ class WordPiece:
             raise ValueError("the vocabulary has no [UNK], for words that it cannot make")
         self.lowercase, self.longest = lowercase, longest
         self.special_tokens = {name: self.ids[name] for name in SPECIAL_TOKENS if name in self.ids}
-        self._cleaning = _Cleaning(lowercase)
-        self._known = Memory(self._encode_chunk, remember)
+        self._cleaning = Cleaning(lowercase)
+        self._first = _lookups(self.ids)
+        inside = {piece: number for piece, number in self.ids.items() if piece.startswith(INSIDE)}
+        self._inside = _lookups({piece[len(INSIDE) :]: n for piece, n in inside.items()})
+        self._special = re.compile(f"({'|'.join(map(re.escape, self.special_tokens))})")
+        self._unknown = (self.ids["[UNK]"],)
+        self._word_ids = Memory(self._encode_word, remember)
+        self._chunk_ids = Memory(self._encode_chunk, remember)
 
     @property
     def vocab_size(self) -> int:
@@ -152,17 +120,82 @@ class WordPiece:
         pieces = longest_pieces(word, self.ids)
         return ["[UNK]"] if pieces is None else pieces
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text; without [CLS] and [SEP], which belong to what a model reads."""
+    def encode(self, text: str, *, allow_special: str = "none") -> list[int]:
+        """The ids of a text; without [CLS] and [SEP], which belong to what a model reads.
+
+        ``allow_special``: what "[MASK]" inside the text means. Ordinary text with ``"none"``, the
+        characters "[", "mask", "]": a text from outside must not mask unasked. The special token
+        with ``"all"``, as in ``tokenizers``. Raises ValueError for anything else.
+        """
         if not isinstance(text, str):
             raise TypeError(f"encode takes a text, got {type(text).__name__}: {text!r:.40}")
-        # Python splits at these, BERT drops them.
-        chunks = _NO_SPACE.sub("", text).split()
-        return list(chain.from_iterable(map(self._known.__getitem__, chunks)))
+        if allow_special not in ("none", "all"):
+            raise ValueError(f'allow_special={allow_special!r}: expected "none" or "all"')
+        if allow_special == "none" or not self.special_tokens:
+            return self._encode_ordinary(text)
+        ids = self._encode_ordinary
+        parts = self._special.split(text)  # every other one is a special token
+        rest = ([self.ids[name], *ids(after)] for name, after in zip(parts[1::2], parts[2::2]))
+        return ids(parts[0]) + list(chain.from_iterable(rest))
+
+    def encode_binary(self, file: BinaryIO, *, allow_special: str = "none") -> Iterator[int]:
+        """Yield the ids of a file's text, reading in blocks; what is held is the last word.
+
+        ``file`` is open for reading bytes, such as ``sys.stdin.buffer``. Raises ValueError, with
+        the place, for bytes that are not UTF-8: pieces are of characters, so none stands for them.
+        """
+        waiting = ""
+        enough = 0
+        for text in _decoded(file):
+            waiting += text
+            if len(waiting) < enough:
+                continue
+            cut = max(map(waiting.rfind, " \n")) + 1
+            yield from self.encode(waiting[:cut], allow_special=allow_special)
+            waiting = waiting[cut:]
+            enough = 2 * len(waiting)  # so that text without spaces is not copied at every block
+        yield from self.encode(waiting, allow_special=allow_special)
+
+    def _encode_ordinary(self, text: str) -> list[int]:
+        for character in NO_SPACE:
+            if character in text:
+                text = text.replace(character, "")
+        return list(chain.from_iterable(map(self._chunk_ids.__getitem__, text.split())))
 
     def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
         """The ids of what stands between two spaces: a word, or several with punctuation."""
-        return tuple(self.ids[piece] for word in self.words(chunk) for piece in self.pieces(word))
+        words = chunk.translate(self._cleaning).split()
+        if len(words) == 1:
+            return self._word_ids[words[0]]
+        return tuple(chain.from_iterable(map(self._word_ids.__getitem__, words)))
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        """The ids of ``pieces(word)``, sooner: most words are one, and no try is in vain.
+
+        None is longer than the longest piece that begins with its character, and what goes on
+        inside is looked up without its ##, so that none has to be put before it.
+        """
+        size = len(word)
+        if size > self.longest:
+            return self._unknown
+        get, longest = self._first
+        if (whole := get(word)) is not None:
+            return (whole,)
+        ids: list[int] = []
+        number: int | None = None
+        start = 0
+        while start < size:
+            end = start + longest(word[start], 0)
+            if end > size:
+                end = size
+            while end > start and (number := get(word[start:end])) is None:
+                end -= 1
+            if number is None or end == start:
+                return self._unknown
+            ids.append(number)
+            start = end
+            get, longest = self._inside
+        return tuple(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The words of the ids, a space between them; what was lost does not come back.
@@ -174,6 +207,10 @@ class WordPiece:
             raise ValueError(f"{wrong[0]} is no id: the vocabulary has 0 to {len(self.tokens) - 1}")
         text = " ".join(self.tokens[number] for number in ids)
         return text.replace(" " + INSIDE, "")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The token with its ##, in UTF-8. Raises ValueError when there is none of this id."""
+        return self.decode([token_id]).encode()
 
     # ---- where a vocabulary comes from -----------------------------------------------------------
 
@@ -189,7 +226,7 @@ class WordPiece:
         for text in [texts] if isinstance(texts, str) else texts:
             if not isinstance(text, str):
                 raise TypeError(f"train takes texts, got {type(text).__name__}: {text!r:.40}")
-            counts.update(bare.words(text))
+            counts.update(word for word in bare.words(text) if len(word) <= bare.longest)
         room = vocab_size - len(SPECIAL_TOKENS)
         return cls([*SPECIAL_TOKENS, *learn_pieces(counts, room)], lowercase=lowercase)
 
@@ -214,7 +251,25 @@ class WordPiece:
         replace_durably(Path(path), "".join(f"{token}\n" for token in self.tokens).encode())
 
 
-_NO_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+_BLOCK = 1 << 20  # bytes read from a file at once
+
+
+def _decoded(file: BinaryIO) -> Iterator[str]:
+    """A file's text in blocks; ValueError with the place for what is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    place = 0  # of the first byte that has not become text
+    for block in chain(iter(partial(file.read, _BLOCK), b""), [b""]):
+        waiting = len(decoder.getstate()[0])
+        try:
+            yield decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            place += error.start
+            raise ValueError(
+                f"byte 0x{error.object[error.start]:02x} at offset {place:,} is not UTF-8 "
+                f"({error.reason}), and WordPiece reads characters: convert the text first, for "
+                "example with `iconv -f cp1252 -t utf-8`"
+            ) from None
+        place += waiting + len(block) - len(decoder.getstate()[0])
 
 
 # ---- training ------------------------------------------------------------------------------------

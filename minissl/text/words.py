@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,6 +58,18 @@ def count_words(texts: str | Iterable[str]) -> Counter[str]:
     for text in [texts] if isinstance(texts, str) else texts:
         counts.update(words_of(text))
     return counts
+
+
+def unknown_rate(counts: Mapping[str, int], known: Container[str]) -> float:
+    """The part of the running words that is not known, from 0 to 1: what becomes [UNK].
+
+    ``counts``: how often each word occurs in the text, as ``count_words`` has it; a word that
+    occurs n times counts n times. Raises ValueError when there is no word at all. Lecture 03.
+    """
+    total = sum(counts.values())
+    if not total:
+        raise ValueError("the texts have no word, so none that could be unknown: give others")
+    return sum(count for word, count in counts.items() if word not in known) / total
 
 
 # ---- words ---------------------------------------------------------------------------------------
@@ -133,10 +145,7 @@ class WordVocabulary:
 
     def unknown_rate(self, texts: str | Iterable[str]) -> float:
         """The part of the running words that is unknown, from 0 to 1. ValueError without a word."""
-        found = count_words(texts)
-        if not found:
-            raise ValueError("the texts have no word, so none that could be unknown: give others")
-        return sum(n for word, n in found.items() if word not in self.ids) / found.total()
+        return unknown_rate(count_words(texts), self.ids)
 
     # ---- files -----------------------------------------------------------------------------------
 

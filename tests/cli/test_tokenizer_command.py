@@ -378,7 +378,7 @@ def test_the_smallest_vocabulary(book, tmp_path):
         ("book.txt", "absent.json", "no tokenizer 'absent.json'"),
         ("book.txt", "absent.tiktoken", "no tokenizer 'absent.tiktoken'"),
         ("book.txt", "folder", "no tokenizer 'folder/tokenizer.json'"),
-        ("book.txt", "book.txt", "book.txt cannot be read as a tokenizer: no JSON"),
+        ("book.txt", "book.txt", "book.txt cannot be read as a vocabulary of one token a line"),
         ("book.txt", "deep.json", "deep.json cannot be read as a tokenizer: it is nested"),
     ],
 )

@@ -1,7 +1,7 @@
 """What holds for every kind of data: found by its class, it passes these or it is not one."""
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -11,11 +11,28 @@ from minissl.data.captions import Captioned, CaptionOptions
 from minissl.data.images import Images, LabelledImages
 from minissl.data.pairs import LabelledTextPairs, Pair, TextPairs
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.data.words import WordOptions, Words, WordTexts
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
+from minissl.text.words import WordVocabulary
 
-SETTINGS = CaptionOptions(image_size=8, channels=1, vocab_size=280)
-KINDS = (Texts, LabelledTexts, Images, LabelledImages, TextPairs, LabelledTextPairs, Captioned)
+
+@dataclass(frozen=True, kw_only=True)
+class EveryOption(CaptionOptions, WordOptions):
+    """What any kind may be told."""
+
+
+SETTINGS = EveryOption(image_size=8, channels=1, vocab_size=280)
+KINDS = (
+    Texts,
+    WordTexts,
+    LabelledTexts,
+    Images,
+    LabelledImages,
+    TextPairs,
+    LabelledTextPairs,
+    Captioned,
+)
 LABELLED = (LabelledTexts, LabelledImages, LabelledTextPairs)
 PARTS = ("documents", "pairs", "images", "captions", "labels")
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -66,6 +83,8 @@ def same(one, two):
         return one.dtype == two.dtype and np.array_equal(one, two)
     if hasattr(one, "special_tokens"):  # a tokenizer
         return one.ranks == two.ranks
+    if isinstance(one, WordVocabulary):
+        return one.to_bytes() == two.to_bytes()
     return one == two
 
 
@@ -76,7 +95,26 @@ def keys(examples):
 
 def trained(prepared):
     """The examples that are not held out."""
+    if isinstance(prepared, Words):
+        return of_documents(prepared.stream)
     return prepared.inputs if hasattr(prepared, "inputs") else prepared.images
+
+
+def held_out(prepared):
+    """The examples that are."""
+    found = prepared.held_out
+    return of_documents(found) if isinstance(prepared, Words) else found
+
+
+def of_documents(stream):
+    """The words of each document of a stream."""
+    return [stream.words[stream.documents == n].tolist() for n in np.unique(stream.documents)]
+
+
+def inputs_of(prepared, raw):
+    """All examples as the prepared data reads them; of words those that have a vector."""
+    inputs = prepared.examples(raw).inputs
+    return [[i for i in ids if i] for ids in inputs] if isinstance(prepared, Words) else inputs
 
 
 @every_kind
@@ -158,7 +196,7 @@ def test_unseen_data_is_all_held_out(kind):
         assert unseen.held_out_text == text
         assert unseen.text == b""
     else:
-        assert same(unseen.held_out, opened.examples(raw).inputs)
+        assert same(held_out(unseen), inputs_of(opened, raw))
         assert len(trained(unseen)) == 0
     if kind in LABELLED:
         np.testing.assert_array_equal(unseen.held_out_labels, raw.labels)
@@ -174,6 +212,12 @@ def test_an_example_is_trained_on_or_held_out(kind):
     if kind is Texts:
         count = len(prepared.text) + len(prepared.held_out_text)
         assert 0 < len(prepared.held_out_text) < 0.2 * count
+        return
+    if kind is WordTexts:  # documents are cut, as those of Texts
+        count = len(prepared.stream) + len(prepared.held_out)
+        whole = sum(len(ids) for ids in inputs_of(prepared, raw))
+        assert count == pytest.approx(whole, abs=3)  # a cut may go through a number
+        assert 0 < len(prepared.held_out) < 0.2 * count
         return
     parts = [keys(trained(prepared)), keys(prepared.held_out)]
     wanted = keys(prepared.examples(raw).inputs)
@@ -195,6 +239,10 @@ def test_the_tokenizer_has_not_read_what_is_held_out(kind, monkeypatch):
     prepared = toy(kind).prepare(Kept(), SETTINGS)
     if kind is Texts:
         assert "\n".join(read).encode() == prepared.text
+        return
+    if kind is WordTexts:
+        counted = np.bincount(prepared.stream.words, minlength=prepared.vocabulary.vocab_size)
+        np.testing.assert_array_equal(prepared.vocabulary.counts[1:], counted[1:])
         return
     kept = prepared.captions if kind is Captioned else trained(prepared)
     texts = [

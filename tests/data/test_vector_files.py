@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from minissl.data import vector_files
 from minissl.data.vector_files import SUFFIXES, read_vectors, write_vectors
 from minissl.data.vectors import WordVectors
 from minissl.reading import FileError
@@ -72,6 +73,8 @@ def test_every_float32_comes_back_bit_for_bit(tmp_path, suffix):
         (".bin", BYTES[".bin"][:-1]),  # no line ends between the vectors, as gensim writes it
         (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")),
         (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")[:-1]),
+        (".bin", BYTES[".vec"]),  # text under the wrong name
+        (".bin", BYTES[".vec"].replace(b"\n", b"\r\n")),
         (".TXT", BYTES[".txt"]),
         (".txt", b"the .5 -2\ncaf\xc3\xa9 1e-1 +1E-10\n"),
     ],
@@ -104,8 +107,9 @@ def test_any_number_of_lines(tmp_path, lines, suffix):
     vectors = WordVectors([f"w{i}" for i in range(lines)], np.arange(2.0 * lines).reshape(-1, 2))
     write_vectors(vectors, tmp_path / f"a{suffix}")
     assert same(read_vectors(tmp_path / f"a{suffix}"), vectors)
-    broken = (tmp_path / f"a{suffix}").read_bytes().replace(b"w1000 ", b"w1000 x")
-    number = 1001 + (suffix == ".vec")
+    last = f"w{lines - 1} ".encode()
+    broken = (tmp_path / f"a{suffix}").read_bytes().replace(last, last + b"x")
+    number = lines + (suffix == ".vec")
     with pytest.raises(FileError, match=f"line {number:,} "):
         read_vectors(place(tmp_path, broken, suffix))
 
@@ -138,7 +142,7 @@ WRONG = {
     "only line ends": (".txt", b"\n\n", "line 1 is ''"),
     "a header alone": (".vec", b"2 3\n", "promises 2 words of 3 numbers, at least 16 bytes"),
     "too few numbers": (".txt", b"a 1 2 3\nb 1 2\n", "line 2 is 'b 1 2' with 2 number"),
-    "too many": (".txt", b"a 1 2 3\nb 1 2 3 4\n", "line 2 .* with 4 number.s., expected .* 3"),
+    "too many": (".txt", b"a 1 2 3\nb 1 2 3 4\n", "line 2 .* with 4 number.* a word and 3"),
     "too many in line 1": (".vec", b"1 2\na 1 2 3\n", "line 2 .* with 3 number"),
     "one too many, one too few": (".vec", b"2 2\na 1 2 3\nb 1\n", "line 2 .* with 3 number"),
     "fewer in line 1": (".txt", b"a 1 x 2\nb 1 2 3\n", "line 1 is 'a 1 x 2'|line 2 .* 3 number"),
@@ -174,6 +178,9 @@ WRONG = {
     "none": (".vec", b"0 2\n", "promises 0 2"),
     "no width": (".bin", b"2 0\na b ", "promises 2 0"),
     "a .bin that is text": (".bin", BYTES[".txt"], "begins with a line of two whole numbers"),
+    "a .vec that is binary": (".vec", BYTES[".bin"], "no text: if word2vec .* ends with .bin"),
+    "a .txt that is binary": (".txt", BYTES[".bin"], "no text: if word2vec .* ends with .bin"),
+    "a .bin that is damaged text": (".bin", BYTES[".vec"][:-9], "line 3 has no end"),
     "a fastText model": (".bin", b"\xba\x16\x4f\x2f" + bytes(40), "line 1 has no end"),
     "binary, cut in a vector": (".bin", BYTES[".bin"][:-3], "it ends in the vector of word 2"),
     "binary, cut in a word": (".bin", BYTES[".bin"][:-12], "ends before the vector of word 2"),
@@ -255,3 +262,25 @@ def test_a_word_that_would_not_come_back_is_not_written(tmp_path, suffix, word):
     with pytest.raises(ValueError, match="replace it, for example by _"):
         write_vectors(WordVectors(["a", word], np.ones((2, 2))), path)
     assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, monkeypatch, suffix):
+    def full(descriptor):
+        raise OSError("no space left")
+
+    path = place(tmp_path, b"what was there", suffix)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_vectors(HAND, path)
+    assert path.read_bytes() == b"what was there"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_never_ends_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_files, "LONGEST_LINE", 50)
+    monkeypatch.setattr(vector_files, "LONGEST_WORD", 20)
+    with pytest.raises(FileError, match="line 1 has more than 50 bytes"):
+        read_vectors(place(tmp_path, b"a" + b" 1" * 100 + b"\n"))
+    with pytest.raises(FileError, match="word 2 has more than 20 bytes: if it is text"):
+        read_vectors(place(tmp_path, b"2 1\na " + ZERO + b"b" * 30 + b" " + ZERO, ".bin"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minissl.data import vectors as module
 from minissl.data.vectors import WordVectors, analogy_scores
 
 # Two plain numbers: how royal, how male.
@@ -91,6 +92,12 @@ def test_an_unknown_word_is_told_with_its_nearest_spellings(typed, nearest):
             call()
 
 
+def test_small_letters_are_found_among_rare_words_too(monkeypatch):
+    monkeypatch.setattr(module, "SPELLINGS", 1)
+    assert PLANE.spellings("THRONE") == ["throne"]
+    assert PLANE.spellings("thron") == []
+
+
 def test_a_word_that_is_like_no_other_has_no_spellings():
     with pytest.raises(KeyError, match=r"'zzzzzz' among 6'?\"?$"):
         PLANE["zzzzzz"]
@@ -109,7 +116,9 @@ def test_neighbours_by_hand():
     assert names(PLANE.neighbors([1, 0], 1)) == ["throne"]  # a vector leaves nothing out
 
 
-def test_neighbours_are_those_of_float64():
+@pytest.mark.parametrize("rows", [7, 4096])
+def test_neighbours_are_those_of_float64(monkeypatch, rows):
+    monkeypatch.setattr(module, "ROWS", rows)
     vectors = drawn()
     right = cosines(vectors)
     for row, word in enumerate(vectors):
@@ -274,6 +283,6 @@ def test_a_text_without_a_known_word_is_zero_and_says_so(text):
 
 
 def test_the_mean_of_many_is_accurate():
-    vectors = WordVectors(["a", "b"], [[1e-3], [1e4]])
+    vectors = WordVectors(["a", "b"], [[1e-3, 0], [1e4, 0]])
     vector, _ = vectors.mean(["b", *["a"] * 300_000])
     assert float(vector[0]) == pytest.approx((1e4 + 300) / 300_001, rel=1e-6)

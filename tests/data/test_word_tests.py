@@ -132,6 +132,15 @@ def test_zero_vectors_agree_with_nobody():
     assert asked.measure(vectors) == Agreement(0.0, 2, 2)
 
 
+def test_every_word_is_as_like_itself_as_any_other():
+    vectors = drawn()
+    pairs = [(word, word) for word in vectors.words[:30]] + [("w1", "w2"), ("w3", "w4")]
+    scores = np.random.default_rng(0).standard_normal(32)
+    found = WordPairs(tuple(pairs), scores).measure(vectors)
+    ties = [*[1] * 30, vectors.similarity("w1", "w2"), vectors.similarity("w3", "w4")]
+    assert found.spearman == pytest.approx(spearmanr(ties, scores).statistic, abs=1e-12)
+
+
 def test_the_toy_pairs_are_pairs():
     toy = WordPairs.toy()
     assert len({frozenset(pair) for pair in toy.pairs}) == len(toy.pairs) == 48
@@ -195,6 +204,16 @@ def test_every_question_is_answered_as_one_alone(monkeypatch, rule, columns):
         right = [vectors.analogy(a.lower(), b, c, rule, 1)[0][0] == d for a, b, c, d in questions]
         assert one == Answered(name, sum(right), len(questions), len(questions))
         assert 0.2 < one.accuracy < 0.8
+
+
+@pytest.mark.parametrize("rule", ["add", "multiply"])
+def test_of_equal_answers_the_first_is_given_whatever_the_blocks(monkeypatch, rule):
+    monkeypatch.setattr(word_tests, "COLUMNS", 2)
+    rows = [[1, 0], [1, 0.5], [0, 1], [0.3, 1], [0.3, 1], [0.3, 1]]
+    vectors = WordVectors([*"abcdef"], rows)
+    sections = tuple((answer, (("a", "b", "c", answer),)) for answer in "def")
+    found = AnalogyQuestions(sections).measure(vectors, rule)
+    assert [one.right for one in found] == [1, 0, 0]
 
 
 def test_only_the_first_words_are_known_and_may_be_answers():

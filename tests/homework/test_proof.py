@@ -5,6 +5,8 @@ of the answer key starts its processes.
 """
 
 import re
+import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,20 +14,34 @@ import pytest
 
 from minissl.homework.assignments import assignment_numbers, load_assignment
 from minissl.homework.check import check_submission
+from minissl.homework.experiment import FILE, Experiment, files_beside
 from minissl.homework.outcome import Outcome, run_check
-from minissl.homework.source import find, student_file
+from minissl.homework.source import experiment_file, find, student_file
 from minissl.homework.starter import handout
 from minissl.homework.submission import missing_packages, subject_of
 from tests.homework.planted import planted
 
 NUMBERS = assignment_numbers()
 LECTURES = Path(__file__).parents[2] / "lectures"
+REPORTS = Path(__file__).parent / "experiments"  # what was written about our own, hw5/report.md
 
 
 @cache
 def tasks_of(number):
-    """The tasks that can be checked here: kernels need Triton, which has wheels for Linux only."""
-    return [task for task in load_assignment(number).tasks if not missing_packages(task)]
+    """What can be checked here: kernels need Triton, which has wheels for Linux only."""
+    return [task for task in load_assignment(number).parts if not missing_packages(task)]
+
+
+def right_answer(task):
+    """The library's function or class, and beside our experiment a report that was written."""
+    if not isinstance(task, Experiment):
+        return task.answer()
+    return replace(task.answer(), files=files_beside(report_of(task) / FILE))
+
+
+def report_of(task):
+    """The folder of the report."""
+    return REPORTS / f"hw{task.number.partition('.')[0]}"
 
 
 def outcomes(task, subject, **options) -> list[Outcome]:
@@ -35,6 +51,11 @@ def outcomes(task, subject, **options) -> list[Outcome]:
 def write(folder, assignment, solved):
     path = folder / f"hw{assignment.number}.py"
     path.write_text(student_file(assignment, solved), encoding="utf-8")
+    if experiment := assignment.experiment:
+        text = experiment_file(experiment, solved=experiment.number in solved)
+        (folder / FILE).write_text(text, encoding="utf-8")
+        if experiment.number in solved:
+            shutil.copytree(report_of(experiment), folder, dirs_exist_ok=True)
     return path
 
 
@@ -42,14 +63,14 @@ def write(folder, assignment, solved):
 @pytest.mark.parametrize(("seed", "extra"), [(0, 3), (1, 0), (2027, 6)])
 def test_the_library_passes_its_own_checks_with_any_seed(number, seed, extra):
     for task in tasks_of(number):
-        for outcome in outcomes(task, task.answer(), seed=seed, extra=extra):
+        for outcome in outcomes(task, right_answer(task), seed=seed, extra=extra):
             assert outcome.status == "passed", (task.number, outcome)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_answer_key_scores_full_marks_in_the_real_checker(number, tmp_path):
     assignment = load_assignment(number)
-    path = write(tmp_path, assignment, [task.number for task in assignment.tasks])
+    path = write(tmp_path, assignment, [task.number for task in assignment.parts])
     results = check_submission(assignment, path, numbers=[t.number for t in tasks_of(number)])
     for result in results.tasks:
         assert result.score == result.task.points, (result.outcomes, result.printed)
@@ -62,7 +83,8 @@ def test_the_starter_scores_zero_because_nothing_is_written(number, tmp_path):
     for task in tasks_of(number):
         for outcome in outcomes(task, subject_of(path, assignment, task)):
             assert (outcome.status, outcome.earned) == ("not written", 0), (task.number, outcome)
-            assert outcome.symptom == task.unwritten
+            own = outcome.symptom == task.unwritten
+            assert own or "there is no results.json" in outcome.symptom
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -84,7 +106,7 @@ def test_a_task_needs_only_the_tasks_before_it(number, tmp_path):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_planted_mistake_loses_points_and_shows_its_symptom(number):
     tasks = {task.number: task for task in tasks_of(number)}
-    all_tasks = {task.number for task in load_assignment(number).tasks}
+    all_tasks = {task.number for task in load_assignment(number).parts}
     wrong_answers = planted(number)
     assert {answer.task for answer in wrong_answers} == all_tasks
     slipped, caught = [], 0
@@ -111,10 +133,10 @@ def test_every_planted_mistake_loses_points_and_shows_its_symptom(number):
 def test_the_manifest_is_complete(number):
     assignment = load_assignment(number)
     assert assignment.points == 100
-    assert [t.number for t in assignment.tasks] == [
-        f"{number}.{k + 1}" for k in range(len(assignment.tasks))
+    assert [t.number for t in assignment.parts] == [
+        f"{number}.{k + 1}" for k in range(len(assignment.parts))
     ]
-    for task in assignment.tasks:
+    for task in assignment.parts:
         find(task.target)
         names = [check.name for check in task.checks]
         assert len(set(names)) == len(names)
@@ -128,16 +150,19 @@ def test_the_handout_speaks_of_every_task(number):
     text = handout(assignment)
     assert text.startswith(f"# Homework {number}")
     below_the_table = text[text.index("\n## ") :]
-    for task in assignment.tasks:
+    for task in assignment.parts:
         assert f"| {task.number} | `{task.label}` |" in text
         assert re.search(rf"(?<![\d.]){re.escape(task.number)}(?![\d.]*\d)", below_the_table)
         assert task.name in below_the_table
-    assert all(len(line) <= 100 for line in text[text.index("\n## ") :].splitlines())
+    for item in assignment.experiment.rubric if assignment.experiment else ():
+        assert f"| {item.points} | {item.about} | a person |" in below_the_table
+    lines = [line for line in below_the_table.splitlines() if line[:1] != "|"]
+    assert all(len(line) <= 100 for line in lines)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_where_to_read_is_there(number):
-    for task in load_assignment(number).tasks:
+    for task in load_assignment(number).parts:
         lecture, section = re.fullmatch(r"lectures/(\d\d), section (\d+)", task.lecture).groups()
         (path,) = LECTURES.glob(f"{lecture}_*.md")
         assert f"\n## {section}. " in path.read_text(encoding="utf-8"), task.number

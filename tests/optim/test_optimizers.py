@@ -1,4 +1,4 @@
-"""SGD, AdamW and clipping against torch, step by step."""
+"""SGD, AdaGrad, AdamW and clipping against torch, step by step."""
 
 import math
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minissl.autograd.fused.adamw import adamw_update
 from minissl.autograd.fused.chunks import PIECE_BYTES
 from minissl.nn.module import Module, Parameter
-from minissl.optim import SGD, AdamW, clip_grad_norm, grad_norm
+from minissl.optim import SGD, AdaGrad, AdamW, clip_grad_norm, grad_norm
 
 SHAPES = {"weight": (5, 7), "bias": (7,), "kernel": (3, 2, 2), "scale": (), "empty": (0, 4)}
 
@@ -79,6 +79,32 @@ def test_sgd_equals_torch(dtype, rtol, options):
         dtype,
         rtol,
     )
+
+
+@DTYPES
+@pytest.mark.parametrize(("first", "eps"), [(0.0, 1e-10), (1.0, 1e-10), (0.1, 1e-2), (0.5, 0.0)])
+def test_adagrad_equals_torch(dtype, rtol, first, eps):
+    compare_with_torch(
+        lambda model: AdaGrad(model.named_parameters(), lr=0.05, initial_sum=first, eps=eps),
+        lambda parameters: torch.optim.Adagrad(
+            parameters.values(), lr=0.05, initial_accumulator_value=first, eps=eps
+        ),
+        dtype,
+        rtol,
+        skip=lambda name, step: name == "bias" and step < 10,
+    )
+
+
+def test_adagrads_steps_under_a_constant_gradient():
+    """s = g² t, so that step t is lr / √t, whatever the size of the gradient."""
+    for size in (1e-3, -20.0):
+        p = Parameter(np.zeros(2))
+        optimizer = AdaGrad([("p", p)], lr=0.5, eps=1e-30)
+        for _ in range(9):
+            p.grad = np.full(2, size)
+            optimizer.step()
+        expected = -0.5 * math.copysign(sum(1 / math.sqrt(t) for t in range(1, 10)), size)
+        np.testing.assert_allclose(p.array, expected, rtol=1e-12)
 
 
 @DTYPES
@@ -221,6 +247,7 @@ def test_adamw_update_counts_steps_from_one():
 MAKERS = {
     "sgd": lambda named: SGD(named, lr=0.1),
     "momentum": lambda named: SGD(named, lr=0.1, momentum=0.9),
+    "adagrad": lambda named: AdaGrad(named, lr=0.1, initial_sum=0.5),
     "adamw": lambda named: AdamW(named, lr=0.1),
 }
 EVERY_OPTIMIZER = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
@@ -348,6 +375,10 @@ def test_an_impossible_learning_rate_is_refused_at_the_step(make, lr):
         (lambda b: SGD(b.named_parameters(), lr=1, momentum=-0.1), ValueError, "momentum"),
         (lambda b: SGD(b.named_parameters(), lr=1, nesterov=True), ValueError, "set momentum"),
         (lambda b: SGD(b.named_parameters(), lr=1, weight_decay=-1), ValueError, "weight_decay"),
+        (lambda b: AdaGrad(b.named_parameters(), lr=-1), ValueError, "lr must be"),
+        (lambda b: AdaGrad(b.named_parameters(), initial_sum=-1), ValueError, "initial_sum must"),
+        (lambda b: AdaGrad(b.named_parameters(), eps=math.nan), ValueError, "eps must be"),
+        (lambda b: AdaGrad(b.named_parameters(), eps=0), ValueError, "both 0: the first step"),
         (lambda b: AdamW(b.named_parameters(), betas=(0.9, 1)), ValueError, r"betas\[1\].*below 1"),
         (lambda b: AdamW(b.named_parameters(), betas=(-1, 0.9)), ValueError, r"betas\[0\]"),
         (lambda b: AdamW(b.named_parameters(), eps=math.inf), ValueError, "eps must be"),

@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from minissl.autograd.processes import FailedElsewhere, joined, world
 from minissl.pretrain import load_method
 from minissl.pretrain.run import pretrain
+from minissl.pretrain.word_vectors import WordMethod
 from minissl.text import Tokenizer
 from tests.pretrain.toy import stopped_after, toy_data, toy_settings
 
@@ -52,6 +55,10 @@ def no_second_tokenizer(*arguments, **options):
 def one(name, folder):
     """Begin, be interrupted, go on, be refused; returns what happened, with the weights' hash."""
     kind, settings = load_method(name), toy_settings(name)
+    if issubclass(kind, WordMethod):
+        with pytest.raises(ValueError, match="by one process") as refused:
+            pretrain(kind, toy_data(name, settings), settings, folder / name, progress=False)
+        return str(refused.value)
     with stopped_after(kind, 2):
         pretrain(kind, toy_data(name, settings), settings, folder / name, progress=False)
     trained = pretrain(kind, toy_data(name, settings), settings, folder / name, progress=False)

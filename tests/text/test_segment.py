@@ -1,5 +1,6 @@
 """Segmentations: against every possible one, worked examples, and BPE's own at probability 0."""
 
+from collections import Counter
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minissl.text import Tokenizer
 from minissl.text.bpe import segment
 from minissl.text.segment import fewest_pieces, longest_match, merges_with_dropout
 
@@ -91,3 +93,60 @@ def test_what_cannot_be_cut_is_said():
     for probability in (-0.1, 1.1):
         with pytest.raises(ValueError, match=f"got {probability}"):
             merges_with_dropout(b"ab", {}, probability, np.random.default_rng(0))
+
+
+# ---- whole texts with dropout --------------------------------------------------------------------
+
+
+TEXT = "unable undo, don't  caf\u00e9 \U0001f642\n\n<|end|> unable"
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT.encode() + b"\xe9\xff", "", "<|end|>"])
+def test_a_text_is_cut_in_many_ways_that_all_spell_it(text):
+    tokenizer = Tokenizer.train(TEXT * 3, 280, special_tokens=["<|end|>"])
+    generator = np.random.default_rng(0)
+
+    def cut(probability, allow_special="all"):
+        return tokenizer.encode_with_dropout(
+            text, probability, generator, allow_special=allow_special
+        )
+
+    data = text.encode() if isinstance(text, str) else text
+    assert cut(0.0) == tokenizer.encode(text, allow_special="all")
+    assert cut(0.0, "none") == tokenizer.encode(text, allow_special="none")
+    assert cut(1.0, "none") == list(data)
+    ways = [cut(0.3) for _ in range(60)]
+    assert all(tokenizer.decode_bytes(way) == data for way in ways)
+    assert {way.count(tokenizer.special_tokens["<|end|>"]) for way in ways} == {
+        data.count(b"<|end|>")
+    }
+    assert len(set(map(tuple, ways))) > 30 or len(data) < 9
+    if b"<|end|>" in data:
+        with pytest.raises(ValueError, match="contains the special token"):
+            cut(0.3, "raise")
+
+
+def test_what_cannot_be_cut_with_dropout_is_refused():
+    tokenizer, generator = Tokenizer.from_merges([]), np.random.default_rng(0)
+    with pytest.raises(TypeError, match="encode takes a text or bytes, got int"):
+        tokenizer.encode_with_dropout(3, 0.1, generator)
+    with pytest.raises(ValueError, match=r"probability must be in \[0, 1\], got 1.5"):
+        tokenizer.encode_with_dropout("a", 1.5, generator)
+
+
+def test_the_ways_to_cut_undo_come_as_often_as_lecture_03_says():
+    tokens = [b"n", b"d", b"u", b"o", b"nd", b"un", b"do"]
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    p, generator, draws = 0.3, np.random.default_rng(0), 20_000
+    expected = {
+        (b"u", b"nd", b"o"): 1 - p,
+        (b"un", b"do"): p * (1 - p) ** 2 + p**2 * (1 - p) ** 2,
+        (b"un", b"d", b"o"): p * (1 - p) * p,
+        (b"u", b"n", b"do"): p**2 * (1 - p) * p,
+        (b"u", b"n", b"d", b"o"): p**3,
+    }
+    assert sum(expected.values()) == pytest.approx(1)
+    found = Counter(tuple(merges_with_dropout(b"undo", ranks, p, generator)) for _ in range(draws))
+    assert found.keys() == expected.keys()
+    for way, share in expected.items():  # five standard deviations
+        assert abs(found[way] / draws - share) < 5 * np.sqrt(share * (1 - share) / draws)

@@ -15,8 +15,10 @@ from minissl.data.images import LabelledImages
 from minissl.data.labels import check_labels
 from minissl.data.pairs import LabelledTextPairs
 from minissl.data.texts import LabelledTexts
+from minissl.data.vectors import WordVectors
 from minissl.text import Tokenizer, load_gpt2_tokenizer, load_tiktoken
 from minissl.text.documents import Document, read_text_documents
+from minissl.text.numbering import number_special_tokens
 from minissl.text.patterns import count_pieces
 from minissl.text.wordpiece import WordPiece
 
@@ -27,6 +29,7 @@ TAKE_SEVERAL = {
     "Tokenizer.train special_tokens": lambda: Tokenizer.train("text", 300, special_tokens=ONE),
     "count_pieces special_tokens": lambda: count_pieces("text", special_tokens=ONE),
     "load_gpt2_tokenizer special_tokens": lambda: load_gpt2_tokenizer("x", "y", special_tokens=ONE),
+    "number_special_tokens special_tokens": lambda: number_special_tokens(ONE, 256),
     "read_text_documents suffixes": lambda: read_text_documents(".", suffixes=".txt"),
     "Captioned.__init__ captions": lambda: Captioned(IMAGES, "abc"),
     "LabelledImages.__init__ class_names": lambda: LabelledImages(IMAGES, [0, 1, 0], "ab"),
@@ -37,6 +40,11 @@ TAKE_SEVERAL = {
     "load_tiktoken special_tokens": lambda: load_tiktoken_of_bytes(ONE),
     "WordPiece.__init__ tokens": lambda: WordPiece("[UNK]"),
     "check_labels class_names": lambda: check_labels([0, 1], 2, "ab"),
+    "WordVectors.__init__ words": lambda: WordVectors("ab", np.eye(2)),
+    "WordVectors.mean words": lambda: VECTORS.mean("ab"),
+    "WordVectors.neighbors without": lambda: VECTORS.neighbors("a", without="ab"),
+    "WordVectors.combine plus": lambda: VECTORS.combine("ab"),
+    "WordVectors.combine minus": lambda: VECTORS.combine(["a"], "ab"),
 }
 
 
@@ -50,6 +58,7 @@ def load_tiktoken_of_bytes(special_tokens):
 
 BYTES = {bytes([byte]): byte for byte in range(256)}
 IMAGES = np.zeros((3, 1, 2, 2), np.float32)
+VECTORS = WordVectors(["a", "b"], np.eye(2))
 DOCUMENTS = [Document(name, "source", "a text") for name in "abc"]
 # A string is a text there, its letters mean the same, or what is given comes from the inside.
 EXEMPT = {

@@ -1,17 +1,21 @@
 """WordPiece against the package ``tokenizers``, and its training by hand."""
 
+import io
 import json
 import lzma
 import random
+import string
 import unicodedata
 from collections import Counter
 
 import pytest
+import regex
 from tokenizers import BertWordPieceTokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from minissl.text.wordpiece import SPECIAL_TOKENS, WordPiece, clean, learn_pieces, longest_pieces
+from minissl.text.bert_cleaning import _category, clean
+from minissl.text.wordpiece import SPECIAL_TOKENS, WordPiece, learn_pieces, longest_pieces
 from tests.shared_data import shared_data
 
 TEXTS = [
@@ -34,12 +38,13 @@ def theirs(vocab, lowercase=True):
     return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def vocabulary(seed=0):
-    """Special tokens, some of all characters, and random pieces of the texts above."""
+def vocabulary(seed=0, texts=TEXTS):
+    """Special tokens, some of all characters, and random pieces of the texts."""
     draw = random.Random(seed)
     found = set()
     for lowercase in (True, False):
-        for word in WordPiece(["[UNK]"], lowercase=lowercase).words(" ".join(TEXTS)):
+        words = WordPiece(["[UNK]"], lowercase=lowercase).words(" ".join(texts))
+        for word in dict.fromkeys(words):
             for start in range(len(word)):
                 ends = {start + 1, draw.randint(start + 1, len(word))}
                 found |= {("##" if start else "") + word[start:end] for end in ends}
@@ -57,19 +62,106 @@ def test_ids_are_those_of_tokenizers(seed, lowercase):
 
 
 def test_every_character_of_unicode():
-    """All that are what they were in Unicode 3.2; newer ones are not in the other's tables."""
+    """All that this Python knows, also what is newer than the tables of the other."""
     normalizer, splitter = BertNormalizer(), BertPreTokenizer()
-    ancient = unicodedata.ucd_3_2_0
     for code in range(0x110000):
         character = chr(code)
-        category = unicodedata.category(character)
-        if category in ("Cn", "Cs") or ancient.category(character) != category:
+        if unicodedata.category(character) in ("Cn", "Cs"):
             continue
-        for lowercase in (True, False) if code < 0x3000 else (True,):
+        for lowercase in (True, False) if code < 0x3000 or code & 15 == 0 else (True,):
             normalizer.lowercase, normalizer.strip_accents = lowercase, lowercase
             text = normalizer.normalize_str(f"a{character}b")
             expected = [word for word, _ in splitter.pre_tokenize_str(text)]
             assert f"a{clean(character, lowercase=lowercase)}b".split() == expected, hex(code)
+
+
+def test_what_a_newer_python_may_know_is_a_plain_letter_all_the_same():
+    """By the newer tables of the package regex."""
+    normalizer, splitter = BertNormalizer(), BertPreTokenizer()
+    every = "".join(map(chr, range(0x110000)))
+    newer = [c for c in regex.findall(r"[\p{Mn}\p{P}\p{Cf}\p{Z}]", every)
+             if unicodedata.category(c) == "Cn"]  # fmt: skip
+    for character in newer:
+        expected = splitter.pre_tokenize_str(normalizer.normalize_str(f"a{character}b"))
+        assert [word for word, _ in expected] == [f"a{character}b"]
+        assert _category(character) == "Lo", hex(ord(character))
+
+
+def is_tried(character):
+    """Known to this Python, and no mark that stays: two of them keep their order only here."""
+    stays = unicodedata.combining(character) and clean(character)
+    return unicodedata.category(character) not in ("Cs", "Cn") and not stays
+
+
+def some_texts(draw, count):
+    """Texts of every kind that cleaning treats apart, from all characters of some 128 in a row."""
+    every = [[chr(c) for c in range(start, start + 128)] for start in range(0, 0x1E980, 128)]
+    rows = [row for row in ([c for c in row if is_tried(c)] for row in every) if row]
+    marks = [c for row in rows for c in row if unicodedata.category(c) == "Mn"]
+    odd = [*map(chr, range(33)), *"\x7f\x85\xa0\xad\u200b\u200d\u2028\u3000\ufeff\ufffd"]
+    kinds = [
+        lambda: draw.choice(draw.choice(rows)),
+        lambda: draw.choice("aeiouncAEIOUNC") + draw.choice(marks),
+        lambda: draw.choice(["run", "Running", "unable", "e\u0301" * draw.randint(45, 105)]),
+        lambda: draw.choice(odd),
+        lambda: draw.choice(string.punctuation),
+        lambda: chr(draw.choice([0x4E00, 0x20000, 0xF900, 0xAC00, 0x3040]) + draw.randrange(80)),
+        lambda: draw.choice([*SPECIAL_TOKENS, "[mask]", "##ing"]),
+    ]
+    for number in range(count):
+        row = [*draw.choice(rows), " "]
+        within = [lambda row=row: draw.choice(row)] if number % 2 else draw.choices(kinds, k=2)
+        yield "".join(draw.choice(within)() for _ in range(draw.randint(1, 40)))
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_texts_of_all_scripts_and_odd_characters(lowercase):
+    draw = random.Random(int(lowercase))
+    texts = list(some_texts(draw, 3000))
+    ours = WordPiece(vocabulary(5, texts[:1500]), lowercase=lowercase)
+    expected = theirs(ours.tokens, lowercase)
+    found = [ours.encode(text, allow_special="all") for text in texts]
+    for text, ids in zip(texts, found):
+        assert ids == expected(text), ascii(text)
+    assert 0.1 < sum(ids.count(1) for ids in found) / sum(map(len, found)) < 0.5  # [UNK]
+
+
+def test_special_tokens_of_a_text_are_one_only_when_asked():
+    ours = WordPiece([*SPECIAL_TOKENS, "a", "##b", "mask", "[", "]"])
+    mask = ours.ids["[MASK]"]
+    text = "ab[MASK]a [mask] [UNK]"
+    assert ours.encode(text, allow_special="all") == theirs(ours.tokens)(text)
+    assert ours.encode(text, allow_special="all").count(mask) == 1
+    spelled = [ours.ids[token] for token in ("[", "mask", "]")]
+    assert ours.encode("[MASK]") == ours.encode("[mask]", allow_special="all") == spelled
+    for wrong in ("raise", True, ["[MASK]"]):
+        with pytest.raises(ValueError, match='expected "none" or "all"'):
+            ours.encode("a", allow_special=wrong)
+    bare = WordPiece(["[UNK]", "a"])
+    assert bare.encode("a[MASK]", allow_special="all") == bare.encode("a[MASK]")
+
+
+def test_the_fast_way_gives_the_pieces():
+    draw = random.Random(3)
+    for longest in (5, 100):
+        pieces = {"".join(draw.choices("abé", k=draw.randint(1, 4))) for _ in range(60)}
+        tokens = {draw.choice(["", "##"]) + piece for piece in pieces} | {"##", "a" * 6}
+        ours = WordPiece(["[UNK]", *sorted(tokens)], lowercase=False, longest=longest)
+        for _ in range(2000):
+            word = "".join(draw.choices("abéc", [5, 5, 5, 1], k=draw.randint(1, 9)))
+            assert ours.encode(word) == [ours.ids[piece] for piece in ours.pieces(word)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+def test_a_file_in_blocks(size, monkeypatch):
+    monkeypatch.setattr("minissl.text.wordpiece._BLOCK", size)
+    ours = WordPiece(vocabulary())
+    for text in [*TEXTS, "\ufeff[MASK] a" * 9]:
+        expected = ours.encode(text, allow_special="all")
+        assert [*ours.encode_binary(io.BytesIO(text.encode()), allow_special="all")] == expected
+    for data, place in ((b"na\xc3\xafve caf\xe9 x", 10), (b"caf\xc3", 3), (b"\xff", 0)):
+        with pytest.raises(ValueError, match=f"byte 0x.. at offset {place} is not UTF-8"):
+            list(ours.encode_binary(io.BytesIO(data)))
 
 
 def test_published_vocabulary_in_many_scripts(tmp_path):

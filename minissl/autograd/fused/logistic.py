@@ -22,8 +22,8 @@ def logistic_loss(logits: Any, positive: Any, negative: Any) -> Tensor:
     logit changes nothing, whatever it is. Raises ValueError for other shapes, TypeError for weights
     that need a gradient. Lecture 04.
     """
-    require_floating("logistic_loss", logits)
     array = as_array(logits)
+    require_floating("logistic_loss", array)
     if is_half(array):
         return in_single(logistic_loss, logits, positive=positive, negative=negative)
     weights = {
@@ -46,11 +46,16 @@ def _logistic_loss(x, /, positive, negative):
     flat, p, n = x.reshape(-1), positive.reshape(-1), negative.reshape(-1)
     loss, slope = np.empty_like(flat), np.empty_like(flat)
     for_each_chunk(lambda _, i: _chunk(flat[i], p[i], n[i], loss[i], slope[i]), flat, PIECE_BYTES)
+    sum_ = np.asarray(total(loss))
+    if not np.isfinite(sum_):  # an infinite logit is no limit, but a mistake: NaN, both ways
+        loss += 0 * loss
+        slope += loss - loss
+        sum_ = np.asarray(total(loss))
 
     def vjp(g):
         return np.multiply(slope, g, out=slope).reshape(x.shape)
 
-    return np.asarray(total(loss)), (vjp,)
+    return sum_, (vjp,)
 
 
 def _chunk(x, p, n, loss, slope):

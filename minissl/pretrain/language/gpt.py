@@ -7,6 +7,8 @@ which every window is an example. Not here: the network (``models/gpt.py``), sam
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,13 @@ class GPTSettings(Training, TextOptions):
     )
     batch_size: int = option(8, "windows of text per step", least=1, most=1 << 20)
     steps: int = option(1600, "updates", least=1, most=10**9)
+    cross_documents: bool = option(
+        True, "predict a document's first token too, from the separator and the document before"
+    )
+    bpe_dropout: float = option(
+        0.0, "merges that are left out at random, so that a word comes in many spellings; 0.1 is "
+        "usual", least=0, most=0.99,
+    )  # fmt: skip
     weight_decay: float = option(0.1, "of matrices and embeddings", least=0, most=100)
     clip: float = option(1.0, "largest norm of the gradient; 0: no limit", least=0)
     evaluations: int = option(6, "how often the held-out loss is measured", least=1, free=True)
@@ -91,7 +100,8 @@ class GPTPretraining(Pretraining):
     places. ``separator``: when given, no target crosses a document: what follows a separator is not
     predicted, since the model could know it only from another text. ``held_out``: the stream for
     ``evaluate``; ``held_out_bytes``: the bytes of its text in UTF-8.
-    ``tokenizer``: for ``sample`` alone.
+    ``bpe_dropout``: each window is read in a spelling of its own, see ``respelled``.
+    ``tokenizer``: for that and for ``sample``.
 
     Raises ValueError for a stream that is shorter than one window, or not of integers.
     """
@@ -109,9 +119,12 @@ class GPTPretraining(Pretraining):
         held_out: np.ndarray | None = None,
         held_out_bytes: int | None = None,
         tokenizer: Tokenizer | None = None,
+        bpe_dropout: float = 0.0,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if bpe_dropout and tokenizer is None:
+            raise ValueError("bpe_dropout needs the tokenizer, which cuts the text in other ways")
         if len(stream):
             _check_stream("stream", stream, model.config.context_length + 1)
         if held_out is not None:
@@ -119,6 +132,7 @@ class GPTPretraining(Pretraining):
         self.model, self.stream, self.batch_size = model, stream, batch_size
         self.separator, self.tokenizer = separator, tokenizer
         self.held_out, self.held_out_bytes = held_out, held_out_bytes
+        self.bpe_dropout = bpe_dropout
 
     @classmethod
     def build(cls, settings: GPTSettings, data: Streams, *, seed: int = 0) -> "GPTPretraining":
@@ -130,9 +144,11 @@ class GPTPretraining(Pretraining):
             model,
             data.stream,
             batch_size=settings.batch_size,
+            separator=None if settings.cross_documents else data.separator,
             held_out=data.held_out_stream if len(data.held_out_stream) else None,
             held_out_bytes=len(data.held_out_text),
             tokenizer=data.tokenizer,
+            bpe_dropout=settings.bpe_dropout,
         )
 
     def batch(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -142,6 +158,9 @@ class GPTPretraining(Pretraining):
             raise ValueError("there is no text to train on: this method was opened to be used")
         starts = generator.integers(len(self.stream) - length, size=self.batch_size)
         windows = self.stream[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+        if self.bpe_dropout and self.tokenizer is not None:
+            respell = partial(respelled, self.tokenizer, self.bpe_dropout, generator)
+            windows = np.array([respell(window) for window in windows])
         inputs, targets = teacher_forcing(windows)
         if self.separator is not None:
             targets = np.where(inputs == self.separator, IGNORE, targets)
@@ -249,6 +268,25 @@ class GPTPretraining(Pretraining):
             stop=[separator],
             on_token=lambda token: None if token == separator else write(decode(token)),
         )
+
+
+def respelled(
+    tokenizer: Tokenizer, probability: float, generator: np.random.Generator, window: np.ndarray
+) -> np.ndarray:
+    """As many tokens (time,) of the same text, cut with BPE-dropout: the end of it falls away.
+
+    Provilkov, Emelianenko and Voita (2020). Special tokens stay.
+    """
+    special = set(tokenizer.special_tokens.values())
+    ids: list[int] = []
+    for stays, run in groupby(window.tolist(), special.__contains__):
+        if stays:
+            ids += run
+            continue
+        text = tokenizer.decode_bytes(run)
+        ids += tokenizer.encode_with_dropout(text, probability, generator, allow_special="none")
+    # A window that begins inside a word may need fewer tokens than that word's end did.
+    return np.array(ids[: len(window)]) if len(ids) >= len(window) else window
 
 
 def _check_stream(name: str, tokens: np.ndarray, least: int) -> None:

@@ -38,7 +38,7 @@ class GloVeSettings(Training, WordOptions):
     power: float = option(0.75, "a rarer pair weighs (count / largest) to this", above=0, most=10)
     batch_size: int = option(20_000, "pairs per step", least=1, most=1 << 20)
     steps: int = option(1500, "updates", least=1, most=10**9)
-    learning_rate: float = option(0.1, "of AdaGrad, from beginning to end", above=0, most=100)
+    learning_rate: float = option(0.3, "of AdaGrad, from beginning to end", above=0, most=100)
     weight_decay: float = option(
         0.0, "there is none: rare words would be forgotten", least=0, most=0
     )
