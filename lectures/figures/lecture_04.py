@@ -91,12 +91,13 @@ def sampling() -> Any:
     left.plot(share, keep_probabilities(counts), color=BLUE, label="program, t = 1e-3")
     left.plot(share, paper, color=BLUE, linestyle="--", label="paper's formula, t = 1e-3")
     left.plot(share, keep_probabilities(counts, 1e-5), color=RED, label="program, t = 1e-5")
-    left.set(xscale="log", xlabel="share of the text", ylabel="probability to stay", ylim=(0, 1.05))
+    left.set(xscale="log", xlabel="share of the text", ylabel="probability to stay", ylim=(0, 1.4))
+    left.set_yticks([0, 0.25, 0.5, 0.75, 1])
     for power, color in ((1.0, GREY), (0.75, BLUE), (0.0, OCHRE)):
         noise = noise_distribution(counts, power)
         right.plot(share, noise, color=color, label=f"power {power:g}")
     right.set(xscale="log", yscale="log", xlabel="share of the text", ylabel="share of the noise")
-    left.legend(frameon=False, fontsize=8, loc="lower left")
+    left.legend(frameon=False, fontsize=8, loc="upper left")
     right.legend(frameon=False, fontsize=8)
     return figure
 
@@ -155,7 +156,7 @@ def loss() -> Any:
     axis.plot(*history.column("held_out_loss"), color=BLUE, marker="o", markersize=4,
               label="held-out text")  # fmt: skip
     axis.set(xlabel="step", ylabel="nats for a pair and its noise", ylim=(1.8, 6.2))
-    axis.legend(frameon=False, loc="center right")
+    axis.legend(frameon=False, loc="upper right")
     return figure
 
 
