@@ -123,6 +123,7 @@ CLAIM = Claim(
     scales={
         "quick": {
             "documents": 1500,
+            "most_words": 200,
             "steps": 10,
             "width": 16,
             "batch_size": 1024,
