@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     method.to(arguments.device)
     metrics = method.evaluate()
     if not metrics:
-        raise ValueError(f"{arguments.folder}: nothing is held out: give data to measure on")
+        raise ValueError(f"{arguments.folder}: nothing held out can be measured: give other data")
     for name, value in metrics.items():
         print(f"{name.replace('_', ' '):28} {value:.6g}")
 
