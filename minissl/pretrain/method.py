@@ -62,6 +62,7 @@ class Pretraining(ABC):
 
     Settings: ClassVar[type[Training]]
     Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
+    in_processes: ClassVar[bool] = True  # whether several may train it together (torchrun)
     model: Any
 
     @classmethod
