@@ -107,6 +107,7 @@ class Pretraining(Represents):
 
     Settings: ClassVar[type[Training]]
     Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
+    in_processes: ClassVar[bool] = True  # whether several may train it together (torchrun)
 
     @classmethod
     @abstractmethod

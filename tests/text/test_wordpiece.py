@@ -274,3 +274,5 @@ def test_what_is_refused():
     for wrong in (-1, ours.vocab_size):
         with pytest.raises(ValueError, match=f"{wrong} is no id"):
             ours.decode([wrong])
+    with pytest.raises(TypeError, match="float"):
+        ours.decode([1.5])
