@@ -122,6 +122,12 @@ def make_parents(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"{path.parent} cannot be made a folder ({error.strerror}): choose another place for "
+            f"{path}"
+        ) from error
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"{path.parent} cannot be written: choose another place for {path}")

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Clean one page or all of a folder."""
-    from minissl.durable import replace_durably
+    from minissl.durable import make_parents, replace_durably
     from minissl.text.cleaning import html_to_text
     from minissl.text.files import read_text
 
@@ -53,13 +53,13 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_parents(out)
     replace_durably(out, text.encode())
 
 
 def clean_folder(folder: Path, out: Path | None) -> None:
     """Write a text for every page below the folder, in folders of the same names."""
-    from minissl.durable import replace_durably
+    from minissl.durable import make_parents, replace_durably
     from minissl.text.cleaning import html_to_text
     from minissl.text.files import files_below, read_text
 
@@ -80,7 +80,7 @@ def clean_folder(folder: Path, out: Path | None) -> None:
     size = 0
     texts = [html_to_text(read_text(page, any_kind=True)) for page in pages]
     for place, text in zip(places, texts):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_parents(place)
         data = f"{text}\n".encode()
         size += len(data)
         replace_durably(place, data)

@@ -60,3 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     np.savez(file, features=features, names=np.array(examples.names, dtype=np.str_))
     replace_durably(arguments.out, file.getvalue())
     print(f"{arguments.out}: {len(features):,} vectors of {features.shape[1]} numbers")
+    if len(zero := np.flatnonzero(~features.any(axis=1))):
+        print(
+            f"{len(zero):,} of them are all 0, of {examples.names[zero[0]]} for example: the "
+            "run knows nothing that is in there"
+        )

@@ -48,6 +48,11 @@ def run(arguments: argparse.Namespace) -> None:
     method.to(arguments.device)
     metrics = method.evaluate()
     if not metrics:
+        if arguments.data is not None:
+            raise ValueError(
+                f"{arguments.data} has nothing that {arguments.folder} could be measured on: give "
+                "more of it, or data like that of the run"
+            )
         raise ValueError(f"{arguments.folder}: nothing held out can be measured: give other data")
     for name, value in metrics.items():
         print(f"{name.replace('_', ' '):28} {value:.6g}")

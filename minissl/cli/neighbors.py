@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from minissl.cli._vectors import (
     RULES,
@@ -23,6 +23,8 @@ examples:
   minissl neighbors runs/words king - man + woman --count 3
   minissl neighbors vectors.bin -- -            of a word that begins with a minus"""
 
+SIGNS = "+-"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -40,11 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the vectors, print what is near."""
-    given, count = arguments.words, arguments.count
+    vectors = load_vectors(arguments.vectors)
+    given, count = words_of_line(arguments.words, vectors), arguments.count
     signs = signs_of(given)
     if arguments.rule and not signs:
         raise ValueError(f"--rule is of a sum, king - man + woman: leave it out for {given}")
-    vectors = load_vectors(arguments.vectors)
+    if not signs and (lone := next((w for w in given if w in SIGNS and w not in vectors), None)):
+        raise ValueError(
+            f"{' '.join(given)!r:.60} is no sum: expected a {lone} between two words, as in "
+            "king - man + woman"
+        )
     if signs:
         rule = arguments.rule or "add"
         plus = [word for word, sign in zip(given[::2], signs) if sign == "+"]
@@ -57,11 +64,17 @@ def run(arguments: argparse.Namespace) -> None:
     print_columns(titles, columns)
 
 
+def words_of_line(given: Sequence[str], vectors: Container[str]) -> list[str]:
+    """The words; what is in quotes, "king - man", is taken apart unless it is one of the words."""
+    parts = ([word] if word in vectors else word.split() or [word] for word in given)
+    return [word for part in parts for word in part]
+
+
 def signs_of(words: Sequence[str]) -> list[str]:
     """The sign of every word of a sum, + of the first; empty for words that are no sum.
 
     A sum is "a - b + c": a lone sign is a word like any other.
     """
     between = words[1::2]
-    is_sum = len(words) > 2 and len(words) % 2 and set(between) <= {"+", "-"}
+    is_sum = len(words) > 2 and len(words) % 2 and set(between) <= set(SIGNS)
     return ["+", *between] if is_sum else []

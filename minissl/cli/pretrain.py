@@ -24,7 +24,8 @@ CONTINUING = """\
 A run that was stopped (Ctrl-C, a crash) is continued by the same command, bit for bit. A finished
 one is trained further in a new folder, with a schedule of its own:
 
-  minissl pretrain {name} DATA --run runs/more --from runs/first --steps 500
+  minissl pretrain {name} DATA --run runs/more --from runs/first --steps 500"""
+IN_PROCESSES = """
 
 On two GPUs (or two processors), where each process takes batches of its own:
 
@@ -41,7 +42,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
     lines = [f"  {n:14} {METHODS.about(n)} ({METHODS.family(n)})" for n in method_names()]
     parser.epilog = "\n".join(
         ["methods:", *lines, "", "`minissl pretrain METHOD --help` has the settings of each.", ""]
-    ) + CONTINUING.format(name="METHOD")
+    ) + (CONTINUING + IN_PROCESSES).format(name="METHOD")
     parser.usage = "minissl pretrain METHOD [DATA] --run FOLDER [settings]"
     parser.add_argument("method", choices=method_names(), metavar="METHOD", help="one of the list")
 
@@ -50,7 +51,8 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     kind = load_method(name)
     parser.prog = f"minissl pretrain {name}"
     parser.description = f"{METHODS.about(name)} ({(kind.Settings.__doc__ or '').strip()})"
-    parser.epilog = CONTINUING.format(name=name)
+    epilog = CONTINUING + IN_PROCESSES if kind.in_processes else CONTINUING
+    parser.epilog = epilog.format(name=name)
     parser.add_argument("method", choices=[name], metavar=name, help=argparse.SUPPRESS)
     parser.usage = f"{parser.prog} [DATA] --run FOLDER [settings]"
     parser.add_argument(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from minissl.data.vectors import WordVectors
 from minissl.durable import replace_durably
 from minissl.reading import reading, shown
-from minissl.text.files import PACKED
+from minissl.text.files import MARKS, PACKED, SAMPLE, signature
 
 SUFFIXES = (".vec", ".bin", ".txt")
 LONGEST_LINE = 1 << 22  # bytes; 100,000 numbers have less
@@ -61,6 +61,7 @@ def read_vectors(path: str | os.PathLike[str]) -> WordVectors:
             raise ValueError("it is no ordinary file")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
+            _require_vectors(file, size)
             first = _line(file, 1).removeprefix(MARK)
             header = _header(first)
             if suffix == ".bin" and not _is_text(file, header):
@@ -118,6 +119,20 @@ def _binary(vectors: WordVectors) -> Iterator[bytes]:
 # ---- reading -------------------------------------------------------------------------------------
 
 
+def _require_vectors(file: BinaryIO, size: int) -> None:
+    """Raise ValueError with what it is for a file that is empty, packed or in another encoding."""
+    begin = file.peek(SAMPLE)[:SAMPLE]  # type: ignore[attr-defined]
+    if not size:
+        raise ValueError("it is empty")
+    if kind := signature(begin):
+        raise ValueError(f"it {kind}")
+    if encoding := next((name for mark, name in MARKS.items() if begin.startswith(mark)), None):
+        raise ValueError(
+            f"it is {encoding.upper()}, and UTF-8 is wanted: convert it first, "
+            f"`iconv -f {encoding} -t utf-8 FILE > NEW`"
+        )
+
+
 def _line(file: BinaryIO, number: int) -> bytes:
     """The next line without its end; FileError where none ends."""
     line = file.readline(LONGEST_LINE)
@@ -167,17 +182,28 @@ def _read_binary(file: BinaryIO, header: Header | None, size: int) -> WordVector
     _check_size(header, 2 + 4 * header.width, size)
     matrix = np.empty(header, "<f4")
     words = []
+    ended = set()  # whether vectors end with a line end: all or none, or a byte was lost
     for row in range(header.words):
-        words.append(_decode(_word(file, row), f"word {row + 1:,}"))
+        word = _word(file, row)
+        if row:
+            ended.add(word.startswith(b"\n"))
+        if len(ended) > 1 or b"\n" in (word := word.removeprefix(b"\n")):
+            raise ValueError(
+                f"a line end is missing or misplaced at word {row + 1:,}: bytes were lost or added"
+            )
+        words.append(_decode(word, f"word {row + 1:,}"))
         if file.readinto(memoryview(matrix[row]).cast("B")) < 4 * header.width:  # type: ignore[attr-defined]
             raise ValueError(f"it ends in the vector of word {row + 1:,}, {words[-1]!r:.60}")
-    if (more := file.read(2)) not in (b"", b"\n"):
+    more = file.read(2)
+    if more not in (b"", b"\n"):
         raise ValueError(f"more follows after {header.words:,} words: {more!r}")
+    if len(ended | {bool(more)}) > 1:
+        raise ValueError("its last vector does not end as the others do: bytes were lost or added")
     return _vectors(words, matrix.astype(np.float32, copy=False), lambda row: f"word {row + 1:,}")
 
 
 def _word(file: BinaryIO, row: int) -> bytes:
-    """The bytes up to a space, without the line end that may stand before them."""
+    """The bytes up to a space, with the line end that may stand before them."""
     word = bytearray()
     while (byte := file.read(1)) != b" ":
         if not byte:
@@ -188,7 +214,7 @@ def _word(file: BinaryIO, row: int) -> bytes:
                 f"word {row + 1:,} has more than {LONGEST_WORD:,} bytes: if it is text, its name "
                 "ends with .vec"
             )
-    return bytes(word.removeprefix(b"\n"))
+    return bytes(word)
 
 
 def _read_text(file: BinaryIO, first: bytes, header: Header | None, size: int) -> WordVectors:

@@ -146,11 +146,14 @@ class WordVectors:
         """Words near to all of ``plus`` and far from ``minus``: see ``analogy_scores``.
 
         King − man + woman is ``combine(["king", "woman"], ["man"])``. The given words are left out.
-        Raises ValueError without a word in ``plus``, KeyError for an unknown word.
+        Raises ValueError without a word in ``plus`` and for one that is in both, KeyError for an
+        unknown word.
         """
         given = [several(plus, "plus"), several(minus, "minus")]
         if not given[0]:
             raise ValueError("plus is empty: give at least one word that is added")
+        if both := [word for word in given[0] if word in given[1]]:
+            raise ValueError(f"{both[0]!r:.60} is added and taken away: leave it out on both sides")
         near, far = ([self.units @ self.units[self.row(w)] for w in words] for words in given)
         return self._best(analogy_scores(near, far, rule), count, {*given[0], *given[1]})
 

@@ -78,6 +78,11 @@ class Results:
         return problems.pop() if len(problems) == 1 else ""
 
     @property
+    def comment(self) -> str:
+        """What did not load, the files each once: of a whole submission or of a part of it."""
+        return "; ".join(dict.fromkeys(r.not_loaded for r in self.tasks if r.not_loaded))
+
+    @property
     def score(self) -> int:
         return sum(result.score for result in self.tasks)
 

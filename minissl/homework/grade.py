@@ -59,7 +59,7 @@ def _row(name: str, results: Results) -> dict[str, str]:
         "score": str(results.score),
         "points": str(results.points),
         **tasks,
-        "comment": results.problem,
+        "comment": results.comment,
     }
 
 

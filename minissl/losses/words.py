@@ -36,9 +36,9 @@ def negative_sampling_gradients(
 ) -> tuple[float, NDArray, NDArray, NDArray]:
     """``negative_sampling`` by hand: the loss, and its gradients of center, context and negatives.
 
-    NumPy arrays; shapes: center w and context c (batch, width), negatives n (batch, k, width), and
-    each gradient has the shape and dtype of what it is of. Scores of any size give finite numbers.
-    Lecture 04.
+    The loss is the mean of −log σ(w·c) − Σₖ log σ(−w·nₖ) over the batch. NumPy arrays; shapes:
+    center w and context c (batch, width), negatives n (batch, k, width), and each gradient has the
+    shape and dtype of what it is of. Scores of any size give finite numbers. Lecture 04.
     """
     words = np.concatenate([context[:, None], negatives], axis=1)  # (batch, 1 + k, width)
     scores = np.sum(words * center[:, None], axis=2)  # (batch, 1 + k)

@@ -59,6 +59,7 @@ class WordMethod(Pretraining):
     """A method whose model is two tables of vectors for the words of ``data``."""
 
     in_passes = True  # see ``training.method.InPasses``
+    in_processes = False  # see ``adagrad_over_pairs``
     Data = WordTexts
     model: WordTables
     data: Words

@@ -29,6 +29,8 @@ def count_vectors(
     [[1, 2, 1], []] with a vocabulary of 3 gives [[0, 2, 1], [0, 0, 0]].
     """
     shape = len(documents), vocab_size
+    if unknown is not None and not 0 <= unknown < vocab_size:
+        raise ValueError(f"unknown is {unknown!r}, expected an id from 0 to {vocab_size - 1}")
     if shape[0] * shape[1] > MOST_NUMBERS:
         raise ValueError(
             f"{shape[0]:,} documents with a vocabulary of {shape[1]:,} are a table of "
@@ -75,9 +77,9 @@ def tf_idf(counts: ArrayLike, idf: ArrayLike, *, sublinear: bool = False) -> NDA
         x(d, w) = count(d, w) · idf(w),     then x(d) / ‖x(d)‖
 
     ``idf`` is that of ``inverse_document_frequency``. ``sublinear``: 1 + ln count in place of each
-    count, so that ten times the word is not ten times the weight. A document without any token is
-    all 0. Raises ValueError when the shapes do not fit. With these definitions the vectors are
-    those of scikit-learn's ``TfidfVectorizer``.
+    count, so that ten times the word is not ten times the weight. A document without any token, or
+    with none that has a weight, is all 0. Raises ValueError when the shapes do not fit. With these
+    definitions the vectors are those of scikit-learn's ``TfidfVectorizer``.
     """
     counts, idf = _checked(counts), np.asarray(idf, np.float64)
     if idf.shape != counts.shape[1:]:
@@ -91,7 +93,7 @@ def tf_idf(counts: ArrayLike, idf: ArrayLike, *, sublinear: bool = False) -> NDA
         frequency = count[used].astype(np.float64)
         weights = (1 + np.log(frequency) if sublinear else frequency) * idf[used]
         row[:] = 0
-        row[used] = weights / np.linalg.norm(weights)
+        row[used] = weights / (np.linalg.norm(weights) or 1)  # an idf of other kinds may be 0
     return table
 
 

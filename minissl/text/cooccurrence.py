@@ -76,9 +76,9 @@ def cooccurrences(
     """How often each word stands near each other one, in both directions.
 
     words, documents: (time,) integers. ``by_distance``: words that are d apart count 1/d, as in
-    GloVe, else 1. Rows, and in them columns, rise. Raises ValueError for a window that is no whole
-    number from 1, ids outside of the vocabulary, or documents of another shape, TypeError for words
-    that are no integers. Lecture 04.
+    GloVe, else 1. Rows, and in them columns, rise; both are int32, counts float64. Raises
+    ValueError for a window that is no whole number from 1, ids outside of the vocabulary, or
+    documents of another shape, TypeError for words that are no integers. Lecture 04.
     """
     from scipy.sparse import coo_array, csr_array
 

@@ -99,7 +99,7 @@ def decode(data: bytes, name: str, *, keep_mark: bool = False) -> str:
 
 def _without_text(data: bytes) -> str:
     """What bytes with a NUL are."""
-    if kind := _signature(data):
+    if kind := signature(data):
         return kind
     for place, encoding in ((1, "utf-16le"), (0, "utf-16be")):
         text = data[:SAMPLE].decode(encoding, "ignore")
@@ -116,7 +116,7 @@ def _without_text(data: bytes) -> str:
     )
 
 
-def _signature(data: bytes) -> str:
+def signature(data: bytes) -> str:
     """In words, what a file that is no text begins like; "" for nothing known."""
     kind = next((kind for begin, kind in SIGNATURES.items() if data.startswith(begin)), "")
     if kind.startswith("packed"):
@@ -126,7 +126,7 @@ def _signature(data: bytes) -> str:
 
 def _bad_byte(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     """Where bytes stop to be text, and what they may be instead."""
-    if kind := _signature(data):
+    if kind := signature(data):
         return kind
     what = (
         f"is not {encoding.upper()} text: byte 0x{data[error.start]:02x} at offset {error.start} "

@@ -13,6 +13,7 @@ which a method puts around what it reads.
 
 import codecs
 import math
+import operator
 import os
 import re
 from collections import Counter
@@ -200,9 +201,9 @@ class WordPiece:
     def decode(self, ids: Iterable[int]) -> str:
         """The words of the ids, a space between them; what was lost does not come back.
 
-        Raises ValueError for an id that is not in the vocabulary.
+        Raises ValueError for an id that is not in the vocabulary, TypeError for a fraction.
         """
-        ids = [int(number) for number in ids]
+        ids = [operator.index(number) for number in ids]
         if wrong := [number for number in ids if not 0 <= number < len(self.tokens)]:
             raise ValueError(f"{wrong[0]} is no id: the vocabulary has 0 to {len(self.tokens) - 1}")
         text = " ".join(self.tokens[number] for number in ids)

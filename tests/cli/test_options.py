@@ -187,3 +187,9 @@ def test_a_size_that_no_memory_holds_is_a_sentence(capsys, monkeypatch):
     error = capsys.readouterr().err
     assert error.startswith("minissl: the computer's memory is too small for this (Unable to")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_help_speaks_of_several_processes_where_they_are_not_refused(name):
+    said = parser_of("pretrain", [name]).format_help()
+    assert ("torchrun" in said) == load_method(name).in_processes

@@ -91,6 +91,27 @@ def test_a_lone_sign_is_a_word(words, signs):
     assert signs_of(words.split()) == signs
 
 
+@pytest.mark.parametrize("words", ["king - man + woman", "king - man +  woman "])
+def test_a_sum_in_quotes_is_the_same_sum(place, capsys, words):
+    assert call(capsys, "neighbors", place, words) == call(
+        capsys, "neighbors", place, *words.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("king +", "'king +' is no sum: expected a + between two words"),
+        ("king + + man", "'king + + man' is no sum"),
+        ("king man + woman", "'king man + woman' is no sum"),
+        ("king - king", "'king' is added and taken away"),
+    ],
+)
+def test_what_is_no_sum_is_told_as_one(place, capsys, words, said):
+    assert main(["neighbors", str(place), *words.split()]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_a_word_that_is_a_minus_has_neighbors(place, capsys):
     assert call(capsys, "neighbors", place, "-", "--count", 1)[2].split()[0] == "man"
     assert call(capsys, "neighbors", place, "--count", 1, "--", "-", "king")[2].split()[0] == "man"
@@ -205,3 +226,16 @@ def test_word_vectors_are_no_folder_and_a_gpt_is_no_file(tmp_path, monkeypatch, 
     monkeypatch.setattr(pretraining, "open_run", lambda folder: opened)
     assert "ends with .vec (word2vec text)" in call(capsys, "export", tmp_path, tmp_path / "folder")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_text_of_which_no_word_is_known_is_told(tmp_path, capsys):
+    settings = toy_settings("skipgram")
+    data, run = toy_data("skipgram", settings), tmp_path / "run"
+    pretraining.pretrain(load_method("skipgram"), data, settings, run, progress=False)
+    (tmp_path / "unknown.txt").write_text("qqq zzz")
+    (tmp_path / "known.txt").write_text(data.documents[0].text)
+    for name, lines in (("unknown", 2), ("known", 1)):
+        text, out = tmp_path / f"{name}.txt", tmp_path / f"{name}.npz"
+        said = call(capsys, "embed", run, text, "--out", out)
+        assert len(said) == lines, said
+    assert "unknown.txt has nothing that" in call(capsys, "evaluate", run, tmp_path / "unknown.txt")

@@ -70,9 +70,7 @@ def test_every_float32_comes_back_bit_for_bit(tmp_path, suffix):
         (".vec", BYTES[".vec"].replace(b"\n", b" \n")),  # as the first word2vec wrote it
         (".vec", b"\xef\xbb\xbf" + BYTES[".vec"]),
         (".txt", b"\xef\xbb\xbf" + BYTES[".txt"]),
-        (".bin", BYTES[".bin"][:-1]),  # no line ends between the vectors, as gensim writes it
-        (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")),
-        (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")[:-1]),
+        (".bin", BYTES[".bin"].replace(b"\xc0\n", b"\xc0")[:-1]),  # as gensim writes it
         (".bin", BYTES[".vec"]),  # text under the wrong name
         (".bin", BYTES[".vec"].replace(b"\n", b"\r\n")),
         (".TXT", BYTES[".txt"]),
@@ -138,7 +136,10 @@ def test_gensim_opens_ours_and_we_open_theirs(tmp_path, suffix):
 
 ZERO = bytes(4)
 WRONG = {
-    "empty": (".txt", b"", "line 1 has no end"),
+    "empty": (".txt", b"", "it is empty"),
+    "empty, binary": (".bin", b"", "it is empty"),
+    "packed, under a name that does not say so": (".txt", b"\x1f\x8b\x08\0", "it is packed .gzip"),
+    "a NumPy array": (".bin", b"\x93NUMPY\x01\0", "it is a NumPy array"),
     "only line ends": (".txt", b"\n\n", "line 1 is ''"),
     "a header alone": (".vec", b"2 3\n", "promises 2 words of 3 numbers, at least 16 bytes"),
     "too few numbers": (".txt", b"a 1 2 3\nb 1 2\n", "line 2 is 'b 1 2' with 2 number"),
@@ -165,7 +166,7 @@ WRONG = {
     "a word twice": (".vec", b"3 1\na 1\nb 2\na 3\n", "line 2 and line 4 both .* 'a'"),
     "no UTF-8": (".txt", b"a 1 2\nb\xff 1 2\n", r"line 2: the word b'b\\xff' is no UTF-8"),
     "a NUL": (".txt", b"a 1 2\nb\0 1 2\n", "line 2: the word .* NUL"),
-    "UTF-16": (".txt", "a 1 2\nb 3 4\n".encode("utf-16"), "line 1 "),
+    "UTF-16": (".txt", "a 1 2\nb 3 4\n".encode("utf-16"), "it is UTF-16"),
     "fewer than promised": (".vec", b"3 1\na 1\nb 2\n  \n", "line 4 is ''"),
     "more than promised": (".vec", b"1 2\na 1 2\nb 3 4\n", "promises 1 words, 2 follow"),
     "cut after a line": (".vec", b"3 1\nalpha 1.0\nbeta 2.0\n", "promises 3 words, 2 follow"),
@@ -187,7 +188,7 @@ WRONG = {
     "binary, more follows": (".bin", BYTES[".bin"] + b"more", "more follows after 2 words"),
     "binary, no UTF-8": (".bin", b"1 1\na\xff " + ZERO, "word 1: .* no UTF-8"),
     "binary, an empty word": (".bin", b"2 1\nab " + ZERO + b" " + ZERO, "word 2: .* empty"),
-    "binary, a word twice": (".bin", b"2 1\na " + ZERO + b"\na " + ZERO, "word 1 and word 2 both"),
+    "binary, a word twice": (".bin", b"2 1\na " + ZERO + b"a " + ZERO, "word 1 and word 2 both"),
     "binary, NaN": (".bin", b"2 1\na " + ZERO + b"b \0\0\xc0\x7f", "word 2: the vector of 'b'"),
 }  # fmt: skip
 
@@ -212,9 +213,19 @@ def test_a_file_that_was_cut_off_is_never_read_as_other_numbers(tmp_path, suffix
             found = read_vectors(place(tmp_path, data[:end], suffix))
         except FileError:
             continue
-        whole = suffix == ".bin" and end == len(data) - 1  # all but the last line end
-        assert whole or (suffix == ".txt" and not first and data[end - 1 : end] == b"\n")
+        assert (suffix, first, data[end - 1 : end]) == (".txt", "", b"\n")
         assert same(found, WordVectors(HAND.words[: len(found)], HAND.matrix[: len(found)]))
+
+
+@pytest.mark.parametrize("change", ["lost", "added"])
+def test_binary_in_which_a_byte_was_lost_or_added_is_never_other_numbers(tmp_path, change):
+    """At every place of every vector: all numbers after it are shifted."""
+    data = BYTES[".bin"]
+    begins = [data.index(word) + len(word) for word in (b"the ", b"caf\xc3\xa9 ")]
+    for at in (begin + byte for begin in begins for byte in range(8)):
+        damaged = data[:at] + (data[at + 1 :] if change == "lost" else b"=" + data[at:])
+        with pytest.raises(FileError, match=r"lost|more follows"):
+            read_vectors(place(tmp_path, damaged, ".bin"))
 
 
 def test_a_lie_about_the_size_takes_no_memory(tmp_path):

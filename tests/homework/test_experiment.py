@@ -71,6 +71,10 @@ def test_a_file_that_does_not_load_leaves_the_other_in_peace(folder):
     shown = to_text(check_submission(FIVE, folder / "hw5.py"))
     assert "Nothing can be checked: hw5.py, line 1: invalid syntax" in shown
     assert "ZeroDivisionError" in shown, "of both files it is said what is wrong"
+    comment = check_submission(FIVE, folder / "hw5.py").comment
+    assert re.fullmatch(
+        "hw5.py, line 1: invalid syntax; experiment.py.*ZeroDivisionError.*", comment
+    )
     (folder / "hw5.py").write_text(student_file(FIVE, ["5.1"]), encoding="utf-8")
     results = check_submission(FIVE, folder / "hw5.py", numbers=["5.1", NUMBER])
     assert (results.problem, results.score) == ("", FIVE.tasks[0].points)

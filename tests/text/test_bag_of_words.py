@@ -93,6 +93,9 @@ def test_what_is_refused(monkeypatch):
     assert count_vectors([], 3).shape == (0, 3)
     with pytest.raises(ValueError, match="counts have shape"):
         tf_idf(np.ones((2, 3)), np.ones(2))
+    for wrong in (3, -1):  # of which -1 would be the last column
+        with pytest.raises(ValueError, match=r"unknown is .*, expected an id from 0 to 2"):
+            count_vectors([[0]], 3, unknown=wrong)
     functions = presence_vectors, inverse_document_frequency, lambda c: tf_idf(c, np.ones(3))
     for wrong in (np.ones(3), np.full((1, 3), 0.5), -np.ones((1, 3)), np.full((1, 3), np.nan)):
         for function in functions:
@@ -102,3 +105,7 @@ def test_what_is_refused(monkeypatch):
         count_vectors(range(1_000_000), 50_000)
     monkeypatch.setattr(bag_of_words, "MOST_NUMBERS", 6)
     assert count_vectors([[], []], 3).shape == (2, 3)
+
+
+def test_a_document_of_words_without_a_weight_is_zero_and_no_nan():
+    assert tf_idf([[2, 0], [1, 1]], [0, 1]).tolist() == [[0, 0], [0, 1]]

@@ -101,6 +101,11 @@ def add_lora(
     except re.error as error:
         raise ValueError(f"where is no regular expression: {where!r} ({error})") from None
     chosen = [layer for name, layer in layers.items() if pattern.search(name)]
+    if not layers:
+        raise ValueError(
+            "the model has no Linear or Conv2d that LoRA could stand beside: adapt it by a probe "
+            "or by fine-tuning"
+        )
     if not chosen:
         raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
     for layer in chosen:  # all of them, before anything is changed
