@@ -29,7 +29,7 @@ TAKE_SEVERAL = {
     "Tokenizer.train special_tokens": lambda: Tokenizer.train("text", 300, special_tokens=ONE),
     "count_pieces special_tokens": lambda: count_pieces("text", special_tokens=ONE),
     "load_gpt2_tokenizer special_tokens": lambda: load_gpt2_tokenizer("x", "y", special_tokens=ONE),
-    "number_special_tokens special_tokens": lambda: number_special_tokens(ONE, 0),
+    "number_special_tokens special_tokens": lambda: number_special_tokens(ONE, 256),
     "read_text_documents suffixes": lambda: read_text_documents(".", suffixes=".txt"),
     "Captioned.__init__ captions": lambda: Captioned(IMAGES, "abc"),
     "LabelledImages.__init__ class_names": lambda: LabelledImages(IMAGES, [0, 1, 0], "ab"),
