@@ -20,6 +20,7 @@ from minissl.data.labels import Labelled, draw_few_labels, rank_correlation, sha
 from minissl.data.labels import mean_ranks as mean_ranks
 from minissl.nn.module import Module
 from minissl.options import Options, option
+from minissl.pretrain.method import Represents
 from minissl.reading import FileError, parse_json
 
 TASK = "task.json"
@@ -162,9 +163,10 @@ class Adaptation(ABC):
     """From a pretrained method and labelled examples to a predictor.
 
     ``model`` holds what is learned; ``saved()`` is the part of it that is kept in the run folder.
-    ``from_base``: whether the weights of the pretrained run are needed to open it again. As for
-    pretraining methods the file says in its docstring paper, lecture and what is "Not here:"; and
-    ``tests/adapt/test_every_adaptation.py`` asks for all of it.
+    ``from_base``: whether the weights of the pretrained run are needed to open it again; ``needs``:
+    what its method must be. As for pretraining methods the file says in its docstring paper,
+    lecture and what is "Not here:"; and ``tests/adapt/test_every_adaptation.py`` asks for all of
+    it.
 
     Two kinds are run: one with ``solve()``, which computes everything at once, and one with
     ``batch`` and ``loss``, which ``fit`` trains.
@@ -173,7 +175,8 @@ class Adaptation(ABC):
     Settings: ClassVar[type[Options]]
     labels: ClassVar[str] = "class"  # or "number"
     from_base: ClassVar[bool] = True
-    base: Any  # the pretrained method
+    needs: ClassVar[type] = Represents  # a class or protocol of ``pretrain.method``
+    base: Any  # what represents an example: the pretrained method, unless ``build`` says otherwise
     task: Task
     model: Any
 

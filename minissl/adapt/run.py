@@ -17,7 +17,7 @@ from minissl.data import FIELDS, Data, Fields, Kept
 from minissl.nn.init import at_most
 from minissl.optim.optimizer import Optimizer
 from minissl.options import from_json, is_whole
-from minissl.pretrain import load_method
+from minissl.pretrain import load_method, method_names
 from minissl.pretrain.run import Opened, fit_as_told, open_run, require
 from minissl.reading import FileError, reading
 from minissl.registry import file_name_of
@@ -120,10 +120,22 @@ def _check_kinds(kind: Any, opened: Any, data: Any, settings: Any, seed: Any) ->
     require(opened, Opened, "opened")
     if isinstance(opened, OpenedAdaptation):
         raise ValueError(f"{opened.folder} is an adaptation itself: give a pretrained run")
+    _require_needs(kind, opened)
     require(settings, kind.Settings, "settings")
     require(data, type(opened.method).Data.with_labels, "data")
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
+
+
+def _require_needs(kind: type[Adaptation], opened: Opened) -> None:
+    """Raise ValueError, with the methods that have it, for a run without what the kind needs."""
+    if isinstance(opened.method, kind.needs):
+        return
+    have = [name for name in method_names() if issubclass(load_method(name), kind.needs)]
+    raise ValueError(
+        f"{opened.folder} is a run of {opened.name}: {file_name_of(kind)} needs a run of "
+        f"{', '.join(have)} (what it uses is {kind.needs.__name__})"
+    )
 
 
 def _base(opened: Opened, folder: str | Path | None) -> dict[str, Any]:

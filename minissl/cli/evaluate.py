@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{arguments.data} has nothing that {arguments.folder} could be measured on: give "
                 "more of it, or data like that of the run"
             )
-        raise ValueError(f"{arguments.folder}: nothing is held out: give data to measure on")
+        raise ValueError(f"{arguments.folder}: nothing held out can be measured: give other data")
     for name, value in metrics.items():
         print(f"{name.replace('_', ' '):28} {value:.6g}")
 

@@ -60,9 +60,9 @@ class Words:
 
     @classmethod
     def reopen(cls, kept: Kept, settings: WordOptions) -> Words:
-        """The vocabulary alone. Raises ValueError when it is missing or damaged."""
+        """The vocabulary alone. Raises ValueError as ``kept_vocabulary`` does."""
         nothing = to_stream([])
-        return cls(kept, kept_vocabulary(kept), nothing, nothing)
+        return cls(kept, kept_vocabulary(kept, settings), nothing, nothing)
 
     def unseen(self, raw: Texts) -> Words:
         """The same vocabulary, and all of these texts held out."""
@@ -107,14 +107,15 @@ class WordTexts(Texts):
     def prepare(self, kept: Kept, settings: WordOptions, *, progress: bool = False) -> Words:  # type: ignore[override]
         """Split the documents, count the words of the training part, and encode both parts.
 
-        A vocabulary that was kept is used as it is. Raises ValueError for too little text.
+        A vocabulary that was kept is used as it is, with its counts. Raises ValueError for too
+        little text, and for a kept vocabulary with more or rarer words than the settings allow.
         """
         train, held_out = split_documents(self.documents)
         texts = (document.text for document in train)
         if VOCABULARY not in kept:
             found = WordVocabulary.train(texts, settings.min_count, settings.most_words)
             kept = Kept({**kept, VOCABULARY: found.to_bytes()}, kept.folder)
-        vocabulary = kept_vocabulary(kept)
+        vocabulary = kept_vocabulary(kept, settings)
 
         def stream(part: Sequence[Document]) -> WordStream:
             return to_stream(vocabulary.encode(document.text) for document in part)
@@ -135,9 +136,17 @@ def to_stream(documents: Iterable[Sequence[int]]) -> WordStream:
     return WordStream(words, numbers)
 
 
-def kept_vocabulary(kept: Kept) -> WordVocabulary:
-    """The kept vocabulary. Raises ValueError when it is missing or damaged."""
+def kept_vocabulary(kept: Kept, settings: WordOptions) -> WordVocabulary:
+    """The kept vocabulary. ValueError when it is missing, damaged, or more than was asked for."""
     place = kept.place(VOCABULARY)
     if VOCABULARY not in kept:
         raise ValueError(f"{place} is missing: without it nobody knows which row is which word")
-    return WordVocabulary.from_bytes(kept[VOCABULARY], place)
+    vocabulary = WordVocabulary.from_bytes(kept[VOCABULARY], place)
+    words, rarest = vocabulary.vocab_size - 1, int(vocabulary.counts[-1])
+    if words > settings.most_words or rarest < settings.min_count:
+        raise ValueError(
+            f"{place} has {words:,} words that come {rarest:,} times or more, expected at most "
+            f"most_words={settings.most_words:,} with min_count={settings.min_count:,}: give the "
+            "numbers that it was trained with"
+        )
+    return vocabulary

@@ -11,6 +11,8 @@ from minissl.autograd.rows import Rows, stored
 from minissl.nn.module import Parameter
 from minissl.optim.optimizer import Optimizer, require_number
 
+PIECE_BYTES = 1 << 18  # several arrays of it stay in a core's cache
+
 
 class AdaGrad(Optimizer):
     """s ← s + g²,  p ← p − lr g / (√s + ε).
@@ -52,15 +54,18 @@ class AdaGrad(Optimizer):
 
         def move(_: int, piece: Any) -> None:
             rows = piece if positions is None else positions[piece]
-            s = squares[rows] + g[piece] * g[piece]
+            s = g[piece] * g[piece]
+            s += squares[rows]
             squares[rows] = s
             s += self.initial_sum  # kept apart: the sum of a new parameter begins with zeros
             root = namespace(s).sqrt(s)
             root += self.eps
-            p[rows] -= lr * g[piece] / root
+            step = g[piece] / root
+            step *= lr
+            p[rows] -= step
 
         if p.ndim and isinstance(p, np.ndarray):
-            for_each_chunk(move, g)
+            for_each_chunk(move, g, PIECE_BYTES)
         else:
             move(0, ...)
 

@@ -48,42 +48,10 @@ class Training(Options):
         )
 
 
-class Pretraining(ABC):
-    """A pretraining method: how is a batch made, what is its loss, what represents an example?
+class Represents(ABC):
+    """What represents an example: a network, what it takes, and ``encode``."""
 
-    ``Settings`` and ``Data`` say what it can be told and what it is trained on; ``build`` makes it
-    from both. It may also answer the questions of the protocols below and of ``training.method``:
-    ``evaluate``, ``count``, ``after_step``.
-
-    The file says in its docstring, after one line of help, the paper with its year, the lecture
-    ("Lecture 12") and what is "Not here:". ``tests/pretrain/test_every_method.py`` asks for this
-    and for all that follows.
-    """
-
-    Settings: ClassVar[type[Training]]
-    Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
-    in_processes: ClassVar[bool] = True  # whether several may train it together (torchrun)
     model: Any
-
-    @classmethod
-    @abstractmethod
-    def build(cls, settings: Any, data: Any, *, seed: int = 0) -> Self:
-        """The method with random weights, on prepared data (which may be empty: a reopened run)."""
-
-    @abstractmethod
-    def batch(self, generator: np.random.Generator) -> Any:
-        """A batch made from raw data, without labels, from this generator alone.
-
-        Raises ValueError, "opened to be used", where there is no data to make it from.
-        """
-
-    @abstractmethod
-    def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
-        """The loss of a batch: a Tensor with one element. ``generator`` is for dropout."""
-
-    def to(self, device: str) -> None:
-        """Compute there: "cpu", "cuda"."""
-        self.model.to(device)
 
     @property
     def encoder(self) -> Module:
@@ -125,6 +93,43 @@ class Pretraining(ABC):
         return rows[np.argsort(order, kind="stable")]
 
 
+class Pretraining(Represents):
+    """A pretraining method: how is a batch made, what is its loss, what represents an example?
+
+    ``Settings`` and ``Data`` say what it can be told and what it is trained on; ``build`` makes it
+    from both. It may also answer the questions of the protocols below and of ``training.method``:
+    ``evaluate``, ``count``, ``after_step``.
+
+    The file says in its docstring, after one line of help, the paper with its year, the lecture
+    ("Lecture 12") and what is "Not here:". ``tests/pretrain/test_every_method.py`` asks for this
+    and for all that follows.
+    """
+
+    Settings: ClassVar[type[Training]]
+    Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
+    in_processes: ClassVar[bool] = True  # whether several may train it together (torchrun)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: Any, data: Any, *, seed: int = 0) -> Self:
+        """The method with random weights, on prepared data (which may be empty: a reopened run)."""
+
+    @abstractmethod
+    def batch(self, generator: np.random.Generator) -> Any:
+        """A batch made from raw data, without labels, from this generator alone.
+
+        Raises ValueError, "opened to be used", where there is no data to make it from.
+        """
+
+    @abstractmethod
+    def loss(self, batch: Any, generator: np.random.Generator) -> Tensor:
+        """The loss of a batch: a Tensor with one element. ``generator`` is for dropout."""
+
+    def to(self, device: str) -> None:
+        """Compute there: "cpu", "cuda"."""
+        self.model.to(device)
+
+
 @runtime_checkable
 class Generates(Protocol):
     """A method that can write: ``minissl sample``."""
@@ -155,7 +160,8 @@ class Augments(Protocol):
 class HasVectors(Protocol):
     """A method that learns a vector for each word: ``minissl neighbors``, ``analogy``, ``wordsim``.
 
-    ``minissl export`` writes them as a file.
+    ``minissl export`` writes them as a file. Its examples are lists of word ids: 0 is an unknown
+    word, and i the one of row i − 1 of the vectors.
     """
 
     def vectors(self) -> WordVectors:

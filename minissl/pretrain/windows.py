@@ -45,7 +45,7 @@ class WindowSettings(Training, WordOptions):
     )
     noise_power: float = option(0.75, "noise is drawn as count to this power", least=0, most=10)
     batch_size: int = option(
-        10_240, "center words per step, in blocks of 16", least=1, most=1 << 20
+        10_240, "center words per step: whole blocks of 16, at least one", least=1, most=1 << 20
     )
     steps: int = option(400, "updates", least=1, most=10**9)
     learning_rate: float = option(0.3, "at the beginning; it falls in a line", above=0, most=100)
@@ -54,9 +54,14 @@ class WindowSettings(Training, WordOptions):
     )
     evaluations: int = option(5, "how often the held-out loss is measured", least=1, free=True)
 
+    @property
+    def blocks(self) -> int:
+        """Of center words, in a step."""
+        return max(1, self.batch_size // BLOCK)
+
     def optimizer(self, model: Module) -> Optimizer:
-        """AdaGrad; a center has window + 1 pairs on average."""
-        return adagrad_over_pairs(model, self.batch_size * (self.window + 1))
+        """AdaGrad; a center has window + 1 pairs on average. (CBOW's are taken for as many.)"""
+        return adagrad_over_pairs(model, self.blocks * BLOCK * (self.window + 1))
 
     def schedule(self, step: int) -> float:
         """From the learning rate in a line to 0, which is not reached."""
@@ -95,8 +100,8 @@ class WordWindows(WordMethod):
         self.noise = noise_distribution(counts, settings.noise_power)
         self._up_to = np.cumsum(self.noise)
         self.keep = keep_probabilities(counts, settings.threshold)
-        staying = self.keep[data.stream.words].sum()
-        self.passes = Passes(max(1, round(staying / BLOCK)), seed)  # of so many blocks
+        self._staying = self.keep[data.stream.words].sum()  # words, on average
+        self.passes = Passes(max(1, round(self._staying / BLOCK)), seed)  # of so many blocks
         self._thinned: tuple[int, WordStream] = (-1, data.stream)  # of the last pass
 
     @classmethod
@@ -111,11 +116,15 @@ class WordWindows(WordMethod):
         self, generator: np.random.Generator, number: int | None = None
     ) -> tuple[NDArray, ...]:
         """The next blocks of the pass that batch ``number`` falls into: ``arrays`` of windows."""
-        if not len(self.data.stream):
-            raise ValueError("there is no text to train on: this method was opened to be used")
+        self.require_pairs()
+        if self._staying < 2:
+            raise ValueError(
+                f"threshold={self.settings.threshold} thins {len(self.data.stream):,} words out to "
+                f"{self._staying:.2g}: take a larger one, or 0"
+            )
         number = int(generator.integers(1 << 30)) if number is None else number
         parts = []
-        for index, blocks in self.passes.places(number, max(1, self.settings.batch_size // BLOCK)):
+        for index, blocks in self.passes.places(number, self.settings.blocks):
             text = self._thin(self.data.stream, index)
             starts = blocks * len(text) // self.passes.size
             parts.append(self.blocks(text, starts))
@@ -210,9 +219,3 @@ class PairWindows(WordWindows):
     def count(self, batch: tuple[Any, ...]) -> float:
         """How many words stand in the windows of the batch."""
         return float(batch[2].sum())
-
-
-def _padded(stream: WordStream, read: int) -> WordStream:
-    """The stream between ``read`` places without a word: a block may begin before the text."""
-    words = np.pad(stream.words, read)
-    return WordStream(words, np.pad(stream.documents, read, constant_values=-1))

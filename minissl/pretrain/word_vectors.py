@@ -6,6 +6,7 @@ Lecture 04. A text is represented by the mean of the vectors of its words, in wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,21 @@ class WordMethod(Pretraining):
     Data = WordTexts
     model: WordTables
     data: Words
+
+    def require_pairs(self) -> None:
+        """Raise ValueError where there is nothing to learn from: no word beside another."""
+        if not len(self.data.stream):
+            raise ValueError(
+                "there is no known word to train on: this method was opened to be used, or the "
+                "text has none of the words of the run that it goes on from"
+            )
+        if not self._neighbours:
+            raise ValueError("no two known words stand near each other: give more text")
+
+    @cached_property
+    def _neighbours(self) -> bool:
+        documents = self.data.stream.documents
+        return bool((documents[1:] == documents[:-1]).any())
 
     def vectors(self) -> WordVectors:
         """The vector of each word of the vocabulary."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minissl.autograd.processes import FailedElsewhere, joined, world
 from minissl.pretrain.run import open_run
-from tests.adapt.toy import BASES, adapted
+from tests.adapt.toy import PAIRS, adapted
 from tests.pretrain.in_processes import slow_disk
 
 
@@ -31,9 +31,9 @@ def main():
     folder, *names = Path(sys.argv[1]), *sys.argv[2:]
     with joined("cpu"):
         slow_disk()
-        for base in BASES:
-            opened = open_run(folder / base)
-            for name in names:
+        for name, base in PAIRS:
+            if name in names:
+                opened = open_run(folder / base)
                 text = one(name, opened, folder / f"{base}-{name}")
                 (folder / f"{base}-{name}-{world().rank}.txt").write_text(text)
 

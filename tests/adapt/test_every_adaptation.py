@@ -18,7 +18,7 @@ from minissl.pretrain.run import open_run
 from minissl.registry import file_name_of
 from minissl.training import History
 from tests.adapt.in_processes import __name__ as IN_PROCESSES
-from tests.adapt.toy import BASES, adapted, adapting, toy_base, toy_labelled
+from tests.adapt.toy import PAIRS, adapted, adapting, bases_of, toy_base, toy_labelled
 from tests.pretrain.in_processes import start
 from tests.pretrain.test_every_method import in_float64, logged, snapshot
 from tests.pretrain.toy import stopped_after
@@ -26,14 +26,17 @@ from tests.pretrain.toy import stopped_after
 NAMES = adaptation_names()
 TRAINED = [name for name in NAMES if not hasattr(load_adaptation(name), "solve")]
 every_adaptation = pytest.mark.parametrize("name", NAMES)
-of_every_run = pytest.mark.parametrize("base", BASES)
+of_every_run = pytest.mark.parametrize(("name", "base"), PAIRS)
+of_every_run_trained = pytest.mark.parametrize(
+    ("name", "base"), [(name, base) for name, base in PAIRS if name in TRAINED]
+)
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    """A run of images and a run of texts."""
+    """A run of images, one of texts and one of words."""
     folder = tmp_path_factory.mktemp("bases")
-    return {name: toy_base(name, folder / name) for name in BASES}
+    return {name: toy_base(name, folder / name) for name in sorted({base for _, base in PAIRS})}
 
 
 def weights(method):
@@ -66,7 +69,6 @@ def test_it_says_what_it_is(name):
 
 
 @of_every_run
-@every_adaptation
 def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
     opened, before = bases[base], of_base(bases[base])
     made = adapted(name, opened, tmp_path)
@@ -82,7 +84,8 @@ def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
     np.testing.assert_array_equal(again.method.predict(held_out.inputs), expected)
     alone = [made.method.predict(held_out.take([i]).inputs)[0] for i in range(len(held_out))]
     np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-5)
-    assert again.method.represent(held_out.inputs).shape == (len(held_out), opened.method.width)
+    width = made.method.base.width
+    assert again.method.represent(held_out.inputs).shape == (len(held_out), width)
     raw = toy_labelled(name, opened, seed=3)
     examples = again.data.examples(raw)
     assert len(again.method.predict(examples.inputs)) == len(examples.names) == 40
@@ -112,7 +115,7 @@ def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
 
 @every_adaptation
 def test_the_metrics_are_those_of_its_predictions(name, bases):
-    made = adapted(name, bases["gpt"])
+    made = adapted(name, bases[bases_of(name)[-1]])
     predicted = made.method.predict(made.data.held_out.inputs)
     found, labels = made.method.evaluate(), made.data.held_out.labels
     if load_adaptation(name).labels == "class":
@@ -126,8 +129,7 @@ def test_the_metrics_are_those_of_its_predictions(name, bases):
     assert made.history.latest(next(iter(found))) == pytest.approx(next(iter(found.values())))
 
 
-@of_every_run
-@pytest.mark.parametrize("name", TRAINED)
+@of_every_run_trained
 def test_it_is_killed_and_goes_on_bit_for_bit(name, base, bases, tmp_path):
     undisturbed = adapted(name, bases[base])
     with stopped_after(load_adaptation(name), 2):
@@ -139,9 +141,10 @@ def test_it_is_killed_and_goes_on_bit_for_bit(name, base, bases, tmp_path):
 
 @every_adaptation
 def test_what_is_refused_changes_nothing(name, bases, tmp_path):
-    opened = bases["simclr"]
+    base = bases_of(name)[0]
+    opened = bases[base]
     adapted(name, opened, tmp_path / "run")
-    other_run = toy_base("simclr", tmp_path / "other", seed=5)
+    other_run = toy_base(base, tmp_path / "other", seed=5)
     before = snapshot(tmp_path)
     with pytest.raises(ValueError, match="begun with other data"):
         adapted(name, opened, tmp_path / "run", data_seed=1)
@@ -150,7 +153,7 @@ def test_what_is_refused_changes_nothing(name, bases, tmp_path):
     with pytest.raises(ValueError, match=r"other settings: base\.weights"):
         adapted(name, other_run, tmp_path / "run")
     for other in NAMES:
-        if other != name:
+        if other != name and isinstance(opened.method, load_adaptation(other).needs):
             with pytest.raises(ValueError, match=f"by '{name}', not of '{other}'"):
                 adapted(other, opened, tmp_path / "run")
     with pytest.raises(ValueError, match="holds an adaptation by"):
@@ -168,8 +171,20 @@ def test_what_is_refused_changes_nothing(name, bases, tmp_path):
 
 
 @every_adaptation
+def test_a_run_without_what_it_needs_is_refused(name, bases, tmp_path):
+    """With the methods that have it, before anything is written."""
+    needs = load_adaptation(name).needs
+    for opened in bases.values():
+        if not isinstance(opened.method, needs):
+            with pytest.raises(ValueError, match=rf"{name} needs a run of .*{bases_of(name)[0]}"):
+                adapted(name, opened, tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
+
+
+@every_adaptation
 def test_the_run_may_move_with_it_or_be_gone(name, tmp_path):
-    opened = toy_base("simclr", tmp_path / "runs" / "base")
+    base = bases_of(name)[0]
+    opened = toy_base(base, tmp_path / "runs" / "base")
     made = adapted(name, opened, tmp_path / "runs" / "made")
     inputs = made.data.held_out.inputs
     (tmp_path / "runs").rename(tmp_path / "moved")
@@ -185,14 +200,14 @@ def test_the_run_may_move_with_it_or_be_gone(name, tmp_path):
         open_adaptation(tmp_path / "moved" / "made")
     given = open_adaptation(tmp_path / "moved" / "made", base=tmp_path / "elsewhere")
     np.testing.assert_array_equal(given.method.predict(inputs), expected)
-    toy_base("simclr", tmp_path / "moved" / "base", seed=5)
+    toy_base(base, tmp_path / "moved" / "base", seed=5)
     with pytest.raises(ValueError, match="other weights"):
         open_adaptation(tmp_path / "moved" / "made")
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if load_adaptation(n).labels == "class"])
 def test_few_labels_are_the_same_ones_for_every_adaptation(name, bases, monkeypatch):
-    opened = bases["simclr"]
+    opened = bases[bases_of(name)[0]]
     made = adapted(name, opened, changes={"labels_per_class": 2})
     train = made.data.train
     settings = adapting(name, labels_per_class=2)
@@ -262,10 +277,11 @@ def test_what_is_kept_is_the_first_row_of_the_table(bases):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_seed_decides_the_first_weights(name, bases):
-    first, again, other = (adapted(name, bases["gpt"], seed=seed).method for seed in (0, 0, 1))
+    opened = bases[bases_of(name)[-1]]
+    first, again, other = (adapted(name, opened, seed=seed).method for seed in (0, 0, 1))
     assert weights(first) == weights(again)
     task, kind = first.task, load_adaptation(name)
-    heads = [kind.build(adapting(name), bases["gpt"], task, seed=s).model.head for s in (0, 1)]
+    heads = [kind.build(adapting(name), opened, task, seed=s).model.head for s in (0, 1)]
     assert np.abs(heads[0].weight.numpy() - heads[1].weight.numpy()).max() > 0.01
     assert weights(first) != weights(other)
 
@@ -305,8 +321,7 @@ def test_labels_that_tell_nothing_apart_are_refused(bases):
 # ---- the gradient, devices, processes ------------------------------------------------------------
 
 
-@of_every_run
-@pytest.mark.parametrize("name", TRAINED)
+@of_every_run_trained
 def test_the_gradient_is_that_of_the_loss(name, base, bases):
     """In random directions of what is trained, against differences of the loss (no kink)."""
     kind, opened = load_adaptation(name), bases[base]
@@ -347,7 +362,6 @@ def test_the_gradient_is_that_of_the_loss(name, base, bases):
 
 
 @of_every_run
-@every_adaptation
 def test_it_computes_the_same_on_another_device(name, base, bases, monkeypatch):
     monkeypatch.setattr("minissl.autograd.fused.gpu._interpreted", lambda: False)
     here = adapted(name, bases[base])
@@ -364,14 +378,13 @@ def test_it_computes_the_same_on_another_device(name, base, bases, monkeypatch):
 
 def test_two_processes_on_a_slow_disk(tmp_path):
     """Every adaptation is made, loaded and refused by both processes alike; one alone writes."""
-    for base in BASES:
+    for base in sorted({base for _, base in PAIRS}):
         toy_base(base, tmp_path / base)
     start(tmp_path, NAMES, IN_PROCESSES)
-    for base in BASES:
-        for name in NAMES:
-            told = [(tmp_path / f"{base}-{name}-{rank}.txt").read_text() for rank in (0, 1)]
-            assert told[0] == told[1]
-            assert told[0].splitlines()[0] == "refused"
-            steps = [record["step"] for record in History.read(tmp_path / f"{base}-{name}")]
-            assert steps == sorted({*steps}), "each step once"
-            assert open_adaptation(tmp_path / f"{base}-{name}").name == name
+    for name, base in PAIRS:
+        told = [(tmp_path / f"{base}-{name}-{rank}.txt").read_text() for rank in (0, 1)]
+        assert told[0] == told[1]
+        assert told[0].splitlines()[0] == "refused"
+        steps = [record["step"] for record in History.read(tmp_path / f"{base}-{name}")]
+        assert steps == sorted({*steps}), "each step once"
+        assert open_adaptation(tmp_path / f"{base}-{name}").name == name

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from minissl.adapt import load_adaptation
 from minissl.adapt.efficient.lora import LoRA, add_lora
 from minissl.adapt.heads.neighbors import (
     nearest_neighbor_accuracy,
@@ -16,7 +17,7 @@ from minissl.adapt.method import score
 from minissl.data.labels import check_labels, likeliest
 from minissl.models.convolutional import ConvEncoder
 from minissl.nn.layers import Linear
-from tests.adapt.toy import adapted, toy_base
+from tests.adapt.toy import PAIRS, adapted, toy_base
 
 X = np.random.default_rng(0).normal(size=(20, 4))
 Y = np.arange(20) % 2
@@ -126,8 +127,9 @@ def test_numbers_to_learn_that_are_none():
         ridge(X, np.where(Y == 0, np.nan, 1.0), 0.1)
 
 
-@pytest.mark.parametrize("base", ["simclr", "gpt"])
-@pytest.mark.parametrize("name", ["probe", "neighbors", "finetune", "lora"])
+@pytest.mark.parametrize(
+    ("name", "base"), [pair for pair in PAIRS if load_adaptation(pair[0]).labels == "class"]
+)
 def test_a_network_that_gives_no_numbers_predicts_no_class(name, base, tmp_path):
     made = adapted(name, toy_base(base, tmp_path)).method
     inputs = made.task.held_out.inputs

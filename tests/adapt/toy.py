@@ -2,14 +2,26 @@
 
 from dataclasses import fields
 
-from minissl.adapt import load_adaptation
+from minissl.adapt import adaptation_names, load_adaptation
 from minissl.adapt.run import adapt
 from minissl.pretrain import load_method
 from minissl.pretrain.run import open_run, pretrain
 from tests.pretrain.toy import toy_data, toy_settings
 
-TINY = {"batch_size": 6, "steps": 4, "evaluations": 1, "rank": 2, "k": 3}
+TINY = {
+    "batch_size": 6, "steps": 4, "evaluations": 1, "rank": 2, "k": 3, "hidden": 8, "dropout": 0.0,
+}  # fmt: skip
 BASES = ("simclr", "gpt")
+WITH_VECTORS = "skipgram"
+
+
+def bases_of(name):
+    """The toy runs that an adaptation is tried on: of texts and of images, where it takes any."""
+    needs = load_adaptation(name).needs
+    return [base for base in BASES if issubclass(load_method(base), needs)] or [WITH_VECTORS]
+
+
+PAIRS = [(name, base) for name in adaptation_names() for base in bases_of(name)]
 
 
 def toy_base(name, folder, seed=0):

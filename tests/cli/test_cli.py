@@ -287,7 +287,7 @@ def test_a_text_run_is_probed_with_class_folders(gpt_run, tmp_path, capsys):
     assert call("probe", gpt_run, tmp_path / "labelled", "--labels", 1, 3, "--draws", 2) == 0
     rows = capsys.readouterr().out.splitlines()
     assert rows[-4].startswith("labels per class")
-    assert rows[-3].split() == ["token", "counts", "100.0", "100.0", "100.0"]
+    assert rows[-3].split() == ["tf-idf", "of", "tokens", "100.0", "100.0", "100.0"]
 
 
 def test_going_on_from_the_weights_of_another_run(gpt_run, book, tmp_path, capsys):

@@ -274,6 +274,18 @@ def test_labels_follow_their_examples(kind, labels):
     assert sha(raw) != sha(wrong)
 
 
+def test_the_baseline_of_words_does_not_know_unknown_ones():
+    documents = [Document(f"d{n}", "s", text) for n, text in enumerate(["a b c", "a b", "b c"])]
+    prepared = WordTexts(documents * 9).prepare(Kept(), WordOptions(min_count=2, most_words=3))
+    strange = [document._replace(text=document.text + " q r") for document in documents]
+    labels = np.array([0, 1, 0])
+    rows, more = (
+        prepared.labelled(LabelledTexts(part, labels, ("x", "y"))).raw
+        for part in (documents, strange)
+    )
+    np.testing.assert_array_equal(rows, more)
+
+
 @every_labelled
 def test_the_names_of_classes_decide_their_numbers(kind):
     raw = toy(kind)

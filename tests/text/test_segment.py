@@ -1,5 +1,6 @@
 """Segmentations: against every possible one, worked examples, and BPE's own at probability 0."""
 
+from collections import Counter
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -131,3 +132,21 @@ def test_what_cannot_be_cut_with_dropout_is_refused():
         tokenizer.encode_with_dropout(3, 0.1, generator)
     with pytest.raises(ValueError, match=r"probability must be in \[0, 1\], got 1.5"):
         tokenizer.encode_with_dropout("a", 1.5, generator)
+
+
+def test_the_ways_to_cut_undo_come_as_often_as_lecture_03_says():
+    tokens = [b"n", b"d", b"u", b"o", b"nd", b"un", b"do"]
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    p, generator, draws = 0.3, np.random.default_rng(0), 20_000
+    expected = {
+        (b"u", b"nd", b"o"): 1 - p,
+        (b"un", b"do"): p * (1 - p) ** 2 + p**2 * (1 - p) ** 2,
+        (b"un", b"d", b"o"): p * (1 - p) * p,
+        (b"u", b"n", b"do"): p**2 * (1 - p) * p,
+        (b"u", b"n", b"d", b"o"): p**3,
+    }
+    assert sum(expected.values()) == pytest.approx(1)
+    found = Counter(tuple(merges_with_dropout(b"undo", ranks, p, generator)) for _ in range(draws))
+    assert found.keys() == expected.keys()
+    for way, share in expected.items():  # five standard deviations
+        assert abs(found[way] / draws - share) < 5 * np.sqrt(share * (1 - share) / draws)

@@ -9,11 +9,12 @@ import unicodedata
 from collections import Counter
 
 import pytest
+import regex
 from tokenizers import BertWordPieceTokenizer
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from minissl.text.bert_cleaning import clean
+from minissl.text.bert_cleaning import _category, clean
 from minissl.text.wordpiece import SPECIAL_TOKENS, WordPiece, learn_pieces, longest_pieces
 from tests.shared_data import shared_data
 
@@ -72,6 +73,18 @@ def test_every_character_of_unicode():
             text = normalizer.normalize_str(f"a{character}b")
             expected = [word for word, _ in splitter.pre_tokenize_str(text)]
             assert f"a{clean(character, lowercase=lowercase)}b".split() == expected, hex(code)
+
+
+def test_what_a_newer_python_may_know_is_a_plain_letter_all_the_same():
+    """By the newer tables of the package regex."""
+    normalizer, splitter = BertNormalizer(), BertPreTokenizer()
+    every = "".join(map(chr, range(0x110000)))
+    newer = [c for c in regex.findall(r"[\p{Mn}\p{P}\p{Cf}\p{Z}]", every)
+             if unicodedata.category(c) == "Cn"]  # fmt: skip
+    for character in newer:
+        expected = splitter.pre_tokenize_str(normalizer.normalize_str(f"a{character}b"))
+        assert [word for word, _ in expected] == [f"a{character}b"]
+        assert _category(character) == "Lo", hex(ord(character))
 
 
 def is_tried(character):

@@ -1,12 +1,14 @@
 """One step: many small batches are one large one, whatever each of them counts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.optim import SGD
 from minissl.pretrain.language.gpt import GPTPretraining
-from minissl.training import fit, train_step
+from minissl.training import fit, step, train_step
 from minissl.training.method import Counted, Moving
 from tests.training.test_fit import Regression, fit_quietly
 
@@ -55,6 +57,22 @@ def test_micro_batches_are_weighted_by_what_they_count():
     assert norm == pytest.approx(total, rel=1e-9)
     means = [whole.loss(batch, None).item() for batch in batches]
     assert abs(np.mean(means) - loss) > 0.01  # what it was
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize(("rank", "size"), [(0, 1), (1, 2)])
+def test_batches_of_a_method_with_passes_are_numbered_through_the_run(
+    accumulate, rank, size, monkeypatch
+):
+    """Of two processes each takes every other one; what they would send is left out here."""
+    monkeypatch.setattr(step, "world", lambda: SimpleNamespace(rank=rank, size=size))
+    alone = SimpleNamespace(ready=None, finish=lambda total: None)
+    monkeypatch.setattr(step, "GradientMean", lambda *given: alone)
+    method, numbers = Regression(), []
+    usual, method.in_passes = method.batch, True
+    method.batch = lambda generator, number=None: numbers.append(number) or usual(generator)
+    fit_quietly(method, steps=2, accumulate=accumulate)
+    assert numbers == list(range(rank, 2 * accumulate * size, size))
 
 
 def test_a_batch_without_targets_takes_no_part():

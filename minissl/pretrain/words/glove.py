@@ -18,12 +18,15 @@ from minissl.autograd.tensor import Tensor
 from minissl.data.words import WordOptions, Words, WordStream
 from minissl.losses.words import glove
 from minissl.models.word_tables import RowTable, WordTables
+from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
 from minissl.pretrain.method import Training
 from minissl.pretrain.word_vectors import Passes, WordMethod, adagrad_over_pairs
 from minissl.text.cooccurrence import Cooccurrences, cooccurrences
+
+MEASURED = 100_000  # pairs that are measured at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +98,7 @@ class GloVe(WordMethod):
         self, generator: np.random.Generator, number: int | None = None
     ) -> tuple[NDArray, NDArray, NDArray]:
         """The next pairs of a pass: their rows, columns and counts, all (pairs,)."""
-        if not len(self.data.stream):
-            raise ValueError("there is no text to train on: this method was opened to be used")
-        if not len(self.pairs.counts):
-            raise ValueError("no two known words stand near each other: give more text")
+        self.require_pairs()
         number = int(generator.integers(1 << 30)) if number is None else number
         parts = self.passes.places(number, self.settings.batch_size)
         chosen = np.concatenate([places for _, places in parts])
@@ -119,13 +119,12 @@ class GloVe(WordMethod):
         if not len(self.held_out.counts):
             return {}
         rows, columns, counts = self.held_out
-        predicted = np.concatenate(
-            [
-                self.model(rows[i : i + 100_000], columns[i : i + 100_000]).numpy()
-                for i in range(0, len(counts), 100_000)
-            ]
-        )
-        table = np.cov(predicted, np.log(counts), aweights=counts)
+        parts = [slice(i, i + MEASURED) for i in range(0, len(counts), MEASURED)]
+        with evaluating(self.model):
+            predicted = np.concatenate(
+                [self.model(rows[part], columns[part]).numpy() for part in parts]
+            )
+        table = np.cov(predicted, np.log(counts), aweights=counts, ddof=0)
         spread = np.sqrt(table[0, 0] * table[1, 1])
         return {"held_out_correlation": float(table[0, 1] / spread) if spread else 0.0}
 

@@ -2,7 +2,7 @@
 
 Mikolov, Sutskever, Chen, Corrado and Dean (2013), Distributed Representations of Words and Phrases.
 Lecture 04. Each word has a vector as a center and one as a context; their dot product says whether
-the pair was seen or drawn from noise. Noise is shared by the 32 centers of a block, and may be a
+the pair was seen or drawn from noise. Noise is shared by the 16 centers of a block, and may be a
 word that was really there. The step is AdaGrad's, over batches of some 10,000 centers, where the
 published program moves after every pair. Not here: phrases, hierarchical softmax, vectors of the
 parts of a word (fastText).

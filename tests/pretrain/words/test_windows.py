@@ -6,10 +6,11 @@ import pytest
 from minissl.autograd.threads import engine_threads
 from minissl.data import Kept
 from minissl.data.words import VOCABULARY, Words, WordStream, WordTexts, to_stream
-from minissl.pretrain import load_method, word_vectors
+from minissl.pretrain import load_method, windows, word_vectors
 from minissl.pretrain.run import pretrain, train
 from minissl.pretrain.windows import BLOCK, SHARED
 from minissl.pretrain.word_vectors import Passes
+from minissl.pretrain.words import glove
 from minissl.text.cooccurrence import keep_probabilities
 from minissl.text.documents import Document
 from minissl.text.words import WordVocabulary
@@ -24,7 +25,7 @@ def words_of_two_documents(seed=0, most=9, lengths=(70, 45)):
     documents = [generator.integers(1, most, size=n) for n in lengths]
     counts = np.bincount(np.concatenate(documents), minlength=most)
     names = {chr(96 + i): int(counts[i]) for i in range(1, most)}
-    vocabulary = WordVocabulary(names)
+    vocabulary = WordVocabulary(names, unknown=1000)
     ids = [[vocabulary.ids[chr(96 + i)] for i in document] for document in documents]
     return Words(
         Kept({VOCABULARY: vocabulary.to_bytes()}), vocabulary, to_stream(ids), to_stream(ids[1:])
@@ -37,8 +38,8 @@ def make(name="skipgram", seed=0, data=None, **settings):
     known = {key: value for key, value in settings.items() if hasattr(kind.Settings(), key)}
     data = words_of_two_documents() if data is None else data
     method = kind.build(kind.Settings(**known), data, seed=seed)
+    generator = np.random.default_rng([seed, 5])
     for _, parameter in method.model.named_parameters():  # zeros would hide what is mixed up
-        generator = np.random.default_rng([seed, 5])
         parameter.array[:] = generator.standard_normal(parameter.shape)
     return method
 
@@ -84,6 +85,39 @@ def test_a_pass_reads_every_word_as_a_center_once():
     assert np.abs(counts - expected).sum() <= BLOCK
 
 
+@pytest.mark.parametrize("threshold", [0, 0.01])
+def test_blocks_of_a_pass_lie_side_by_side_in_the_text_that_it_thinned_out(threshold):
+    texts, data = [], words_of_two_documents(lengths=(3000, 2003))
+    for seed in (0, 1):
+        method, read = make(threshold=threshold, seed=seed, data=data), []
+        method.blocks = lambda text, starts, usual=method.blocks, read=read: (
+            read.append((text, starts)) or usual(text, starts)
+        )
+        blocks = method.passes.size
+        for number in range(blocks // 2 + 2):  # a little more than two passes
+            assert len(method.batch(np.random.default_rng(0), number)[0]) == 4
+        for text in {id(text): text for text, _ in read}.values():
+            starts = np.sort(np.concatenate([s for t, s in read if t is text]))
+            if len(starts) == blocks:
+                np.testing.assert_array_equal(starts, np.arange(blocks) * len(text) // blocks)
+                assert len(text) / blocks == pytest.approx(BLOCK, rel=0.05)
+                texts.append(tuple(text.words))
+    assert len(texts) == 4
+    assert len(set(texts)) == (4 if threshold else 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_a_batch_and_the_seed_say_what_it_reads(name):
+    def read(number, seed):
+        method = make(name, seed=seed, data=data)
+        return b"".join(a.tobytes() for a in method.batch(np.random.default_rng(0), number))
+
+    data = words_of_two_documents(lengths=(300, 200))
+    found = [read(*which) for which in ((0, 0), (1, 0), (0, 1), (0, 0), (1, 0))]
+    assert len(set(found)) == 3
+    assert found[3:] == found[:2]
+
+
 def test_a_block_has_its_neighbours_and_nothing_outside_of_the_text():
     method = make(window=3)
     text = method.data.stream
@@ -99,8 +133,9 @@ def test_a_block_has_its_neighbours_and_nothing_outside_of_the_text():
 # ---- windows -------------------------------------------------------------------------------------
 
 
-def test_what_is_seen_is_in_the_window_in_the_document_and_another_place():
-    method = make(window=4)
+@pytest.mark.parametrize("lengths", [(70, 45), (115,)])  # of one: what is outside is in it, too
+def test_what_is_seen_is_in_the_window_in_the_document_and_another_place(lengths):
+    method = make(window=4, data=words_of_two_documents(lengths=lengths))
     generator = np.random.default_rng(1)
     words, documents = method.blocks(method.data.stream, np.arange(0, 115, 7))
     found = method.windows(words, documents, generator)
@@ -120,13 +155,13 @@ def test_what_is_seen_is_in_the_window_in_the_document_and_another_place():
 
 
 def test_every_reach_is_drawn_alike_and_noise_by_its_distribution():
-    method = make(window=5, noise_power=0.75)
+    method = make(window=5, noise_power=0.5)
     words, documents = method.blocks(method.data.stream, np.full(3000, 20))
     found = method.windows(words, documents, np.random.default_rng(0))
     reached = found.seen.sum(axis=1)[:, 0] / 2  # of the first center, with five words on each side
     shares = np.bincount(reached.astype(int), minlength=6)[1:] / len(reached)
     np.testing.assert_allclose(shares, 0.2, atol=0.03)
-    counts = method.data.vocabulary.counts[1:].astype(float) ** 0.75
+    counts = method.data.vocabulary.counts[1:].astype(float) ** 0.5
     drawn = np.bincount(found.noise.reshape(-1), minlength=9)
     assert drawn[0] == 0
     np.testing.assert_allclose(drawn[1:] / drawn.sum(), counts / counts.sum(), atol=0.01)
@@ -172,21 +207,22 @@ def test_the_loss_of_skipgram_is_the_sum_over_all_pairs_and_their_noise():
 
 
 def test_the_loss_of_cbow_is_that_of_the_means():
-    method = make("cbow", negatives=3)
-    batch, w, c, _ = loops(method)
-    around, words, near, _, _ = batch
+    method = make("cbow", negatives=3, data=words_of_two_documents(lengths=(9, 1, 1, 20)))
+    starts = np.array([0, 5, 20, 30])  # with words alone in a document, and places after the text
+    read = method.windows(*method.blocks(method.data.stream, starts), np.random.default_rng(7))
+    batch = method.arrays(read)
+    w, c = (t.weight.numpy() for t in (method.model.centers, method.model.contexts))
     total = centers = 0.0
-    for block in range(len(around)):
+    for block in range(len(starts)):
         for i in range(BLOCK):
-            if not near[block, i].any():
+            near = read.around[block][read.seen[block, :, i]]
+            if not len(near):
                 continue
-            weights = near[block, i].astype(np.float64)
-            assert weights.sum() == pytest.approx(1, abs=1e-6)
-            assert len(set(weights[weights > 0])) == 1  # all words of a window alike
-            mean = weights @ w[around[block]]
-            total += softplus(-c[words[block, i]] @ mean)
-            total += 3 / SHARED * softplus(c[words[block, -SHARED:]] @ mean).sum()
+            mean = w[near].mean(axis=0)  # all words of a window alike
+            total += softplus(-c[read.centers[block, i]] @ mean)
+            total += 3 / SHARED * softplus(c[read.noise[block]] @ mean).sum()
             centers += 1
+    assert 0 < centers < (read.centers > 0).sum() < read.centers.size
     assert method.count(batch) == centers
     assert method.loss(batch, np.random.default_rng(0)).item() == pytest.approx(
         total / centers, rel=1e-5
@@ -194,13 +230,13 @@ def test_the_loss_of_cbow_is_that_of_the_means():
 
 
 def test_the_loss_of_nce_takes_the_noise_from_the_scores():
-    method = make("noise-contrastive", negatives=3)
+    method = make("noise-contrastive", negatives=3, noise_power=0.5)
     batch, w, c, arrays = loops(method)
     centers, words, seen, *_ = batch
     bias = arrays["biases.weight"][:, 0]
     counts = method.data.vocabulary.counts.astype(np.float64)
     counts[0] = 0
-    noise = counts**0.75 / (counts**0.75).sum()
+    noise = counts**0.5 / (counts**0.5).sum()
     total = pairs = 0.0
     for block in range(len(centers)):
         for i, center in enumerate(centers[block]):
@@ -223,14 +259,25 @@ def test_the_loss_of_nce_takes_the_noise_from_the_scores():
     assert method.evaluate()["log_normalizer"] == pytest.approx(sums, rel=1e-5)
 
 
-def test_the_loss_of_glove_and_its_correlation():
-    method = make("glove", window=3, batch_size=50)
+def test_the_loss_of_glove_and_its_correlation(monkeypatch):
+    monkeypatch.setattr(glove, "MEASURED", 7)
+    method = make("glove", window=3, batch_size=50, largest=2.0, power=0.5)
+    for stream, pairs in (
+        (method.data.stream, method.pairs),
+        (method.data.held_out, method.held_out),
+    ):
+        near = dict.fromkeys(zip(pairs.rows.tolist(), pairs.columns.tolist()), 0.0)
+        assert len(near) == len(pairs.counts)
+        for i, j in np.ndindex(len(stream), len(stream)):
+            if 0 < abs(i - j) <= 3 and stream.documents[i] == stream.documents[j]:
+                near[int(stream.words[i]), int(stream.words[j])] += 1 / abs(i - j)
+        np.testing.assert_allclose(pairs.counts, list(near.values()))
     (rows, columns, counts), w, c, arrays = loops(method)
     predicted = (w[rows] * c[columns]).sum(axis=1)
     predicted += (
         arrays["center_biases.weight"][rows, 0] + arrays["context_biases.weight"][columns, 0]
     )
-    weight = np.minimum(1, counts / 100) ** 0.75
+    weight = np.minimum(1, counts / 2) ** 0.5
     expected = np.mean(weight * (predicted - np.log(counts)) ** 2) / 2
     batch = rows, columns, counts
     assert method.loss(batch, np.random.default_rng(0)).item() == pytest.approx(expected, rel=1e-5)
@@ -260,6 +307,82 @@ def test_the_held_out_loss_is_that_of_the_whole_text_and_the_same_each_time():
                 total += inside * (softplus(-c[words[j]] @ w[word]) + of_noise)
                 pairs += inside
     assert first["held_out_loss"] == pytest.approx(total / pairs, rel=0.15)
+
+
+def test_the_held_out_text_is_measured_once_pair_by_pair(monkeypatch):
+    monkeypatch.setattr(windows, "MEASURED", 2)
+    method, measured = make("skipgram", threshold=0.05), []
+    method.windows = lambda *given, usual=method.windows: (
+        measured.append(usual(*given)) or measured[-1]
+    )
+    found = method.evaluate()["held_out_loss"]
+    whole = method.data.held_out.words
+    kept = np.random.default_rng(0).random(len(whole), np.float32) < method.keep[whole]
+    centers = np.concatenate([w.centers.ravel() for w in measured])
+    np.testing.assert_array_equal(centers[centers > 0], whole[kept])
+    assert len(measured) > 1
+    assert not kept.all()
+    batches = [method.arrays(w) for w in measured]
+    pairs = [method.count(batch) for batch in batches]
+    assert len(set(pairs)) > 1
+    losses = [method.loss(batch, None).item() for batch in batches]
+    assert found == pytest.approx(np.average(losses, weights=pairs), rel=1e-6)
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_begins_as_published_and_no_row_is_that_of_unknown_words(name):
+    kind, data = load_method(name), words_of_two_documents(most=26, lengths=(700,))
+    settings = kind.Settings(width=20, steps=3, batch_size=200)
+    method = kind.build(settings, data)
+    at = {n: p.numpy().copy() for n, p in method.model.named_parameters()}
+    for table in ("centers.weight", "contexts.weight"):
+        if table == "contexts.weight" and name != "glove":
+            assert not at[table].any()
+            continue
+        assert np.abs(at[table]).max() == pytest.approx(0.5 / 20, rel=0.02)
+        assert abs(at[table].mean()) < 0.1 / 20
+    if name == "noise-contrastive":
+        shares = data.vocabulary.counts[1:] / data.vocabulary.counts[1:].sum()
+        np.testing.assert_allclose(at["biases.weight"][1:, 0], np.log(shares), rtol=1e-6)
+    train(method, settings, progress=False)
+    for n, parameter in method.model.named_parameters():
+        assert not at[n][0].any()
+        assert not parameter.numpy()[0].any()
+        assert (parameter.numpy() != at[n])[1:].any()
+
+
+# ---- steps ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_learning_rate_falls_in_a_line_and_that_of_glove_does_not(name):
+    settings = load_method(name).Settings(steps=10, learning_rate=0.5)
+    rates = [settings.schedule(step) for step in range(10)]
+    expected = np.full(10, 0.5) if name == "glove" else 0.05 * np.arange(10, 0, -1)
+    np.testing.assert_allclose(rates, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "pairs"),
+    [("skipgram", 64, 64 * 4), ("skipgram", 40, 32 * 4), ("cbow", 1, 16 * 4), ("glove", 40, 40)],
+)
+def test_the_first_step_is_that_of_a_sum_over_pairs(name, batch_size, pairs):
+    """As GloVe's: lr G / √(1 + G²), with G the gradient of the sum and here that of the mean."""
+    method = make(name, batch_size=batch_size, window=3)
+    optimizer = method.settings.optimizer(method.model)
+    optimizer.lr = 0.1
+    (_, weight), *others = method.model.named_parameters()
+    whole = np.random.default_rng(0).standard_normal(weight.shape)
+    before = weight.numpy().copy()
+    for _, parameter in others:
+        parameter.grad = np.zeros(parameter.shape, np.float32)
+    weight.grad = (whole / pairs).astype(np.float32)
+    optimizer.step()
+    moved = before - weight.numpy()
+    np.testing.assert_allclose(moved, 0.1 * whole / np.sqrt(1 + whole**2), rtol=1e-3, atol=1e-6)
 
 
 # ---- runs ----------------------------------------------------------------------------------------
@@ -313,12 +436,57 @@ def test_a_text_without_known_words_has_no_direction():
     assert not rows[:2].any()
     w = method.model.vectors()
     np.testing.assert_allclose(rows[2], (w[1] + w[2]) / 2, rtol=1e-6)
-    glove = make("glove")
-    w, c = glove.model.centers.weight.numpy(), glove.model.contexts.weight.numpy()
-    np.testing.assert_allclose(glove.represent([[3]])[0], w[3] + c[3], rtol=1e-6)
+    method = make("glove")
+    w, c = method.model.centers.weight.numpy(), method.model.contexts.weight.numpy()
+    np.testing.assert_allclose(method.represent([[3]])[0], w[3] + c[3], rtol=1e-6)
+    np.testing.assert_allclose(method.vectors().matrix, (w + c)[1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", ["hippopotamusesofafrica", "hello", "no", "a " * 40])
+def test_a_text_without_pairs_is_refused_and_one_word_is_no_reason_to_warn(name, text):
+    """Of 300 documents with a word each, of one long word; a word beside itself is a pair."""
+    kind = load_method(name)
+    data = WordTexts([Document(f"d{n}", "toy", text) for n in range(300 if len(text) < 9 else 2)])
+    settings = kind.Settings(min_count=1, steps=2, batch_size=30, width=2)
+    if " " in text:
+        history = pretrain(kind, data, settings, progress=False).history
+        assert all(np.isfinite(value) for record in history for value in record.values())
+        return
+    with pytest.raises(ValueError, match="no two known words stand near each other: give more"):
+        pretrain(kind, data, settings, progress=False)
+
+
+@pytest.mark.parametrize("settings", [{"most_words": 3}, {"min_count": 6}])
+def test_a_kept_vocabulary_is_not_more_than_is_asked_for(settings):
+    kind = load_method("skipgram")
+    data = WordTexts([Document("a", "b", "one two three four five six " * 5)])
+    kept = data.prepare(Kept(), kind.Settings(min_count=1)).kept
+    with pytest.raises(
+        ValueError, match=r"words\.txt has \d words that come \d times or more, exp"
+    ):
+        data.prepare(kept, kind.Settings(**{"min_count": 1, **settings}))
+    assert data.prepare(kept, kind.Settings(min_count=1)).kept == kept
+
+
+def test_the_settings_say_which_words_have_a_vector():
+    data, kind = WordTexts.toy(), load_method("skipgram")
+    counts = data.prepare(Kept(), kind.Settings(min_count=1)).vocabulary.counts[1:]
+    for least, most in ((1, 7), (3, 10_000), (9, 10_000)):
+        found = data.prepare(Kept(), kind.Settings(min_count=least, most_words=most)).vocabulary
+        expected = [count for count in counts if count >= least][:most]
+        assert found.counts[1:].tolist() == expected
+        assert found.counts.sum() == counts.sum()
 
 
 def test_what_is_missing_is_said():
+    nothing = words_of_two_documents().unseen(WordTexts([Document("a", "b", "q r s")]))
+    with pytest.raises(ValueError, match=r"no known word to train on: .* opened to be used, or"):
+        make(data=nothing).batch(np.random.default_rng(0))
+    with pytest.raises(
+        ValueError, match=r"threshold=1e-09 thins 115 words out to 0\.\d+: take a la"
+    ):
+        make(threshold=1e-9).batch(np.random.default_rng(0))
     few = WordTexts([Document("a", "b", "one two three"), Document("c", "d", "four five six")])
     with pytest.raises(ValueError, match=r"no word occurs min_count=5 times, .* comes 1 times"):
         few.prepare(Kept(), load_method("skipgram").Settings())
