@@ -84,10 +84,11 @@ def read_bytes(file: Path, most: int | None = None) -> bytes:
     except OSError as error:
         if error.errno is None:
             raise
+        missing = isinstance(error, FileNotFoundError)
+        advice = "give the name of one that is there" if missing else "repair it or leave it out"
         raise type(error)(
-            error.errno, f"{shown(file)!r} cannot be read ({error.strerror}): repair it or leave "
-            "it out"
-        ) from error  # fmt: skip
+            error.errno, f"{shown(file)!r} cannot be read ({error.strerror}): {advice}"
+        ) from error
 
 
 # ---- JSON ----------------------------------------------------------------------------------------

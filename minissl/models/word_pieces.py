@@ -71,10 +71,11 @@ def word_vectors(hidden: Tensor, pieces: Sequence[ArrayLike], how: str = "mean")
         raise ValueError(f"how={how!r}: expected one of {', '.join(WAYS)}")
     chosen: list[NDArray[np.int64]] = []
     for word, piece in enumerate(map(np.asarray, pieces)):
-        if not piece.size or piece.min() < 0 or piece.max() >= hidden.shape[0]:
+        whole = piece.ndim == 1 and piece.size and piece.dtype.kind in "iu"
+        if not whole or piece.min() < 0 or piece.max() >= hidden.shape[0]:
             raise ValueError(
-                f"word {word} has the pieces {piece.tolist()}: expected some of 0 to "
-                f"{hidden.shape[0] - 1}"
+                f"word {word} has the pieces {piece.tolist()}: expected whole numbers, some of 0 "
+                f"to {hidden.shape[0] - 1}"
             )
         chosen.append({"mean": piece, "first": piece[:1], "last": piece[-1:]}[how])
     most = max(map(len, chosen), default=1)

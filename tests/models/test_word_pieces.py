@@ -109,8 +109,8 @@ def test_words_through_a_gpt():
 
 def test_what_is_no_piece_is_refused():
     hidden = Tensor(np.zeros((3, 2)))
-    for wrong in ([], [-1], [0, 3]):
-        with pytest.raises(ValueError, match=r"word 1 has the pieces .* expected some of 0 to 2"):
+    for wrong in ([], [-1], [0, 3], [0.5], [True, False], [[0, 1]]):
+        with pytest.raises(ValueError, match=r"word 1 has the pieces .* some of 0 to 2"):
             word_vectors(hidden, [[0], wrong])
     torch = pytest.importorskip("torch")
     on_torch = word_vectors(Tensor(torch.eye(3)), [[0, 2], [1]])
