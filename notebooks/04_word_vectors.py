@@ -107,6 +107,8 @@ print("loss", round(loss.item(), 4), "gradient of w", w.grad.round(4))
 # ## Training
 #
 # A few seconds. The loss starts at 6 ln 2 = 4.159: all contexts are 0.
+#
+# **Change this and run again:** window, negatives, threshold, the power of the noise.
 
 # %%
 method = SkipGram.build(settings, data, seed=0)
