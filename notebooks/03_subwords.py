@@ -230,7 +230,7 @@ except ValueError as error:
 # says what goes on inside a word, and what cannot be cut is unknown: all of the word.
 
 # %%
-pieces = WordPiece.train(train[: len(train) // 4], 2048)  # a part of it: a second
+pieces = WordPiece.train(train[: len(train) // 4], 2048)  # of a part of it, to be quick
 sample_text = "Unbelievable: the naïve tokenizer reads 3.5% 你好 🙂"
 print("BPE:      ", show_tokens(tokenizer, sample_text).terminal(color=False))
 print("WordPiece:", show_tokens(pieces, sample_text).terminal(color=False))
