@@ -318,8 +318,8 @@ def _vocabulary_size(text: str) -> int:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(
-        f"got {text!r}, expected a whole number from {SMALLEST_VOCABULARY} (256 bytes and the "
-        f"separator) to {LARGEST_VOCABULARY}"
+        f"got {text!r}, expected a whole number from {SMALLEST_VOCABULARY} (bpe has 256 bytes and "
+        f"the separator, wordpiece the characters twice) to {LARGEST_VOCABULARY}"
     )
 
 

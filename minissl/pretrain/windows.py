@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,10 @@ class WindowSettings(Training, WordOptions):
     )
     negatives: int = option(5, "words of noise for each real pair", least=1, most=10_000)
     threshold: float = option(
-        1e-3, "share of the text above which a word is thinned out; 0: none is", least=0, most=1
+        1e-3,
+        "words above 2.6 times this share of the text are thinned out; 0: none is",
+        least=0,
+        most=1,
     )
     noise_power: float = option(0.75, "noise is drawn as count to this power", least=0, most=10)
     batch_size: int = option(
@@ -94,7 +97,7 @@ class WordWindows(WordMethod):
     settings: WindowSettings
 
     def __init__(self, model: WordTables, data: Words, settings: WindowSettings, *, seed: int = 0):
-        self.model, self.data, self.settings = model, data, settings
+        super().__init__(model, data, settings, seed=seed)
         counts = data.vocabulary.counts.copy()
         counts[0] = 0  # unknown words are in no window
         self.noise = noise_distribution(counts, settings.noise_power)
@@ -108,14 +111,6 @@ class WordWindows(WordMethod):
             )
         self.passes = Passes(max(1, round(staying / BLOCK)), seed)  # of so many blocks
         self._thinned: tuple[int, WordStream] = (-1, data.stream)  # of the last pass
-
-    @classmethod
-    def build(cls, settings: Any, data: Words, *, seed: int = 0) -> Self:
-        """Random vectors for the words of the vocabulary."""
-        generator = np.random.default_rng(seed)
-        size = data.vocabulary.vocab_size
-        model = WordTables(size, settings.width, generator=generator)
-        return cls(model, data, settings, seed=seed)
 
     def batch(
         self, generator: np.random.Generator, number: int | None = None

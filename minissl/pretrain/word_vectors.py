@@ -6,7 +6,7 @@ Lecture 04. A text is represented by the mean of the vectors of its words, in wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,19 @@ class WordMethod(Pretraining):
     in_passes = True  # see ``training.method.InPasses``
     in_processes = False  # see ``adagrad_over_pairs``
     Data = WordTexts
-    model: WordTables
+    Model: ClassVar[type[WordTables]] = WordTables
+    model: Any  # a ``Model``
     data: Words
+
+    def __init__(self, model: Any, data: Words, settings: Any, *, seed: int = 0):
+        self.model, self.data, self.settings, self.seed = model, data, settings, seed
+
+    @classmethod
+    def build(cls, settings: Any, data: Words, *, seed: int = 0) -> Self:
+        """Random vectors for the words of the vocabulary."""
+        generator = np.random.default_rng(seed)
+        model = cls.Model(data.vocabulary.vocab_size, settings.width, generator=generator)
+        return cls(model, data, settings, seed=seed)
 
     def require_text(self) -> None:
         """Raise ValueError where no words are left to train on."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from minissl.autograd.gradcheck import gradcheck
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw4_oracle as oracle
+from minissl.homework.assignments.differences import differences
 from minissl.homework.assignments.hw4_kernels import KERNELS, layer_norm, online_softmax
 from minissl.homework.task import Assignment, Draw, Task, Wrong, call, expect, unwritten
 
@@ -313,16 +314,6 @@ def _gradient_cases(draw: Draw) -> Any:
         yield upstream, query, key, positives, temperature
 
 
-def _numeric(function: Any, x: NDArray) -> NDArray:
-    """∂ function / ∂x by central differences, element by element."""
-    gradient = np.empty_like(x)
-    for at in np.ndindex(x.shape):
-        step = np.zeros_like(x)
-        step[at] = 1e-5
-        gradient[at] = (function(x + step) - function(x - step)) / 2e-5
-    return gradient
-
-
 def _check_gradient(backward: Any, draw: Draw, which: int) -> None:
     for w, query, key, positives, temperature in _gradient_cases(draw):
         difference = _difference(query, key, positives, temperature)
@@ -339,19 +330,19 @@ def _check_gradient(backward: Any, draw: Draw, which: int) -> None:
             raise Wrong("expected three gradients: query, key, temperature", given, got, "a tuple")
         logit_gradient = w[:, None] * difference
         if which == 0:
-            right = _numeric(lambda x: loss(q=x), query)
+            right = differences(lambda x: loss(q=x), query)
             wrong = {
                 "the temperature was forgotten": logit_gradient @ key,
                 "the upstream gradient was forgotten": difference @ key / temperature,
             }
         elif which == 1:
-            right = _numeric(lambda x: loss(k=x), key)
+            right = differences(lambda x: loss(k=x), key)
             wrong = {
                 "the temperature was forgotten": logit_gradient.T @ query,
                 "the upstream gradient was forgotten": difference.T @ query / temperature,
             }
         else:
-            right = _numeric(lambda x: loss(t=x.item()), np.array(temperature))
+            right = differences(lambda x: loss(t=x.item()), np.array(temperature))
             wrong = {
                 "the sign is wrong: a larger temperature makes logits smaller": -right,
                 "one factor 1/temperature is missing": right * temperature,

@@ -124,16 +124,6 @@ def sampling_losses(center: NDArray, context: NDArray, negatives: NDArray) -> ND
     return np.array(rows, np.float64)
 
 
-def differences(function: Callable[[NDArray], float], x: NDArray) -> NDArray:
-    """∂ function / ∂x by central differences, element by element."""
-    gradient = np.empty_like(x)
-    for at in np.ndindex(x.shape):
-        step = np.zeros_like(x)
-        step[at] = 1e-5
-        gradient[at] = (function(x + step) - function(x - step)) / 2e-5
-    return gradient
-
-
 def adagrad(
     start: NDArray,
     gradients: Sequence[NDArray],

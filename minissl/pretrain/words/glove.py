@@ -8,7 +8,7 @@ each. Not here: counts that are larger than memory.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,10 +74,10 @@ class GloVe(WordMethod):
     """Two vectors and two biases of each word, fitted to the logarithms of counts."""
 
     Settings = GloVeSettings
-    model: BiasedTables
+    Model = BiasedTables
 
     def __init__(self, model: BiasedTables, data: Words, settings: GloVeSettings, *, seed: int = 0):
-        self.model, self.data, self.settings = model, data, settings
+        super().__init__(model, data, settings, seed=seed)
         self.pairs = self._count(data.stream)
         self.passes = Passes(max(1, len(self.pairs.counts)), seed)
         self.held_out = self._count(data.held_out)
@@ -85,14 +85,6 @@ class GloVe(WordMethod):
     def _count(self, stream: WordStream) -> Cooccurrences:
         size = self.data.vocabulary.vocab_size
         return cooccurrences(stream.words, stream.documents, size, self.settings.window)
-
-    @classmethod
-    def build(cls, settings: GloVeSettings, data: Words, *, seed: int = 0) -> Self:
-        """Random vectors for the words of the vocabulary; the pairs of the text are counted."""
-        generator = np.random.default_rng(seed)
-        size = data.vocabulary.vocab_size
-        model = BiasedTables(size, settings.width, generator=generator)
-        return cls(model, data, settings, seed=seed)
 
     def batch(
         self, generator: np.random.Generator, number: int | None = None

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from minissl.autograd import fused
+from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.data.words import Words
 from minissl.models.word_tables import RowTable
@@ -69,10 +70,8 @@ class NoiseContrastive(PairWindows):
         """
         metrics = super().evaluate()
         count = min(MEASURED, len(self.noise) - 1)
-        scores = self.log_probabilities(np.arange(1, count + 1)).astype(np.float64)
-        largest = scores.max(axis=1)
-        sums = np.log(np.exp(scores - largest[:, None]).sum(axis=1)) + largest
-        return {**metrics, "log_normalizer": float(sums.mean())} if metrics else {}
+        sums = ops.logsumexp(self.log_probabilities(np.arange(1, count + 1)), axis=1).numpy()
+        return {**metrics, "log_normalizer": float(sums.mean(dtype=np.float64))} if metrics else {}
 
 
 METHOD = NoiseContrastive
