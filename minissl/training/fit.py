@@ -103,10 +103,11 @@ def fit(
         for step in range(running.step, steps):
             if schedule is not None:
                 optimizer.lr = schedule(step)
-            loss, norm = train_step(
-                method, optimizer, step, seed=seed, accumulate=accumulate, clip=clip,
-                precision=precision,
-            )  # fmt: skip
+            with running.or_as_it_was(step):
+                loss, norm = train_step(
+                    method, optimizer, step, seed=seed, accumulate=accumulate, clip=clip,
+                    precision=precision,
+                )  # fmt: skip
             done = step + 1
             stop = agree(interrupted())
             save = done == steps or stop or done % (checkpoint_every or max(1, steps // 10)) == 0

@@ -10,7 +10,8 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,27 @@ class Run:
             keep=self.keep,
         )
 
+    @contextmanager
+    def or_as_it_was(self, step: int) -> Iterator[None]:
+        """A step that fails when it is the first one of a new run leaves the folder as it was.
+
+        Not so an interrupted one: that is continued.
+        """
+        try:
+            yield
+        except Exception:
+            if step == 0:
+                self.withdraw()
+            raise
+
     def withdraw(self) -> None:
         """Leave a new folder as it was: nothing has been trained, and nothing will be."""
-        if self.folder is not None and self._log is not None and self.newest is None:
-            self._log.close()
-            self.folder.withdraw()
+        if self.folder is None or self._log is None or self.resumed:
+            return
+        self._log.close()
+        if self.newest is not None:
+            shutil.rmtree(self.newest)  # of step 0
+        self.folder.withdraw()
 
     def how_to_continue(self, steps: int) -> str:
         """What to say when Ctrl-C stopped the run."""

@@ -487,3 +487,44 @@ def test_all_checkpoints_can_be_kept(tmp_path):
     assert names == [f"step-{step:08d}" for step in (0, 2, 4, 6, 7)]
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 3
     assert Path(tmp_path / "log.jsonl").stat().st_size
+
+
+# ---- a first step that fails ---------------------------------------------------------------------
+
+
+class Failing(TinyMethod):
+    """Its batch number ``at``, from 0, raises."""
+
+    def __init__(self, at, error=ValueError):
+        super().__init__()
+        self.left, self.error = at, error
+
+    def batch(self, generator):
+        if not self.left:
+            raise self.error("there is nothing to make a batch of")
+        self.left -= 1
+        return super().batch(generator)
+
+
+def test_a_first_step_that_fails_leaves_the_folder_as_it_was(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ValueError, match="nothing to make a batch of"):
+            run_tiny(folder, method=Failing(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(ValueError, match="nothing to make a batch of"):
+        run_tiny(None, method=Failing(0))
+    run_tiny(tmp_path, steps=3)  # and it is no obstacle to another run
+    assert find_checkpoint(tmp_path).step == 3
+
+
+def test_a_later_step_that_fails_and_an_interrupted_one_lose_nothing(tmp_path):
+    for at, error in ((2, ValueError), (0, KeyboardInterrupt)):  # two batches are a step
+        folder = tmp_path / error.__name__
+        with pytest.raises(error, match="nothing to make a batch of"):
+            run_tiny(folder, method=Failing(at, error))
+        assert find_checkpoint(folder).step == 0
+        with pytest.raises(ValueError, match="nothing to make a batch of"):
+            run_tiny(folder, method=Failing(0))  # continued: it is not new
+        assert find_checkpoint(folder).step == 0
+        assert len(History.read(folder)) >= 1
