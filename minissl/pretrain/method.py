@@ -109,6 +109,7 @@ class Pretraining(Represents):
     Settings: ClassVar[type[Training]]
     Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
     in_processes: ClassVar[bool] = True  # whether several may train it together (torchrun)
+    of_the_run: ClassVar[tuple[str, ...]] = ()  # buffers that nobody needs when it is opened
 
     @classmethod
     @abstractmethod
