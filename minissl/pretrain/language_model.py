@@ -128,6 +128,11 @@ class LanguageModel(Layered, Pretraining):
         dtype = self.network.tokens.weight[:0].numpy().dtype
         return tokens, (inside / sizes[:, None]).astype(dtype)
 
+    @property
+    def num_states(self) -> int:
+        """The token vectors, and those of each layer."""
+        return self.network.config.num_layers + 1
+
     def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
         """Of each layer (batch, time, width); causal, so that no padding is seen."""
         return self.network.states(batch[0], generator=generator)

@@ -22,6 +22,11 @@ class Layered(Represents):
     is padding. A subclass says what the ``states`` of a batch are.
     """
 
+    @property
+    @abstractmethod
+    def num_states(self) -> int:
+        """How many layers ``states`` gives."""
+
     @abstractmethod
     def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
         """Of each layer (batch, time, width), the first that of the pieces by themselves."""

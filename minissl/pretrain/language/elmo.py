@@ -141,6 +141,11 @@ class ELMo(Layered, Pretraining):
         weights = words / np.maximum(words.sum(axis=1, keepdims=True), 1)
         return tokens, *turn(tokens, lengths), weights.astype(dtype)
 
+    @property
+    def num_states(self) -> int:
+        """The vectors of the words, and those of each layer."""
+        return self.model.config.num_layers + 1
+
     def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
         """Both directions side by side: each layer (batch, time, width)."""
         return self.model.states(*batch[:3], generator=generator)
