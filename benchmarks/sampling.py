@@ -2,9 +2,9 @@
 
     python -m benchmarks.sampling
 
-GPT: 4 layers, width 256, 4 heads; LSTM: 2 layers, width 256; 4096 tokens in the vocabulary, float32;
-the same weights in both, each in a process of its own. Greedy sampling must give the same 256
-tokens.
+GPT: 4 layers, width 256, 4 heads; LSTM: 2 layers, width 256; 4096 tokens in the vocabulary,
+float32; the same weights in both, each in a process of its own. Greedy sampling must give the same
+256 tokens.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Tiny Shakespeare by characters in nanoGPT's setting for a processor: ours and torch, loss and time.
+"""Tiny Shakespeare by characters in nanoGPT's setting for a processor: loss and time beside torch.
 
     python -m benchmarks.shakespeare --data input.txt --steps 2000
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.common import (
     MEMORY_KEPT,
+    PEAK,
     add_options,
     new_parser,
     positive,
@@ -290,16 +291,18 @@ def table(steps: Any, whole: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 def notes(arguments: Any) -> list[str]:
     return [
-        "4 layers, 4 heads, width 128, 64 characters, batch 12, dropout 0, float32; AdamW, clipping "
-        "and schedule as in nanoGPT, which reports 1.88; the same first weights and batches in both",
-        "validation loss: nats per character over the last 10 % of the text, in windows of 64 side "
-        f"by side, after {arguments.steps} steps, mean of {arguments.seeds} seeds; by 20 batches: "
-        "nanoGPT's estimate of it",
-        "otherwise than there: the tanh GELU, LayerNorms with a bias (the other biases are left out "
-        "as there), one row of the embedding for unknown characters",
+        "4 layers, 4 heads, width 128, 64 characters, batch 12, dropout 0, float32; AdamW, "
+        "clipping and schedule as in nanoGPT, which reports 1.88; both sides begin with the same "
+        "weights and read the same batches",
+        "validation loss: nats per character over the last 10 % of the text, in windows of 64 "
+        f"side by side, after {arguments.steps} steps, mean of {arguments.seeds} seeds; by 20 "
+        "batches: nanoGPT's estimate of it, from 240 windows",
+        "otherwise than there: the tanh GELU, LayerNorms with a bias (the other biases are left "
+        "out as there), a row of the embedding for unknown characters",
         f"{arguments.threads} threads; each in a process of its own; steps: medians of "
-        f"{arguments.repeats} turns of {RUNS}, with drawing the batch; minutes: one training",
+        f"{arguments.repeats} turns of {RUNS}, with drawing the batch; minutes: a whole training",
         MEMORY_KEPT,
+        PEAK,
     ]
 
 

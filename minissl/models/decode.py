@@ -62,7 +62,7 @@ def step(model: Any, token: int, caches: Sequence[Any]) -> np.ndarray:
     return output.weight.array @ through(model, token, caches)
 
 
-# ---- a recurrent network: a state that is replaced ------------------------------------------------
+# ---- a recurrent network: a state that is replaced -----------------------------------------------
 
 
 def _through_cells(model: RecurrentLM, token: int, caches: Sequence[StateCache]) -> Vector:
@@ -111,7 +111,7 @@ def _sigmoid(a: np.ndarray) -> np.ndarray:
     return np.reciprocal(a, out=a)
 
 
-# ---- a GPT: keys and values that are appended -----------------------------------------------------
+# ---- a GPT: keys and values that are appended ----------------------------------------------------
 
 
 def _through_blocks(model: GPT, token: int, caches: Sequence[KeyValueCache]) -> Vector:

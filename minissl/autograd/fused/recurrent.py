@@ -114,16 +114,17 @@ def _lstm(gates, weight, h, c, /):
     cells = np.empty((steps + 1, batch, hidden), gates.dtype)
     states[0], cells[0] = h, c
     blocks = _blocks(-weight.T, _rows(h))
+    by_gate = gates.reshape(steps, batch, 4, hidden).swapaxes(1, 2)
 
     def read(_, piece):
         from_h, in_blocks = _room(states[0, piece], blocks, 4 * hidden)
-        values = np.empty((4, len(from_h), hidden), gates.dtype)
+        i, f, g, o = values = np.empty((4, len(from_h), hidden), gates.dtype)
         for t in range(steps):
             np.matmul(states[t, piece], blocks, out=in_blocks)
             a, cell = gates[t, piece], cells[t + 1, piece]
             np.subtract(from_h, a, out=a)  # now they are minus all that the gates see
-            a = a.reshape(-1, 4, hidden).swapaxes(0, 1)
-            i, f, g, o = _sigmoid_of_minus(a, out=values)
+            a = by_gate[t, :, piece]
+            _sigmoid_of_minus(a, out=values)
             np.tanh(a[2], out=g)
             i *= g
             np.multiply(f, cells[t, piece], out=cell)
@@ -140,6 +141,7 @@ def _lstm_back(g, gates, weight, states, cells):
     steps, (batch, hidden) = len(gates), cells.shape[1:]
     slopes, f, to_c = _lstm_slopes(gates, cells)
     blocks = _blocks(weight, _rows(cells[0]))
+    by_rows = slopes.reshape(gates.shape)
     start = np.empty((2, batch, hidden), g.dtype)  # the gradients of h and c
 
     def read_back(_, piece):
@@ -147,18 +149,19 @@ def _lstm_back(g, gates, weight, states, cells):
         dh[:], dc = 0, g[-1, piece].copy()
         for t in reversed(range(steps)):
             dh += g[t, piece]
-            dgates = slopes[t, piece]
-            dc += np.multiply(to_c[t, piece], dh, out=to_c[t, piece])
+            dgates, through = slopes[t, piece], to_c[t, piece]
+            through *= dh
+            dc += through
             dgates[:, :3] *= dc[:, None]
             dgates[:, 3] *= dh
             dc *= f[t, piece]
-            np.matmul(dgates.reshape(-1, 4 * hidden), blocks, out=in_blocks)
+            np.matmul(by_rows[t, piece], blocks, out=in_blocks)
         start[0, piece], start[1, piece] = dh, dc
 
     _share_batch(read_back, cells[0])
     before = states[:steps].reshape(steps * batch, hidden)
     dgates = slopes.reshape(steps * batch, 4 * hidden)
-    return slopes.reshape(gates.shape), product(dgates.T, before), *start
+    return by_rows, product(dgates.T, before), *start
 
 
 def _lstm_slopes(gates, cells):
