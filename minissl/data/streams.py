@@ -179,6 +179,29 @@ def pack(documents: Iterable[Sequence[int]], separator: int) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+def consecutive_windows(stream: np.ndarray, lanes: int, length: int, number: int) -> np.ndarray:
+    """Window ``number`` of each lane, and the token behind it: (lanes, length + 1), as the stream.
+
+    Lane i begins at i · time // lanes, and each window where the one before has stopped, which is
+    what truncated back-propagation asks for: window 0 of a lane ends with the token that window 1
+    begins with. The stream (time,) is a circle: behind the last token comes the first, so that a
+    lane goes on into what the next lane has read before.
+
+    Example: [0, 1, 2, 3, 4, 5] in 2 lanes of length 2: window 0 is [[0, 1, 2], [3, 4, 5]], window 1
+    is [[2, 3, 4], [5, 0, 1]]. Raises ValueError for lanes or a length below 1, a negative number,
+    and a stream that is shorter than a window or has less than one token for each lane.
+    """
+    least = max(length + 1, lanes)
+    if lanes < 1 or length < 1 or number < 0 or np.ndim(stream) != 1 or len(stream) < least:
+        raise ValueError(
+            f"window {number} of length {length} in {lanes} lanes of a stream of shape "
+            f"{np.shape(stream)}: expected numbers ≥ 0, 1 and 1, and (time,) with {least} tokens "
+            "or more"
+        )
+    starts = np.arange(lanes) * len(stream) // lanes + number * length
+    return stream[(starts[:, None] + np.arange(length + 1)) % len(stream)]
+
+
 def make_streams(
     train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer, kept: Kept
 ) -> Streams:
