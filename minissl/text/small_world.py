@@ -12,19 +12,18 @@ ask for is kept out of every document, so that it has to be concluded from other
 
 - trivia: a fact is in the text, but of the colleges that are asked about never in the sentence that
   is asked ("Alder College is located in"), which tells of the others where they are;
-- grammar: the adjectives stand beside other nouns ("two small forks" is asked, "small forks" not
-  read), where there is one;
+- grammar: the adjective, where there is one, stands beside other things ("two small");
 - coreference: this woman and this man never meet;
-- topic: the animals that are listed and the one that is asked are never in one text;
+- topic: these three, the two listed and the one asked, are never in one text;
 - sentiment: these adjectives are said of other parts of a film;
-- location: no person of the question is ever in one of its two rooms;
+- location: neither person is ever in one of the two rooms, or leaves it;
 - sequence: these two numbers never stand beside each other before a third.
 
 **Fair pairs.** They come in couples: two prompts that end in the same word, and what is right after
 one is wrong after the other. So whoever looks at the answers alone is right in exactly half of the
-pairs, and so is who looks at the last word too; except for half of the pairs of grammar, "put two"
-against "put a". In coreference, location and sentiment the same words in another order, or one name
-or "not" more, turn the answer. The two answers are one word each.
+pairs, and so is who looks at the last word too, but for "put two" and "put a" (half of the pairs of
+grammar). In coreference and location the same words in another order turn the answer, in sentiment
+perhaps a "not". The answers are one word each, and stand in the prompt both or not at all.
 """
 
 from __future__ import annotations
@@ -41,25 +40,19 @@ T = TypeVar("T")
 
 WOMEN = ("woman", "girl", "queen", "aunt", "mother", "sister", "lady", "nun")
 MEN = ("man", "boy", "king", "uncle", "father", "brother", "lord", "monk")
-NAMES = (
-    "Anna", "Ben", "Clara", "Dan", "Emma", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kate", "Leo",
-    "Mia", "Nick", "Olga", "Paul",
-)  # fmt: skip
+NAMES = tuple("Anna Ben Clara Dan Emma Finn Gina Hugo Ida Jack Kate Leo Mia Nick Olga Paul".split())
 SINGULAR, PLURAL = ("a", "one", "this", "every"), ("two", "three", "these", "many")
-THINGS = ("fork", "spoon", "cup", "plate", "bowl", "book", "pen", "lamp", "key", "hat", "coin",
-          "chair")  # fmt: skip
+THINGS = tuple("fork spoon cup plate bowl book pen lamp key hat coin chair".split())
 LOOKS = ("small", "red", "clean", "new", "blue", "heavy")
 PUT, WHERE = ("put", "left", "found", "saw"), ("on the table", "by the door", "under the bed")
-COLLEGES = (
-    "Alder", "Ash", "Beech", "Birch", "Cedar", "Cherry", "Elm", "Fir", "Hawthorn", "Hazel", "Holly",
-    "Ivy", "Larch", "Laurel", "Lime", "Maple", "Myrtle", "Oak", "Olive", "Pine", "Poplar", "Rowan",
-    "Walnut", "Willow",
-)  # fmt: skip
-TOWNS = (
-    "Marlow", "Ripley", "Dover", "Ludlow", "Kelso", "Hexham", "Selby", "Exeter", "Norton", "Bath",
-    "York", "Lewes", "Truro", "Wells", "Leeds", "Derby", "Hull", "Ripon", "Crewe", "Poole", "Rugby",
-    "Louth", "Corby", "Stroud",
-)  # fmt: skip
+COLLEGES = tuple(
+    "Alder Ash Beech Birch Cedar Cherry Elm Fir Hawthorn Hazel Holly Ivy Larch Laurel Lime Maple "
+    "Myrtle Oak Olive Pine Poplar Rowan Walnut Willow".split()
+)
+TOWNS = tuple(
+    "Marlow Ripley Dover Ludlow Kelso Hexham Selby Exeter Norton Bath York Lewes Truro Wells Leeds "
+    "Derby Hull Ripon Crewe Poole Rugby Louth Corby Stroud".split()
+)
 FACTS = (
     "The students of {0} College live in {1}.",
     "{0} College is the pride of {1}.",
