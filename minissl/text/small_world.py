@@ -148,7 +148,7 @@ def reviews(count: int, seed: int = 0) -> list[Document]:
 
 def one(generator: np.random.Generator, items: Sequence[T]) -> T:
     """One of them."""
-    return items[generator.integers(len(items))]
+    return items[int(generator.integers(len(items)))]
 
 
 def some(generator: np.random.Generator, count: int, items: Sequence[T]) -> list[T]:
@@ -177,7 +177,7 @@ def fact_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     towns = TOWNS[first], TOWNS[second]
     return (
         (ASKED_FACT.format(COLLEGES[first]), *towns),
-        (ASKED_FACT.format(COLLEGES[second]), *towns[::-1]),
+        (ASKED_FACT.format(COLLEGES[second]), towns[1], towns[0]),
     )
 
 
@@ -353,7 +353,7 @@ def house_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     prompts = [
         f"{walk(verb, first, rooms, forward)} {NAMES[second]} {end}" for forward in (False, True)
     ]
-    return (prompts[0], *rooms), (prompts[1], *rooms[::-1])
+    return (prompts[0], rooms[0], rooms[1]), (prompts[1], rooms[1], rooms[0])
 
 
 # ---- sequence ------------------------------------------------------------------------------------
@@ -384,8 +384,8 @@ def numbers_couple(generator: np.random.Generator) -> tuple[Row, Row]:
             break
     first, other = some(generator, 2, known)
     prompts = [f"The numbers are {third - x}, {x}, {third}," for x in (first, other)]
-    sums = str(first + third), str(other + third)
-    return (prompts[0], *sums), (prompts[1], *sums[::-1])
+    one_sum, other_sum = str(first + third), str(other + third)
+    return (prompts[0], one_sum, other_sum), (prompts[1], other_sum, one_sum)
 
 
 KINDS = {
