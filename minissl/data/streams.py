@@ -179,6 +179,32 @@ def pack(documents: Iterable[Sequence[int]], separator: int) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+def consecutive_windows(stream: np.ndarray, lanes: int, length: int, number: int) -> np.ndarray:
+    """Window ``number`` of each of ``lanes`` readers of one stream: (lanes, length + 1) tokens.
+
+    Reader i begins at token i · len(stream) // lanes and goes on where it stopped: its window 1
+    begins with the last token of its window 0, which was only predicted there. The stream is a
+    circle, so that there is a window of every number ≥ 0. For truncated back-propagation through
+    time, whose state is carried from one window to the next (Williams and Peng, 1990). Lecture 05.
+
+    ``stream``: (time,) integers; the windows have its dtype. Raises ValueError for fewer than one
+    lane or one token, a negative number, and a stream shorter than lanes or than length + 1.
+    """
+    if lanes < 1 or length < 1 or number < 0:
+        raise ValueError(
+            "lanes and length must be 1 or more and number 0 or more, "
+            f"got lanes {lanes}, length {length} and number {number}"
+        )
+    if len(stream) < max(lanes, length + 1):
+        raise ValueError(
+            f"a stream of {len(stream)} tokens is too short for {lanes} lanes of {length} + 1 "
+            "tokens: give more text, or fewer lanes or a smaller length"
+        )
+    begin = np.arange(lanes) * len(stream) // lanes
+    places = begin[:, None] + number * length + np.arange(length + 1)
+    return stream[places % len(stream)]
+
+
 def make_streams(
     train: Sequence[Document], held_out: Sequence[Document], tokenizer: Tokenizer, kept: Kept
 ) -> Streams:
