@@ -33,7 +33,7 @@ def plain_loop(
 
     Step 0, 1, ... sets the learning rate to ``schedule(step)`` (None: it stays), draws a batch
     (``draw_batch(method, generator, step)``) and computes its loss with the same generator, which
-    is made anew for every step, from the list of ``seed``, the step and 0. The gradients of the
+    is made anew for every step, from the list of ``seed`` and the step. The gradients of the
     step before are forgotten; those of this one are cut to the global norm ``clip`` (None: not).
     A method that is ``Moving`` is told after each update how many there have been.
 
@@ -44,7 +44,7 @@ def plain_loop(
     for step in range(steps):
         if schedule is not None:
             optimizer.lr = schedule(step)
-        generator = np.random.default_rng([seed, step, 0])
+        generator = np.random.default_rng([seed, step])
         batch = draw_batch(method, generator, step)
         optimizer.zero_grad()
         loss = method.loss(batch, generator)
