@@ -12,8 +12,9 @@ from benchmarks.kernels.measure import OURS, Machine, against
 from benchmarks.training_gpu import gpt2, race, twins
 from benchmarks.training_gpu.race import EAGER, Result, Train
 from minissl.models.gpt import GPT, GPTConfig
+from minissl.models.held_out import stream_nats
 from minissl.optim import AdamW, warmup_cosine
-from minissl.pretrain.language.gpt import GPTPretraining, stream_nats
+from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.training import History, fit
 
 TITLE = "Tiny Shakespeare by characters"

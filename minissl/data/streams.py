@@ -180,29 +180,26 @@ def pack(documents: Iterable[Sequence[int]], separator: int) -> np.ndarray:
 
 
 def consecutive_windows(stream: np.ndarray, lanes: int, length: int, number: int) -> np.ndarray:
-    """Window ``number`` of each of ``lanes`` readers of one stream: (lanes, length + 1) tokens.
+    """Window ``number`` of each lane, and the token behind it: (lanes, length + 1), as the stream.
 
-    Reader i begins at token i · len(stream) // lanes and goes on where it stopped: its window 1
-    begins with the last token of its window 0, which was only predicted there. The stream is a
-    circle, so that there is a window of every number ≥ 0. For truncated back-propagation through
-    time, whose state is carried from one window to the next (Williams and Peng, 1990). Lecture 05.
+    Lane i begins at i · time // lanes, and each window where the one before has stopped, which is
+    what truncated back-propagation asks for: window 0 of a lane ends with the token that window 1
+    begins with. The stream (time,) is a circle: behind the last token comes the first, so that a
+    lane goes on into what the next lane has read before.
 
-    ``stream``: (time,) integers; the windows have its dtype. Raises ValueError for fewer than one
-    lane or one token, a negative number, and a stream shorter than lanes or than length + 1.
+    Example: [0, 1, 2, 3, 4, 5] in 2 lanes of length 2: window 0 is [[0, 1, 2], [3, 4, 5]], window 1
+    is [[2, 3, 4], [5, 0, 1]]. Raises ValueError for lanes or a length below 1, a negative number,
+    and a stream that is shorter than a window or has less than one token for each lane.
     """
-    if lanes < 1 or length < 1 or number < 0:
+    least = max(length + 1, lanes)
+    if lanes < 1 or length < 1 or number < 0 or np.ndim(stream) != 1 or len(stream) < least:
         raise ValueError(
-            "lanes and length must be 1 or more and number 0 or more, "
-            f"got lanes {lanes}, length {length} and number {number}"
+            f"window {number} of length {length} in {lanes} lanes of a stream of shape "
+            f"{np.shape(stream)}: expected numbers ≥ 0, 1 and 1, and (time,) with {least} tokens "
+            "or more"
         )
-    if len(stream) < max(lanes, length + 1):
-        raise ValueError(
-            f"a stream of {len(stream)} tokens is too short for {lanes} lanes of {length} + 1 "
-            "tokens: give more text, or fewer lanes or a smaller length"
-        )
-    begin = np.arange(lanes) * len(stream) // lanes
-    places = begin[:, None] + number * length + np.arange(length + 1)
-    return stream[places % len(stream)]
+    starts = np.arange(lanes) * len(stream) // lanes + number * length
+    return stream[(starts[:, None] + np.arange(length + 1)) % len(stream)]
 
 
 def make_streams(

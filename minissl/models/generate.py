@@ -1,18 +1,17 @@
 """Text from a language model: sample the next token, append it, ask again. Lecture 10."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 
 from minissl.autograd.threads import engine_threads
 from minissl.models import decode
-from minissl.models.gpt import GPT
-from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
 
 
 def generate(
-    model: GPT,
+    model: Any,
     prompt: Sequence[int],
     max_new_tokens: int,
     *,
@@ -29,12 +28,13 @@ def generate(
     ``temperature``, ``top_k``, ``top_p``: see ``next_token_probabilities``; temperature 0 always
     takes the likeliest token (greedy) and needs no ``generator``. ``stop``: tokens after which to
     stop; the one that stopped is in the answer. ``cache``: keep the keys and values of the tokens
-    so far (the same output, faster). ``on_token`` is called with each token as it comes.
+    so far, or the state (the same output, faster). ``on_token`` is called with each token as it
+    comes.
 
-    When the text is longer than the model's context, each token is predicted from the last
-    context_length tokens alone. All of them move by one position then, so the cache is of no use
-    any more, and a token costs a whole window. Nothing is dropped out, and afterwards the model is
-    in the mode it was in.
+    ``model``: a ``GPT``, or a ``RecurrentLM``, whose cache is its state. When the text is longer
+    than a GPT's context, each token is predicted from the last context_length tokens alone. All of
+    them move by one position then, so the cache is of no use any more, and a token costs a whole
+    window. Nothing is dropped out, and afterwards the model is in the mode it was in.
 
     Raises ValueError for an empty prompt (begin with the separator), and for sampling without a
     generator.
@@ -57,9 +57,9 @@ def generate(
 
 
 def next_token_logits(
-    model: GPT,
+    model: Any,
     tokens: Sequence[int],
-    caches: Sequence[KeyValueCache] | None = None,
+    caches: Sequence[Any] | None = None,
     *,
     quick: bool = False,
 ) -> np.ndarray:
@@ -69,8 +69,8 @@ def next_token_logits(
     The model is used as it is: call inside ``evaluating(model)``.
     """
     known = caches[0].length if caches else 0
-    if len(tokens) > model.config.context_length:
-        tokens, known, caches = tokens[-model.config.context_length :], 0, None
+    if len(tokens) > model.context_length:
+        tokens, known, caches = tokens[-int(model.context_length) :], 0, None
     if caches and quick and 0 < known == len(tokens) - 1:
         return decode.step(model, tokens[-1], caches)
     hidden = model.hidden(np.array([tokens[known:]]), caches=caches)

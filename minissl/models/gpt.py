@@ -61,6 +61,11 @@ class GPT(Module):
                 generator=generator,
             )
 
+    @property
+    def context_length(self) -> int:
+        """How many tokens it sees at once."""
+        return self.config.context_length
+
     def forward(self, tokens: Any, *, generator: np.random.Generator | None = None) -> Tensor:
         """Logits of the token after each: tokens (batch, time) integers -> (batch, time, vocab)."""
         return self.logits(self.hidden(tokens, generator=generator))
@@ -79,6 +84,14 @@ class GPT(Module):
         """
         x = self.dropout(self._embed(tokens, caches[0].length if caches else 0), generator)
         return self.transformer(x, causal=True, caches=caches, generator=generator)
+
+    def states(self, tokens: Any, *, generator: np.random.Generator | None = None) -> list[Tensor]:
+        """Token and position vectors, and what each layer makes of them.
+
+        num_layers + 1 times (batch, time, width), the last as in ``hidden``.
+        """
+        x = self.dropout(self._embed(tokens), generator)
+        return self.transformer.states(x, causal=True, generator=generator)
 
     def _embed(self, tokens: Any, start: int = 0) -> Tensor:
         tokens = as_array(tokens)

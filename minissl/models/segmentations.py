@@ -11,13 +11,12 @@ which each segmentation was proposed.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.losses.language_modeling import IGNORE, next_token_loss
-from minissl.models.gpt import GPT
-from minissl.nn.evaluating import evaluating
+from minissl.models import held_out
 from minissl.text import Tokenizer
 
 
@@ -41,7 +40,7 @@ def several_segmentations(
 
 
 def log_probabilities(
-    model: GPT,
+    model: Any,
     segmentations: Sequence[Sequence[int]],
     *,
     start: int,
@@ -55,26 +54,15 @@ def log_probabilities(
     scored, and not a beginning. Raises ValueError for one that the context has no room for.
     """
     last = [] if end is None else [end]
-    rows = [[start, *tokens, *last] for tokens in segmentations]
-    room = model.config.context_length
-    for number, row in enumerate(rows):
-        if len(row) - 1 > room:
+    after = [[*tokens, *last] for tokens in segmentations]
+    room = model.context_length
+    for number, row in enumerate(after):
+        if len(row) > room:
             raise ValueError(
-                f"segmentation {number} has {len(row) - 1} tokens to predict, and the context of "
+                f"segmentation {number} has {len(row)} tokens to predict, and the context of "
                 f"the model has room for {room}: give a shorter text"
             )
-    found = np.zeros(len(rows))
-    with evaluating(model):
-        for first in range(0, len(rows), batch_size):
-            part = rows[first : first + batch_size]
-            width = max(max(map(len, part)), 2)
-            inputs = np.full((len(part), width - 1), start)
-            targets = np.full(inputs.shape, IGNORE)
-            for row, inside, after in zip(part, inputs, targets):
-                inside[: len(row) - 1], after[: len(row) - 1] = row[:-1], row[1:]
-            nats = next_token_loss(model(inputs), targets, reduction="none").numpy()
-            found[first : first + batch_size] = -nats.sum(axis=1, dtype=np.float64)
-    return found
+    return held_out.log_probabilities(model, [[start]] * len(after), after, batch_size=batch_size)
 
 
 def log_sum(segmentations: Sequence[Sequence[int]], log_p: NDArray[np.float64]) -> float:

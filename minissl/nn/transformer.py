@@ -203,6 +203,24 @@ class Transformer(Module):
                 x = run(x, *inputs, generator=generator)
         return x if self.final_norm is None else self.final_norm(x)
 
+    def states(
+        self,
+        x: Tensor,
+        *,
+        causal: bool = False,
+        key_lengths: Any = None,
+        generator: np.random.Generator | None = None,
+    ) -> list[Tensor]:
+        """x and what each block makes of it, the last as ``forward`` returns it."""
+        found = [x]
+        for block in self.blocks:
+            found.append(
+                block(found[-1], causal=causal, key_lengths=key_lengths, generator=generator)
+            )
+        if self.final_norm is not None and self.blocks:
+            found[-1] = self.final_norm(found[-1])
+        return found
+
     def attention_weights(
         self, x: Tensor, *, causal: bool = False, key_lengths: Any = None
     ) -> np.ndarray:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import pick
@@ -108,6 +109,7 @@ class Pretraining(Represents):
     Settings: ClassVar[type[Training]]
     Data: ClassVar[Any]  # a kind of ``minissl.data.Data``
     in_processes: ClassVar[bool] = True  # whether several may train it together (torchrun)
+    of_the_run: ClassVar[tuple[str, ...]] = ()  # buffers that nobody needs when it is opened
 
     @classmethod
     @abstractmethod
@@ -146,6 +148,14 @@ class Generates(Protocol):
         write: Callable[[bytes], None],
     ) -> None:
         """Continue the prompt by at most ``count`` tokens; ``write`` gets each as it comes."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A method that knows how likely a text is: ``minissl cloze``."""
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """ln p(answer | the document begins with prompt), in nats, of each pair: (pairs,)."""
 
 
 @runtime_checkable

@@ -51,7 +51,7 @@ class Opened:
         """The same weights, in a method that is built on other data."""
         require(data, type(self.method).Data.prepared, "data")
         method = type(self.method).build(self.settings, data, seed=0)
-        load_weights(method.model, self.checkpoint)
+        load_weights(method.model, self.checkpoint, method.of_the_run)
         method.model.eval()
         return method
 
@@ -193,8 +193,10 @@ def fit_as_told(method: Any, settings: Training, **options: Any) -> History:
 
 def _begin_with(method: Any, start: Opened) -> None:
     """Load the weights of another run. ValueError when they are of another size."""
+    own = method.model.state_dict()
+    weights = start.checkpoint.weights | {name: own[name] for name in method.of_the_run}
     with reading(start.folder, "weights for these settings", "Use the sizes of that run"):
-        method.model.load_state_dict(start.checkpoint.weights)
+        method.model.load_state_dict(weights)
 
 
 # ---- opening -------------------------------------------------------------------------------------
@@ -228,6 +230,6 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
         data = kind.Data.prepared.reopen(kept, settings)
         with at_most(checkpoint.numbers, place):
             method = kind.build(settings, data, seed=0)
-        load_weights(method.model, checkpoint)
+        load_weights(method.model, checkpoint, kind.of_the_run)
     method.model.eval()
     return Opened(folder, config["method"], method, settings, data, checkpoint)

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,10 +188,14 @@ def load_model(folder: str | Path, model: Module) -> dict[str, Any]:
     return checkpoint.state
 
 
-def load_weights(model: Module, checkpoint: Checkpoint) -> None:
-    """Put the weights of a checkpoint in a model. FileError, with its path, if they do not fit."""
+def load_weights(model: Module, checkpoint: Checkpoint, without: Collection[str] = ()) -> None:
+    """Put the weights of a checkpoint in a model. FileError, with its path, if they do not fit.
+
+    ``without``: buffers that stay as they are.
+    """
+    own = model.state_dict() if without else {}
     with reading(checkpoint.path, f"weights of this {type(model).__name__}", OTHER_MODEL):
-        model.load_state_dict(checkpoint.weights)
+        model.load_state_dict(checkpoint.weights | {name: own[name] for name in without})
 
 
 def list_checkpoints(folder: str | Path) -> list[Path]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from minissl.cli import command_names, main
+from minissl.models.held_out import stream_nats
 from minissl.pretrain import method_names
-from minissl.pretrain.language.gpt import stream_nats
 from minissl.pretrain.run import open_run
 from minissl.training import History
 from minissl.vision.images import load_image_folder

@@ -33,7 +33,8 @@ def run(name, folder=None, seed=0, data_seed=0, **options):
 
 
 def weights(method):
-    return {name: array.tobytes() for name, array in method.model.state_dict().items()}
+    state = method.model.state_dict()
+    return {name: array.tobytes() for name, array in state.items() if name not in method.of_the_run}
 
 
 def logged(history):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from minissl.data.texts import pack
 from minissl.losses.language_modeling import IGNORE
 from minissl.models.gpt import GPT, GPTConfig
-from minissl.pretrain.language.gpt import GPTPretraining, stream_nats
+from minissl.models.held_out import stream_nats
+from minissl.pretrain.language.gpt import GPTPretraining
 
 VOCAB, CONTEXT, SEPARATOR = 13, 8, 0
 
