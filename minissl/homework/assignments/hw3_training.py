@@ -294,7 +294,7 @@ def around_it(subject: Any, draw: Draw) -> None:
 
 nats = Task(
     "3.15",
-    "minissl.pretrain.language.gpt:stream_nats",
+    "minissl.models.held_out:stream_nats",
     "measure it on held-out text",
     "lectures/05, section 8",
 )
