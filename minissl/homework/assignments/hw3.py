@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw3_oracle as oracle
+from minissl.homework.assignments.hw3_measured import experiment
 from minissl.homework.assignments.hw3_model import (
     allowed_keys,
     attention,
@@ -225,4 +226,5 @@ ASSIGNMENT = Assignment(
         loop,
         nats,
     ),
+    experiment,
 )

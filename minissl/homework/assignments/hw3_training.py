@@ -170,6 +170,13 @@ loop = Task(
 )
 
 
+class Weight(Module):
+    """What a line is: a weight (width,)."""
+
+    def __init__(self, start: NDArray):
+        self.weight = Parameter(start.copy())
+
+
 class Line:
     """Least squares by one weight per number: the mean of (w · x − y)², and noise for dropout.
 
@@ -177,8 +184,7 @@ class Line:
     """
 
     def __init__(self, start: NDArray, spoil_at: int | None = None):
-        self.model = Module()
-        self.model.weight = Parameter(start.copy())
+        self.model = Weight(start)
         self.model.eval()
         self.spoil_at, self.seen = spoil_at, list[bool]()
 
