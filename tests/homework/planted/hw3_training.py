@@ -215,7 +215,8 @@ def looper(
                 cut(optimizer.parameters.values(), clip)
             if schedule is not None and not set_first:
                 optimizer.lr = rate(schedule, step)
-            draws.bit_generator.state = state
+            if note(0, 1):
+                draws.bit_generator.state = state
             losses.append(keep(note(loss, method.loss(batch, draws) if note(0, 1) else None)))
             if hasattr(method, "after_step"):
                 tell(method, step + 1)
