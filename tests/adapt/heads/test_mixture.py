@@ -100,6 +100,18 @@ def test_it_is_a_minimum_and_better_than_any_layer_alone():
         assert loss(found) <= objective(x[:, [layer]], labels, l2, *alone) + 1e-9
 
 
+def test_the_readout_says_what_was_fitted():
+    x, labels = layers_of()
+    readout = MixedReadout(3, 5, 3, 1e-2)
+    readout.learn(x, labels, x)
+    same = (x - x.mean(axis=0)) / readout.scale.array
+    mix, weight, bias = fit_mixture(same, labels, 3, 1e-2)
+    share = np.exp(mix) / np.exp(mix).sum()
+    np.testing.assert_allclose(readout.layer_weights(), share)
+    expected = sum(s * same[:, layer] for layer, s in enumerate(share)) @ weight + bias
+    np.testing.assert_allclose(readout.logits(x), expected, atol=1e-9)
+
+
 def test_units_of_a_layer_do_not_matter():
     """Each layer is centred and has one scale of its own; a constant one says nothing."""
     x, labels = layers_of()

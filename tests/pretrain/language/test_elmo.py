@@ -183,6 +183,16 @@ def test_a_window_of_unknown_words_alone_costs_nothing():
     assert method.loss(batch, rng()).item() == 0
 
 
+def test_dropout_is_in_the_loss_and_in_nothing_else():
+    plain, dropped = (new_method(dropout=rate, held_out=np.arange(9)) for rate in (0.0, 0.5))
+    batch = dropped.batch(rng())
+    losses = [dropped.loss(batch, rng(seed)).item() for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    np.testing.assert_array_equal(dropped.represent([[1, 2]]), plain.represent([[1, 2]]))
+    np.testing.assert_array_equal(dropped.represent_each([[1]])[0], plain.represent_each([[1]])[0])
+    assert dropped.evaluate() == plain.evaluate()
+
+
 def test_the_gradient_of_what_both_directions_share_is_the_sum():
     method = new_method()
     batch = method.batch(rng())

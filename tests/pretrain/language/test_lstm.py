@@ -12,6 +12,7 @@ from minissl.data.streams import consecutive_windows
 from minissl.data.texts import Texts
 from minissl.models.generate import generate
 from minissl.models.gpt import GPT, GPTConfig
+from minissl.models.held_out import stream_nats
 from minissl.models.recurrent import RecurrentConfig, RecurrentLM
 from minissl.optim import AdamW
 from minissl.pretrain import load_method
@@ -34,8 +35,11 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def new_method(cell="lstm", dtype="float64", seed=0, stream=STREAM, batch_size=LANES, **options):
-    config = RecurrentConfig(vocab_size=VOCAB, width=6, num_layers=2, cell=cell)
+def new_method(
+    cell="lstm", dtype="float64", seed=0, stream=STREAM, batch_size=LANES, dropout=0.0, **options
+):
+    sizes = {"vocab_size": VOCAB, "width": 6, "num_layers": 2}
+    config = RecurrentConfig(**sizes, cell=cell, dropout=dropout)
     network = RecurrentLM(config, generator=rng(seed))
     method = LSTMPretraining(network, stream, length=LENGTH, batch_size=batch_size, **options)
     method.model.astype(dtype)
@@ -309,6 +313,23 @@ def test_samples_begin_as_a_document_and_end_with_it(written):
     assert b"".join(got) == b"".join(map(tokenizer.token_bytes, expected))
 
 
+def test_a_sample_stops_where_the_document_does(written, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "minissl.pretrain.language_model.generate", lambda *a, **options: asked.append((a, options))
+    )
+    written.sample(SEPARATOR.encode(), 3, write=asked.append)
+    ((_, prompt, count), options) = asked[0]
+    separator = written.tokenizer.special_tokens[SEPARATOR]
+    assert prompt == [separator] * 2  # in a prompt a special token is one
+    assert count == 3
+    assert options["stop"] == [separator]
+    options["on_token"](separator)
+    assert len(asked) == 1
+    options["on_token"](97)
+    assert asked[1:] == [written.tokenizer.token_bytes(97)]
+
+
 def test_a_long_text_is_cut_before_it_is_read():
     method = new_method()
     assert method.longest == 1024
@@ -335,13 +356,25 @@ def test_layers_and_each_against_the_network():
 
 
 def test_held_out_numbers():
-    tokens = toy_method("lstm")
-    metrics = tokens.evaluate()
-    assert metrics["held_out_perplexity"] == pytest.approx(np.exp(metrics["held_out_loss"]))
-    nats = metrics["held_out_loss"] * (len(tokens.held_out) - 1)
-    per_byte = nats / np.log(2) / tokens.held_out_bytes
-    assert metrics["held_out_bits_per_byte"] == pytest.approx(per_byte)
+    """Of a text that is short enough for one lane, so that all of it is read in one pass."""
+    method = toy_method("lstm")
+    count = len(method.held_out) - 1
+    metrics, nats = method.evaluate(), stream_nats(method.network, method.held_out)
+    assert metrics["held_out_loss"] == pytest.approx(nats / count, rel=1e-6)
+    assert metrics["held_out_perplexity"] == pytest.approx(np.exp(nats / count), rel=1e-5)
+    per_byte = nats / np.log(2) / method.held_out_bytes
+    assert metrics["held_out_bits_per_byte"] == pytest.approx(per_byte, rel=1e-6)
     assert new_method().evaluate() == {}
+
+
+def test_dropout_is_in_the_loss_and_in_nothing_else():
+    plain, dropped = (new_method(dropout=rate, held_out=STREAM) for rate in (0.0, 0.5))
+    batch = dropped.batch(rng(), 0)
+    losses = [dropped.loss(batch, rng(seed)).item() for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    np.testing.assert_array_equal(dropped.represent([[1, 2]]), plain.represent([[1, 2]]))
+    np.testing.assert_array_equal(dropped.represent_each([[1]])[0], plain.represent_each([[1]])[0])
+    assert dropped.evaluate() == plain.evaluate()
 
 
 def test_it_learns():
