@@ -33,6 +33,8 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {sorted(CELLS)}, got {self.cell!r}")
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be 1 or more, got {self.num_layers}")
 
     @property
     def parts(self) -> int:
@@ -104,6 +106,8 @@ class RecurrentLM(Module):
             raise ValueError(
                 f"RecurrentLM: expected tokens (batch, time), got shape {tuple(tokens.shape)}"
             )
+        if caches is not None and len(caches) != len(self.layers):
+            raise ValueError(f"RecurrentLM: {len(caches)} caches for {len(self.layers)} layers")
         found = [self.dropout(self.tokens(tokens), generator)]
         for cache, layer in zip(caches or self.new_caches(), self.layers):
             y, state = layer(found[-1], _as_told(cache.state, layer))
