@@ -1,20 +1,25 @@
-"""One token through a GPT in plain NumPy: the step that sampling repeats for every token.
+"""One token through a GPT, an LSTM or a GRU in plain NumPy: what sampling repeats for every token.
 
 For a single token the arrays are so small that an engine spends several times longer on its
 bookkeeping than on their arithmetic, and nothing of that bookkeeping is needed: no gradient, no
-batch, no mask. So here are the formulas of ``minissl.nn.transformer`` on vectors. The tests hold
-both to the same logits; ``generate`` uses the model itself where this does not apply. Lecture 10.
+batch, no mask. So here are the formulas of ``minissl.nn.transformer`` and ``minissl.nn.recurrent``
+on vectors. The tests hold both to the same logits; ``generate`` uses the model itself where this
+does not apply. Lectures 05 and 10.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from minissl.autograd import fused
+from minissl.autograd import Tensor, fused
 from minissl.models.gpt import GPT
+from minissl.models.recurrent import RecurrentLM, StateCache
 from minissl.nn import (
+    GRU,
+    LSTM,
     MLP,
     Block,
     Dropout,
@@ -31,32 +36,93 @@ Vector = np.ndarray  # (width,) of the one token
 
 _KNOWN = {
     GPT, Embedding, LearnedPositions, Dropout, Transformer, Block, LayerNorm,
-    MultiHeadAttention, MLP, Linear,
+    MultiHeadAttention, MLP, Linear, RecurrentLM, LSTM, GRU,
 }  # fmt: skip
 
 
-def applies_to(model: GPT) -> bool:
-    """True for a GPT of NumPy arrays, made of the library's own parts, with the tanh GELU.
+def applies_to(model: Any) -> bool:
+    """True for a GPT with the tanh GELU and a RecurrentLM, of NumPy arrays and the library's parts.
 
     A part that was exchanged (by an adapter, say) computes something that is not written here.
     """
     return (
         all(type(module) in _KNOWN for _, module in model.named_modules())
         and all(isinstance(parameter.array, np.ndarray) for parameter in model.parameters())
-        and all(block.mlp.activation is fused.gelu for block in model.transformer.blocks)
+        and (
+            isinstance(model, RecurrentLM)
+            or all(block.mlp.activation is fused.gelu for block in model.transformer.blocks)
+        )
     )
 
 
-def step(model: GPT, token: int, caches: Sequence[KeyValueCache]) -> np.ndarray:
+def step(model: Any, token: int, caches: Sequence[Any]) -> np.ndarray:
     """Logits (vocab_size,) after ``token``, which goes into the caches behind those before it."""
+    if isinstance(model, RecurrentLM):
+        return _project(model.output, _through_cells(model, token, caches))
+    output = model.tokens if model.output is None else model.output
+    return output.weight.array @ _through_blocks(model, token, caches)
+
+
+# ---- a recurrent network: a state that is replaced -----------------------------------------------
+
+
+def _through_cells(model: RecurrentLM, token: int, caches: Sequence[StateCache]) -> Vector:
+    x = model.tokens.weight.array[token]
+    for layer, cache in zip(model.layers, caches):
+        assert cache.state is not None
+        before = cache.state.array[0]  # (parts, width)
+        after = (_lstm if isinstance(layer, LSTM) else _gru)(layer, x, before)
+        cache.state, cache.length = Tensor(after[None]), cache.length + 1
+        x = after[0]
+    return x
+
+
+def _lstm(layer: Any, x: Vector, before: np.ndarray) -> np.ndarray:
+    """h and c, (2, width), after a step: c ← f c + i g, h ← o tanh(c)."""
+    gates = layer.weight_ih_l0.array @ x
+    gates += layer.weight_hh_l0.array @ before[0]
+    gates += layer.bias_ih_l0.array
+    gates += layer.bias_hh_l0.array
+    gates = gates.reshape(4, -1)
+    g = np.tanh(gates[2])
+    i, f, _, o = _sigmoid(gates)
+    after = np.empty_like(before)
+    np.multiply(f, before[1], out=after[1])
+    i *= g
+    after[1] += i
+    np.multiply(o, np.tanh(after[1]), out=after[0])
+    return after
+
+
+def _gru(layer: Any, x: Vector, before: np.ndarray) -> np.ndarray:
+    """h, (1, width), after a step: n = tanh(x′ + r h′), h ← (1 − z) n + z h."""
+    of_x = (layer.weight_ih_l0.array @ x + layer.bias_ih_l0.array).reshape(3, -1)
+    of_h = (layer.weight_hh_l0.array @ before[0] + layer.bias_hh_l0.array).reshape(3, -1)
+    r, z = _sigmoid(of_x[:2] + of_h[:2])
+    n = np.tanh(of_x[2] + r * of_h[2])
+    return n + z * (before - n)
+
+
+def _sigmoid(a: np.ndarray) -> np.ndarray:
+    """1 / (1 + e⁻ᵃ), in place."""
+    np.negative(a, out=a)
+    with np.errstate(over="ignore"):
+        np.exp(a, out=a)
+    a += 1
+    return np.reciprocal(a, out=a)
+
+
+# ---- a GPT: keys and values that are appended ----------------------------------------------------
+
+
+def _through_blocks(model: GPT, token: int, caches: Sequence[KeyValueCache]) -> Vector:
     x = model.tokens.weight.array[token] + model.positions.weight.array[caches[0].length]
     for block, cache in zip(model.transformer.blocks, caches):
         x = _add(block, x, partial(_attend, block.attention, cache), block.attention_norm)
         x = _add(block, x, partial(_think, block.mlp), block.mlp_norm)
     if model.transformer.final_norm is not None:
         x = _normalize(model.transformer.final_norm, x)
-    output = model.tokens if model.output is None else model.output
-    return output.weight.array @ x
+    return x
 
 
 def _add(block: Block, x: Vector, branch: Callable[[Vector], Vector], norm: LayerNorm) -> Vector:

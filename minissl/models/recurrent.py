@@ -28,8 +28,7 @@ class RecurrentConfig:
     num_layers: int = 1
     cell: str = "lstm"  # or "gru"
     dropout: float = 0.0  # between the layers, below the first and above the last
-    init_std: float = 0.05  # of the token vectors
-    tied_output: bool = True  # the output multiplies by the token vectors (Press and Wolf, 2017)
+    init_std: float = 1.0  # of the token vectors; with much less the gates hardly see the token
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -41,14 +40,13 @@ class RecurrentConfig:
         return 2 if self.cell == "lstm" else 1
 
     def num_parameters(self) -> int:
-        """V d + L (8 d² + 8 d) for an LSTM, L (6 d² + 6 d) for a GRU; V d more if not tied."""
-        gates = CELLS[self.cell].gates
-        tables = (1 if self.tied_output else 2) * self.vocab_size
-        return tables * self.width + self.num_layers * 2 * gates * (self.width**2 + self.width)
+        """V (2 d + 1) + L (8 d² + 8 d) for an LSTM, with 6 instead of 8 for a GRU."""
+        layer = 2 * CELLS[self.cell].gates * (self.width**2 + self.width)
+        return self.vocab_size * (2 * self.width + 1) + self.num_layers * layer
 
 
 class StateCache:
-    """What one layer remembers of the ``length`` tokens so far: its state (parts, 1, batch, width).
+    """What one layer remembers of the ``length`` tokens so far: its state (batch, parts, width).
 
     It is to a recurrent network what a KeyValueCache is to a Transformer, and does not grow.
     """
@@ -58,7 +56,7 @@ class StateCache:
 
 
 class RecurrentLM(Module):
-    """Token vectors, layers of an LSTM or a GRU, and the token vectors again as output.
+    """Token vectors, layers of an LSTM or a GRU, and a Linear to the logits.
 
     It sees all that it has read, as far as its state remembers: ``context_length`` is infinite.
     """
@@ -73,11 +71,7 @@ class RecurrentLM(Module):
         self.dropout = Dropout(config.dropout)
         kind = CELLS[config.cell]
         self.layers = [kind(width, width, generator=generator) for _ in range(config.num_layers)]
-        self.output: Linear | None = None
-        if not config.tied_output:
-            self.output = Linear(
-                width, config.vocab_size, bias=False, init_std=config.init_std, generator=generator
-            )
+        self.output = Linear(width, config.vocab_size, generator=generator)
 
     def forward(self, tokens: Any, *, generator: np.random.Generator | None = None) -> Tensor:
         """Logits of the token after each: tokens (batch, time) integers -> (batch, time, vocab)."""
@@ -115,15 +109,14 @@ class RecurrentLM(Module):
             y, state = layer(found[-1], _as_told(cache.state, layer))
             found.append(self.dropout(y, generator))
             if caches is not None:
-                cache.state = ops.stack(state) if isinstance(state, tuple) else state[None]
+                parts = state if isinstance(state, tuple) else (state,)
+                cache.state = ops.stack([part[0] for part in parts], axis=1)
                 cache.length += tokens.shape[1]
         return found
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) -> (..., vocab_size)."""
-        if self.output is not None:
-            return self.output(hidden)
-        return ops.linear(hidden, self.tokens.weight)
+        return self.output(hidden)
 
     def new_caches(self) -> list[StateCache]:
         """States that have read nothing, one per layer."""
@@ -131,7 +124,8 @@ class RecurrentLM(Module):
 
 
 def _as_told(state: Tensor | None, layer: LSTM | GRU) -> Any:
-    """A state (parts, 1, batch, width) as the layer takes it: an LSTM's h and c, or a GRU's h."""
+    """A state (batch, parts, width) as the layer takes it: an LSTM's h and c, or a GRU's h."""
     if state is None:
         return None
-    return (state[0], state[1]) if isinstance(layer, LSTM) else state[0]
+    parts = tuple(state[None, :, i] for i in range(state.shape[1]))
+    return parts if isinstance(layer, LSTM) else parts[0]

@@ -4,6 +4,7 @@ Lectures 05 and 10. Texts become one stream of tokens, of which every window is 
 is represented by the mean of its last hidden states.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.data.texts import TextOptions, Texts
 from minissl.losses.language_modeling import IGNORE, perplexity
@@ -21,6 +21,7 @@ from minissl.nn.module import Module
 from minissl.optim import AdamW, warmup_cosine
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
+from minissl.pretrain.layered import LONGEST, Layered
 from minissl.pretrain.method import Pretraining, Training
 from minissl.text import Tokenizer
 from minissl.text.baselines import bits_per_byte
@@ -54,7 +55,7 @@ class LanguageSettings(Training, TextOptions):
         )
 
 
-class LanguageModel(Pretraining):
+class LanguageModel(Layered, Pretraining):
     """A method whose network predicts each token of a stream from those before it.
 
     ``stream``: (time,) integers, see ``data.texts.pack``; empty in a run that is only used.
@@ -107,18 +108,23 @@ class LanguageModel(Pretraining):
         return float((batch[1] != IGNORE).sum())
 
     @property
+    def longest(self) -> int:
+        """How many tokens of a text are represented: a context, or ``LONGEST``."""
+        length = self.network.context_length
+        return LONGEST if length == math.inf else length
+
+    @property
     def width(self) -> int:
         """Of a hidden state."""
         return self.network.config.width
 
     def collate(self, examples: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """Token sequences, cut to the context: tokens (batch, time) and weights of their mean.
+        """Token sequences, cut to ``longest``: tokens (batch, time) and weights of their mean.
 
         The weights (batch, time) are 1 / tokens inside a sequence and 0 behind its end.
         Raises ValueError for a sequence without tokens.
         """
-        length = self.network.context_length
-        cut = [np.asarray(one, dtype=np.int64)[: int(min(length, len(one)))] for one in examples]
+        cut = [np.asarray(example, dtype=np.int64)[: self.longest] for example in examples]
         sizes = np.array([len(example) for example in cut])
         if not all(sizes):
             raise ValueError(f"example {int(np.argmin(sizes))} of the batch has no tokens")
@@ -128,21 +134,23 @@ class LanguageModel(Pretraining):
         dtype = self.network.tokens.weight[:0].numpy().dtype
         return tokens, (inside / sizes[:, None]).astype(dtype)
 
-    def encode(
-        self,
-        batch: tuple[np.ndarray, np.ndarray],
-        generator: np.random.Generator | None = None,
-    ) -> Tensor:
-        """The mean of a text's last hidden states: (batch, width). See ``collate``."""
-        tokens, weights = batch
-        hidden = self.network.hidden(tokens, generator=generator)  # causal: no padding is seen
-        mean = ops.matmul(weights[:, None], hidden)  # (batch, 1, width)
-        return mean.reshape(mean.shape[0], self.width)
+    @property
+    def num_states(self) -> int:
+        """The token vectors, and those of each layer."""
+        return self.network.config.num_layers + 1
+
+    def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
+        """Of each layer (batch, time, width); causal, so that no padding is seen."""
+        return self.network.states(batch[0], generator=generator)
+
+    def each(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
+        """The last hidden states: (batch, time, width)."""
+        return self.network.hidden(batch[0], generator=generator)
 
     def represent(self, examples: Any, *, batch_size: int = 32, progress: str = "") -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).
 
-        A sequence longer than the context is cut at its end. Raises ValueError for an empty one.
+        A sequence longer than ``longest`` is cut at its end. Raises ValueError for an empty one.
         """
         if not all(len(example) for example in examples):
             empty = next(i for i, example in enumerate(examples) if not len(example))
