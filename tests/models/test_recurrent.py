@@ -67,7 +67,7 @@ def test_logits_and_state_are_torchs(cell, layers):
 def test_the_gradient_of_a_window_with_a_carried_state_is_torchs(cell):
     ours = new_model(cell=cell)
     theirs, tokens = TorchRecurrentLM(ours), random_tokens(3, 5)
-    shape = ours.config.parts, 1, 3, WIDTH
+    shape = 3, ours.config.parts, WIDTH
     states = [0.5 * rng(layer).standard_normal(shape) for layer in range(2)]
     caches = [StateCache(Tensor(state)) for state in states]
     targets = random_tokens(3, 5, seed=2)

@@ -31,6 +31,7 @@ def torchs_name(name):
 
 
 def torchs_state(state):
-    """A StateCache's array (parts, 1, batch, width) of each layer -> what torch's layers take."""
-    h_and_c = torch.cat([torch.from_numpy(one) for one in state], dim=1)  # (parts, layers, ...)
+    """A StateCache's array (batch, parts, width) of each layer -> what torch's layers take."""
+    together = torch.stack([torch.from_numpy(one) for one in state])
+    h_and_c = together.permute(2, 0, 1, 3).contiguous()  # (parts, layers, batch, width)
     return (h_and_c[0], h_and_c[1]) if len(h_and_c) == 2 else h_and_c[0]
