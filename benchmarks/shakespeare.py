@@ -47,11 +47,16 @@ RUNS = 20  # steps of one turn
 
 
 def prepared(data: str, seed: int) -> tuple[GPTPretraining, np.ndarray]:
-    """An untrained model with the text that it learns from, and the characters held out."""
+    """An untrained model with the text that it learns from, and the characters held out.
+
+    Raises ValueError or OSError for what is no text, or too short a one.
+    """
     found = find(Path(data))
     if isinstance(found, DataSet):
-        raise SystemExit(f"--data {data}: expected a text file or the name of a fetched text")
+        raise ValueError(f"{data} is no text file: expected one, or the name of a fetched text")
     text = read_text(found)
+    if len(text) < 1000:
+        raise ValueError(f"{data} has {len(text)} characters, expected 1,000 or more")
     characters = Characters.train(text)
     stream = np.array(characters.encode(text))
     config = GPTConfig(
@@ -256,8 +261,8 @@ def main() -> None:
     arguments = parser.parse_args()
     require_peers("torch")
     try:
-        find(Path(arguments.data))
-    except FileNotFoundError as error:
+        prepared(arguments.data, seed=0)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     machine = environment(["torch"])
     check_agreement(arguments.data)
