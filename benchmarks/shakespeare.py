@@ -276,8 +276,10 @@ def main() -> None:
 
 
 def table(steps: Any, whole: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    def mean(name: str, column: int, unit: float = 1.0) -> float | str:
-        return float(whole[name][:, column].mean()) / unit if name in whole else "-"
+    def mean(name: str, column: int, digits: int, unit: float = 1.0) -> str:
+        if name not in whole:
+            return "-"
+        return f"{whole[name][:, column].mean() / unit:.{digits}f}"
 
     return [
         {
@@ -285,9 +287,9 @@ def table(steps: Any, whole: dict[str, np.ndarray]) -> list[dict[str, Any]]:
             "milliseconds a step": result.seconds * 1000,
             "× torch": result.seconds / steps[TORCH].seconds,
             "× torch, memory kept": result.seconds / steps[KEPT].seconds,
-            "minutes of training": mean(name, 0, 60),
-            "validation loss": mean(name, 1),
-            "by 20 batches": mean(name, 2),
+            "minutes of training": mean(name, 0, 1, 60),
+            "validation loss": mean(name, 1, 4),
+            "by 20 batches": mean(name, 2, 4),
             "peak MB": result.megabytes,
         }
         for name, result in steps.items()
