@@ -119,14 +119,15 @@ class ZeroShot(Adaptation):
         if held_out is None:
             return {}
         predictions = self.predict(held_out.inputs)
-        found = {
-            **score(predictions, held_out.labels, self.labels),
-            "of_most_frequent_class": float(np.bincount(held_out.labels).max() / len(held_out)),
-            "of_guessing": 1 / self.task.outputs,
-        }
+        scores = score(predictions, held_out.labels, self.labels)
+        found = {f"held_out_{name}": value for name, value in scores.items()}
         if self.settings.answers == "generate":
-            found["without_answer"] = float(np.mean(predictions == NO_ANSWER))
-        return {f"held_out_{name}": value for name, value in found.items()}
+            found["held_out_without_answer"] = float(np.mean(predictions == NO_ANSWER))
+        commonest = np.bincount(held_out.labels).max() / len(held_out)
+        return found | {
+            "baseline_most_frequent_class": float(commonest),
+            "baseline_chance": 1 / self.task.outputs,
+        }
 
     def prompt(self, tokens: list[int]) -> str:
         """The prompt of a text, whose end is left out if not all of it has room."""

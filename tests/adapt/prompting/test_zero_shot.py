@@ -140,8 +140,8 @@ def test_calibration_removes_a_prior_exactly():
             np.testing.assert_array_equal(made.scores(inputs), [[0, 1], [1, 0], [1, 0], [0, 1]])
     assert found[False]["held_out_accuracy"] == 0.5
     assert found[True]["held_out_accuracy"] == 1
-    assert found[True]["held_out_of_most_frequent_class"] == 0.5
-    assert found[True]["held_out_of_guessing"] == 0.5
+    assert found[True]["baseline_most_frequent_class"] == 0.5
+    assert found[True]["baseline_chance"] == 0.5
 
 
 def test_zhao_and_holtzman_name_the_same_class():
@@ -208,7 +208,7 @@ def test_what_is_written_is_read_and_what_cannot_be_is_counted():
     metrics = made.evaluate()
     assert metrics["held_out_accuracy"] == 0.5
     assert metrics["held_out_without_answer"] == 0.25
-    assert metrics["held_out_of_most_frequent_class"] == 0.75
+    assert metrics["baseline_most_frequent_class"] == 0.75
 
 
 # ---- what is refused -----------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def test_from_the_command_line_and_back(kind, settings, tmp_path, capsys):
           "--template", "{text} It is", "--words", "a=good, b=very bad"])  # fmt: skip
     printed = capsys.readouterr().out
     assert "held out accuracy" in printed
-    assert "held out of most frequent class" in printed
+    assert "baseline most frequent class" in printed
     assert "weights trained" not in printed
     main(["evaluate", str(made), str(table)])
     assert "held out accuracy" in capsys.readouterr().out
