@@ -76,7 +76,6 @@ TOPICS = {
     "forest": ("owls", "foxes", "bears", "wolves", "deer", "hares", "squirrels", "snakes"),
     "garden": ("roses", "tulips", "lilies", "bees", "daisies", "snails", "poppies", "pansies"),
 }
-APART = (1, 4, 7)  # places in the list of a topic: words so far from each other are never together
 WATCHERS = ("I", "We", "They")
 PARTS = ("plot", "music", "acting", "ending", "story", "dancing")
 GOOD = ("clever", "lovely", "warm", "bright", "funny", "fresh")
@@ -86,6 +85,7 @@ GOOD_SIGNS = ("I laughed a lot.", "I stayed to the end.")
 BAD_SIGNS = ("I fell asleep.", "The best of it was the popcorn.")
 VERDICT = "The film was"
 ROOMS = ("kitchen", "garden", "attic", "cellar", "hall", "study", "garage", "bedroom")
+WALKS, STANDS = ("went", "walked", "ran"), ("stands", "waits", "sits")
 FIRST = 20  # the largest of the two numbers that begin a sequence
 LARGEST = 60  # the largest of all
 LONGEST = 5  # numbers
@@ -104,7 +104,7 @@ class Kind(NamedTuple):
 def documents(count: int, seed: int = 0) -> list[Document]:
     """So many texts to learn from, the kinds in turn; the source of a document is its kind.
 
-    Texts repeat, those about trivia most: there are 96 sentences about colleges.
+    Texts repeat, those about trivia most: there are 108 sentences about colleges.
     """
     generator = np.random.default_rng([seed, 0])
     kinds = list(KINDS.items())
@@ -115,8 +115,9 @@ def documents(count: int, seed: int = 0) -> list[Document]:
 
 
 def minimal_pairs(count: int, seed: int = 0) -> list[tuple[str, str, str, str]]:
-    """``count`` of each kind: (kind, prompt, right, wrong), all different, answers with their space.
+    """``count`` of each kind: (kind, prompt, right, wrong), all different.
 
+    An answer begins with its space, as it stands in a text.
     The two pairs of a couple follow each other. Raises ValueError for a count that is odd or more
     than there are.
     """
@@ -127,8 +128,10 @@ def minimal_pairs(count: int, seed: int = 0) -> list[tuple[str, str, str, str]]:
     for name, kind in KINDS.items():
         found: dict[Row, None] = {}  # a set in the order of its making
         for _ in range(100 * count):
-            found |= dict.fromkeys(kind.couple(generator))
-            if len(found) >= count:
+            couple = kind.couple(generator)
+            if not any(row in found for row in couple):  # whole couples: that is what is fair
+                found |= dict.fromkeys(couple)
+            if len(found) == count:
                 break
         else:
             raise ValueError(
@@ -223,21 +226,27 @@ def thing_couple(generator: np.random.Generator) -> tuple[Row, Row]:
 # ---- coreference ---------------------------------------------------------------------------------
 
 
-def may_meet(first: str, second: str) -> bool:
-    """Whether these two are together in a document: a woman and a man of every fourth pair not."""
-    woman, man = (first, second) if first in WOMEN else (second, first)
-    return woman not in WOMEN or man not in MEN or (WOMEN.index(woman) + MEN.index(man)) % 4 > 0
+def may_meet(woman: str, man: str) -> bool:
+    """Whether these two are together in a document: of every fourth pair not."""
+    return (WOMEN.index(woman) + MEN.index(man)) % 4 > 0
 
 
 def meeting(generator: np.random.Generator) -> str:
-    """One person, or one who meets another, does something with what is theirs."""
-    first, second = some(generator, 2, (*WOMEN, *MEN))
+    """One person, or one who meets another, does something with what is theirs.
+
+    The other is a woman as often as a man, whoever the first is: only the first tells whose it is.
+    """
+    first_is_woman = coin(generator)
+    ours, theirs = (WOMEN, MEN) if first_is_woman else (MEN, WOMEN)
+    first, friend = some(generator, 2, ours)
     act, what = one(generator, ACTS)
-    own = "her" if first in WOMEN else "his"
-    if coin(generator, 0.25) or not may_meet(first, second):
-        return f"The {first} {act} {own} {what}."
-    met = f"{one(generator, MEETS)} the {second} {one(generator, PLACES)}"
-    return f"The {first} {met} and {act} {own} {what}."
+    end = f"{act} {'her' if first_is_woman else 'his'} {what}."
+    if coin(generator, 0.2):
+        return f"The {first} {end}"
+    pairs = [(first, other) if first_is_woman else (other, first) for other in theirs]
+    others = [other for other, pair in zip(theirs, pairs) if may_meet(*pair)]
+    second = friend if coin(generator) else one(generator, others)
+    return f"The {first} {one(generator, MEETS)} the {second} {one(generator, PLACES)} and {end}"
 
 
 def meeting_couple(generator: np.random.Generator) -> tuple[Row, Row]:
@@ -253,34 +262,30 @@ def meeting_couple(generator: np.random.Generator) -> tuple[Row, Row]:
 # ---- topic ---------------------------------------------------------------------------------------
 
 
-def together(words: Sequence[int]) -> bool:
-    """Whether the words at these places of a topic may be in one document."""
-    return not any((a - b) % 8 in APART for i, a in enumerate(words) for b in words[:i])
+def three(generator: np.random.Generator, words: Sequence[str], asked: bool) -> list[str]:
+    """Three words of a topic: of every fourth three not, unless they are asked about."""
+    while True:
+        places = some(generator, 3, range(len(words)))
+        if (sum(places) % 4 == 0) == asked:
+            return [words[place] for place in places]
 
 
 def outing(generator: np.random.Generator) -> str:
     """Three that live in one place."""
     place, words = one(generator, list(TOPICS.items()))
-    chosen = some(generator, 3, range(8))
-    while not together(chosen):
-        chosen = some(generator, 3, range(8))
-    a, b, c = (words[i] for i in chosen)
-    who = one(generator, WATCHERS)
-    if coin(generator):
-        return f"{who} went to the {place} to see the {a}, the {b} and the {c}."
-    return f"{who} saw the {a}, the {b} and the {c}."
+    a, b, c = three(generator, words, asked=False)
+    went = f"went to the {place} to see" if coin(generator) else "saw"
+    return f"{one(generator, WATCHERS)} {went} the {a}, the {b} and the {c}."
 
 
 def outing_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     """Two of one place, and a third of it or of another."""
-    topics, who = some(generator, 2, list(TOPICS.values())), one(generator, WATCHERS)
-    prompts, answers = [], []
-    for words in topics:
-        asked = int(generator.integers(8))
-        a, b = some(generator, 2, [words[(asked + far) % 8] for far in APART])
-        prompts.append(f"{who} saw the {a}, the {b} and the")
-        answers.append(words[asked])
-    return (prompts[0], answers[0], answers[1]), (prompts[1], answers[1], answers[0])
+    who = one(generator, WATCHERS)
+    (a, b, c), (d, e, f) = (
+        three(generator, words, asked=True) for words in some(generator, 2, list(TOPICS.values()))
+    )
+    prompts = [f"{who} saw the {one}, the {other} and the" for one, other in ((a, b), (d, e))]
+    return (prompts[0], c, f), (prompts[1], f, c)
 
 
 # ---- sentiment -----------------------------------------------------------------------------------
@@ -325,39 +330,38 @@ def may_enter(person: int, room: int) -> bool:
     return (person + room) % 4 > 0
 
 
-def scene(rooms: Sequence[int], people: Sequence[int]) -> str:
-    """Who is where: as many people as rooms; the last one, if there are more, is named later."""
-    sentences = [f"{NAMES[p]} is in the {ROOMS[r]}." for p, r in zip(people, rooms)]
-    return " ".join(sentences)
+def walk(verb: str, person: int, rooms: Sequence[str], forward: bool) -> str:
+    """Somebody goes from the first room to the second, or to the first from the second."""
+    first, second = ("from", "to") if forward else ("to", "from")
+    return f"{NAMES[person]} {verb} {first} the {rooms[0]} {second} the {rooms[1]}."
 
 
 def house(generator: np.random.Generator) -> str:
-    """One or two people in rooms; one of them leaves, or a third who stands next to one."""
+    """Somebody changes the room; of the two who are there then, one leaves and one stays."""
     while True:
-        number = int(generator.integers(1, 3))
-        rooms = some(generator, number, range(len(ROOMS)))
-        people = some(generator, number + 1, range(len(NAMES)))
-        place = int(generator.integers(number))
-        room, other = ROOMS[rooms[place]], NAMES[people[place]]
-        where = [*rooms, rooms[place]]
-        if all(may_enter(p, r) for p, r in zip(people, where)):
+        people = some(generator, 2, range(len(NAMES)))
+        rooms = some(generator, 2, range(len(ROOMS)))
+        if all(may_enter(person, room) for person in people for room in rooms):
             break
-    text, last = scene(rooms, people), NAMES[people[-1]]
-    if coin(generator, 0.25):
-        return f"{text} {other} left the {room}."
-    text += f" {last} stands next to {other}. {last} left the {room}."
-    return text + f" {other} is still in the {room}." * coin(generator)
+    forward, names = coin(generator), [ROOMS[room] for room in rooms]
+    text, there = walk(one(generator, WALKS), people[0], names, forward), names[forward]
+    first, second = (NAMES[person] for person in people)
+    text += f" {second} {one(generator, STANDS)} next to {first}."
+    leaves, stays = (second, first) if coin(generator, 0.75) else (first, second)
+    return f"{text} {leaves} left the {there}. {stays} is still in the {there}."
 
 
 def house_couple(generator: np.random.Generator) -> tuple[Row, Row]:
-    """The third stands next to the first person or to the second."""
+    """Which room is left: the words of both prompts are the same, but for "from" and "to"."""
     group = int(generator.integers(4))
-    rooms = some(generator, 2, range(-group % 4, len(ROOMS), 4))
-    people = some(generator, 3, range(group, len(NAMES), 4))
-    text, last = scene(rooms, people), NAMES[people[2]]
-    prompts = [f"{text} {last} stands next to {NAMES[p]}. {last} left the" for p in people[:2]]
-    first, second = (ROOMS[r] for r in rooms)
-    return (prompts[0], first, second), (prompts[1], second, first)
+    rooms = [ROOMS[room] for room in some(generator, 2, range(-group % 4, len(ROOMS), 4))]
+    first, second = some(generator, 2, range(group, len(NAMES), 4))
+    end = f"{one(generator, STANDS)} next to {NAMES[first]}. {NAMES[second]} left the"
+    verb = one(generator, WALKS)
+    prompts = [
+        f"{walk(verb, first, rooms, forward)} {NAMES[second]} {end}" for forward in (False, True)
+    ]
+    return (prompts[0], *rooms), (prompts[1], *rooms[::-1])
 
 
 # ---- sequence ------------------------------------------------------------------------------------
