@@ -19,6 +19,8 @@ from minissl.data.labels import Labelled, feature_rows
 from minissl.nn.module import Module
 from minissl.options import Options
 
+Shape = tuple[int, ...]  # of what is read off for one example
+
 
 def centre_and_scale(
     pool: ArrayLike, *, standardize: bool = False
@@ -57,7 +59,7 @@ def centre_and_scale(
 
 
 class Readout(Module):
-    """What is learned on features (examples, width): arrays whose shapes are known beforehand."""
+    """What is learned on features (examples, ...): arrays whose shapes are known beforehand."""
 
     @abstractmethod
     def learn(self, features: NDArray, labels: NDArray, pool: NDArray) -> None:
@@ -83,13 +85,23 @@ class Frozen(Adaptation):
     @classmethod
     def build(cls, settings: Any, opened: Any, task: Task, *, seed: int = 0) -> Self:
         """With a readout that knows nothing yet."""
-        readout = cls.new_readout(settings, opened.method.width, task)
+        readout = cls.new_readout(settings, cls.shape(opened.method), task)
         return cls(opened.method, task, readout, settings, seed=seed)
 
     @classmethod
     @abstractmethod
-    def new_readout(cls, settings: Any, width: int, task: Task) -> Readout:
-        """For features of this width."""
+    def new_readout(cls, settings: Any, shape: Shape, task: Task) -> Readout:
+        """For features (examples, *shape)."""
+
+    @classmethod
+    def shape(cls, method: Any) -> Shape:
+        """Of what ``read`` gives for an example."""
+        return (method.width,)
+
+    @classmethod
+    def read(cls, method: Any, examples: Any, progress: str = "") -> NDArray:
+        """What of a method is read off: its representation, (examples, width)."""
+        return method.represent(examples, progress=progress)
 
     def to(self, device: str) -> None:
         """The network computes there; what is read off it is float64 on the processor."""
@@ -99,12 +111,12 @@ class Frozen(Adaptation):
         """Learn from the examples that the settings choose."""
         train = self.task.to_learn_from()
         chosen = self.settings.choose(train.labels, self.seed)
-        features = self.base.represent(train.inputs, progress=progress)
+        features = self.read(self.base, train.inputs, progress)
         self.model.learn(features[chosen], train.labels[chosen], features)
 
     def predict(self, inputs: Any) -> NDArray:
         """What is read off the representation of each example."""
-        return self.model.predict(self.base.represent(inputs))
+        return self.model.predict(self.read(self.base, inputs))
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ def compare(
         method.model.to(device)
 
         def represent(part: Labelled, method: Any = method, label: str = name) -> NDArray:
-            return method.represent(part.inputs, progress=label if progress else "")
+            return kind.read(method, part.inputs, label if progress else "")
 
         rows.append(_row(kind, settings, task, name, represent, seed, draws))
     return rows
@@ -149,7 +161,7 @@ def _row(
         draws = 1  # of all there is one choice
     for draw in range(draws):
         chosen = settings.choose(task.train.labels, seed, draw)
-        readout = kind.new_readout(settings, features.shape[1], task)
+        readout = kind.new_readout(settings, features.shape[1:], task)
         readout.learn(features[chosen], task.train.labels[chosen], features)
         found.append(score(readout.predict(test), task.held_out.labels, kind.labels))
     return Row(name, {key: np.array([one[key] for one in found]) for key in found[0]})

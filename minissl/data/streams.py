@@ -61,6 +61,17 @@ class Tokenized:
             [document.name for document in raw.documents],
         )
 
+    def pieces(self, raw: Texts) -> list[list[str]]:
+        """What each number of ``examples`` stands for: the separator, and pieces of text.
+
+        A piece that is no whole character is shown with U+FFFD.
+        """
+        show = self.tokenizer.token_bytes
+        return [
+            [show(token).decode("utf-8", "replace") for token in tokens]
+            for tokens in self.examples(raw).inputs
+        ]
+
     def labelled(self, raw: LabelledTexts) -> Labelled:
         """Each text as its tokens; raw: tf-idf of the tokens, which is hard to beat."""
         inputs, names = self.examples(raw)

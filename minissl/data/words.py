@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from minissl.data.streams import tf_idf_rows
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.options import Options, option
 from minissl.text.documents import Document, held_out_share, split_documents
-from minissl.text.words import WordVocabulary
+from minissl.text.words import WordVocabulary, words_of
 
 VOCABULARY = "words.txt"
 
@@ -57,18 +57,20 @@ class Words:
     stream: WordStream
     held_out: WordStream
     about: str = "no texts"
+    known_only: ClassVar[bool] = True  # whether unknown words are left out of the streams
 
     @classmethod
-    def reopen(cls, kept: Kept, settings: WordOptions) -> Words:
+    def reopen(cls, kept: Kept, settings: WordOptions) -> Self:
         """The vocabulary alone. Raises ValueError as ``kept_vocabulary`` does."""
         nothing = to_stream([])
         return cls(kept, kept_vocabulary(kept, settings), nothing, nothing)
 
-    def unseen(self, raw: Texts) -> Words:
+    def unseen(self, raw: Texts) -> Self:
         """The same vocabulary, and all of these texts held out."""
         ids = [self.vocabulary.encode(document.text) for document in raw.documents]
         about = f"{len(ids):,} documents, all unseen"
-        return replace(self, stream=to_stream([]), held_out=to_stream(ids), about=about)
+        held_out = to_stream(ids, known_only=self.known_only)
+        return replace(self, stream=to_stream([]), held_out=held_out, about=about)
 
     def examples(self, raw: Texts) -> Examples:
         """Each document as the ids of its words, 0 for those that have no vector."""
@@ -76,6 +78,10 @@ class Words:
             [self.vocabulary.encode(document.text) for document in raw.documents],
             [document.name for document in raw.documents],
         )
+
+    def pieces(self, raw: Texts) -> list[list[str]]:
+        """What each number of ``examples`` stands for: the words of each document."""
+        return [words_of(document.text) for document in raw.documents]
 
     def labelled(self, raw: LabelledTexts) -> Labelled:
         """Each text as the ids of its words; raw: tf-idf of the words."""
@@ -93,10 +99,16 @@ class Words:
         )
 
 
+class WordSequences(Words):
+    """Words of which the order matters: the streams have the unknown ones too, as 0."""
+
+    known_only = False
+
+
 class WordTexts(Texts):
     """Documents of which the words are learned from, one by one."""
 
-    prepared: ClassVar = Words
+    prepared: ClassVar[type[Words]] = Words
     with_labels: ClassVar = LabelledTexts
 
     @classmethod
@@ -118,7 +130,8 @@ class WordTexts(Texts):
         vocabulary = kept_vocabulary(kept, settings)
 
         def stream(part: Sequence[Document]) -> WordStream:
-            return to_stream(vocabulary.encode(document.text) for document in part)
+            ids = (vocabulary.encode(document.text) for document in part)
+            return to_stream(ids, known_only=self.prepared.known_only)
 
         about = (
             f"{len(self.documents):,} documents, "
@@ -130,13 +143,20 @@ class WordTexts(Texts):
                 f"no two known words stand near each other, of {len(words):,} to train on: give "
                 "more text"
             )
-        return Words(kept, vocabulary, words, stream(held_out), about)
+        return self.prepared(kept, vocabulary, words, stream(held_out), about)
 
 
-def to_stream(documents: Iterable[Sequence[int]]) -> WordStream:
-    """The known words (ids above 0) of encoded documents, one after the other."""
+class WordSequenceTexts(WordTexts):
+    """Documents as sequences of words, the unknown ones included."""
+
+    prepared = WordSequences
+
+
+def to_stream(documents: Iterable[Sequence[int]], *, known_only: bool = True) -> WordStream:
+    """The words of encoded documents, one after the other; of them the known ones (ids above 0)."""
     arrays = [np.asarray(document, np.int32) for document in documents]
-    arrays = [array[array > 0] for array in arrays]
+    if known_only:
+        arrays = [array[array > 0] for array in arrays]
     numbers = np.repeat(np.arange(len(arrays), dtype=np.int32), [len(a) for a in arrays])
     words = np.concatenate(arrays) if arrays else np.zeros(0, np.int32)
     return WordStream(words, numbers)

@@ -1,20 +1,26 @@
-"""One token through a GPT in plain NumPy: the step that sampling repeats for every token.
+"""One token through a language model in plain NumPy: the step that sampling repeats.
 
 For a single token the arrays are so small that an engine spends several times longer on its
 bookkeeping than on their arithmetic, and nothing of that bookkeeping is needed: no gradient, no
-batch, no mask. So here are the formulas of ``minissl.nn.transformer`` on vectors. The tests hold
-both to the same logits; ``generate`` uses the model itself where this does not apply. Lecture 10.
+batch, no mask. So here are the formulas of ``minissl.nn.transformer`` and ``minissl.nn.recurrent``
+on vectors. The tests hold both to the same logits; ``generate`` uses the model itself where this
+does not apply. Lecture 10.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from minissl.autograd import fused
+from minissl.autograd.tensor import Tensor
 from minissl.models.gpt import GPT
+from minissl.models.recurrent import RecurrentLM, StateCache
 from minissl.nn import (
+    GRU,
+    LSTM,
     MLP,
     Block,
     Dropout,
@@ -31,24 +37,26 @@ Vector = np.ndarray  # (width,) of the one token
 
 _KNOWN = {
     GPT, Embedding, LearnedPositions, Dropout, Transformer, Block, LayerNorm,
-    MultiHeadAttention, MLP, Linear,
+    MultiHeadAttention, MLP, Linear, RecurrentLM, LSTM, GRU,
 }  # fmt: skip
 
 
-def applies_to(model: GPT) -> bool:
-    """True for a GPT of NumPy arrays, made of the library's own parts, with the tanh GELU.
+def applies_to(model: GPT | RecurrentLM) -> bool:
+    """True for a model of NumPy arrays, made of the library's own parts; a GPT with tanh GELU.
 
     A part that was exchanged (by an adapter, say) computes something that is not written here.
     """
     return (
         all(type(module) in _KNOWN for _, module in model.named_modules())
         and all(isinstance(parameter.array, np.ndarray) for parameter in model.parameters())
-        and all(block.mlp.activation is fused.gelu for block in model.transformer.blocks)
+        and all(m.activation is fused.gelu for _, m in model.named_modules() if type(m) is MLP)
     )
 
 
-def step(model: GPT, token: int, caches: Sequence[KeyValueCache]) -> np.ndarray:
+def step(model: GPT | RecurrentLM, token: int, caches: Sequence[Any]) -> np.ndarray:
     """Logits (vocab_size,) after ``token``, which goes into the caches behind those before it."""
+    if isinstance(model, RecurrentLM):
+        return _recurrent_step(model, token, caches)
     x = model.tokens.weight.array[token] + model.positions.weight.array[caches[0].length]
     for block, cache in zip(model.transformer.blocks, caches):
         x = _add(block, x, partial(_attend, block.attention, cache), block.attention_norm)
@@ -108,3 +116,45 @@ def _normalize(norm: LayerNorm, x: Vector) -> Vector:
     y *= norm.weight.array
     y += norm.bias.array
     return y
+
+
+# ---- a recurrent network ------------------------------------------------------------------------
+
+
+def _recurrent_step(model: RecurrentLM, token: int, caches: Sequence[StateCache]) -> np.ndarray:
+    x = model.tokens.weight.array[token]
+    for layer, cache in zip(model.layers, caches):
+        before = np.zeros((model.config.parts, len(x)), x.dtype)
+        if cache.state is not None:
+            before = cache.state.array[:, 0, 0]
+        if isinstance(layer, LSTM):
+            after = np.stack(_lstm(layer, x, *before))
+        else:
+            after = _gru(layer, x, *before)[None]
+        cache.state, cache.length = Tensor(after[:, None, None]), cache.length + 1
+        x = after[0]
+    return _project(model.output, x)
+
+
+def _lstm(layer: LSTM, x: Vector, h: Vector, c: Vector) -> tuple[Vector, Vector]:
+    weight_ih, weight_hh, bias_ih, bias_hh = (weight.array for weight in layer.weights(0))
+    gates = weight_ih @ x
+    gates += weight_hh @ h
+    gates += bias_ih
+    gates += bias_hh
+    i, f, g, o = gates.reshape(4, -1)
+    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+    return _sigmoid(o) * np.tanh(c), c
+
+
+def _gru(layer: GRU, x: Vector, h: Vector) -> Vector:
+    weight_ih, weight_hh, bias_ih, bias_hh = (weight.array for weight in layer.weights(0))
+    from_x, from_h = weight_ih @ x + bias_ih, weight_hh @ h + bias_hh
+    (r, z, n), (r_h, z_h, n_h) = from_x.reshape(3, -1), from_h.reshape(3, -1)
+    r, z = _sigmoid(r + r_h), _sigmoid(z + z_h)
+    return (1 - z) * np.tanh(n + r * n_h) + z * h
+
+
+def _sigmoid(x: Vector) -> Vector:
+    """½ (1 + tanh(x / 2)), which does not overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))

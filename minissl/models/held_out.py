@@ -45,14 +45,21 @@ def stream_nats(
 
 
 def carried_nats(
-    model: Any, stream: np.ndarray, *, lanes: int = 16, warm_up: int = 256, window: int = 64
+    model: Any,
+    stream: np.ndarray,
+    *,
+    lanes: int = 16,
+    warm_up: int = 256,
+    window: int = 64,
+    ignore: int | None = None,
 ) -> float:
     """−ln p(x₂ ... x_n | x₁) of a whole stream, by a recurrent network that carries its state.
 
     With one lane it is exact: the state has read all that came before. With more, the stream is
     cut into so many parts that are read side by side, ``window`` tokens at a time, and each begins
     ``warm_up`` tokens early, which are not counted. A short stream has fewer lanes, of four
-    warm-ups or more each. Raises ValueError for lanes, warm_up or window below 1.
+    warm-ups or more each. ``ignore``: a token that is read and never predicted. Raises ValueError
+    for lanes, warm_up or window below 1.
     """
     if min(lanes, warm_up, window) < 1:
         raise ValueError(
@@ -65,6 +72,8 @@ def carried_nats(
     places = np.maximum(0, bounds[1:] - length)[:, None] + np.arange(length)  # (lanes, time)
     counted = (bounds[:-1, None] <= places) & (places < bounds[1:, None])
     inputs, after = stream[places], np.where(counted, stream[places + 1], IGNORE)
+    if ignore is not None:
+        after[after == ignore] = IGNORE
     total, caches = 0.0, model.new_caches()
     with evaluating(model):
         for start in range(0, length, window):

@@ -28,8 +28,7 @@ class RecurrentConfig:
     num_layers: int = 1
     cell: str = "lstm"  # or "gru"
     dropout: float = 0.0  # between the layers, below the first and above the last
-    init_std: float = 0.05  # of the token vectors
-    tied_output: bool = True  # the output multiplies by the token vectors (Press and Wolf, 2017)
+    init_std: float = 1.0  # of the token vectors; with much less the gates hardly see the token
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -41,10 +40,9 @@ class RecurrentConfig:
         return 2 if self.cell == "lstm" else 1
 
     def num_parameters(self) -> int:
-        """V d + L (8 d² + 8 d) for an LSTM, L (6 d² + 6 d) for a GRU; V d more if not tied."""
-        gates = CELLS[self.cell].gates
-        tables = (1 if self.tied_output else 2) * self.vocab_size
-        return tables * self.width + self.num_layers * 2 * gates * (self.width**2 + self.width)
+        """V (2 d + 1) + L (8 d² + 8 d) for an LSTM, with 6 instead of 8 for a GRU."""
+        layer = 2 * CELLS[self.cell].gates * (self.width**2 + self.width)
+        return self.vocab_size * (2 * self.width + 1) + self.num_layers * layer
 
 
 class StateCache:
@@ -58,7 +56,7 @@ class StateCache:
 
 
 class RecurrentLM(Module):
-    """Token vectors, layers of an LSTM or a GRU, and the token vectors again as output.
+    """Token vectors, layers of an LSTM or a GRU, and a Linear to the logits.
 
     It sees all that it has read, as far as its state remembers: ``context_length`` is infinite.
     """
@@ -73,11 +71,7 @@ class RecurrentLM(Module):
         self.dropout = Dropout(config.dropout)
         kind = CELLS[config.cell]
         self.layers = [kind(width, width, generator=generator) for _ in range(config.num_layers)]
-        self.output: Linear | None = None
-        if not config.tied_output:
-            self.output = Linear(
-                width, config.vocab_size, bias=False, init_std=config.init_std, generator=generator
-            )
+        self.output = Linear(width, config.vocab_size, generator=generator)
 
     def forward(self, tokens: Any, *, generator: np.random.Generator | None = None) -> Tensor:
         """Logits of the token after each: tokens (batch, time) integers -> (batch, time, vocab)."""
@@ -121,9 +115,7 @@ class RecurrentLM(Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) -> (..., vocab_size)."""
-        if self.output is not None:
-            return self.output(hidden)
-        return ops.linear(hidden, self.tokens.weight)
+        return self.output(hidden)
 
     def new_caches(self) -> list[StateCache]:
         """States that have read nothing, one per layer."""

@@ -46,7 +46,7 @@ class _Recurrent(Module):
                 values = init.uniform_fan_in(shape, hidden_size, generator)
                 setattr(self, f"{name}_l{layer}", Parameter(values))
 
-    def _weights(self, layer: int) -> tuple[Parameter, Parameter, Parameter, Parameter]:
+    def weights(self, layer: int) -> tuple[Parameter, Parameter, Parameter, Parameter]:
         """weight_ih, weight_hh, bias_ih and bias_hh of a layer."""
         ih, hh = (getattr(self, f"weight_{kind}_l{layer}") for kind in ("ih", "hh"))
         return ih, hh, getattr(self, f"bias_ih_l{layer}"), getattr(self, f"bias_hh_l{layer}")
@@ -119,7 +119,7 @@ class LSTM(_Recurrent):
             return
         forget = slice(hidden_size, 2 * hidden_size)
         for layer in range(num_layers):  # the two biases add up
-            _, _, bias_ih, bias_hh = self._weights(layer)
+            _, _, bias_ih, bias_hh = self.weights(layer)
             bias_ih.array[forget], bias_hh.array[forget] = forget_bias, 0
 
     def forward(self, x: Any, state: State | None = None) -> tuple[Tensor, State]:
@@ -128,7 +128,7 @@ class LSTM(_Recurrent):
         hidden, cells = [], []
         for layer in range(self.num_layers):
             h, c = (part[layer] for part in first) if first else (self._zeros(x),) * 2
-            x, c = fused.lstm(x, *self._weights(layer), h, c)
+            x, c = fused.lstm(x, *self.weights(layer), h, c)
             hidden.append(x[:, -1])
             cells.append(c)
         return x, (ops.stack(hidden), ops.stack(cells))
@@ -159,6 +159,6 @@ class GRU(_Recurrent):
         hidden = []
         for layer in range(self.num_layers):
             h = first[0][layer] if first else self._zeros(x)
-            x = fused.gru(x, *self._weights(layer), h)
+            x = fused.gru(x, *self.weights(layer), h)
             hidden.append(x[:, -1])
         return x, ops.stack(hidden)

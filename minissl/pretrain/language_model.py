@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.data.texts import TextOptions, Texts
 from minissl.losses.language_modeling import IGNORE, perplexity
@@ -21,6 +20,7 @@ from minissl.nn.module import Module
 from minissl.optim import AdamW, warmup_cosine
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
+from minissl.pretrain.layered import Layered
 from minissl.pretrain.method import Pretraining, Training
 from minissl.text import Tokenizer
 from minissl.text.baselines import bits_per_byte
@@ -54,7 +54,7 @@ class LanguageSettings(Training, TextOptions):
         )
 
 
-class LanguageModel(Pretraining):
+class LanguageModel(Layered, Pretraining):
     """A method whose network predicts each token of a stream from those before it.
 
     ``stream``: (time,) integers, see ``data.texts.pack``; empty in a run that is only used.
@@ -128,16 +128,18 @@ class LanguageModel(Pretraining):
         dtype = self.network.tokens.weight[:0].numpy().dtype
         return tokens, (inside / sizes[:, None]).astype(dtype)
 
-    def encode(
-        self,
-        batch: tuple[np.ndarray, np.ndarray],
-        generator: np.random.Generator | None = None,
-    ) -> Tensor:
-        """The mean of a text's last hidden states: (batch, width). See ``collate``."""
-        tokens, weights = batch
-        hidden = self.network.hidden(tokens, generator=generator)  # causal: no padding is seen
-        mean = ops.matmul(weights[:, None], hidden)  # (batch, 1, width)
-        return mean.reshape(mean.shape[0], self.width)
+    @property
+    def num_states(self) -> int:
+        """The token vectors, and those of each layer."""
+        return self.network.config.num_layers + 1
+
+    def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
+        """Of each layer (batch, time, width); causal, so that no padding is seen."""
+        return self.network.states(batch[0], generator=generator)
+
+    def each(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
+        """The last hidden states: (batch, time, width)."""
+        return self.network.hidden(batch[0], generator=generator)
 
     def represent(self, examples: Any, *, batch_size: int = 32, progress: str = "") -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -83,15 +83,31 @@ class Represents(ABC):
         """
         if not len(examples):
             return np.empty((0, self.width), self.model.parameters()[0].numpy().dtype)
+        return self.by_batches(self.encode, examples, batch_size, progress)
+
+    def by_batches(
+        self, function: Callable[[Any], Tensor], examples: Any, batch_size: int, progress: str
+    ) -> np.ndarray:
+        """What the function makes of collated batches, (batch, ...) each, for all examples."""
+        parts, order = [], []
+        for chosen, batch in self.collated(examples, batch_size, progress):
+            parts.append(function(batch).numpy())
+            order.append(chosen)
+        return np.concatenate(parts)[np.argsort(np.concatenate(order), kind="stable")]
+
+    def collated(
+        self, examples: Any, batch_size: int, progress: str
+    ) -> Iterator[tuple[NDArray[np.int64], Any]]:
+        """Batches in evaluation mode, and which examples they are; of like lengths, to pad little.
+
+        A representation has to be made before the next batch is asked for.
+        """
         sizes = [0 if isinstance(examples, np.ndarray) else len(one) for one in examples]
-        order = np.argsort(sizes, kind="stable")  # little padding inside a batch
-        parts = []
+        order = np.argsort(sizes, kind="stable")
         with evaluating(self.model):
             for start in patiently(range(0, len(order), batch_size), progress):
                 chosen = order[start : start + batch_size]
-                parts.append(self.encode(self.collate(pick(examples, chosen))).numpy())
-        rows = np.concatenate(parts)
-        return rows[np.argsort(order, kind="stable")]
+                yield chosen, self.collate(pick(examples, chosen))
 
 
 class Pretraining(Represents):

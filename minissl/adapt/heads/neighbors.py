@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.adapt.frozen import Frozen, Readout
+from minissl.adapt.frozen import Frozen, Readout, Shape
 from minissl.adapt.method import FewLabels, Task
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import feature_rows, likeliest, share_right
@@ -129,7 +129,7 @@ class Neighbors(Frozen):
     Settings = NeighborSettings
 
     @classmethod
-    def new_readout(cls, settings: NeighborSettings, width: int, task: Task) -> KeptExamples:
+    def new_readout(cls, settings: NeighborSettings, shape: Shape, task: Task) -> KeptExamples:
         """Room for all that will be learned from. ValueError for more than there are."""
         examples = settings.labels_per_class * task.outputs or task.size
         if examples > task.size:
@@ -137,7 +137,7 @@ class Neighbors(Frozen):
                 f"asked for {settings.labels_per_class} labels per class of {task.outputs} "
                 f"classes, there are {task.size} examples to learn from"
             )
-        return KeptExamples(examples, width, settings)
+        return KeptExamples(examples, shape[0], settings)
 
 
 ADAPTATION = Neighbors

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.adapt.frozen import Frozen, Readout, centre_and_scale
+from minissl.adapt.frozen import Frozen, Readout, Shape, centre_and_scale
 from minissl.adapt.method import FewLabels, Task, softmax
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import draw_few_labels, feature_rows, likeliest, share_right
@@ -209,9 +209,9 @@ class Probe(Frozen):
     model: LinearReadout
 
     @classmethod
-    def new_readout(cls, settings: ProbeSettings, width: int, task: Task) -> LinearReadout:
+    def new_readout(cls, settings: ProbeSettings, shape: Shape, task: Task) -> LinearReadout:
         """All weights 0."""
-        return LinearReadout(width, task.outputs, settings)
+        return LinearReadout(shape[0], task.outputs, settings)
 
     def probabilities(self, inputs: ArrayLike) -> NDArray:
         """The softmax of the logits: (examples, classes)."""

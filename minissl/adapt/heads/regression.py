@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.adapt.frozen import Frozen, Readout, centre_and_scale
+from minissl.adapt.frozen import Frozen, Readout, Shape, centre_and_scale
 from minissl.adapt.method import Task
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import feature_rows
@@ -91,9 +91,9 @@ class Regression(Frozen):
     labels = "number"
 
     @classmethod
-    def new_readout(cls, settings: RegressionSettings, width: int, task: Task) -> LinearNumber:
+    def new_readout(cls, settings: RegressionSettings, shape: Shape, task: Task) -> LinearNumber:
         """All weights 0."""
-        return LinearNumber(width, settings.l2, standardize=settings.standardize)
+        return LinearNumber(shape[0], settings.l2, standardize=settings.standardize)
 
 
 ADAPTATION = Regression

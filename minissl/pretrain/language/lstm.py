@@ -38,16 +38,18 @@ class LSTMSettings(LanguageSettings):
     context_length: int = option(
         64, "tokens of a window: as far back as a gradient reaches", least=1, most=1 << 20
     )
-    init_std: float = option(0.05, "of the initial token vectors", above=0, most=10)
     batch_size: int = option(16, "lanes of text that are read side by side", least=1, most=1 << 20)
     steps: int = option(800, "updates", least=1, most=10**9)
+    learning_rate: float = option(
+        1e-2, "at its highest, after a warm-up of a twentieth", above=0, most=100
+    )
     weight_decay: float = option(0.01, "of matrices and embeddings", least=0, most=100)
 
     def config(self, vocab_size: int) -> RecurrentConfig:
         """The sizes of the model that the settings describe."""
         return RecurrentConfig(
             vocab_size=vocab_size, width=self.width, num_layers=self.num_layers, cell=self.cell,
-            dropout=self.dropout, init_std=self.init_std,
+            dropout=self.dropout,
         )  # fmt: skip
 
 

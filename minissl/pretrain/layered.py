@@ -1,0 +1,62 @@
+"""Methods whose network gives a state to each piece of a text, in several layers. Lecture 05."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.autograd import operations as ops
+from minissl.autograd.tensor import Tensor
+from minissl.pretrain.method import Represents
+
+BATCH = 32  # examples that are read together
+
+
+class Layered(Represents):
+    """A text is represented by the mean of the states of its pieces (tokens, or words).
+
+    ``collate`` gives a tuple whose last part are the weights of that mean, (batch, time): 0 at what
+    is padding. A subclass says what the ``states`` of a batch are.
+    """
+
+    @property
+    @abstractmethod
+    def num_states(self) -> int:
+        """How many layers ``states`` gives."""
+
+    @abstractmethod
+    def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
+        """Of each layer (batch, time, width), the first that of the pieces by themselves."""
+
+    def each(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
+        """What represents each piece: (batch, time, width), the last layer's state."""
+        return self.states(batch, generator)[-1]
+
+    def encode(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
+        """The mean over the pieces of a text: (batch, width)."""
+        return _mean(self.each(batch, generator), batch[-1])
+
+    def represent_layers(self, examples: Any, *, progress: str = "") -> NDArray:
+        """The mean of each layer's states: (examples, layers, width), in evaluation mode."""
+
+        def means(batch: Any) -> Tensor:
+            return ops.stack([_mean(states, batch[-1]) for states in self.states(batch)], axis=1)
+
+        return self.by_batches(means, examples, BATCH, progress)
+
+    def represent_each(self, examples: Any, *, progress: str = "") -> list[NDArray]:
+        """Of each example the states of its pieces, (pieces, width), in evaluation mode."""
+        found = {}
+        for chosen, batch in self.collated(examples, BATCH, progress):
+            inside = np.asarray(batch[-1]) > 0
+            for i, states, row in zip(chosen, self.each(batch).numpy(), inside):
+                found[int(i)] = states[row]
+        return [found[i] for i in range(len(examples))]
+
+
+def _mean(states: Tensor, weights: Any) -> Tensor:
+    """(batch, time, width) -> (batch, width)."""
+    return ops.squeeze(ops.matmul(weights[:, None], states), axis=1)
