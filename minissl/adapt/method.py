@@ -122,6 +122,10 @@ class Task:
         """What ``predict`` takes, of raw data without labels."""
         return self.base.examples(raw)
 
+    def pieces(self, raw: Any) -> list[list[str]]:
+        """The words or tokens of raw texts."""
+        return self.base.pieces(raw)
+
     def describe(self) -> str:
         """How many examples, and of how many classes."""
         held_out = f", {len(self.held_out):,} held out" if self.held_out else ""

@@ -13,6 +13,7 @@ from minissl.autograd.tensor import Tensor
 from minissl.pretrain.method import Represents
 
 BATCH = 32  # examples that are read together
+LONGEST = 1024  # pieces of an example that a network reads which could read any number
 
 
 class Layered(Represents):

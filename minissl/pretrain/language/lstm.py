@@ -38,6 +38,9 @@ class LSTMSettings(LanguageSettings):
     context_length: int = option(
         64, "tokens of a window: as far back as a gradient reaches", least=1, most=1 << 20
     )
+    dropout: float = option(
+        0.0, "below the first layer, between layers and above the last", least=0, most=0.99
+    )
     batch_size: int = option(16, "lanes of text that are read side by side", least=1, most=1 << 20)
     steps: int = option(800, "updates", least=1, most=10**9)
     learning_rate: float = option(
