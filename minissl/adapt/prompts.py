@@ -74,7 +74,7 @@ def class_words(given: str, class_names: Sequence[str]) -> list[str]:
                 f"class once: {','.join(f'{name}=...' for name in class_names)}"
             )
     for name, one in words.items():
-        if not one or "=" in one.replace(name, ""):
+        if not one or (given.strip() and "=" in one):
             raise ValueError(
                 f"words has {one!r} for class {name!r}, expected what is written for it, such as "
                 f"{name}={name}"
@@ -86,6 +86,8 @@ def _pairs(given: str, class_names: Sequence[str]) -> list[tuple[str, str]]:
     """Names with words: a name counts where the text or a comma is before it, "=" behind it."""
     names = "|".join(map(re.escape, sorted(class_names, key=len, reverse=True)))
     heads = [*re.finditer(rf"(?:^|,)\s*({names})\s*=", given)]
+    if heads and heads[0].start():  # something stands before the first name
+        return []
     ends = [head.start() for head in heads[1:]] + [len(given)]
     return [(head[1], given[head.end() : end].strip()) for head, end in zip(heads, ends)]
 

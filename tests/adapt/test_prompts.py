@@ -35,6 +35,7 @@ def test_a_text_may_hold_what_a_template_holds():
     ("given", "names", "expected"),
     [
         ("", ("no", " yes "), ["no", "yes"]),
+        ("", ("a=b", " c=d"), ["a=b", "c=d"]),
         ("no=bad,yes=good", ("no", "yes"), ["bad", "good"]),
         (" yes = good, no = bad ", ("no", "yes"), ["bad", "good"]),
         ("no=bad, very bad,yes=good, yes", ("no", "yes"), ["bad, very bad", "good, yes"]),
@@ -52,8 +53,10 @@ def test_words_of_classes(given, names, expected):
     [
         ("no=bad", "words has no, expected each class once: no=...,yes=..."),
         ("bad, good", "words has no class"),
+        ("maybe=so,no=bad,yes=good", "words has no class"),
         ("no=bad,yes=good,no=worse", "words has no, yes, no"),
         ("no=,yes=good", "words has '' for class 'no'"),
+        ("no=no=no,yes=yes", "words has 'no=no' for class 'no'"),
         ("no=bad,maybe=so,yes=good", "words has 'bad,maybe=so' for class 'no'"),
     ],
 )

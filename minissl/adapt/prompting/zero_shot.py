@@ -153,8 +153,7 @@ class ZeroShot(Adaptation):
 
     def _check_room(self) -> None:
         """Raise ValueError when not even a prompt without any text has room."""
-        free = self.settings.content_free
-        for text in {"", free}:
+        for text in ("", self.settings.content_free):
             if (needed := self._length(self.template.prompt(text))) > self.room:
                 raise ValueError(
                     f"the template with {text!r:.40} as text is {needed} tokens, and beside an "
@@ -208,7 +207,7 @@ class Writing(ZeroShot):
         """What it writes after the prompt of a text."""
         pieces: list[bytes] = []
         self.base.sample(
-            self.prompt(tokens).encode(), self.settings.tokens,
+            self.prompt(tokens).encode("utf-8", "replace"), self.settings.tokens,
             temperature=0, top_k=None, top_p=None,
             generator=np.random.default_rng(0), write=pieces.append, allow_special="none",
         )  # fmt: skip
