@@ -46,7 +46,7 @@ class RecurrentConfig:
 
 
 class StateCache:
-    """What one layer remembers of the ``length`` tokens so far: its state (parts, 1, batch, width).
+    """What one layer remembers of the ``length`` tokens so far: its state (batch, parts, width).
 
     It is to a recurrent network what a KeyValueCache is to a Transformer, and does not grow.
     """
@@ -109,7 +109,8 @@ class RecurrentLM(Module):
             y, state = layer(found[-1], _as_told(cache.state, layer))
             found.append(self.dropout(y, generator))
             if caches is not None:
-                cache.state = ops.stack(state) if isinstance(state, tuple) else state[None]
+                parts = state if isinstance(state, tuple) else (state,)
+                cache.state = ops.stack([part[0] for part in parts], axis=1)
                 cache.length += tokens.shape[1]
         return found
 
@@ -123,7 +124,8 @@ class RecurrentLM(Module):
 
 
 def _as_told(state: Tensor | None, layer: LSTM | GRU) -> Any:
-    """A state (parts, 1, batch, width) as the layer takes it: an LSTM's h and c, or a GRU's h."""
+    """A state (batch, parts, width) as the layer takes it: an LSTM's h and c, or a GRU's h."""
     if state is None:
         return None
-    return (state[0], state[1]) if isinstance(layer, LSTM) else state[0]
+    parts = tuple(state[None, :, i] for i in range(state.shape[1]))
+    return parts if isinstance(layer, LSTM) else parts[0]

@@ -3,28 +3,26 @@
 To predict the next word of a text is to answer questions that nobody wrote down: where a college is
 (trivia), whether "two small" is followed by "fork" or "forks" (grammar), whose shoulder it is
 (coreference), what else lives in the sea (topic), whether the film was good (sentiment), which room
-somebody can leave (location), what comes after 3, 5, 8 (sequence). Here each is a few templates
-with a few words in them. ``documents`` draws texts to learn from, ``minimal_pairs`` draws questions
-with a right and a wrong word. Lecture 05.
+somebody can leave (location), what comes after 3, 5, 8 (sequence). Here each is a few templates:
+``documents`` draws texts to learn from, ``minimal_pairs`` questions. Lecture 05.
 
 **What was never read.** The world is the same for every seed; a seed only draws from it. What pairs
 ask for is kept out of every document, so that it has to be concluded from other sentences:
 
 - trivia: a fact is in the text, but of the colleges that are asked about never in the sentence that
   is asked ("Alder College is located in"), which tells of the others where they are;
-- grammar: the adjectives stand beside other nouns ("two small forks" is asked, "small forks" not
-  read), where there is one;
+- grammar: the adjective, where there is one, stands beside other things ("two small");
 - coreference: this woman and this man never meet;
-- topic: the animals that are listed and the one that is asked are never in one text;
+- topic: these three, the two listed and the one asked, are never in one text;
 - sentiment: these adjectives are said of other parts of a film;
-- location: no person of the question is ever in one of its two rooms;
+- location: neither person is ever in one of the two rooms, or leaves it;
 - sequence: these two numbers never stand beside each other before a third.
 
 **Fair pairs.** They come in couples: two prompts that end in the same word, and what is right after
 one is wrong after the other. So whoever looks at the answers alone is right in exactly half of the
-pairs, and so is who looks at the last word too; except for half of the pairs of grammar, "put two"
-against "put a". In coreference, location and sentiment the same words in another order, or one name
-or "not" more, turn the answer. The two answers are one word each.
+pairs, and so is who looks at the last word too, but for "put two" and "put a" (half of the pairs of
+grammar). In coreference and location the same words in another order turn the answer, in sentiment
+perhaps a "not". The answers are one word each, and stand in the prompt both or not at all.
 """
 
 from __future__ import annotations
@@ -41,25 +39,19 @@ T = TypeVar("T")
 
 WOMEN = ("woman", "girl", "queen", "aunt", "mother", "sister", "lady", "nun")
 MEN = ("man", "boy", "king", "uncle", "father", "brother", "lord", "monk")
-NAMES = (
-    "Anna", "Ben", "Clara", "Dan", "Emma", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kate", "Leo",
-    "Mia", "Nick", "Olga", "Paul",
-)  # fmt: skip
+NAMES = tuple("Anna Ben Clara Dan Emma Finn Gina Hugo Ida Jack Kate Leo Mia Nick Olga Paul".split())
 SINGULAR, PLURAL = ("a", "one", "this", "every"), ("two", "three", "these", "many")
-THINGS = ("fork", "spoon", "cup", "plate", "bowl", "book", "pen", "lamp", "key", "hat", "coin",
-          "chair")  # fmt: skip
+THINGS = tuple("fork spoon cup plate bowl book pen lamp key hat coin chair".split())
 LOOKS = ("small", "red", "clean", "new", "blue", "heavy")
 PUT, WHERE = ("put", "left", "found", "saw"), ("on the table", "by the door", "under the bed")
-COLLEGES = (
-    "Alder", "Ash", "Beech", "Birch", "Cedar", "Cherry", "Elm", "Fir", "Hawthorn", "Hazel", "Holly",
-    "Ivy", "Larch", "Laurel", "Lime", "Maple", "Myrtle", "Oak", "Olive", "Pine", "Poplar", "Rowan",
-    "Walnut", "Willow",
-)  # fmt: skip
-TOWNS = (
-    "Marlow", "Ripley", "Dover", "Ludlow", "Kelso", "Hexham", "Selby", "Exeter", "Norton", "Bath",
-    "York", "Lewes", "Truro", "Wells", "Leeds", "Derby", "Hull", "Ripon", "Crewe", "Poole", "Rugby",
-    "Louth", "Corby", "Stroud",
-)  # fmt: skip
+COLLEGES = tuple(
+    "Alder Ash Beech Birch Cedar Cherry Elm Fir Hawthorn Hazel Holly Ivy Larch Laurel Lime Maple "
+    "Myrtle Oak Olive Pine Poplar Rowan Walnut Willow".split()
+)
+TOWNS = tuple(
+    "Marlow Ripley Dover Ludlow Kelso Hexham Selby Exeter Norton Bath York Lewes Truro Wells Leeds "
+    "Derby Hull Ripon Crewe Poole Rugby Louth Corby Stroud".split()
+)
 FACTS = (
     "The students of {0} College live in {1}.",
     "{0} College is the pride of {1}.",
@@ -69,7 +61,7 @@ FACTS = (
 ASKED_FACT = "{0} College is located in"
 MEETS = ("passed", "met", "followed", "saw")
 ACTS = (("looked over", "shoulder"), ("took off", "hat"), ("closed", "eyes"), ("called", "dog"))
-PLACES = ("on the street", "at the market", "near the bridge")
+PLACES = (" on the street", " at the market", " near the bridge")
 TOPICS = {
     "sea": ("fish", "turtles", "seals", "whales", "crabs", "sharks", "dolphins", "eels"),
     "farm": ("cows", "hens", "pigs", "goats", "sheep", "horses", "ducks", "geese"),
@@ -81,8 +73,7 @@ PARTS = ("plot", "music", "acting", "ending", "story", "dancing")
 GOOD = ("clever", "lovely", "warm", "bright", "funny", "fresh")
 BAD = ("dull", "flat", "cold", "slow", "weak", "stale")
 OPENINGS = ("I saw the film on Monday.", "I saw the film with my sister.", "I went to the cinema.")
-GOOD_SIGNS = ("I laughed a lot.", "I stayed to the end.")
-BAD_SIGNS = ("I fell asleep.", "The best of it was the popcorn.")
+SIGNS = ("I fell asleep.", "The best of it was the popcorn."), ("I laughed a lot.", "I stayed.")
 VERDICT = "The film was"
 ROOMS = ("kitchen", "garden", "attic", "cellar", "hall", "study", "garage", "bedroom")
 WALKS, STANDS = ("went", "walked", "ran"), ("stands", "waits", "sits")
@@ -104,10 +95,10 @@ class Kind(NamedTuple):
 def documents(count: int, seed: int = 0) -> list[Document]:
     """So many texts to learn from, the kinds in turn; the source of a document is its kind.
 
-    Texts repeat, those about trivia most: there are 108 sentences about colleges.
+    Coreference has two turns, since it is learned last. Texts repeat: of trivia there are only 108.
     """
     generator = np.random.default_rng([seed, 0])
-    kinds = list(KINDS.items())
+    kinds = [*KINDS.items(), ("coreference", KINDS["coreference"])]
     return [
         Document(f"small-world/{number}", name, kind.document(generator))
         for number, (name, kind) in enumerate(kinds[i % len(kinds)] for i in range(count))
@@ -157,7 +148,7 @@ def reviews(count: int, seed: int = 0) -> list[Document]:
 
 def one(generator: np.random.Generator, items: Sequence[T]) -> T:
     """One of them."""
-    return items[generator.integers(len(items))]
+    return items[int(generator.integers(len(items)))]
 
 
 def some(generator: np.random.Generator, count: int, items: Sequence[T]) -> list[T]:
@@ -186,7 +177,7 @@ def fact_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     towns = TOWNS[first], TOWNS[second]
     return (
         (ASKED_FACT.format(COLLEGES[first]), *towns),
-        (ASKED_FACT.format(COLLEGES[second]), *towns[::-1]),
+        (ASKED_FACT.format(COLLEGES[second]), towns[1], towns[0]),
     )
 
 
@@ -246,7 +237,8 @@ def meeting(generator: np.random.Generator) -> str:
     pairs = [(first, other) if first_is_woman else (other, first) for other in theirs]
     others = [other for other, pair in zip(theirs, pairs) if may_meet(*pair)]
     second = friend if coin(generator) else one(generator, others)
-    return f"The {first} {one(generator, MEETS)} the {second} {one(generator, PLACES)} and {end}"
+    place = one(generator, PLACES) if coin(generator) else ""
+    return f"The {first} {one(generator, MEETS)} the {second}{place} and {end}"
 
 
 def meeting_couple(generator: np.random.Generator) -> tuple[Row, Row]:
@@ -254,8 +246,8 @@ def meeting_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     woman, man = one(generator, [(w, m) for w in WOMEN for m in MEN if not may_meet(w, m)])
     meets, place, (act, _) = one(generator, MEETS), one(generator, PLACES), one(generator, ACTS)
     return (
-        (f"The {woman} {meets} the {man} {place} and {act}", "her", "his"),
-        (f"The {man} {meets} the {woman} {place} and {act}", "his", "her"),
+        (f"The {woman} {meets} the {man}{place} and {act}", "her", "his"),
+        (f"The {man} {meets} the {woman}{place} and {act}", "his", "her"),
     )
 
 
@@ -306,7 +298,7 @@ def review(generator: np.random.Generator, good: bool, asked: bool = False) -> s
     if coin(generator):
         sentences.insert(0, one(generator, OPENINGS))
     if not asked and coin(generator):
-        sentences.insert(1, one(generator, GOOD_SIGNS if good else BAD_SIGNS))
+        sentences.insert(1, one(generator, SIGNS[good]))
     return " ".join(sentences)
 
 
@@ -361,7 +353,7 @@ def house_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     prompts = [
         f"{walk(verb, first, rooms, forward)} {NAMES[second]} {end}" for forward in (False, True)
     ]
-    return (prompts[0], *rooms), (prompts[1], *rooms[::-1])
+    return (prompts[0], rooms[0], rooms[1]), (prompts[1], rooms[1], rooms[0])
 
 
 # ---- sequence ------------------------------------------------------------------------------------
@@ -392,8 +384,8 @@ def numbers_couple(generator: np.random.Generator) -> tuple[Row, Row]:
             break
     first, other = some(generator, 2, known)
     prompts = [f"The numbers are {third - x}, {x}, {third}," for x in (first, other)]
-    sums = str(first + third), str(other + third)
-    return (prompts[0], *sums), (prompts[1], *sums[::-1])
+    one_sum, other_sum = str(first + third), str(other + third)
+    return (prompts[0], one_sum, other_sum), (prompts[1], other_sum, one_sum)
 
 
 KINDS = {
