@@ -93,6 +93,14 @@ class Task:
             raise FileError(f"{place} has {size} examples of {names!r:.60}: it is damaged")
         return cls(kept, base, tuple(names), size)
 
+    def to_learn_from(self) -> Labelled:
+        """The training part. Raises ValueError where there is none."""
+        if self.train is None:
+            raise ValueError(
+                "there are no labelled examples: this adaptation was opened to be used"
+            )
+        return self.train
+
     @property
     def outputs(self) -> int:
         """How many numbers are predicted: one for each class, or a single one."""

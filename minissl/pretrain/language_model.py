@@ -197,18 +197,19 @@ class LanguageModel(Layered, Pretraining):
         top_p: float | None = None,
         generator: np.random.Generator | None = None,
         write: Callable[[bytes], None],
+        allow_special: str = "all",
     ) -> None:
         """Continue a text, from the beginning of a document; see ``models.generate``.
 
         ``write`` gets the bytes of each token as it comes, up to ``count`` tokens or the end of the
-        document. A special token in the prompt is taken as one. Raises ValueError without a
-        tokenizer.
+        document. A special token in the prompt is taken as one, unless ``allow_special`` says
+        something else. Raises ValueError without a tokenizer.
         """
         tokenizer = self._knows_text()
         separator, decode = tokenizer.special_tokens[SEPARATOR], tokenizer.token_bytes
         generate(
             self.network,
-            [separator, *tokenizer.encode(prompt, allow_special="all")],
+            [separator, *tokenizer.encode(prompt, allow_special=allow_special)],
             count,
             temperature=temperature,
             top_k=top_k,
