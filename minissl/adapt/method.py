@@ -126,6 +126,11 @@ class Task:
         """The words or tokens of raw texts."""
         return self.base.pieces(raw)
 
+    def is_blank(self, example: Any) -> bool:
+        """Whether it holds nothing that the run knows: of texts, which may be empty."""
+        blank = getattr(self.base, "is_blank", None)
+        return blank is not None and blank(example)
+
     def describe(self) -> str:
         """How many examples, and of how many classes."""
         held_out = f", {len(self.held_out):,} held out" if self.held_out else ""

@@ -105,6 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
         if issubclass(kind, Frozen):
             _print_table(kind, settings, opened, adapted.data, arguments, device)
+            _print_more(adapted)
         else:
             _print_numbers(adapted)
     if arguments.run is None:
@@ -134,6 +135,13 @@ def _print_table(
     for row in rows:
         cells = [_cell(name, values) for name, values in row.scores.items()]
         print(f"{row.name:24}" + "".join(f"{cell:>16}" for cell in cells))
+
+
+def _print_more(adapted: Any) -> None:
+    """What else the adaptation says of itself: how much each layer counts, say."""
+    for name, value in adapted.method.evaluate().items():
+        if not name.startswith("held_out_"):
+            print(f"{name.replace('_', ' '):28} {value:.6g}")
 
 
 def _cell(name: str, values: Any) -> str:

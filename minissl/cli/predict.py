@@ -15,6 +15,7 @@ from minissl.cli._shared import (
     fields_from,
     other_than,
     path,
+    tell_what_is_not_read,
 )
 
 DESCRIPTION = """\
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
         make_parents(arguments.out)
     opened.method.to(arguments.device)
     table = _table(opened, examples)
+    file = sys.stderr if arguments.out is None else None
+    tell_what_is_not_read(opened.method, opened.data, *examples, file)
     if arguments.out is None:
         sys.stdout.write(table)
         return

@@ -61,6 +61,10 @@ class Tokenized:
             [document.name for document in raw.documents],
         )
 
+    def is_blank(self, example: Sequence[int]) -> bool:
+        """Whether a text is empty: nothing stands behind its separator."""
+        return len(example) < 2
+
     def pieces(self, raw: Texts) -> list[list[str]]:
         """What each number of ``examples`` stands for: the separator, and pieces of text.
 

@@ -82,6 +82,10 @@ class Words:
             [document.name for document in raw.documents],
         )
 
+    def is_blank(self, example: Sequence[int]) -> bool:
+        """Whether a text has no known word."""
+        return not any(example)
+
     def pieces(self, raw: Texts) -> list[list[str]]:
         """What each number of ``examples`` stands for: the words of each document."""
         return [words_of(document.text) for document in raw.documents]

@@ -118,6 +118,12 @@ class RecurrentLM(Module):
                 cache.length += tokens.shape[1]
         return found
 
+    def below_output(self) -> Module:
+        """The parts that ``hidden`` needs: all but the output."""
+        part = Module()
+        part.tokens, part.dropout, part.layers = self.tokens, self.dropout, self.layers  # type: ignore[attr-defined]
+        return part
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) -> (..., vocab_size)."""
         return self.output(hidden)

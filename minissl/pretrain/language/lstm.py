@@ -122,8 +122,8 @@ class LSTMPretraining(LanguageModel):
 
     @property
     def encoder(self) -> Module:
-        """The network, without the state of the lanes."""
-        return self.network
+        """The network, without the state of the lanes and without the output."""
+        return self.network.below_output()
 
     def batch(
         self, generator: np.random.Generator, number: int | None = None
