@@ -159,7 +159,10 @@ def reader_of(method: Any) -> Any:
 def tell_what_is_not_read(
     method: Any, data: Any, inputs: Any, names: Any, file: Any = None
 ) -> None:
-    """Print, to ``file`` or stdout, how many texts are longer than what is read of them, or hold nothing known."""
+    """Print how many texts are longer than what is read of them, or hold nothing known.
+
+    ``file``: where to, None is stdout.
+    """
     longest = getattr(reader_of(method), "longest", None)
     if longest is not None and (cut := sum(len(example) > longest for example in inputs)):
         print(

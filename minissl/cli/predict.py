@@ -57,8 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
         make_parents(arguments.out)
     opened.method.to(arguments.device)
     table = _table(opened, examples)
-    file = sys.stderr if arguments.out is None else None
-    tell_what_is_not_read(opened.method, opened.data, *examples, file)
+    told = sys.stderr if arguments.out is None else sys.stdout
+    inputs, names = examples
+    tell_what_is_not_read(opened.method, opened.data, inputs, names, told)
     if arguments.out is None:
         sys.stdout.write(table)
         return
