@@ -99,8 +99,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
             by_size(axis, kind, color, style)
         axis.axhline(50, color=GREY, linestyle="--", linewidth=1)
     for axis in (mean, first, second):
-        axis.set(xscale="log", ylim=(30, 105), ylabel="right (%)")
-        axis.legend(frameon=False, loc="lower right", ncols=2)
+        axis.set(xscale="log", ylim=(15, 105), ylabel="right (%)")
+        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8)
     second.set(xlabel="parameters")
     return drawn
 
@@ -198,6 +198,8 @@ CLAIM = Claim(
         "width alone and read the same number of tokens, 2 million in windows from random places. "
         "The pairs, 100 of each kind in couples with exchanged answers, ask what no text says in "
         "so many words; trivia: in that sentence. No answer is right more often than another. "
-        "Sizes, steps and texts were tried with seed 100."
+        "Sizes, steps and texts were tried with seed 100. Which kind comes last may "
+        "depend on how often it is read: in a trial where coreference had one turn of seven, not "
+        "two of eight, the largest model had 100 % of location and 50 % of coreference."
     ),
 )
