@@ -12,13 +12,14 @@ class TorchLSTM(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(config.vocab_size, config.width)
         self.lstm = nn.LSTM(config.width, config.width, config.num_layers, batch_first=True)
+        self.output = nn.Linear(config.width, config.vocab_size)
 
     @torch.inference_mode()
     def generate(self, prompt, max_new_tokens, generator, temperature=1.0):
         tokens, state, generated = torch.tensor([prompt]), None, []
         for _ in range(max_new_tokens):
             hidden, state = self.lstm(self.tokens(tokens), state)
-            logits = F.linear(hidden[0, -1], self.tokens.weight)
+            logits = self.output(hidden[0, -1])
             if temperature == 0:
                 chosen = logits.argmax()
             else:
@@ -31,7 +32,7 @@ class TorchLSTM(nn.Module):
 
 
 def in_torch(model: RecurrentLM) -> TorchLSTM:
-    """A TorchLSTM with the weights of ours, whose output is tied and whose cells are LSTMs."""
+    """A TorchLSTM with the weights of ours, whose cells are LSTMs."""
     twin = TorchLSTM(model.config)
     state = {name: torch.from_numpy(array) for name, array in model.state_dict().items()}
     for name in [n for n in state if n.startswith("layers.")]:

@@ -47,11 +47,16 @@ RUNS = 20  # steps of one turn
 
 
 def prepared(data: str, seed: int) -> tuple[GPTPretraining, np.ndarray]:
-    """An untrained model with the text that it learns from, and the characters held out."""
+    """An untrained model with the text that it learns from, and the characters held out.
+
+    Raises ValueError or OSError for what is no text, or too short a one.
+    """
     found = find(Path(data))
     if isinstance(found, DataSet):
-        raise SystemExit(f"--data {data}: expected a text file or the name of a fetched text")
+        raise ValueError(f"{data} is no text file: expected one, or the name of a fetched text")
     text = read_text(found)
+    if len(text) < 1000:
+        raise ValueError(f"{data} has {len(text)} characters, expected 1,000 or more")
     characters = Characters.train(text)
     stream = np.array(characters.encode(text))
     config = GPTConfig(
@@ -256,8 +261,8 @@ def main() -> None:
     arguments = parser.parse_args()
     require_peers("torch")
     try:
-        find(Path(arguments.data))
-    except FileNotFoundError as error:
+        prepared(arguments.data, seed=0)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     machine = environment(["torch"])
     check_agreement(arguments.data)
@@ -271,8 +276,10 @@ def main() -> None:
 
 
 def table(steps: Any, whole: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    def mean(name: str, column: int, unit: float = 1.0) -> float | str:
-        return float(whole[name][:, column].mean()) / unit if name in whole else "-"
+    def mean(name: str, column: int, digits: int, unit: float = 1.0) -> str:
+        if name not in whole:
+            return "-"
+        return f"{whole[name][:, column].mean() / unit:.{digits}f}"
 
     return [
         {
@@ -280,9 +287,9 @@ def table(steps: Any, whole: dict[str, np.ndarray]) -> list[dict[str, Any]]:
             "milliseconds a step": result.seconds * 1000,
             "× torch": result.seconds / steps[TORCH].seconds,
             "× torch, memory kept": result.seconds / steps[KEPT].seconds,
-            "minutes of training": mean(name, 0, 60),
-            "validation loss": mean(name, 1),
-            "by 20 batches": mean(name, 2),
+            "minutes of training": mean(name, 0, 1, 60),
+            "validation loss": mean(name, 1, 4),
+            "by 20 batches": mean(name, 2, 4),
             "peak MB": result.megabytes,
         }
         for name, result in steps.items()

@@ -93,6 +93,14 @@ class Task:
             raise FileError(f"{place} has {size} examples of {names!r:.60}: it is damaged")
         return cls(kept, base, tuple(names), size)
 
+    def to_learn_from(self) -> Labelled:
+        """The training part. Raises ValueError where there is none."""
+        if self.train is None:
+            raise ValueError(
+                "there are no labelled examples: this adaptation was opened to be used"
+            )
+        return self.train
+
     @property
     def outputs(self) -> int:
         """How many numbers are predicted: one for each class, or a single one."""
@@ -117,6 +125,11 @@ class Task:
     def pieces(self, raw: Any) -> list[list[str]]:
         """The words or tokens of raw texts."""
         return self.base.pieces(raw)
+
+    def is_blank(self, example: Any) -> bool:
+        """Whether it holds nothing that the run knows: of texts, which may be empty."""
+        blank = getattr(self.base, "is_blank", None)
+        return blank is not None and blank(example)
 
     def describe(self) -> str:
         """How many examples, and of how many classes."""

@@ -151,6 +151,34 @@ def add_seed(parser: argparse.ArgumentParser, of: str = "of everything random") 
     )  # fmt: skip
 
 
+def reader_of(method: Any) -> Any:
+    """What represents an example: a method, or that below an adaptation."""
+    return getattr(method, "base", method)
+
+
+def tell_what_is_not_read(
+    method: Any, data: Any, inputs: Any, names: Any, file: Any = None
+) -> None:
+    """Print how many texts are longer than what is read of them, or hold nothing known.
+
+    ``file``: where to, None is stdout.
+    """
+    longest = getattr(reader_of(method), "longest", None)
+    if longest is not None and (cut := sum(len(example) > longest for example in inputs)):
+        print(
+            f"{cut:,} of {len(inputs):,} texts are longer than the {longest:,} tokens or words "
+            "that are read: their ends are cut",
+            file=file,
+        )
+    is_blank = getattr(data, "is_blank", lambda example: False)  # an image never is
+    if blank := [i for i, example in enumerate(inputs) if is_blank(example)]:
+        print(
+            f"{len(blank):,} of {len(inputs):,} examples, {names[blank[0]]} for example, hold "
+            "nothing that the run knows",
+            file=file,
+        )
+
+
 def methods_with(ability: str) -> list[str]:
     """The pretraining methods that have this function, to be told of a run that has not."""
     from minissl.pretrain import load_method, method_names

@@ -16,6 +16,8 @@ from minissl.cli._shared import (
     methods_with,
     other_than,
     path,
+    reader_of,
+    tell_what_is_not_read,
 )
 
 DESCRIPTION = """\
@@ -67,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     make_parents(arguments.out)
     opened.method.to(arguments.device)
     arrays = {"names": np.array(examples.names, dtype=np.str_)}
+    tell_what_is_not_read(opened.method, opened.data, *examples)
     if arguments.each:
         arrays |= _each(opened, raw, examples.inputs)
     else:
@@ -77,18 +80,13 @@ def run(arguments: argparse.Namespace) -> None:
     replace_durably(arguments.out, file.getvalue())
     features = arrays["features"]
     print(f"{arguments.out}: {len(features):,} vectors of {features.shape[1]} numbers")
-    if not arguments.each and len(zero := np.flatnonzero(~features.any(axis=1))):
-        print(
-            f"{len(zero):,} of them are all 0, of {examples.names[zero[0]]} for example: the "
-            "run knows nothing that is in there"
-        )
 
 
 def _require_pieces(opened: Any) -> None:
     """Raise ValueError for a run whose method has no vector for a piece of an example."""
     from minissl.pretrain.layered import Layered
 
-    if not isinstance(_reader(opened), Layered):
+    if not isinstance(reader_of(opened.method), Layered):
         raise ValueError(
             f"{opened.folder} holds a run of {opened.name!r}, which has no vector for each piece "
             f"of an example; methods that have: {', '.join(methods_with('represent_each'))}"
@@ -99,12 +97,10 @@ def _each(opened: Any, raw: Any, inputs: Any) -> dict[str, Any]:
     """The vectors of all pieces, the pieces, and of which text they are."""
     import numpy as np
 
-    method = _reader(opened)
+    method = reader_of(opened.method)
     pieces = opened.data.pieces(raw)
     vectors = method.represent_each(inputs, progress="features")
     sizes = [len(rows) for rows in vectors]
-    if cut := sum(len(names) > size for names, size in zip(pieces, sizes)):
-        print(f"{cut:,} of {len(pieces):,} texts are longer than what is read: their ends are cut")
     names = [name for text, size in zip(pieces, sizes) for name in text[:size]]
     features = np.concatenate([*vectors, np.zeros((0, method.width))])
     return {
@@ -112,8 +108,3 @@ def _each(opened: Any, raw: Any, inputs: Any) -> dict[str, Any]:
         "pieces": np.array(names, dtype=np.str_),
         "text": np.repeat(np.arange(len(sizes)), sizes),
     }
-
-
-def _reader(opened: Any) -> Any:
-    """What represents an example: the method, or that below an adaptation."""
-    return getattr(opened.method, "base", opened.method)

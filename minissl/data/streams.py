@@ -50,12 +50,20 @@ class Tokenized:
         """A text after a separator, as the model met documents."""
         return [self.separator, *self.tokenizer.encode(text, allow_special="none")]
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text of such tokens; of a character that was cut nothing stays."""
+        return self.tokenizer.decode(tokens[1:], errors="ignore")
+
     def examples(self, raw: Texts) -> Examples:
         """Each document as its tokens."""
         return Examples(
             [self.tokens(document.text) for document in raw.documents],
             [document.name for document in raw.documents],
         )
+
+    def is_blank(self, example: Sequence[int]) -> bool:
+        """Whether a text is empty: nothing stands behind its separator."""
+        return len(example) < 2
 
     def pieces(self, raw: Texts) -> list[list[str]]:
         """What each number of ``examples`` stands for: the separator, and pieces of text.

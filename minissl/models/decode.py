@@ -69,8 +69,9 @@ def step(model: Any, token: int, caches: Sequence[Any]) -> np.ndarray:
 def _through_cells(model: RecurrentLM, token: int, caches: Sequence[StateCache]) -> Vector:
     x = model.tokens.weight.array[token]
     for layer, cache in zip(model.layers, caches):
-        assert cache.state is not None
-        before = cache.state.array[0]  # (parts, width)
+        before = np.zeros((model.config.parts, len(x)), x.dtype)
+        if cache.state is not None:
+            before = cache.state.array[0]
         after = (_lstm if isinstance(layer, LSTM) else _gru)(layer, x, before)
         cache.state, cache.length = Tensor(after[None]), cache.length + 1
         x = after[0]

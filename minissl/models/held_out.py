@@ -118,6 +118,8 @@ def log_probabilities(
                 row, count = rows[i], len(after[i])
                 inputs[place, : len(row) - 1] = row[:-1]
                 targets[place, len(row) - 1 - count : len(row) - 1] = row[len(row) - count :]
-            nats = next_token_loss(model(inputs), targets, reduction="none").numpy()
-            found[part] = -nats.sum(axis=1, dtype=np.float64)
+            of, where = np.nonzero(targets != IGNORE)  # logits are needed only there
+            logits = model.logits(model.hidden(inputs)[of, where])
+            nats = next_token_loss(logits, targets[of, where], reduction="none").numpy()
+            found[part] = -np.bincount(of, nats, minlength=len(part))
     return found

@@ -33,6 +33,8 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {sorted(CELLS)}, got {self.cell!r}")
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be 1 or more, got {self.num_layers}")
 
     @property
     def parts(self) -> int:
@@ -104,6 +106,8 @@ class RecurrentLM(Module):
             raise ValueError(
                 f"RecurrentLM: expected tokens (batch, time), got shape {tuple(tokens.shape)}"
             )
+        if caches is not None and len(caches) != len(self.layers):
+            raise ValueError(f"RecurrentLM: {len(caches)} caches for {len(self.layers)} layers")
         found = [self.dropout(self.tokens(tokens), generator)]
         for cache, layer in zip(caches or self.new_caches(), self.layers):
             y, state = layer(found[-1], _as_told(cache.state, layer))
@@ -113,6 +117,12 @@ class RecurrentLM(Module):
                 cache.state = ops.stack([part[0] for part in parts], axis=1)
                 cache.length += tokens.shape[1]
         return found
+
+    def below_output(self) -> Module:
+        """The parts that ``hidden`` needs: all but the output."""
+        part = Module()
+        part.tokens, part.dropout, part.layers = self.tokens, self.dropout, self.layers  # type: ignore[attr-defined]
+        return part
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) -> (..., vocab_size)."""

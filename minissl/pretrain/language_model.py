@@ -197,18 +197,19 @@ class LanguageModel(Layered, Pretraining):
         top_p: float | None = None,
         generator: np.random.Generator | None = None,
         write: Callable[[bytes], None],
+        allow_special: str = "all",
     ) -> None:
         """Continue a text, from the beginning of a document; see ``models.generate``.
 
         ``write`` gets the bytes of each token as it comes, up to ``count`` tokens or the end of the
-        document. A special token in the prompt is taken as one. Raises ValueError without a
-        tokenizer.
+        document. A special token in the prompt is taken as one, unless ``allow_special`` says
+        something else. Raises ValueError without a tokenizer.
         """
         tokenizer = self._knows_text()
         separator, decode = tokenizer.special_tokens[SEPARATOR], tokenizer.token_bytes
         generate(
             self.network,
-            [separator, *tokenizer.encode(prompt, allow_special="all")],
+            [separator, *tokenizer.encode(prompt, allow_special=allow_special)],
             count,
             temperature=temperature,
             top_k=top_k,
@@ -228,5 +229,5 @@ def _check_stream(name: str, tokens: np.ndarray, least: int) -> None:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or len(tokens) < least:
         raise ValueError(
             f"{name}: expected {least} or more integers in one axis, got shape {tokens.shape} of "
-            f"{tokens.dtype}: give more text, or a smaller context_length"
+            f"{tokens.dtype}: give more text, or a smaller context_length or batch_size"
         )

@@ -19,6 +19,7 @@ WRONG = [
     *((name, ["--megabytes", "0"], "expected more than 0") for name in ("tokenizer", "wordpiece")),
     ("tokenizer", ["--text", "absent.txt"], "absent.txt: there is no such file"),
     ("shakespeare", ["--data", "absent.txt"], "'absent.txt' is no file, no folder and no data set"),
+    ("shakespeare", ["--data", "digits"], "digits is no text file"),
 ]
 
 

@@ -65,7 +65,7 @@ def test_a_text_that_is_cut_is_told(runs, tmp_path, capsys):
     path = tmp_path / "long.csv"
     path.write_text("text\n" + "the cat sat " * 60 + "\nthe cat\n", encoding="utf-8")
     found = embedded(runs / "gpt", path, tmp_path / "each.npz")
-    assert "1 of 2 texts are longer than what is read" in capsys.readouterr().out
+    assert "1 of 2 texts are longer than the 12 tokens or words" in capsys.readouterr().out
     context = open_any(runs / "gpt").method.longest
     assert np.bincount(found["text"])[0] == context
 
@@ -77,3 +77,15 @@ def test_images_have_no_pieces(runs, tmp_path, capsys):
     assert "has no vector for each piece" in said
     assert "elmo" in said
     assert not out.exists()
+
+
+def test_a_prediction_of_what_is_not_read_is_told(runs, tmp_path, capsys):
+    """On stderr beside a table that is printed, on stdout beside one that is written."""
+    path = tmp_path / "texts.csv"
+    path.write_text("text\n" + "the cat sat " * 60 + '\n""\nthe cat\n', encoding="utf-8")
+    for more, stream in ((["--out", str(tmp_path / "p.csv")], "out"), ([], "err")):
+        assert main(["predict", str(runs / "tuned"), str(path), *more]) == 0
+        said = getattr(capsys.readouterr(), stream)
+        assert "1 of 3 texts are longer than the 12 tokens" in said
+        assert "1 of 3 examples, " in said
+        assert "hold nothing that the run knows" in said

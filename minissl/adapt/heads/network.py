@@ -120,6 +120,11 @@ class Reader(Represents):
         """Of a state."""
         return self.settings.hidden
 
+    @property
+    def longest(self) -> int:
+        """How many words of a text are read."""
+        return self.settings.context_length
+
     def collate(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, NDArray, NDArray]:
         """ids (batch, time), lengths (batch,) and the weights (batch, time) of the states.
 

@@ -155,6 +155,7 @@ def _lstm_back(g, gates, weight, states, cells):
             dgates[:, :3] *= dc[:, None]
             dgates[:, 3] *= dh
             dc *= f[t, piece]
+            _flush(dgates)
             np.matmul(by_rows[t, piece], blocks, out=in_blocks)
         start[0, piece], start[1, piece] = dh, dc
 
@@ -236,6 +237,7 @@ def _gru_back(g, gates, weight, states, u):
             dh += g[t, piece]
             slopes[t, piece] *= dh[:, None]
             of_h[t, piece] *= dh[:, None]
+            _flush(of_h[t, piece])
             np.matmul(of_h[t, piece].reshape(-1, 3 * hidden), blocks, out=in_blocks)
             dh *= z[t, piece]
             dh += through
@@ -297,6 +299,15 @@ def _sigmoid_and_rest_of_minus(a):
     np.reciprocal(value, out=value)
     e *= value
     return value, e
+
+
+def _flush(a):
+    """Make denormal numbers 0, in place: processors compute with them up to a hundred times slower.
+
+    Gradients that go through shut gates step after step fade until they are such numbers, a
+    quarter of them in a network with large states.
+    """
+    np.copyto(a, 0, where=np.abs(a) < np.finfo(a.dtype).tiny)
 
 
 def _tanh_slope(a):

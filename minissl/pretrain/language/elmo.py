@@ -21,6 +21,7 @@ from minissl.losses.language_modeling import IGNORE, next_token_loss, perplexity
 from minissl.models.bidirectional import BidirectionalLM, turn
 from minissl.models.held_out import carried_nats
 from minissl.models.recurrent import RecurrentConfig
+from minissl.nn.module import Module
 from minissl.options import option
 from minissl.pretrain.layered import LONGEST, Layered
 from minissl.pretrain.method import Pretraining, Training
@@ -125,6 +126,19 @@ class ELMo(Layered, Pretraining):
         return float((batch[1] != IGNORE).sum() + (batch[3] != IGNORE).sum())
 
     @property
+    def encoder(self) -> Module:
+        """Both networks without the output."""
+        part = Module()
+        for name in ("ahead", "behind"):
+            setattr(part, name, getattr(self.model, name).below_output())
+        return part
+
+    @property
+    def longest(self) -> int:
+        """How many words of a text are represented."""
+        return LONGEST
+
+    @property
     def width(self) -> int:
         """Of what represents a word: both directions."""
         return 2 * self.model.config.width
@@ -169,7 +183,13 @@ class ELMo(Layered, Pretraining):
             nats = carried_nats(network, stream, lanes=self.batch_size, ignore=UNKNOWN)
             losses[f"held_out_{name}_loss"] = nats / known
         loss = float(np.mean(list(losses.values())))
-        return {"held_out_loss": loss, **losses, "held_out_perplexity": perplexity(loss)}
+        words = self.held_out[self.held_out != self.boundary]
+        return {
+            "held_out_loss": loss,
+            **losses,
+            "held_out_perplexity": perplexity(loss),
+            "held_out_unknown_share": float((words == UNKNOWN).sum() / max(1, len(words))),
+        }
 
 
 def with_boundaries(stream: WordStream, boundary: int) -> NDArray[np.int64]:

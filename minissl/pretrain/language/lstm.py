@@ -122,8 +122,8 @@ class LSTMPretraining(LanguageModel):
 
     @property
     def encoder(self) -> Module:
-        """The network, without the state of the lanes."""
-        return self.network
+        """The network, without the state of the lanes and without the output."""
+        return self.network.below_output()
 
     def batch(
         self, generator: np.random.Generator, number: int | None = None
@@ -153,6 +153,8 @@ class LSTMPretraining(LanguageModel):
         own = state[rank * self.batch_size : (rank + 1) * self.batch_size]
         if self._next[1] is not None and self._next[0] == number - 1:
             own = self._next[1]
+        if number == 0:  # a method may be trained a second time, and then begins anew
+            own = own * 0
         own = ops.astype(Tensor(own), dtype=self.network.tokens.weight.dtype)
         return [StateCache(own[:, i]) for i in range(self.network.config.num_layers)]
 
