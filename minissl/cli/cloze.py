@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minissl.cli._shared import add_device, argument, methods_with, path
 
@@ -83,19 +83,20 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(examples(pairs, scores, arguments.examples)))
 
 
-def open_scorer(folder: Path, device: str):  # type: ignore[no-untyped-def]  # a Scores
+def open_scorer(folder: Path, device: str) -> Any:
     """The method of a run. Raises ValueError for one that cannot say how likely a text is."""
     from minissl.pretrain.method import Scores
     from minissl.pretrain.run import open_run
 
     opened = open_run(folder)
-    if not isinstance(opened.method, Scores):
+    method: Any = opened.method
+    if not isinstance(method, Scores):
         raise ValueError(
             f"{folder} holds a run of {opened.name!r}, which cannot say how likely a text is; "
             f"methods that can: {', '.join(methods_with('score'))}"
         )
     opened.method.to(device)
-    return opened.method
+    return method
 
 
 def write(file: Path, pairs: Sequence[ClozePair]) -> None:

@@ -104,7 +104,7 @@ def read_pairs(path: str | os.PathLike[str]) -> list[ClozePair]:
     with the space that stands before them in a text. Raises FileError with the file and the line.
     """
     with reading(path, "cloze pairs"):
-        pairs = []
+        pairs: list[ClozePair] = []
         lines = read_text(Path(path), any_kind=True).replace("\r\n", "\n").split("\n")
         for number, line in enumerate(lines, 1):
             fields = line.split("\t")

@@ -228,5 +228,5 @@ def _check_stream(name: str, tokens: np.ndarray, least: int) -> None:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or len(tokens) < least:
         raise ValueError(
             f"{name}: expected {least} or more integers in one axis, got shape {tokens.shape} of "
-            f"{tokens.dtype}: give more text, or a smaller context_length"
+            f"{tokens.dtype}: give more text, or a smaller context_length or batch_size"
         )

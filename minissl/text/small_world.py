@@ -3,9 +3,8 @@
 To predict the next word of a text is to answer questions that nobody wrote down: where a college is
 (trivia), whether "two small" is followed by "fork" or "forks" (grammar), whose shoulder it is
 (coreference), what else lives in the sea (topic), whether the film was good (sentiment), which room
-somebody can leave (location), what comes after 3, 5, 8 (sequence). Here each is a few templates
-with a few words in them. ``documents`` draws texts to learn from, ``minimal_pairs`` draws questions
-with a right and a wrong word. Lecture 05.
+somebody can leave (location), what comes after 3, 5, 8 (sequence). Here each is a few templates:
+``documents`` draws texts to learn from, ``minimal_pairs`` questions. Lecture 05.
 
 **What was never read.** The world is the same for every seed; a seed only draws from it. What pairs
 ask for is kept out of every document, so that it has to be concluded from other sentences:
@@ -62,7 +61,7 @@ FACTS = (
 ASKED_FACT = "{0} College is located in"
 MEETS = ("passed", "met", "followed", "saw")
 ACTS = (("looked over", "shoulder"), ("took off", "hat"), ("closed", "eyes"), ("called", "dog"))
-PLACES = ("on the street", "at the market", "near the bridge")
+PLACES = (" on the street", " at the market", " near the bridge")
 TOPICS = {
     "sea": ("fish", "turtles", "seals", "whales", "crabs", "sharks", "dolphins", "eels"),
     "farm": ("cows", "hens", "pigs", "goats", "sheep", "horses", "ducks", "geese"),
@@ -74,8 +73,7 @@ PARTS = ("plot", "music", "acting", "ending", "story", "dancing")
 GOOD = ("clever", "lovely", "warm", "bright", "funny", "fresh")
 BAD = ("dull", "flat", "cold", "slow", "weak", "stale")
 OPENINGS = ("I saw the film on Monday.", "I saw the film with my sister.", "I went to the cinema.")
-GOOD_SIGNS = ("I laughed a lot.", "I stayed to the end.")
-BAD_SIGNS = ("I fell asleep.", "The best of it was the popcorn.")
+SIGNS = ("I fell asleep.", "The best of it was the popcorn."), ("I laughed a lot.", "I stayed.")
 VERDICT = "The film was"
 ROOMS = ("kitchen", "garden", "attic", "cellar", "hall", "study", "garage", "bedroom")
 WALKS, STANDS = ("went", "walked", "ran"), ("stands", "waits", "sits")
@@ -97,10 +95,10 @@ class Kind(NamedTuple):
 def documents(count: int, seed: int = 0) -> list[Document]:
     """So many texts to learn from, the kinds in turn; the source of a document is its kind.
 
-    Texts repeat, those about trivia most: there are 108 sentences about colleges.
+    Coreference has two turns, since it is learned last. Texts repeat: of trivia there are only 108.
     """
     generator = np.random.default_rng([seed, 0])
-    kinds = list(KINDS.items())
+    kinds = [*KINDS.items(), ("coreference", KINDS["coreference"])]
     return [
         Document(f"small-world/{number}", name, kind.document(generator))
         for number, (name, kind) in enumerate(kinds[i % len(kinds)] for i in range(count))
@@ -150,7 +148,7 @@ def reviews(count: int, seed: int = 0) -> list[Document]:
 
 def one(generator: np.random.Generator, items: Sequence[T]) -> T:
     """One of them."""
-    return items[generator.integers(len(items))]
+    return items[int(generator.integers(len(items)))]
 
 
 def some(generator: np.random.Generator, count: int, items: Sequence[T]) -> list[T]:
@@ -179,7 +177,7 @@ def fact_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     towns = TOWNS[first], TOWNS[second]
     return (
         (ASKED_FACT.format(COLLEGES[first]), *towns),
-        (ASKED_FACT.format(COLLEGES[second]), *towns[::-1]),
+        (ASKED_FACT.format(COLLEGES[second]), towns[1], towns[0]),
     )
 
 
@@ -239,7 +237,8 @@ def meeting(generator: np.random.Generator) -> str:
     pairs = [(first, other) if first_is_woman else (other, first) for other in theirs]
     others = [other for other, pair in zip(theirs, pairs) if may_meet(*pair)]
     second = friend if coin(generator) else one(generator, others)
-    return f"The {first} {one(generator, MEETS)} the {second} {one(generator, PLACES)} and {end}"
+    place = one(generator, PLACES) if coin(generator) else ""
+    return f"The {first} {one(generator, MEETS)} the {second}{place} and {end}"
 
 
 def meeting_couple(generator: np.random.Generator) -> tuple[Row, Row]:
@@ -247,8 +246,8 @@ def meeting_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     woman, man = one(generator, [(w, m) for w in WOMEN for m in MEN if not may_meet(w, m)])
     meets, place, (act, _) = one(generator, MEETS), one(generator, PLACES), one(generator, ACTS)
     return (
-        (f"The {woman} {meets} the {man} {place} and {act}", "her", "his"),
-        (f"The {man} {meets} the {woman} {place} and {act}", "his", "her"),
+        (f"The {woman} {meets} the {man}{place} and {act}", "her", "his"),
+        (f"The {man} {meets} the {woman}{place} and {act}", "his", "her"),
     )
 
 
@@ -299,7 +298,7 @@ def review(generator: np.random.Generator, good: bool, asked: bool = False) -> s
     if coin(generator):
         sentences.insert(0, one(generator, OPENINGS))
     if not asked and coin(generator):
-        sentences.insert(1, one(generator, GOOD_SIGNS if good else BAD_SIGNS))
+        sentences.insert(1, one(generator, SIGNS[good]))
     return " ".join(sentences)
 
 
@@ -354,7 +353,7 @@ def house_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     prompts = [
         f"{walk(verb, first, rooms, forward)} {NAMES[second]} {end}" for forward in (False, True)
     ]
-    return (prompts[0], *rooms), (prompts[1], *rooms[::-1])
+    return (prompts[0], rooms[0], rooms[1]), (prompts[1], rooms[1], rooms[0])
 
 
 # ---- sequence ------------------------------------------------------------------------------------
@@ -385,8 +384,8 @@ def numbers_couple(generator: np.random.Generator) -> tuple[Row, Row]:
             break
     first, other = some(generator, 2, known)
     prompts = [f"The numbers are {third - x}, {x}, {third}," for x in (first, other)]
-    sums = str(first + third), str(other + third)
-    return (prompts[0], *sums), (prompts[1], *sums[::-1])
+    one_sum, other_sum = str(first + third), str(other + third)
+    return (prompts[0], one_sum, other_sum), (prompts[1], other_sum, one_sum)
 
 
 KINDS = {

@@ -20,7 +20,7 @@ SEEDS = (0, 1)
 @pytest.fixture(scope="module")
 def texts():
     found = defaultdict(list)
-    for document in documents(14_000, seed=3):
+    for document in documents(16_000, seed=3):
         found[document.source].append(document.text)
     return found
 
@@ -252,7 +252,7 @@ def test_a_seed_draws_the_same_again_and_another_draws_other_texts():
     assert documents(70, 1) == documents(70, 1) != documents(70, 2)
     assert documents(140, 1)[:70] == documents(70, 1)
     assert minimal_pairs(10, 1) == minimal_pairs(10, 1) != minimal_pairs(10, 2)
-    assert [document.source for document in documents(14)] == [*KINDS] * 2
+    assert [document.source for document in documents(16)] == [*KINDS, "coreference"] * 2
     assert len({document.name for document in documents(700)}) == 700
 
 

@@ -85,7 +85,7 @@ def cell_back(
         factors[3] = all_dc * np.tanh(new)
     if how == "o without tanh":
         factors[3] = dh * new
-    back = all_dc if how == "all of it stays" else dc * f if how == "past c alone" else all_dc * f
+    back = all_dc if how == "all of it stays" else all_dc * f
     parts = [factor * slope for factor, slope in zip(factors, slopes)]
     return np.concatenate(parts, axis=1), back
 
@@ -109,7 +109,6 @@ BACK_MISTAKES = {
     "o does not act through c: its gradient is made of dh alone": "o from c",
     "o multiplies tanh(c), not c": "o without tanh",
     "the cell before gets f times what has arrived: f is missing": "all of it stays",
-    "the cell before gets what came through h, too": "past c alone",
 }
 
 

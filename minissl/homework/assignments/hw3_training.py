@@ -224,7 +224,7 @@ def _check_loop(
     optimizer = SGD(method.model.named_parameters(), lr=lr)
     rates = options.get("schedule")
     clip, seed = options.get("clip"), options.get("seed", 0)
-    shown = {**options, "schedule": "0.1 / (step + 1)"} if rates else options
+    shown = {**options, "schedule": "0.08 / (step + 1)"} if rates else options
     given = {"method": "least squares, start", "start": start, "optimizer": "SGD, lr 0.05",
              "steps": steps, **shown}  # fmt: skip
 
@@ -262,14 +262,14 @@ def losses_and_weights(subject: Any, draw: Draw) -> None:
 @loop.check(1)
 def rates_in_time(subject: Any, draw: Draw) -> None:
     """The learning rate of step 0, 1, ... is set before the update of this step."""
-    for steps in draw.cases(1, 3, more=lambda g: int(g.integers(2, 6))):
-        _check_loop(subject, draw, 2, steps, schedule=lambda step: 0.1 / (step + 1))
+    for steps in draw.cases(3, 4, more=lambda g: int(g.integers(3, 6))):
+        _check_loop(subject, draw, 2, steps, schedule=lambda step: 0.08 / (step + 1))
 
 
 @loop.check(1)
 def clipped(subject: Any, draw: Draw) -> None:
     """The gradient's global norm is at most ``clip``, which comes before the update."""
-    for clip in draw.cases(0.5, 0.01, more=lambda g: float(g.uniform(0.05, 1))):
+    for clip in draw.cases(0.5, 1000.0, 0.01, more=lambda g: float(g.uniform(0.05, 1))):
         _check_loop(subject, draw, 2, 3, clip=clip)
 
 

@@ -171,7 +171,7 @@ for _mistake, _shows, _back in [
         way_back(factors=lambda i, f, g, o, old, new: (g, old, i, new)),
     ),
     ("everything stays", "f is missing", way_back(before=lambda total, dc, f: total)),
-    ("dc alone goes on", "came through h, too", way_back(before=lambda total, dc, f: dc * f)),
+    ("dc alone goes on", "does not reach c", way_back(before=lambda total, dc, f: dc * f)),
     ("four parts", "shape of what it belongs to", way_back(answer=lambda d, dc: (np.stack(d), dc))),
     (
         "float64",

@@ -153,12 +153,12 @@ for _mistake, _shows, _scheduler in [
     ("no warm-up", "there is no warm-up", scheduler(rise=lambda step, warmup: 1.0)),
     ("a line", "falls in a line", scheduler(fall=lambda x: 1 - x)),
     ("a quarter", "quarter of a cosine", scheduler(fall=lambda x: math.cos(math.pi * x / 2))),
-    ("a whole one", "and rises again", scheduler(lambda s, w: (s + 1) / (w + 1), lambda x: (1 + math.cos(2 * math.pi * x)) / 2)),
+    ("a whole one", "and rises again", scheduler(fall=lambda x: math.cos(math.pi * x) ** 2)),
     ("goes on", "after total_steps it rises", scheduler(last=lambda x: x)),
     ("no final", "is not used", scheduler(mix=lambda peak, final, share: peak * share)),
     ("final added", "is added", scheduler(mix=lambda peak, final, share: final + peak * share)),
     ("not shifted", "begins at warmup_steps", scheduler(progress=lambda s, w, n: s / (n - w))),
-    ("over all steps", "total_steps − warmup_steps", scheduler(progress=lambda s, w, n: (s - w) / n)),
+    ("over all", "total_steps − warmup_steps", scheduler(progress=lambda s, w, n: (s - w) / n)),
     ("one ahead", "one step ahead", scheduler(progress=lambda s, w, n: (s + 1 - w) / (n - w))),
     ("nothing refused", "should raise|raised ZeroDiv", scheduler(check=False)),
 ]:  # fmt: skip
@@ -215,7 +215,8 @@ def looper(
                 cut(optimizer.parameters.values(), clip)
             if schedule is not None and not set_first:
                 optimizer.lr = rate(schedule, step)
-            draws.bit_generator.state = state
+            if note(0, 1):
+                draws.bit_generator.state = state
             losses.append(keep(note(loss, method.loss(batch, draws) if note(0, 1) else None)))
             if hasattr(method, "after_step"):
                 tell(method, step + 1)
@@ -259,15 +260,20 @@ def _always(parameters, most):
     return norm
 
 
+def _generator(make):
+    """plain_loop with a generator made of these: seed, step."""
+    return looper(generator=lambda seed, step, first: np.random.default_rng(make(seed, step)))
+
+
 for _mistake, _shows, _loop in [
     ("gradients add up", "gradients add up", looper(forget=False)),
-    ("the same batch", "draws the same batch", looper(generator=lambda s, k, g: np.random.default_rng(s))),
+    ("the same batch", "draws the same batch", _generator(lambda seed, step: seed)),
     ("one generator", "one generator goes through", looper(generator=lambda s, k, g: g)),
-    ("no seed", "seed is not used", looper(generator=lambda s, k, g: np.random.default_rng([0, k]))),
-    ("step alone", "step alone", looper(generator=lambda s, k, g: np.random.default_rng(k))),
+    ("no seed", "seed is not used", _generator(lambda seed, step: [0, step])),
+    ("step alone", "step alone", _generator(lambda seed, step: step)),
     ("two generators", "generators of their own", looper(again=True)),
     ("no schedule", "schedule is not used", looper(rate=lambda schedule, step: 0.05)),
-    ("the next rate", "that of the next step", looper(rate=lambda schedule, step: schedule(step + 1))),
+    ("the next rate", "that of the next step", looper(rate=lambda rates, k: rates(k + 1))),
     ("rate afterwards", "set after the update", looper(set_first=False)),
     ("clipped afterwards", "or comes after the update", looper(clip_first=False)),
     ("elements", "each element is clipped", looper(cut=_elements)),
@@ -276,7 +282,7 @@ for _mistake, _shows, _loop in [
     ("one update less", "last update is missing", looper(updates=lambda steps: steps - 1)),
     ("evaluation mode", "in evaluation mode", looper(mode=lambda model: model.eval())),
     ("no after_step", "number of updates made", looper(tell=lambda method, done: None)),
-    ("after_step from 0", "number of updates made", looper(tell=lambda m, done: m.after_step(done - 1))),
+    ("after_step from 0", "number of updates made", looper(tell=lambda m, k: m.after_step(k - 1))),
     ("goes on with infinity", "should raise a DivergedError", looper(check=False)),
     ("Tensors are kept", "a Tensor would keep", looper(keep=lambda loss: loss)),
     ("no list", "expected a list", looper(finish=np.array)),
@@ -312,7 +318,9 @@ def counter(
                 after = target(stream, places).copy()
                 if not twice:
                     after[places < done] = -100
-                loss = next_token_loss(model(stream[places][None]), after[None], reduction=reduction)
+                loss = next_token_loss(
+                    model(stream[places][None]), after[None], reduction=reduction
+                )
                 total += loss.item()
                 done = start + length
             if first:

@@ -112,7 +112,7 @@ def expected() -> list[Expectation]:
         ahead(small, row(WIDTHS[0]), MEAN, 2, "more parameters, the same text"),
         ahead(middle, small, MEAN, 5, "and more of them"),
         ahead(large, row(WIDTHS[0]), MEAN, 25, "most kinds need more than the smallest has"),
-        ahead(row(WIDTHS[0]), UNTRAINED, MEAN, 5, "but it has learned something"),
+        ahead(row(WIDTHS[0]), UNTRAINED, MEAN, 2, "but it has learned something"),
     ]
     together, ordered = "what stands together is learned", 'order or "not" decides, in new texts'
     found += [Expectation(Cell(large, kind), 0.0, 90.0, together) for kind in WORDS]
@@ -125,9 +125,9 @@ def expected() -> list[Expectation]:
         *found,
         Expectation(Cell(large, "grammar"), Cell(large, "sequence"), 2.0, "sums are the hardest"),
         *(
-            Expectation(*sides, 0.0, "the last word is the same in both prompts of a couple")
+            Expectation(larger, smaller, 0.0, "both prompts of a couple end in the same word")
             for kind in ("coreference", "location")
-            for sides in ((50.0, Cell(COUNTED, kind)), (Cell(COUNTED, kind), 50.0))
+            for larger, smaller in ((50.0, Cell(COUNTED, kind)), (Cell(COUNTED, kind), 50.0))
         ),
     ]
 
