@@ -167,7 +167,7 @@ LSTM_SETTINGS = LSTMPretraining.Settings(
     vocab_size=1024, width=128, num_layers=1, context_length=32, steps=600, evaluations=1
 )
 GPT_SETTINGS = GPTPretraining.Settings(
-    vocab_size=1024, width=128, num_layers=2, context_length=128, steps=600, evaluations=1
+    vocab_size=1024, width=128, num_layers=2, context_length=128, steps=1600, evaluations=1
 )
 STRIDES = (128, 64, 32, 16, 8)
 
