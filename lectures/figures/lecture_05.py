@@ -1,4 +1,4 @@
-"""Figures and measured tables of lecture 05: the chain rule, units, counts, the first loss."""
+"""Figures and measured tables of lecture 05: the chain rule, units, the first loss, the past."""
 
 import functools
 import math
@@ -12,7 +12,11 @@ from minissl.data.texts import Streams, encode_documents
 from minissl.figures import new_figure
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT, GPTConfig
+from minissl.models.held_out import carried_nats, stream_nats
 from minissl.nn import LSTM, evaluating
+from minissl.pretrain.language.gpt import GPTPretraining
+from minissl.pretrain.language.lstm import LSTMPretraining
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
 from minissl.text.corpora import python_english
@@ -157,9 +161,119 @@ def far_back() -> Any:
     return figure
 
 
+# ---- the past ------------------------------------------------------------------------------------
+
+LSTM_SETTINGS = LSTMPretraining.Settings(
+    vocab_size=1024, width=128, num_layers=1, context_length=32, steps=600, evaluations=1
+)
+GPT_SETTINGS = GPTPretraining.Settings(
+    vocab_size=1024, width=128, num_layers=2, context_length=128, steps=1600, evaluations=1
+)
+STRIDES = (128, 64, 32, 16, 8)
+
+
+class Zeros(LSTMPretraining):
+    """Every window begins with a state of zeros."""
+
+    def after_step(self, done: int) -> None:
+        """Forget."""
+        self._next = -1, None
+
+
+class LaneBeside(LSTMPretraining):
+    """A fault on purpose: each lane goes on with the state of the lane beside it."""
+
+    def after_step(self, done: int) -> None:
+        """Carry on, and move by one."""
+        super().after_step(done)
+        self.model.state.array = np.roll(self.model.state.array, 1, axis=0)
+
+
+@functools.cache
+def trained(kind: Any) -> Any:
+    """The network of a method that has read the English inside Python."""
+    settings = GPT_SETTINGS if kind is GPTPretraining else LSTM_SETTINGS
+    method = kind.build(settings, english(1024), seed=0)
+    train(method, settings, progress=False)
+    return method.network
+
+
+def from_zeros(network: Any, length: int) -> float:
+    """Held-out nats per token where a state of zeros begins every ``length`` tokens."""
+    stream = english(1024).held_out_stream
+    total = 0.0
+    with evaluating(network):
+        for start in range(0, len(stream) - 1, length):
+            window = stream[None, start : start + length + 1]
+            inputs, targets = window[:, :-1], window[:, 1:]
+            total += next_token_loss(network(inputs), targets, reduction="sum").item()
+    return total / (len(stream) - 1)
+
+
+def carrying() -> dict[str, list[float]]:
+    """Three ways to train; nats with the state carried, and from zeros every 32, 64, 128 tokens."""
+    stream, table = english(1024).held_out_stream, {}
+    for name, kind in (("carried", LSTMPretraining), ("zeros", Zeros), ("beside", LaneBeside)):
+        network = trained(kind)
+        carried = carried_nats(network, stream, lanes=1) / (len(stream) - 1)
+        table[name] = [carried, *(from_zeros(network, length) for length in (32, 64, 128))]
+    return table
+
+
+@functools.cache
+def by_past(kind: Any) -> tuple[list[float], list[float]]:
+    """How many tokens were seen, and nats per token: 1 to 16, then means over 17 to 32, and so on.
+
+    All points predict the same tokens but for the ends, so that only the past differs.
+    """
+    near = _by_place(trained(kind), length=16, apart=1)
+    far = _by_place(trained(kind), length=128, apart=16).reshape(8, 16).mean(axis=1)[1:]
+    return [*range(1, 17), *(16 * n + 8.5 for n in range(1, 8))], [*near, *far]
+
+
+def _by_place(network: Any, length: int, apart: int) -> np.ndarray:
+    """The loss at each place of windows that begin every ``apart`` tokens: (length,)."""
+    stream = english(1024).held_out_stream
+    starts = np.arange(0, len(stream) - length - 1, apart)
+    windows = stream[starts[:, None] + np.arange(length + 1)]
+    total = np.zeros(length)
+    with evaluating(network):
+        for part in np.array_split(windows, 1 + len(windows) * length // 4096):
+            loss = next_token_loss(network(part[:, :-1]), part[:, 1:], reduction="none")
+            total += loss.numpy().sum(axis=0)
+    return total / len(windows)
+
+
+def strides() -> dict[int, float]:
+    """Held-out nats per token of the GPT by the stride of its windows of 128."""
+    stream, network = english(1024).held_out_stream, trained(GPTPretraining)
+    return {s: stream_nats(network, stream, stride=s) / (len(stream) - 1) for s in STRIDES}
+
+
+def past() -> Any:
+    """Above: loss against the tokens seen. Below: loss against the stride of the windows."""
+    figure, (places, slides) = new_figure(rows=2, width=5.6, height=5.4)
+    for kind, color, name in ((LSTMPretraining, BLUE, "LSTM"), (GPTPretraining, RED, "GPT")):
+        places.plot(*by_past(kind), "o-", color=color, markersize=3, label=f"{name}, from nothing")
+    carried = carrying()["carried"][0]
+    for axis in (places, slides):
+        axis.axhline(carried, color=BLUE, linestyle="--", linewidth=1, label="LSTM, state carried")
+    places.set(xscale="log", xlabel="tokens seen", ylabel="nats per token")
+    places.set_xticks([1, 2, 4, 8, 16, 32, 64, 128], ["1", "2", "4", "8", "16", "32", "64", "128"])
+    measured = strides()
+    slides.plot(*zip(*measured.items()), "o-", color=RED, label="GPT, windows of 128 that slide")
+    slides.set(xscale="log", xlabel="stride", ylabel="nats per token")
+    slides.set_xticks(STRIDES, [str(stride) for stride in STRIDES])
+    for axis in (places, slides):
+        axis.minorticks_off()
+        axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "05_chain_rule": chain_rule,
     "05_units": units,
     "05_start": start,
     "05_far_back": far_back,
+    "05_past": past,
 }

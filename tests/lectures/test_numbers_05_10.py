@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from minissl import Tensor
+from minissl.adapt.heads.mixture import MixedReadout
 from minissl.autograd import fused
+from minissl.data.streams import consecutive_windows
 from minissl.data.texts import pack
 from minissl.losses.language_modeling import (
     IGNORE,
@@ -14,11 +16,15 @@ from minissl.losses.language_modeling import (
     perplexity,
     teacher_forcing,
 )
+from minissl.models.bidirectional import turn
 from minissl.models.generate import next_token_probabilities
 from minissl.models.gpt import GPT, GPTConfig
+from minissl.models.held_out import stream_nats
 from minissl.nn import GRU, LSTM, Embedding, Linear, Transformer, evaluating
+from minissl.nn.module import Module
 from minissl.nn.positions import sinusoids
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.language.lstm import LSTMSettings
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
 from tests.lectures.reading import figures, says, text
 
@@ -135,6 +141,74 @@ def test_what_separators_leave_out():
     method = GPTPretraining(model, stream, batch_size=1, separator=0)
     _, targets = method.batch(np.random.default_rng(0))
     np.testing.assert_array_equal(targets, [[IGNORE, 6, 0, IGNORE, 0]])
+
+
+def test_truncated_back_propagation_by_hand():
+    def last(w, edge=None, carried=True):
+        """h₄ and ∂h₄/∂w of h ← w h + 1; behind step ``edge`` the gradient, or all, is forgotten."""
+        h = slope = 0.0
+        for step in range(4):
+            if step == edge:
+                h, slope = h * carried, 0.0
+            h, slope = w * h + 1, h + w * slope
+        return h, slope
+
+    assert last(0.5) == (1.875, 2.75)
+    assert last(0.5, 2) == (1.875, 2.5)
+    assert last(0.5, 2, carried=False) == (1.5, 1.0)
+    says("05", "5.23", last(0.9)[1])
+    says("05", "4.42", last(0.9, 2)[1])
+    says("05", "3.439", last(0.9)[0])
+    tokens = "the cat sat . the cat ran . the dog sat .".split()
+    windows = [consecutive_windows(np.arange(12), 2, 3, n) for n in (0, 1)]
+    rows = [[" ".join(tokens[i] for i in lane) for lane in window] for window in windows]
+    assert rows == [["the cat sat .", "ran . the dog"], [". the cat ran", "dog sat . the"]]
+    lanes = [consecutive_windows(np.arange(10), 2, 2, n)[:, :-1].tolist() for n in range(3)]
+    assert lanes == [[[0, 1], [5, 6]], [[2, 3], [7, 8]], [[4, 5], [9, 0]]]
+
+
+def test_memory_of_a_state():
+    forget = 1 / (1 + math.exp(-1))
+    says("05", "0.731", forget)
+    says("05", "0.0019", forget**20)
+    says("05", "2,000", (forget / 0.5) ** 20, within=20)
+    says("05", "0.0012", 0.9**64)
+    says("05", "446", 1.1**64)
+    config = LSTMSettings().config(2048)
+    state = config.num_layers * config.parts * config.width
+    says("05", "1,024", state)
+    says("05", "1,048,576", 1024 * state)
+    says("05", "18,432", 2 * 12 * 768)
+
+
+def test_windows_that_slide_by_hand():
+    class Counting(Module):
+        """A uniform model of 2 tokens that notes how many it has read for each target."""
+
+        context_length = 4
+
+        def forward(self, tokens):
+            read.append(np.asarray(tokens).tolist())
+            return Tensor(np.zeros((*np.shape(tokens), 2)))
+
+    stream = np.array([0, 1] * 5 + [0])
+    for stride, windows in ((2, 4), (4, 3)):
+        read: list = []
+        nats = stream_nats(Counting(), stream, stride=stride)
+        assert nats == pytest.approx(10 * math.log(2))
+        assert sum(map(len, read)) == windows
+
+
+def test_layers_are_mixed_by_hand():
+    readout = MixedReadout(3, 2, 2, 1e-2)
+    readout.mix.array[:] = 0, math.log(2), 0
+    np.testing.assert_allclose(readout.layer_weights(), [1 / 4, 1 / 2, 1 / 4])
+    mixed = readout.layer_weights() @ np.array([[4.0, 0], [2, 2], [0, 4]])
+    np.testing.assert_allclose(mixed, [2, 2])
+    turned, back = turn(np.array([[5, 6, 7, 0]]), np.array([3]))
+    assert turned.tolist() == [[7, 6, 5, 0]]
+    assert back.tolist() == [[2, 1, 0, 3]]
+    says("05", "1.099", math.log(0.06 / 0.02))
 
 
 # ---- 06 ------------------------------------------------------------------------------------------
