@@ -149,7 +149,7 @@ windows = Task(
     "3.11",
     "minissl.data.streams:consecutive_windows",
     "truncated windows",
-    "lectures/05, section 7",
+    "lectures/05, section 9",
 )
 Case = tuple[int, int, int, int]  # tokens of the stream, lanes, length, number
 

@@ -145,7 +145,7 @@ CLAIM = Claim(
         "alone tell comes first; what their order tells takes a larger model, and whose shoulder "
         "it is comes last."
     ),
-    lecture="05, section 8",
+    lecture="05, section 14",
     measure=measure,
     expectations=expected(),
     figure=figure,
