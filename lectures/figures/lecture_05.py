@@ -256,8 +256,7 @@ def past() -> Any:
     for kind, color, name in ((LSTMPretraining, BLUE, "LSTM"), (GPTPretraining, RED, "GPT")):
         places.plot(*by_past(kind), "o-", color=color, markersize=3, label=f"{name}, from nothing")
     carried = carrying()["carried"][0]
-    for axis in (places, slides):
-        axis.axhline(carried, color=BLUE, linestyle="--", linewidth=1, label="LSTM, state carried")
+    places.axhline(carried, color=BLUE, linestyle="--", linewidth=1, label="LSTM, state carried")
     places.set(xscale="log", xlabel="tokens seen", ylabel="nats per token")
     places.set_xticks([1, 2, 4, 8, 16, 32, 64, 128], ["1", "2", "4", "8", "16", "32", "64", "128"])
     measured = strides()
