@@ -1,0 +1,238 @@
+"""Lecture 05: an LSTM against a Transformer, of as many weights, and for as many operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
+from minissl.claims.drawing import BLUE, RED, level, line, panels, values
+from minissl.claims.gpt_on_english import OWN, encoded, english
+from minissl.data.texts import Streams
+from minissl.losses.language_modeling import next_token_loss
+from minissl.models.gpt import GPT
+from minissl.nn.evaluating import evaluating
+from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
+from minissl.pretrain.run import train
+from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
+
+TRANSFORMER, LSTM = "Transformer", "LSTM"
+SHALLOW_TRANSFORMER, SHALLOW_LSTM = "shallow Transformer, more text", "shallow LSTM, more text"
+STYLES = {
+    TRANSFORMER: {"color": BLUE}, LSTM: {"color": RED},
+    SHALLOW_TRANSFORMER: {"color": BLUE, "linestyle": ":"},
+    SHALLOW_LSTM: {"color": RED, "linestyle": ":"},
+}  # fmt: skip
+PAIRS = "pairs of tokens, counted"
+BITS, WEIGHTS, WORK = "bits per byte", "weights", "TFLOP"
+READ, SPENT = "million tokens read", "CPU ms per step"
+EARLY, LATE, GAIN = "nats after 8 to 15 tokens", "nats after 64 or more", "gain by context"
+STRIDE = 32  # tokens between the windows in which the context is counted
+
+
+def measure(setup: Setup) -> Measured:
+    """Train both at equal size and text, then both shallow, with the operations of the first."""
+    train_texts, held_out = english(setup)
+    data = encoded(train_texts, held_out, setup.settings["vocab_size"])
+    (blocks, few_blocks), (layers, few_layers) = setup.settings["blocks"], setup.settings["layers"]
+    steps = setup.settings["steps"]
+    methods = {
+        TRANSFORMER: (transformer, blocks), LSTM: (lstm, layers),
+        SHALLOW_TRANSFORMER: (transformer, few_blocks), SHALLOW_LSTM: (lstm, few_layers),
+    }  # fmt: skip
+    table: dict[str, dict[str, float]] = {}
+    curves: dict[str, Any] = {}
+    budget = 0
+    for name, (build, depth) in methods.items():
+        setup.note(name)
+        settings, method, per_step = build(setup, data, depth)
+        budget = budget or steps * per_step
+        if name in (SHALLOW_TRANSFORMER, SHALLOW_LSTM):
+            settings = replace(settings, steps=max(1, round(budget / per_step)))
+        begun = time.process_time()
+        history = train(method, settings, seed=setup.seed, progress=False)
+        spent = time.process_time() - begun
+        tokens = settings.batch_size * settings.context_length
+        by_tokens = by_context(method.network, windows_of(data, settings.context_length))
+        at, losses = in_octaves(by_tokens)
+        table[name] = {
+            BITS: history[-1]["held_out_bits_per_byte"],
+            WEIGHTS: sum(p.size for p in method.network.parameters()),
+            WORK: settings.steps * per_step / 1e12,
+            READ: settings.steps * tokens / 1e6,
+            SPENT: 1000 * spent / settings.steps,
+            EARLY: float(by_tokens[7:15].mean()),
+            LATE: float(by_tokens[63:].mean()),
+        }
+        table[name][GAIN] = table[name][EARLY] - table[name][LATE]
+        when, bits = history.column("held_out_bits_per_byte")
+        curves[f"{name}, bits"] = (when[1:] * per_step / 1e12, bits[1:])
+        curves[f"{name}, context"] = (at, losses)
+    return Measured(table | counted(data), curves)
+
+
+def transformer(
+    setup: Setup, data: Streams, blocks: int
+) -> tuple[GPTSettings, GPTPretraining, int]:
+    """A GPT with an output of its own, as the LSTM has; and the operations of a step."""
+    settings = chosen(GPTSettings, setup, num_layers=blocks)
+    config = replace(settings.config(data.tokenizer.vocab_size), tied_output=False)
+    model = GPT(config, generator=np.random.default_rng(setup.seed))
+    method = GPTPretraining(
+        model, data.stream, batch_size=settings.batch_size, held_out=data.held_out_stream,
+        held_out_bytes=len(data.held_out_text),
+    )  # fmt: skip
+    method.to(setup.device)
+    d, length = config.width, config.context_length
+    per_block = 4 * d * d + 2 * d * config.mlp_width + length * d  # a token sees half of the keys
+    return settings, method, operations(settings, blocks * per_block + config.vocab_size * d)
+
+
+def lstm(setup: Setup, data: Streams, layers: int) -> tuple[LSTMSettings, LSTMPretraining, int]:
+    """An LSTM that carries its state from window to window; and the operations of a step."""
+    settings = chosen(LSTMSettings, setup, num_layers=layers)
+    method = LSTMPretraining.build(settings, data, seed=setup.seed)
+    method.to(setup.device)
+    d, vocab_size = settings.width, data.tokenizer.vocab_size
+    return settings, method, operations(settings, layers * 8 * d * d + vocab_size * d)
+
+
+def operations(settings: GPTSettings | LSTMSettings, multiplications: int) -> int:
+    """Of a step, from the multiplications for a token in the matrix products of the forward pass.
+
+    Each has an addition, and the backward pass has two products for every one.
+    """
+    return 3 * 2 * multiplications * settings.context_length * settings.batch_size
+
+
+def windows_of(data: Streams, length: int) -> NDArray[np.int64]:
+    """Windows (windows, length + 1) of held-out text, none of which has a separator."""
+    stream = data.held_out_stream.astype(np.int64)
+    ends = np.append(np.flatnonzero(stream == data.separator), len(stream))
+    starts = np.append(0, ends[:-1] + 1)
+    found = [i for a, b in zip(starts, ends) for i in range(a, b - length, STRIDE)]
+    return stream[np.array(found)[:, None] + np.arange(length + 1)]
+
+
+def by_context(model: Any, windows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean nats of the token after so many: (length,), from 1; nothing before is known."""
+    losses = []
+    with evaluating(model):
+        for i in range(0, len(windows), 32):
+            part = windows[i : i + 32]
+            losses.append(
+                next_token_loss(model(part[:, :-1]), part[:, 1:], reduction="none").numpy()
+            )
+    return np.concatenate(losses).mean(axis=0, dtype=np.float64)
+
+
+def in_octaves(losses: NDArray[np.float64]) -> tuple[list[int], list[float]]:
+    """Means of the losses after 1, 2 to 3, 4 to 7, ... tokens, and where each begins."""
+    firsts = [2**i for i in range(len(losses).bit_length() - 1)]
+    ends = [*firsts[1:], len(losses) + 1]
+    return firsts, [float(losses[a - 1 : b - 1].mean()) for a, b in zip(firsts, ends)]
+
+
+def counted(data: Streams) -> dict[str, dict[str, float]]:
+    """What counting pairs and tokens gives, and every token being as likely."""
+    vocab_size, tokens = data.tokenizer.vocab_size, data.held_out_stream
+    losses = {
+        PAIRS: bigram_loss(data.stream, tokens, vocab_size),
+        "tokens, counted": unigram_loss(data.stream, tokens, vocab_size),
+        "uniform": float(np.log(vocab_size)),
+    }
+    size = len(data.held_out_text)
+    return {row: {BITS: bits_per_byte(loss, len(tokens) - 1, size)} for row, loss in losses.items()}
+
+
+def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
+    """Bits per byte against operations; below, what each token of context is worth."""
+    drawn, (work, context) = panels(3.0, 3.0)
+    for name, style in STYLES.items():
+        line(work, measured, f"{name}, bits", label=name, marker="o", markersize=3, **style)
+    level(work, values(measured, PAIRS, BITS).mean(), PAIRS)
+    work.set(xlabel="training operations (TFLOP)", ylabel="held-out bits per byte")
+    work.legend(frameon=False, fontsize=9)
+    for name in (TRANSFORMER, LSTM):
+        line(context, measured, f"{name}, context", label=name, marker="o", **STYLES[name])
+    context.set_xscale("log", base=2)
+    context.set(xlabel="tokens read before (1, 2 to 3, 4 to 7, ...)", ylabel="nats of the next one")
+    context.legend(frameon=False)
+    return drawn
+
+
+def expected() -> list[Expectation]:
+    """Written before either was trained: with so few weights and so little text the LSTM leads."""
+    early = "one pass over a million tokens: where to look has to be learned, a recurrence has it"
+    return [
+        ahead(PAIRS, TRANSFORMER, BITS, 0.02, "both see more than one token back"),
+        ahead(PAIRS, LSTM, BITS, 0.02),
+        ahead(TRANSFORMER, LSTM, BITS, 0.02, early),
+        ahead(SHALLOW_TRANSFORMER, SHALLOW_LSTM, BITS, 0.02, "and for equal operations"),
+        Expectation(
+            Cell(TRANSFORMER, GAIN), Cell(LSTM, GAIN), 0.02,
+            "attention reaches what is far back, a state has to carry it: Kaplan et al., figure 7",
+        ),
+    ]  # fmt: skip
+
+
+SIZE = {
+    "vocab_size": 512,
+    "width": 96,
+    "num_heads": 4,
+    "context_length": 128,
+    "batch_size": 8,
+    "blocks": [2, 1],
+    "layers": [3, 1],
+    "evaluations": 4,
+}
+
+CLAIM = Claim(
+    name="lstm-transformer",
+    title="LSTM or Transformer, at equal size and at equal work",
+    statement=(
+        "Of two small networks with as many weights, that read the same text once, the LSTM "
+        "predicts better; also where both spend the same operations on more text. But what is far "
+        "back helps the Transformer more: the longer the context, the smaller its distance."
+    ),
+    lecture="05, section 8",
+    measure=measure,
+    expectations=expected(),
+    figure=figure,
+    scales={
+        "quick": {
+            **SIZE,
+            "documents": 300,
+            "width": 32,
+            "context_length": 64,
+            "batch_size": 2,
+            "steps": 8,
+            "evaluations": 1,
+        },
+        "small": {**SIZE, "steps": 450},
+        "full": {
+            **SIZE,
+            "vocab_size": 4096,
+            "width": 384,
+            "num_heads": 6,
+            "context_length": 256,
+            "batch_size": 32,
+            "dropout": 0.2,
+            "blocks": [6, 2],
+            "layers": [9, 3],
+            "steps": 1500,
+            "learning_rate": 1e-3,
+        },
+    },
+    settings=[GPTSettings, LSTMSettings],
+    own=(*OWN, "blocks", "layers"),
+    formats={BITS: ".3f", WEIGHTS: ",.0f", SPENT: ".0f"},
+    rows="model",
+    about="",
+)
