@@ -13,6 +13,8 @@ from minissl.data import Kept
 from minissl.data.labels import rank_correlation
 from minissl.data.texts import LabelledTexts
 from minissl.losses.language_modeling import next_token_loss
+from minissl.models.gpt import GPTConfig
+from minissl.models.recurrent import RecurrentConfig
 from minissl.text.documents import Document
 from tests.claims.reading import cells, require_whole
 from tests.pretrain.toy import toy_data, toy_settings
@@ -34,43 +36,41 @@ def tiny():
     """Streams of a few documents, and a setup of small networks."""
     texts = [Document(f"{i}", "", "to be or not to be, that is it. " * (1 + i)) for i in range(6)]
     sizes = {"width": 16, "num_heads": 2, "context_length": 8, "batch_size": 3, "steps": 2}
+    sizes |= {"lstm_width": 24}
     return encoded(texts[:4], texts[4:], 270), Setup(0, {**networks.SIZE, **sizes})
 
 
-@pytest.mark.parametrize("width", [16, 96])
-def test_three_layers_have_as_many_weights_as_two_blocks(tiny, width):
-    data, setup = tiny
-    setup = Setup(0, {**setup.settings, "width": width})
-    sizes = []
-    for build, depth in ((networks.transformer, 2), (networks.lstm, 3)):
-        network = build(setup, data, depth)[1].network
-        sizes.append(sum(p.size for p in network.parameters()))
-    vocab_size = data.tokenizer.vocab_size
-    matrices = 24 * width**2 + 2 * vocab_size * width
-    for size in sizes:  # beside the matrices: biases, norms and positions
-        assert 0 < size - matrices < 60 * width + vocab_size
-    assert sizes[0] == pytest.approx(sizes[1], rel=0.04)
+@pytest.mark.parametrize("scale", ["quick", "small", "full"])
+def test_both_networks_have_as_many_weights(scale):
+    sizes = networks.CLAIM.scales[scale]
+    d, width, vocab_size = sizes["width"], sizes["lstm_width"], sizes["vocab_size"]
+    one = GPTConfig(
+        vocab_size=vocab_size, context_length=sizes["context_length"], width=d,
+        num_layers=sizes["num_layers"], num_heads=sizes["num_heads"], tied_output=False,
+    )  # fmt: skip
+    other = RecurrentConfig(vocab_size=vocab_size, width=width, num_layers=sizes["lstm_layers"])
+    assert one.num_parameters() == pytest.approx(other.num_parameters(), rel=0.03)
 
 
 def test_the_operations_of_a_step_by_hand(tiny):
     data, setup = tiny
-    settings, method, per_step = networks.transformer(setup, data, 2)
+    settings, method, per_step = networks.transformer(setup, data)
     assert per_step == characters.flops_per_step(method.network.config, settings.batch_size)
-    _, _, per_step = networks.lstm(setup, data, 3)
-    tokens, d = 3 * 8, 16  # gates from the input and from the state: 4 d² each
-    assert per_step == 6 * tokens * (3 * 2 * 4 * d * d + data.tokenizer.vocab_size * d)
+    _, method, per_step = networks.lstm(setup, data)
+    tokens, d = 3 * 8, 24  # gates from the input and from the state: 4 d² each
+    assert method.network.config.width == d
+    assert per_step == 6 * tokens * (2 * 4 * d * d + data.tokenizer.vocab_size * d)
 
 
-def test_shallow_networks_spend_what_the_transformer_does(runs):
+def test_the_last_row_spends_what_the_transformer_does(runs):
     table = runs("lstm-transformer")[0]
     work = {row: value for row, [value] in cells(table, networks.WORK).items()}
     read = {row: value for row, [value] in cells(table, networks.READ).items()}
-    budget = work[networks.TRANSFORMER]
-    for row in (networks.SHALLOW_TRANSFORMER, networks.SHALLOW_LSTM):
-        assert work[row] == pytest.approx(budget, rel=0.05)
-        assert read[row] > read[networks.TRANSFORMER]
-    assert read[networks.LSTM] == read[networks.TRANSFORMER]
-    assert work[networks.LSTM] < budget
+    assert work[networks.MORE] == pytest.approx(work[networks.TRANSFORMER], rel=0.05)
+    assert read[networks.MORE] > read[networks.TRANSFORMER] == read[networks.LSTM]
+    assert work[networks.LSTM] < work[networks.TRANSFORMER]
+    weights = {row: value for row, [value] in cells(table, networks.WEIGHTS).items()}
+    assert weights[networks.LSTM] == pytest.approx(weights[networks.TRANSFORMER], rel=0.03)
 
 
 def test_windows_reach_into_no_other_document(tiny):
@@ -87,7 +87,7 @@ def test_a_loss_after_each_number_of_tokens(tiny):
     data, setup = tiny
     windows = networks.windows_of(data, 8)
     for build in (networks.transformer, networks.lstm):
-        model = build(setup, data, 1)[1].network
+        model = build(setup, data)[1].network
         found = networks.by_context(model, windows)
         for known in (1, 5, 8):
             logits = model(windows[:, :known])[:, -1:]

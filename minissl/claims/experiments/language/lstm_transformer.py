@@ -22,13 +22,8 @@ from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
 from minissl.pretrain.run import train
 from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
 
-TRANSFORMER, LSTM = "Transformer", "LSTM"
-SHALLOW_TRANSFORMER, SHALLOW_LSTM = "shallow Transformer, more text", "shallow LSTM, more text"
-STYLES = {
-    TRANSFORMER: {"color": BLUE}, LSTM: {"color": RED},
-    SHALLOW_TRANSFORMER: {"color": BLUE, "linestyle": ":"},
-    SHALLOW_LSTM: {"color": RED, "linestyle": ":"},
-}  # fmt: skip
+TRANSFORMER, LSTM, MORE = "Transformer", "LSTM", "LSTM, equal operations"
+STYLES = {TRANSFORMER: {"color": BLUE}, LSTM: {"color": RED}, MORE: {"color": RED, "ls": ":"}}
 PAIRS = "pairs of tokens, counted"
 BITS, WEIGHTS, WORK = "bits per byte", "weights", "TFLOP"
 READ, SPENT = "million tokens read", "CPU ms per step"
@@ -37,30 +32,23 @@ STRIDE = 32  # tokens between the windows in which the context is counted
 
 
 def measure(setup: Setup) -> Measured:
-    """Train both at equal size and text, then both shallow, with the operations of the first."""
+    """Train both on the same number of tokens, then the LSTM on as many as the work allows."""
     train_texts, held_out = english(setup)
     data = encoded(train_texts, held_out, setup.settings["vocab_size"])
-    (blocks, few_blocks), (layers, few_layers) = setup.settings["blocks"], setup.settings["layers"]
-    steps = setup.settings["steps"]
-    methods = {
-        TRANSFORMER: (transformer, blocks), LSTM: (lstm, layers),
-        SHALLOW_TRANSFORMER: (transformer, few_blocks), SHALLOW_LSTM: (lstm, few_layers),
-    }  # fmt: skip
     table: dict[str, dict[str, float]] = {}
     curves: dict[str, Any] = {}
     budget = 0
-    for name, (build, depth) in methods.items():
+    for name, build in ((TRANSFORMER, transformer), (LSTM, lstm), (MORE, lstm)):
         setup.note(name)
-        settings, method, per_step = build(setup, data, depth)
-        budget = budget or steps * per_step
-        if name in (SHALLOW_TRANSFORMER, SHALLOW_LSTM):
+        settings, method, per_step = build(setup, data)
+        budget = budget or settings.steps * per_step
+        if name == MORE:
             settings = replace(settings, steps=max(1, round(budget / per_step)))
         begun = time.process_time()
         history = train(method, settings, seed=setup.seed, progress=False)
         spent = time.process_time() - begun
-        tokens = settings.batch_size * settings.context_length
         by_tokens = by_context(method.network, windows_of(data, settings.context_length))
-        at, losses = in_octaves(by_tokens)
+        tokens = settings.batch_size * settings.context_length
         table[name] = {
             BITS: history[-1]["held_out_bits_per_byte"],
             WEIGHTS: sum(p.size for p in method.network.parameters()),
@@ -73,15 +61,13 @@ def measure(setup: Setup) -> Measured:
         table[name][GAIN] = table[name][EARLY] - table[name][LATE]
         when, bits = history.column("held_out_bits_per_byte")
         curves[f"{name}, bits"] = (when[1:] * per_step / 1e12, bits[1:])
-        curves[f"{name}, context"] = (at, losses)
+        curves[f"{name}, context"] = in_octaves(by_tokens)
     return Measured(table | counted(data), curves)
 
 
-def transformer(
-    setup: Setup, data: Streams, blocks: int
-) -> tuple[GPTSettings, GPTPretraining, int]:
+def transformer(setup: Setup, data: Streams) -> tuple[GPTSettings, GPTPretraining, int]:
     """A GPT with an output of its own, as the LSTM has; and the operations of a step."""
-    settings = chosen(GPTSettings, setup, num_layers=blocks)
+    settings = chosen(GPTSettings, setup)
     config = replace(settings.config(data.tokenizer.vocab_size), tied_output=False)
     model = GPT(config, generator=np.random.default_rng(setup.seed))
     method = GPTPretraining(
@@ -91,12 +77,17 @@ def transformer(
     method.to(setup.device)
     d, length = config.width, config.context_length
     per_block = 4 * d * d + 2 * d * config.mlp_width + length * d  # a token sees half of the keys
-    return settings, method, operations(settings, blocks * per_block + config.vocab_size * d)
+    return (
+        settings,
+        method,
+        operations(settings, config.num_layers * per_block + config.vocab_size * d),
+    )
 
 
-def lstm(setup: Setup, data: Streams, layers: int) -> tuple[LSTMSettings, LSTMPretraining, int]:
+def lstm(setup: Setup, data: Streams) -> tuple[LSTMSettings, LSTMPretraining, int]:
     """An LSTM that carries its state from window to window; and the operations of a step."""
-    settings = chosen(LSTMSettings, setup, num_layers=layers)
+    width, layers = setup.settings["lstm_width"], setup.settings["lstm_layers"]
+    settings = chosen(LSTMSettings, setup, width=width, num_layers=layers)
     method = LSTMPretraining.build(settings, data, seed=setup.seed)
     method.to(setup.device)
     d, vocab_size = settings.width, data.tokenizer.vocab_size
@@ -174,7 +165,7 @@ def expected() -> list[Expectation]:
         ahead(PAIRS, TRANSFORMER, BITS, 0.02, "both see more than one token back"),
         ahead(PAIRS, LSTM, BITS, 0.02),
         ahead(TRANSFORMER, LSTM, BITS, 0.02, early),
-        ahead(SHALLOW_TRANSFORMER, SHALLOW_LSTM, BITS, 0.02, "and for equal operations"),
+        ahead(TRANSFORMER, MORE, BITS, 0.02, "and all the more for equal operations"),
         Expectation(
             Cell(TRANSFORMER, GAIN), Cell(LSTM, GAIN), 0.02,
             "attention reaches what is far back, a state has to carry it: Kaplan et al., figure 7",
@@ -184,12 +175,13 @@ def expected() -> list[Expectation]:
 
 SIZE = {
     "vocab_size": 512,
+    "num_layers": 2,
     "width": 96,
     "num_heads": 4,
+    "lstm_layers": 1,
+    "lstm_width": 150,
     "context_length": 128,
     "batch_size": 8,
-    "blocks": [2, 1],
-    "layers": [3, 1],
     "evaluations": 4,
 }
 
@@ -210,12 +202,13 @@ CLAIM = Claim(
             **SIZE,
             "documents": 300,
             "width": 32,
+            "lstm_width": 44,
             "context_length": 64,
             "batch_size": 2,
-            "steps": 8,
+            "steps": 10,
             "evaluations": 1,
         },
-        "small": {**SIZE, "steps": 450},
+        "small": {**SIZE, "steps": 800},
         "full": {
             **SIZE,
             "vocab_size": 4096,
@@ -224,14 +217,15 @@ CLAIM = Claim(
             "context_length": 256,
             "batch_size": 32,
             "dropout": 0.2,
-            "blocks": [6, 2],
-            "layers": [9, 3],
+            "num_layers": 6,
+            "lstm_layers": 2,
+            "lstm_width": 710,
             "steps": 1500,
             "learning_rate": 1e-3,
         },
     },
     settings=[GPTSettings, LSTMSettings],
-    own=(*OWN, "blocks", "layers"),
+    own=(*OWN, "lstm_layers", "lstm_width"),
     formats={BITS: ".3f", WEIGHTS: ",.0f", SPENT: ".0f"},
     rows="model",
     about="",

@@ -93,7 +93,8 @@ def cut(part: Labelled, length: int) -> Labelled:
 def new(name: str, setup: Setup, data: Streams) -> tuple[Any, Any]:
     """The settings of a run, and its method."""
     if name == LSTM:
-        recurrent = chosen(LSTMSettings, setup, width=setup.settings["lstm_width"])
+        width = setup.settings["lstm_width"]
+        recurrent = chosen(LSTMSettings, setup, width=width, num_layers=1)
         return recurrent, ProbedLSTM.build(recurrent, data, seed=setup.seed)
     narrow = {"width": setup.settings["narrow"]} if name == SMALL else {}
     settings = chosen(GPTSettings, setup, **narrow)

@@ -142,8 +142,7 @@ def gpts(setup: Setup, vocab_size: int, sentences: Sequence[Sequence[int]]) -> t
 def elmos(setup: Setup, vocab_size: int, sentences: Sequence[Sequence[int]]) -> tuple[ELMo, ELMo]:
     """The same ELMo before and after its training, as wide in each direction as the GPT."""
     settings = chosen(
-        ELMoSettings, setup, steps=setup.settings["elmo_steps"],
-        learning_rate=ELMoSettings().learning_rate,
+        ELMoSettings, setup, steps=setup.settings["elmo_steps"], learning_rate=5e-3
     )  # fmt: skip
     stream = np.concatenate([[vocab_size, *sentence] for sentence in sentences])
     untrained, method = (
