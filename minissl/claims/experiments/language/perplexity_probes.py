@@ -177,5 +177,15 @@ CLAIM = Claim(
     own=("documents", "narrow", "lstm_width", "every"),
     formats={PERPLEXITY: ".1f", AFTER: ".1f", BEFORE: ".1f"},
     rows="network",
-    about="",
+    about=(
+        "Three networks with one tokenizer, without which perplexities could not be compared; each "
+        "is measured nine times while it is trained, untrained included. The probe tells from "
+        "which of twelve packages a docstring is (640 to learn from, 320 held out, the same with "
+        "every seed: the standard error of an accuracy is 2.7 points), from the mean of the states "
+        "at its first 64 tokens. Perplexity is that of held-out documents of the same text. Within "
+        "a run the correlation says that both go on with training: whatever grows with the steps "
+        "would be correlated too. The second half of a run, where perplexities are close, says how "
+        "fine the order is. Across networks the width counts by itself: a wider state gives "
+        "a probe more to read, trained or not. Nothing was tried before with other settings."
+    ),
 )
