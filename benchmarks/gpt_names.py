@@ -21,7 +21,7 @@ def twin_names(config: GPTConfig) -> dict[str, list[str]]:
     }
     for i in range(config.num_layers):
         for theirs, ours in parts.items():
-            for kind in ("weight", "bias"):
+            for kind in ("weight", "bias") if config.bias or "norm" in theirs else ("weight",):
                 names[f"blocks.{i}.{theirs}.{kind}"] = [
                     f"transformer.blocks.{i}.{part}.{kind}" for part in ours
                 ]

@@ -13,15 +13,15 @@ from minissl.models.gpt import GPT
 
 
 class TorchBlock(nn.Module):
-    def __init__(self, width: int, num_heads: int):
+    def __init__(self, width: int, num_heads: int, bias: bool = True):
         super().__init__()
         self.num_heads = num_heads
         self.attention_norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
         self.mlp_norm = nn.LayerNorm(width)
-        self.hidden = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.hidden = nn.Linear(width, 4 * width, bias=bias)
+        self.contract = nn.Linear(4 * width, width, bias=bias)
 
     def forward(self, x, cache=None, start=0):
         batch, time, width = x.shape
@@ -44,7 +44,10 @@ class TorchGPT(nn.Module):
         self.tokens = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Embedding(config.context_length, config.width)
         self.blocks = nn.ModuleList(
-            [TorchBlock(config.width, config.num_heads) for _ in range(config.num_layers)]
+            [
+                TorchBlock(config.width, config.num_heads, config.bias)
+                for _ in range(config.num_layers)
+            ]
         )
         self.norm = nn.LayerNorm(config.width)
 

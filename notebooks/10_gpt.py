@@ -1,28 +1,37 @@
 # %% [markdown]
-# # 10 · GPT: generation and sampling
+# # 10 · GPT: generation, sampling, zero-shot
 #
 # Beside lecture 10. A small GPT learns some English in seconds; then we turn the dials of sampling,
-# look at the distributions they cut, and switch the cache on and off.
+# look at the distributions they cut, and switch the cache on and off. At the end a model that has
+# seen no label classifies texts.
 
 # %%
 import time
+from pathlib import Path
 
 # %matplotlib inline
 import matplotlib.pyplot as plt
 import numpy as np
 
 from minissl import figures
+from minissl.adapt.heads.probe import few_label_curve
+from minissl.adapt.method import Task
+from minissl.adapt.prompting.zero_shot import ZeroShot, ZeroShotSettings
 from minissl.autograd.threads import engine_threads
-from minissl.data.texts import encode_documents
+from minissl.data import Kept
+from minissl.data.labels import as_classes
+from minissl.data.texts import LabelledTexts, Texts, encode_documents
 from minissl.models.generate import generate, next_token_logits, next_token_probabilities
 from minissl.models.gpt import GPT
 from minissl.nn import evaluating
 from minissl.pretrain import run as pretraining
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.run import Opened
 from minissl.text import Tokenizer
 from minissl.text.baselines import bigram_loss, unigram_loss
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
+from minissl.text.small_world import documents, reviews
 
 BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 
@@ -184,6 +193,81 @@ _ = axis.set(xlabel="tokens so far", ylabel="ms for one more token")
 _ = axis.legend(frameon=False)
 
 # %% [markdown]
+# ## Zero-shot: the class of a text as a blank
+#
+# A second, smaller GPT reads generated film reviews that end in a verdict. Then it is asked about
+# other reviews, which have none: nothing is learned from a label.
+#
+# 600 steps are seconds, and too few to learn what "not" does: expect little more than a coin here.
+# With 3,000 steps (some minutes) it is another picture; lecture 10, section 9, has the numbers.
+
+# %%
+films = [document for document in documents(14_000) if document.source == "sentiment"]
+settings = GPTSettings(
+    vocab_size=320, num_layers=2, width=48, num_heads=4, context_length=48, batch_size=16,
+    steps=600, learning_rate=6e-3, evaluations=1,
+)  # fmt: skip
+read = Texts(films).prepare(Kept(), settings)
+critic = GPTPretraining.build(settings, read)
+pretraining.train(critic, settings, progress=False)
+print(films[0].text)
+
+asked_about = reviews(600)
+labels, names_of_classes = as_classes([review.source for review in asked_about])
+task = Task.prepare(read, LabelledTexts(asked_about, labels, names_of_classes), "class")
+opened = Opened(Path("in memory"), "gpt", critic, settings, read, None)
+
+
+def classifier(**told):
+    method = ZeroShot.build(ZeroShotSettings(**told), opened, task)
+    method.solve()
+    return method
+
+
+# %% [markdown]
+# A probe with few labels is the line to beat, and always saying the commonest class.
+#
+# ### Change this and run again
+
+# %%
+TEMPLATE = "{text} The film was {class}."
+OTHER_TEMPLATE = "{text} This film is {class}."  # a sentence that it has never read
+
+# %%
+results = {}
+for template in (TEMPLATE, OTHER_TEMPLATE):
+    for name, told in {
+        "as it is": {"calibrate": False}, "calibrated": {}, "written": {"answers": "generate"},
+    }.items():  # fmt: skip
+        metrics = classifier(template=template, **told).evaluate()
+        results[f"{template}\n{name}"] = metrics["held_out_accuracy"]
+parts = [critic.represent(part.inputs) for part in (task.train, task.held_out)]
+(probe,) = few_label_curve(
+    parts[0], task.train.labels, parts[1], task.held_out.labels, labels_per_class=[10]
+)
+results["probe, 10 labels of each"] = probe.mean
+
+figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+bars = axis.barh(list(results), list(results.values()), color=[BLUE] * 6 + [OCHRE])
+axis.bar_label(bars, fmt="{:.0%}", padding=3)
+axis.axvline(metrics["baseline_most_frequent_class"], color=GREY, linestyle="--")
+axis.invert_yaxis()
+axis.tick_params(axis="y", labelsize=7)
+_ = axis.set(xlim=(0, 1.1), xlabel="right of the held-out reviews (dashed: commonest class)")
+
+# %% [markdown]
+# What the scores are made of, for three reviews; and what it writes:
+
+# %%
+scoring = classifier(template=TEMPLATE)
+writing = classifier(template=TEMPLATE, answers="generate")
+print("ln p without content:", dict(zip(scoring.words, scoring.model.prior.numpy().round(2))))
+for tokens, label in list(zip(task.held_out.inputs, task.held_out.labels))[:3]:
+    print(f"\n{read.text_of(tokens)} [{names_of_classes[label]}]")
+    print("  s:", dict(zip(scoring.words, scoring.scores([tokens])[0].round(2))))
+    print("  it writes:", repr(writing.write(tokens)))
+
+# %% [markdown]
 # ## Now try
 #
 # 1. Let greedy write 200 tokens from several prompts. How soon does it go in circles?
@@ -194,3 +278,6 @@ _ = axis.legend(frameon=False)
 #    beside its held-out loss. At which temperature do they agree?
 # 5. Take the first token of a long prompt away. The words are nearly the same, every position is
 #    another: how far do the probabilities move?
+# 6. `OTHER_TEMPLATE = "{text} {class}"`, `"{text} I liked it: {class}"` with
+#    `words="good=yes, bad=no"` in `classifier`: what is asked like this? Say first which will work.
+# 7. Let the critic write after `"{text}"` alone, without any question, and read its answer.

@@ -1,8 +1,10 @@
-"""Figures of lecture 10: temperature, cut distributions, the cache, greedy loops."""
+"""Figures of lecture 10: temperature, cut distributions, cache, greedy loops, growth by year."""
 
+import csv
 import functools
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -142,9 +144,93 @@ def loops() -> Any:
     return figure
 
 
+class Published(NamedTuple):
+    """A model of ``10_growth.csv``; NaN where no number was published, or none that is sure."""
+
+    name: str
+    year: float  # the middle of the month
+    parameters: float
+    tokens: float
+    estimate: float  # 6 · parameters that a token meets · tokens
+    operations: float  # as published
+
+
+@functools.cache
+def published() -> list[Published]:
+    """The table, oldest first."""
+    with (Path(__file__).parent / "10_growth.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = []
+    for row in rows:
+        year, month = map(int, row["date"].split("-"))
+        keys = ("parameters", "tokens", "operations")
+        parameters, tokens, operations = (float(row[key] or "nan") for key in keys)
+        met = float(row["active"] or parameters)
+        found.append(
+            Published(
+                row["model"], year + (month - 0.5) / 12, parameters, tokens, 6 * met * tokens,
+                operations,
+            )
+        )  # fmt: skip
+    return found
+
+
+def per_year(column: str, first: str = "GPT", last: str = "DeepSeek-V3") -> tuple[float, float]:
+    """By which factor a column grows in a year, and the scatter about that, as a factor.
+
+    Least squares on the logarithms of the models from ``first`` to ``last`` that have a number.
+    """
+    names = [one.name for one in published()]
+    chosen = published()[names.index(first) : names.index(last) + 1]
+    points = np.array([(one.year, np.log10(getattr(one, column))) for one in chosen])
+    x, y = points[np.isfinite(points[:, 1])].T
+    slope, start = np.polyfit(x, y, 1)
+    return 10**slope, 10 ** np.std(y - slope * x - start)
+
+
+SPANS = (("GPT", "GPT-3", RED), ("GPT-3", "DeepSeek-V3", BLUE))  # what lines are fitted to
+BESIDE = {
+    **dict.fromkeys(
+        ("GPT-2", "Megatron-LM", "T5 11B", "GPT-3", "Megatron-Turing NLG", "Llama 3.1 405B"),
+        (-5, 2, "right"),
+    ),
+    "Gopher": (-5, -5, "right"), "Chinchilla": (0, -11, "center"), "LLaMA 65B": (0, 5, "center"),
+}  # fmt: skip
+
+
+def growth() -> Any:
+    """Parameters, tokens and operations by year, with lines for the time to GPT-3 and since."""
+    figure, axes = new_figure(rows=3, width=5.8, height=8.4)
+    labels = {
+        "parameters": "parameters", "tokens": "tokens read", "estimate": "operations, 6ND",
+    }  # fmt: skip
+    years = {one.name: one.year for one in published()}
+    for axis, (column, label) in zip(axes, labels.items()):
+        named = [(one.name, one.year, getattr(one, column)) for one in published()]
+        named = [one for one in named if np.isfinite(one[2])]
+        axis.semilogy([y for _, y, _ in named], [v for *_, v in named], "o", color=GREY, ms=4)
+        for name, year, value in named:
+            side, height, where = BESIDE.get(name, (5, -5, "left"))
+            axis.annotate(
+                name, (year, value), (side, height), textcoords="offset points", fontsize=6.5,
+                ha=where,
+            )  # fmt: skip
+        for first, last, color in SPANS:
+            inside = [(y, v) for _, y, v in named if years[first] <= y <= years[last]]
+            factor, _ = per_year(column, first, last)
+            x = np.array([years[first], years[last]])
+            middle = np.mean([(y, np.log10(v)) for y, v in inside], axis=0)
+            line = 10 ** (middle[1] + np.log10(factor) * (x - middle[0]))
+            axis.plot(x, line, color=color, linewidth=1.2, label=f"x {factor:.2g} a year")
+        axis.set(ylabel=label, xlim=(2018, 2026))
+        axis.legend(frameon=False, loc="lower right", fontsize=8)
+    return figure
+
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "10_temperature": temperature,
     "10_cuts": cuts,
     "10_cache": cache,
     "10_loops": loops,
+    "10_growth": growth,
 }

@@ -109,11 +109,7 @@ class Frozen(Adaptation):
 
     def solve(self, progress: str = "") -> None:
         """Learn from the examples that the settings choose."""
-        if self.task.train is None:
-            raise ValueError(
-                "there are no labelled examples: this adaptation was opened to be used"
-            )
-        train = self.task.train
+        train = self.task.to_learn_from()
         chosen = self.settings.choose(train.labels, self.seed)
         features = self.read(self.base, train.inputs, progress)
         self.model.learn(features[chosen], train.labels[chosen], features)

@@ -93,6 +93,14 @@ class Task:
             raise FileError(f"{place} has {size} examples of {names!r:.60}: it is damaged")
         return cls(kept, base, tuple(names), size)
 
+    def to_learn_from(self) -> Labelled:
+        """The training part. Raises ValueError where there is none."""
+        if self.train is None:
+            raise ValueError(
+                "there are no labelled examples: this adaptation was opened to be used"
+            )
+        return self.train
+
     @property
     def outputs(self) -> int:
         """How many numbers are predicted: one for each class, or a single one."""
@@ -113,6 +121,10 @@ class Task:
     def examples(self, raw: Any) -> Examples:
         """What ``predict`` takes, of raw data without labels."""
         return self.base.examples(raw)
+
+    def pieces(self, raw: Any) -> list[list[str]]:
+        """The words or tokens of raw texts."""
+        return self.base.pieces(raw)
 
     def describe(self) -> str:
         """How many examples, and of how many classes."""

@@ -77,15 +77,12 @@ class TrainedClassifier(Adaptation):
 
     def batch(self, generator: np.random.Generator) -> tuple[Any, NDArray[np.int64]]:
         """Collated examples, augmented where the pretraining did that, and their labels."""
-        if self.train is None:
-            raise ValueError(
-                "there are no labelled examples: this adaptation was opened to be used"
-            )
-        chosen = generator.integers(len(self.train), size=self.settings.batch_size)
-        examples = pick(self.train.inputs, chosen)
+        train = self.train or self.task.to_learn_from()
+        chosen = generator.integers(len(train), size=self.settings.batch_size)
+        examples = pick(train.inputs, chosen)
         if self.settings.augment and isinstance(self.base, Augments):
             examples = self.base.augment(examples, generator)
-        return self.base.collate(examples), self.train.labels[chosen]
+        return self.base.collate(examples), train.labels[chosen]
 
     def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
         """Mean cross-entropy in nats. ``generator``: for dropout."""

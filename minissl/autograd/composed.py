@@ -12,6 +12,7 @@ import numpy as np
 
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, dtype_name, int64_on_torch, is_array, namespace
+from minissl.autograd.cells import lstm_step
 from minissl.autograd.tensor import Tensor, as_array
 
 
@@ -215,9 +216,7 @@ def lstm(
     from_input = ops.linear(x, weight_ih, ops.add(bias_ih, bias_hh))  # (batch, time, 4 hidden)
     outputs = []
     for t in range(x.shape[1]):
-        i, f, g, o = ops.split(from_input[:, t] + ops.linear(h, weight_hh), 4, axis=1)
-        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-        h = ops.sigmoid(o) * ops.tanh(c)
+        h, c = lstm_step(from_input[:, t] + ops.linear(h, weight_hh), c)
         outputs.append(h)
     return ops.stack(outputs, axis=1), c
 
@@ -234,6 +233,37 @@ def gru(x: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, h: A
         h = (1 - z) * n + z * h
         outputs.append(h)
     return ops.stack(outputs, axis=1)
+
+
+def adamw_update(
+    parameter: Array,
+    gradient: Array,
+    first_moment: Array,
+    second_moment: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> None:
+    """One step of AdamW, written into ``parameter``, ``first_moment`` and ``second_moment``.
+
+        m ← β₁ m + (1 − β₁) g       v ← β₂ v + (1 − β₂) g²
+        p ← (1 − lr λ) p − lr m̂ / (√v̂ + ε)   with  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
+
+    m and v are the moments, λ is ``weight_decay``, t is ``step``, which counts from 1. Shapes: all
+    four arrays the same, of one floating dtype, which stays. The gradient is only read.
+
+    Kingma and Ba (2015), Adam; Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization.
+    """
+    beta1, beta2 = betas
+    first_moment += (1 - beta1) * (gradient - first_moment)
+    second_moment += (1 - beta2) * (gradient * gradient - second_moment)
+    mean = first_moment / (1 - beta1**step)  # as the moments begin with 0, they are too small
+    mean_square = second_moment / (1 - beta2**step)
+    parameter *= 1 - lr * weight_decay
+    parameter -= lr * mean / (namespace(parameter).sqrt(mean_square) + eps)
 
 
 def one_hot(indices: Array, size: int) -> np.ndarray:

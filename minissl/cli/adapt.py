@@ -1,4 +1,4 @@
-"""learn from labels on top of a pretrained run: probe, fine-tune, LoRA"""
+"""from a pretrained run to a predictor: probe, fine-tune, LoRA, zero-shot"""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ examples:
   minissl adapt probe runs/photos labelled/ --labels-per-class 5 --draws 10
   minissl adapt finetune runs/book reviews.csv --label-field stars --run runs/reviews
   minissl predict runs/reviews more.csv --out predicted.csv
+  minissl adapt zero-shot runs/book reviews.csv --template "{text} The film was {class}"
 
 The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
 or the name of a data set. A third of it is held out and measured on, or its own test set.
@@ -49,6 +50,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
 
 def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     from minissl.adapt.frozen import Frozen
+    from minissl.adapt.method import Solved
 
     kind = load_adaptation(name)
     parser.prog = f"minissl adapt {name}"
@@ -64,7 +66,7 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
             "table (default: %(default)s)",
         )  # fmt: skip
     add_seed(parser, "of what is drawn, and of new weights")
-    add_device(parser, precision=not issubclass(kind, Frozen))
+    add_device(parser, precision=not issubclass(kind, Solved))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_fields(parser, ("text_field", "label_field", "image_field"))
     add_options(parser, kind.Settings)
@@ -143,9 +145,12 @@ def _cell(name: str, values: Any) -> str:
 
 
 def _print_numbers(adapted: Any) -> None:
-    """The last value of what was measured, and how much was trained."""
+    """The last value of what was measured, and how much was trained, if anything was."""
+    from minissl.adapt.method import Solved
+
     model = adapted.method.model
     trained = sum(p.size for p in model.parameters() if p.requires_grad)
-    print(f"{trained:,} of {model.num_parameters():,} weights trained")
+    if not isinstance(adapted.method, Solved):
+        print(f"{trained:,} of {model.num_parameters():,} weights trained")
     for name, value in adapted.method.evaluate().items():
         print(f"{name.replace('_', ' '):28} {value:.6g}")

@@ -1,9 +1,10 @@
-"""a vector for every image or text, from a pretrained model"""
+"""a vector for every image or text, or for each word of a text, from a pretrained model"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from minissl.cli._shared import (
     DATA_HELP,
@@ -12,6 +13,7 @@ from minissl.cli._shared import (
     add_fields,
     add_run_and_data,
     fields_from,
+    methods_with,
     other_than,
     path,
 )
@@ -19,11 +21,14 @@ from minissl.cli._shared import (
 DESCRIPTION = """\
 Writes what the model of a run makes of each example: an .npz file with `features` (examples, width)
 in float32 and `names` (examples,), in the order of the names. Texts longer than the model's context
-are cut at its end. numpy.load reads the file without pickle."""
+are cut at its end. With --each every piece of a text has its vector, which depends on what stands
+around it: `features` (pieces, width), `pieces` (pieces,), and `text` (pieces,), the number of each
+one's text among the `names`. numpy.load reads the file without pickle."""
 EXAMPLES = """\
 examples:
   minissl embed runs/photos photos/ --out photos.npz
-  minissl embed runs/book notes.txt --out notes.npz"""
+  minissl embed runs/book notes.txt --out notes.npz
+  minissl embed runs/elmo sentences.csv --each --out words.npz"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("embeddings.npz"), help="(default: %(default)s)"
     )
+    parser.add_argument(
+        "--each", action="store_true",
+        help="a vector for each word or token of a text, where the method reads these",
+    )  # fmt: skip
     add_base(parser)
     add_fields(parser, of_run=True)
     add_device(parser)
@@ -51,17 +60,60 @@ def run(arguments: argparse.Namespace) -> None:
     other_than(arguments.out, arguments.data)
     opened = open_any(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
+    if arguments.each:
+        _require_pieces(opened)
     raw = opened.read_examples(arguments.data, fields)
     examples = opened.data.examples(raw)
     make_parents(arguments.out)
     opened.method.to(arguments.device)
-    features = np.asarray(opened.method.represent(examples.inputs, progress="features"), np.float32)
+    arrays = {"names": np.array(examples.names, dtype=np.str_)}
+    if arguments.each:
+        arrays |= _each(opened, raw, examples.inputs)
+    else:
+        found = opened.method.represent(examples.inputs, progress="features")
+        arrays["features"] = np.asarray(found, np.float32)
     file = io.BytesIO()
-    np.savez(file, features=features, names=np.array(examples.names, dtype=np.str_))
+    np.savez(file, **arrays)  # type: ignore[arg-type]
     replace_durably(arguments.out, file.getvalue())
+    features = arrays["features"]
     print(f"{arguments.out}: {len(features):,} vectors of {features.shape[1]} numbers")
-    if len(zero := np.flatnonzero(~features.any(axis=1))):
+    if not arguments.each and len(zero := np.flatnonzero(~features.any(axis=1))):
         print(
             f"{len(zero):,} of them are all 0, of {examples.names[zero[0]]} for example: the "
             "run knows nothing that is in there"
         )
+
+
+def _require_pieces(opened: Any) -> None:
+    """Raise ValueError for a run whose method has no vector for a piece of an example."""
+    from minissl.pretrain.layered import Layered
+
+    if not isinstance(_reader(opened), Layered):
+        raise ValueError(
+            f"{opened.folder} holds a run of {opened.name!r}, which has no vector for each piece "
+            f"of an example; methods that have: {', '.join(methods_with('represent_each'))}"
+        )
+
+
+def _each(opened: Any, raw: Any, inputs: Any) -> dict[str, Any]:
+    """The vectors of all pieces, the pieces, and of which text they are."""
+    import numpy as np
+
+    method = _reader(opened)
+    pieces = opened.data.pieces(raw)
+    vectors = method.represent_each(inputs, progress="features")
+    sizes = [len(rows) for rows in vectors]
+    if cut := sum(len(names) > size for names, size in zip(pieces, sizes)):
+        print(f"{cut:,} of {len(pieces):,} texts are longer than what is read: their ends are cut")
+    names = [name for text, size in zip(pieces, sizes) for name in text[:size]]
+    features = np.concatenate([*vectors, np.zeros((0, method.width))])
+    return {
+        "features": features.astype(np.float32),
+        "pieces": np.array(names, dtype=np.str_),
+        "text": np.repeat(np.arange(len(sizes)), sizes),
+    }
+
+
+def _reader(opened: Any) -> Any:
+    """What represents an example: the method, or that below an adaptation."""
+    return getattr(opened.method, "base", opened.method)

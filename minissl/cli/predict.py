@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from minissl.cli._shared import (
@@ -18,7 +19,8 @@ from minissl.cli._shared import (
 
 DESCRIPTION = """\
 Predicts the class, or the number, of every example with what `minissl adapt --run` has kept: a
-table in CSV with the name of the example, the prediction and, for classes, its probability."""
+table in CSV with the name of the example, the prediction and, for classes, its probability. Where a
+model that writes its answers named no class, the prediction is empty."""
 EXAMPLES = """\
 examples:
   minissl predict runs/reviews more.csv
@@ -80,5 +82,12 @@ def _table(opened: Any, examples: Any) -> str:
         return file.getvalue()
     writer.writerow(["name", "prediction"])
     for name, value in zip(examples.names, method.predict(examples.inputs)):
-        writer.writerow([name, classes[value] if classes else f"{value:.6g}"])
+        writer.writerow([name, _named(value, classes)])
     return file.getvalue()
+
+
+def _named(value: Any, classes: Sequence[str]) -> str:
+    """The name of a class, "" for none of them, or a number."""
+    if not classes:
+        return f"{value:.6g}"
+    return classes[value] if value >= 0 else ""

@@ -50,6 +50,10 @@ class Tokenized:
         """A text after a separator, as the model met documents."""
         return [self.separator, *self.tokenizer.encode(text, allow_special="none")]
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text of such tokens; of a character that was cut nothing stays."""
+        return self.tokenizer.decode(tokens[1:], errors="ignore")
+
     def examples(self, raw: Texts) -> Examples:
         """Each document as its tokens."""
         return Examples(

@@ -36,7 +36,10 @@ class WordOptions(Options):
 
 @dataclass(frozen=True)
 class WordStream:
-    """Known words in the order of the text, (time,) int32 ids from 1, and the document of each."""
+    """Words in the order of the text, (time,) int32 ids, and the document of each.
+
+    The known ones, from 1; in ``WordSequences`` the unknown ones too, as 0.
+    """
 
     words: NDArray[np.int32]
     documents: NDArray[np.int32]
@@ -93,8 +96,9 @@ class Words:
 
     def describe(self) -> str:
         """How many documents and words, and how much is held out."""
+        words = "known words" if self.known_only else "words"
         return (
-            f"{self.about}; {len(self.stream):,} known words to train on, "
+            f"{self.about}; {len(self.stream):,} {words} to train on, "
             f"{self.vocabulary.vocab_size - 1:,} different ones"
         )
 

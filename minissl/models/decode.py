@@ -1,10 +1,10 @@
-"""One token through a language model in plain NumPy: the step that sampling repeats.
+"""One token through a GPT, an LSTM or a GRU in plain NumPy: what sampling repeats for every token.
 
 For a single token the arrays are so small that an engine spends several times longer on its
 bookkeeping than on their arithmetic, and nothing of that bookkeeping is needed: no gradient, no
 batch, no mask. So here are the formulas of ``minissl.nn.transformer`` and ``minissl.nn.recurrent``
 on vectors. The tests hold both to the same logits; ``generate`` uses the model itself where this
-does not apply. Lecture 10.
+does not apply. Lectures 05 and 10.
 """
 
 import math
@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minissl.autograd import fused
-from minissl.autograd.tensor import Tensor
+from minissl.autograd import Tensor, fused
 from minissl.models.gpt import GPT
 from minissl.models.recurrent import RecurrentLM, StateCache
 from minissl.nn import (
@@ -41,30 +40,90 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def applies_to(model: GPT | RecurrentLM) -> bool:
-    """True for a model of NumPy arrays, made of the library's own parts; a GPT with tanh GELU.
+def applies_to(model: Any) -> bool:
+    """True for a GPT with the tanh GELU and a RecurrentLM, of NumPy arrays and the library's parts.
 
     A part that was exchanged (by an adapter, say) computes something that is not written here.
     """
     return (
         all(type(module) in _KNOWN for _, module in model.named_modules())
         and all(isinstance(parameter.array, np.ndarray) for parameter in model.parameters())
-        and all(m.activation is fused.gelu for _, m in model.named_modules() if type(m) is MLP)
+        and (
+            isinstance(model, RecurrentLM)
+            or all(block.mlp.activation is fused.gelu for block in model.transformer.blocks)
+        )
     )
 
 
-def step(model: GPT | RecurrentLM, token: int, caches: Sequence[Any]) -> np.ndarray:
+def step(model: Any, token: int, caches: Sequence[Any]) -> np.ndarray:
     """Logits (vocab_size,) after ``token``, which goes into the caches behind those before it."""
     if isinstance(model, RecurrentLM):
-        return _recurrent_step(model, token, caches)
+        return _project(model.output, _through_cells(model, token, caches))
+    output = model.tokens if model.output is None else model.output
+    return output.weight.array @ _through_blocks(model, token, caches)
+
+
+# ---- a recurrent network: a state that is replaced -----------------------------------------------
+
+
+def _through_cells(model: RecurrentLM, token: int, caches: Sequence[StateCache]) -> Vector:
+    x = model.tokens.weight.array[token]
+    for layer, cache in zip(model.layers, caches):
+        before = np.zeros((model.config.parts, len(x)), x.dtype)
+        if cache.state is not None:
+            before = cache.state.array[0]
+        after = (_lstm if isinstance(layer, LSTM) else _gru)(layer, x, before)
+        cache.state, cache.length = Tensor(after[None]), cache.length + 1
+        x = after[0]
+    return x
+
+
+def _lstm(layer: Any, x: Vector, before: np.ndarray) -> np.ndarray:
+    """h and c, (2, width), after a step: c ← f c + i g, h ← o tanh(c)."""
+    gates = layer.weight_ih_l0.array @ x
+    gates += layer.weight_hh_l0.array @ before[0]
+    gates += layer.bias_ih_l0.array
+    gates += layer.bias_hh_l0.array
+    gates = gates.reshape(4, -1)
+    g = np.tanh(gates[2])
+    i, f, _, o = _sigmoid(gates)
+    after = np.empty_like(before)
+    np.multiply(f, before[1], out=after[1])
+    i *= g
+    after[1] += i
+    np.multiply(o, np.tanh(after[1]), out=after[0])
+    return after
+
+
+def _gru(layer: Any, x: Vector, before: np.ndarray) -> np.ndarray:
+    """h, (1, width), after a step: n = tanh(x′ + r h′), h ← (1 − z) n + z h."""
+    of_x = (layer.weight_ih_l0.array @ x + layer.bias_ih_l0.array).reshape(3, -1)
+    of_h = (layer.weight_hh_l0.array @ before[0] + layer.bias_hh_l0.array).reshape(3, -1)
+    r, z = _sigmoid(of_x[:2] + of_h[:2])
+    n = np.tanh(of_x[2] + r * of_h[2])
+    return n + z * (before - n)
+
+
+def _sigmoid(a: np.ndarray) -> np.ndarray:
+    """1 / (1 + e⁻ᵃ), in place."""
+    np.negative(a, out=a)
+    with np.errstate(over="ignore"):
+        np.exp(a, out=a)
+    a += 1
+    return np.reciprocal(a, out=a)
+
+
+# ---- a GPT: keys and values that are appended ----------------------------------------------------
+
+
+def _through_blocks(model: GPT, token: int, caches: Sequence[KeyValueCache]) -> Vector:
     x = model.tokens.weight.array[token] + model.positions.weight.array[caches[0].length]
     for block, cache in zip(model.transformer.blocks, caches):
         x = _add(block, x, partial(_attend, block.attention, cache), block.attention_norm)
         x = _add(block, x, partial(_think, block.mlp), block.mlp_norm)
     if model.transformer.final_norm is not None:
         x = _normalize(model.transformer.final_norm, x)
-    output = model.tokens if model.output is None else model.output
-    return output.weight.array @ x
+    return x
 
 
 def _add(block: Block, x: Vector, branch: Callable[[Vector], Vector], norm: LayerNorm) -> Vector:
@@ -116,45 +175,3 @@ def _normalize(norm: LayerNorm, x: Vector) -> Vector:
     y *= norm.weight.array
     y += norm.bias.array
     return y
-
-
-# ---- a recurrent network ------------------------------------------------------------------------
-
-
-def _recurrent_step(model: RecurrentLM, token: int, caches: Sequence[StateCache]) -> np.ndarray:
-    x = model.tokens.weight.array[token]
-    for layer, cache in zip(model.layers, caches):
-        before = np.zeros((model.config.parts, len(x)), x.dtype)
-        if cache.state is not None:
-            before = cache.state.array[:, 0, 0]
-        if isinstance(layer, LSTM):
-            after = np.stack(_lstm(layer, x, *before))
-        else:
-            after = _gru(layer, x, *before)[None]
-        cache.state, cache.length = Tensor(after[:, None, None]), cache.length + 1
-        x = after[0]
-    return _project(model.output, x)
-
-
-def _lstm(layer: LSTM, x: Vector, h: Vector, c: Vector) -> tuple[Vector, Vector]:
-    weight_ih, weight_hh, bias_ih, bias_hh = (weight.array for weight in layer.weights(0))
-    gates = weight_ih @ x
-    gates += weight_hh @ h
-    gates += bias_ih
-    gates += bias_hh
-    i, f, g, o = gates.reshape(4, -1)
-    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-    return _sigmoid(o) * np.tanh(c), c
-
-
-def _gru(layer: GRU, x: Vector, h: Vector) -> Vector:
-    weight_ih, weight_hh, bias_ih, bias_hh = (weight.array for weight in layer.weights(0))
-    from_x, from_h = weight_ih @ x + bias_ih, weight_hh @ h + bias_hh
-    (r, z, n), (r_h, z_h, n_h) = from_x.reshape(3, -1), from_h.reshape(3, -1)
-    r, z = _sigmoid(r + r_h), _sigmoid(z + z_h)
-    return (1 - z) * np.tanh(n + r * n_h) + z * h
-
-
-def _sigmoid(x: Vector) -> Vector:
-    """½ (1 + tanh(x / 2)), which does not overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))

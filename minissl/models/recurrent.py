@@ -33,6 +33,8 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {sorted(CELLS)}, got {self.cell!r}")
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be 1 or more, got {self.num_layers}")
 
     @property
     def parts(self) -> int:
@@ -46,7 +48,7 @@ class RecurrentConfig:
 
 
 class StateCache:
-    """What one layer remembers of the ``length`` tokens so far: its state (parts, 1, batch, width).
+    """What one layer remembers of the ``length`` tokens so far: its state (batch, parts, width).
 
     It is to a recurrent network what a KeyValueCache is to a Transformer, and does not grow.
     """
@@ -104,12 +106,15 @@ class RecurrentLM(Module):
             raise ValueError(
                 f"RecurrentLM: expected tokens (batch, time), got shape {tuple(tokens.shape)}"
             )
+        if caches is not None and len(caches) != len(self.layers):
+            raise ValueError(f"RecurrentLM: {len(caches)} caches for {len(self.layers)} layers")
         found = [self.dropout(self.tokens(tokens), generator)]
         for cache, layer in zip(caches or self.new_caches(), self.layers):
             y, state = layer(found[-1], _as_told(cache.state, layer))
             found.append(self.dropout(y, generator))
             if caches is not None:
-                cache.state = ops.stack(state) if isinstance(state, tuple) else state[None]
+                parts = state if isinstance(state, tuple) else (state,)
+                cache.state = ops.stack([part[0] for part in parts], axis=1)
                 cache.length += tokens.shape[1]
         return found
 
@@ -123,7 +128,8 @@ class RecurrentLM(Module):
 
 
 def _as_told(state: Tensor | None, layer: LSTM | GRU) -> Any:
-    """A state (parts, 1, batch, width) as the layer takes it: an LSTM's h and c, or a GRU's h."""
+    """A state (batch, parts, width) as the layer takes it: an LSTM's h and c, or a GRU's h."""
     if state is None:
         return None
-    return (state[0], state[1]) if isinstance(layer, LSTM) else state[0]
+    parts = tuple(state[None, :, i] for i in range(state.shape[1]))
+    return parts if isinstance(layer, LSTM) else parts[0]

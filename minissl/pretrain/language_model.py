@@ -4,6 +4,7 @@ Lectures 05 and 10. Texts become one stream of tokens, of which every window is 
 is represented by the mean of its last hidden states.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from minissl.nn.module import Module
 from minissl.optim import AdamW, warmup_cosine
 from minissl.optim.optimizer import Optimizer
 from minissl.options import option
-from minissl.pretrain.layered import Layered
+from minissl.pretrain.layered import LONGEST, Layered
 from minissl.pretrain.method import Pretraining, Training
 from minissl.text import Tokenizer
 from minissl.text.baselines import bits_per_byte
@@ -107,18 +108,23 @@ class LanguageModel(Layered, Pretraining):
         return float((batch[1] != IGNORE).sum())
 
     @property
+    def longest(self) -> int:
+        """How many tokens of a text are represented: a context, or ``LONGEST``."""
+        length = self.network.context_length
+        return LONGEST if length == math.inf else length
+
+    @property
     def width(self) -> int:
         """Of a hidden state."""
         return self.network.config.width
 
     def collate(self, examples: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """Token sequences, cut to the context: tokens (batch, time) and weights of their mean.
+        """Token sequences, cut to ``longest``: tokens (batch, time) and weights of their mean.
 
         The weights (batch, time) are 1 / tokens inside a sequence and 0 behind its end.
         Raises ValueError for a sequence without tokens.
         """
-        length = self.network.context_length
-        cut = [np.asarray(one, dtype=np.int64)[: int(min(length, len(one)))] for one in examples]
+        cut = [np.asarray(example, dtype=np.int64)[: self.longest] for example in examples]
         sizes = np.array([len(example) for example in cut])
         if not all(sizes):
             raise ValueError(f"example {int(np.argmin(sizes))} of the batch has no tokens")
@@ -144,7 +150,7 @@ class LanguageModel(Layered, Pretraining):
     def represent(self, examples: Any, *, batch_size: int = 32, progress: str = "") -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).
 
-        A sequence longer than the context is cut at its end. Raises ValueError for an empty one.
+        A sequence longer than ``longest`` is cut at its end. Raises ValueError for an empty one.
         """
         if not all(len(example) for example in examples):
             empty = next(i for i, example in enumerate(examples) if not len(example))
@@ -191,18 +197,19 @@ class LanguageModel(Layered, Pretraining):
         top_p: float | None = None,
         generator: np.random.Generator | None = None,
         write: Callable[[bytes], None],
+        allow_special: str = "all",
     ) -> None:
         """Continue a text, from the beginning of a document; see ``models.generate``.
 
         ``write`` gets the bytes of each token as it comes, up to ``count`` tokens or the end of the
-        document. A special token in the prompt is taken as one. Raises ValueError without a
-        tokenizer.
+        document. A special token in the prompt is taken as one, unless ``allow_special`` says
+        something else. Raises ValueError without a tokenizer.
         """
         tokenizer = self._knows_text()
         separator, decode = tokenizer.special_tokens[SEPARATOR], tokenizer.token_bytes
         generate(
             self.network,
-            [separator, *tokenizer.encode(prompt, allow_special="all")],
+            [separator, *tokenizer.encode(prompt, allow_special=allow_special)],
             count,
             temperature=temperature,
             top_k=top_k,
@@ -222,5 +229,5 @@ def _check_stream(name: str, tokens: np.ndarray, least: int) -> None:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or len(tokens) < least:
         raise ValueError(
             f"{name}: expected {least} or more integers in one axis, got shape {tokens.shape} of "
-            f"{tokens.dtype}: give more text, or a smaller context_length"
+            f"{tokens.dtype}: give more text, or a smaller context_length or batch_size"
         )

@@ -13,6 +13,7 @@ from minissl.autograd.tensor import Tensor
 from minissl.pretrain.method import Represents
 
 BATCH = 32  # examples that are read together
+LONGEST = 1024  # pieces of an example that a network reads which could read any number
 
 
 class Layered(Represents):
@@ -39,8 +40,15 @@ class Layered(Represents):
         """The mean over the pieces of a text: (batch, width)."""
         return _mean(self.each(batch, generator), batch[-1])
 
+    def represent(self, examples: Any, *, batch_size: int = BATCH, progress: str = "") -> NDArray:
+        """See ``Represents``; in small batches, since every piece of a text has its states."""
+        return super().represent(examples, batch_size=batch_size, progress=progress)
+
     def represent_layers(self, examples: Any, *, progress: str = "") -> NDArray:
         """The mean of each layer's states: (examples, layers, width), in evaluation mode."""
+
+        if not len(examples):
+            return np.repeat(self.represent(examples)[:, None], self.num_states, axis=1)
 
         def means(batch: Any) -> Tensor:
             return ops.stack([_mean(states, batch[-1]) for states in self.states(batch)], axis=1)

@@ -162,8 +162,13 @@ class Generates(Protocol):
         top_p: float | None,
         generator: np.random.Generator,
         write: Callable[[bytes], None],
+        allow_special: str = "all",
     ) -> None:
-        """Continue the prompt by at most ``count`` tokens; ``write`` gets each as it comes."""
+        """Continue the prompt by at most ``count`` tokens; ``write`` gets each as it comes.
+
+        ``allow_special``: "none" for a prompt with text of somebody else's in it, which may spell
+        the name of a special token.
+        """
 
 
 @runtime_checkable

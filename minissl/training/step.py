@@ -58,7 +58,9 @@ def gradient(
     total = 0.0
     for micro_step in range(accumulate):
         generator = np.random.default_rng([seed, step, micro_step * here.size + here.rank])
-        batch = _batch(method, generator, (step * accumulate + micro_step) * here.size + here.rank)
+        batch = draw_batch(
+            method, generator, (step * accumulate + micro_step) * here.size + here.rank
+        )
         weight = float(method.count(batch)) if counted else 1 / accumulate  # type: ignore[attr-defined]
         total += weight
         # The last gradients of a step are complete, and may be sent while others are computed.
@@ -78,7 +80,8 @@ def gradient(
     return mean_of_all(loss) * (here.size / total)
 
 
-def _batch(method: Method, generator: np.random.Generator, number: int) -> Any:
+def draw_batch(method: Method, generator: np.random.Generator, number: int) -> Any:
+    """The batch of this number in the run, from 0; only a method ``InPasses`` asks for that."""
     if isinstance(method, InPasses):
         return method.batch(generator, number)
     return method.batch(generator)

@@ -2,14 +2,13 @@
 
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from minissl.adapt import ADAPTATIONS, adaptation_names, load_adaptation
-from minissl.adapt.frozen import Frozen
-from minissl.adapt.method import TASK, Adaptation, Confident, Solved, Task
+from minissl.adapt.method import TASK, Adaptation, Confident, FewLabels, Solved, Task
 from minissl.adapt.run import adapt, open_adaptation, open_any
 from minissl.autograd import no_grad
 from minissl.cli import parser_of
@@ -25,6 +24,9 @@ from tests.pretrain.toy import stopped_after
 
 NAMES = adaptation_names()
 TRAINED = [name for name in NAMES if not hasattr(load_adaptation(name), "solve")]
+OF_CLASSES = [name for name in NAMES if load_adaptation(name).labels == "class"]
+FROM_LABELS = [n for n in OF_CLASSES if issubclass(load_adaptation(n).Settings, FewLabels)]
+FROM_NONE = sorted({*OF_CLASSES} - {*FROM_LABELS})  # no label is seen by what is kept
 every_adaptation = pytest.mark.parametrize("name", NAMES)
 of_every_run = pytest.mark.parametrize(("name", "base"), PAIRS)
 of_every_run_trained = pytest.mark.parametrize(
@@ -99,14 +101,11 @@ def test_it_is_kept_and_opened_as_it_was(name, base, bases, tmp_path):
         )
     before = snapshot(tmp_path)
     assert weights(adapted(name, opened, tmp_path).method) == weights(made.method)  # it is loaded
+    too_many = {"labels_per_class": 10**9, "examples": 10**9}
     for wrong, error, words in (
         ({"fields": {}}, TypeError, "fields must be of type Fields"),
         ({"device": None}, ValueError, "device must be 'auto', .* got None"),
-        (
-            {"changes": {"labels_per_class": 10**9, "examples": 10**9}},
-            ValueError,
-            "asked for 10000",
-        ),
+        *[({"changes": too_many}, ValueError, "asked for 10000")] * (name not in FROM_NONE),
     ):
         with pytest.raises(error, match=words):
             adapted(name, opened, tmp_path / "new", **wrong)
@@ -205,7 +204,20 @@ def test_the_run_may_move_with_it_or_be_gone(name, tmp_path):
         open_adaptation(tmp_path / "moved" / "made")
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if load_adaptation(n).labels == "class"])
+@pytest.mark.parametrize("name", FROM_NONE)
+def test_what_learns_from_no_label_is_the_same_whatever_they_are(name, bases, monkeypatch):
+    opened = bases[bases_of(name)[0]]
+    made = adapted(name, opened)
+    train, held_out = made.data.train, made.data.held_out
+    lying = replace(made.data, train=replace(train, labels=1 - train.labels))
+    monkeypatch.setattr(Task, "prepare", lambda *_: lying)
+    again = adapted(name, opened)
+    assert weights(again.method) == weights(made.method)
+    predicted = made.method.predict(held_out.inputs)
+    np.testing.assert_array_equal(again.method.predict(held_out.inputs), predicted)
+
+
+@pytest.mark.parametrize("name", FROM_LABELS)
 def test_few_labels_are_the_same_ones_for_every_adaptation(name, bases, monkeypatch):
     opened = bases[bases_of(name)[0]]
     made = adapted(name, opened, changes={"labels_per_class": 2})
@@ -219,8 +231,6 @@ def test_few_labels_are_the_same_ones_for_every_adaptation(name, bases, monkeypa
     others = np.setdiff1d(np.arange(len(hidden)), chosen)
     hidden[others] = 1 - hidden[others]
     lying = Task(made.data.kept, made.data.base, made.data.class_names, made.data.size)
-    from dataclasses import replace
-
     lying = replace(lying, train=replace(train, labels=hidden), held_out=made.data.held_out)
     monkeypatch.setattr(type(settings), "choose", lambda *_, **__: chosen)
     monkeypatch.setattr(Task, "prepare", lambda *_: lying)
@@ -369,7 +379,7 @@ def test_it_computes_the_same_on_another_device(name, base, bases, monkeypatch):
         there = adapted(name, bases[base], device="torch")
         for key, value in there.method.evaluate().items():
             assert value == pytest.approx(here.method.evaluate()[key], rel=0.05, abs=0.05)
-        if not issubclass(load_adaptation(name), Frozen):
+        if name in TRAINED:
             rough = adapted(name, bases[base], device="torch", precision="bfloat16")
             assert rough.history.losses()[0] == pytest.approx(here.history.losses()[0], rel=0.05)
     finally:

@@ -136,9 +136,10 @@ def test_a_network_that_gives_no_numbers_predicts_no_class(name, base, tmp_path)
     assert made.predict(inputs).shape == (len(inputs),)
     for parameter in made.base.encoder.parameters():
         parameter.array = np.full_like(parameter.array, np.nan)
-    with pytest.raises(ValueError, match="the features of example 0 are not finite"):
+    said = "the (features of example 0 are not finite|scores of example 0 are .*nan)"
+    with pytest.raises(ValueError, match=said):
         made.predict(inputs)
-    with pytest.raises(ValueError, match="the features of example 0 are not finite"):
+    with pytest.raises(ValueError, match=said):
         made.evaluate()
 
 

@@ -154,6 +154,35 @@ def test_saturated_gates_keep_all_their_digits(kind, dtype, scale):
     np.testing.assert_allclose(back[:, 0].astype(float), exact_back.astype(float), **tolerance)
 
 
+@each_kind
+def test_gradients_that_fade_end_at_zero_and_not_in_denormal_numbers(kind, monkeypatch):
+    """A processor computes with those a hundred times slower; a shut gate leaves many of them."""
+    fast, _, _, gates, _ = KINDS[kind]
+    hidden = 8
+    inputs = inputs_of(kind, 3, 100, 4, hidden)
+    inputs[2] *= 0.1  # each step passes on a small part of the gradient
+    inputs[3][hidden : 2 * hidden] = -3  # the forget gate, or the update gate
+    inputs = [array.astype(np.float32) for array in inputs]
+    cotangent = np.zeros_like(random_like(fast(*map(Tensor, inputs))), dtype=np.float32)
+    cotangent[:, -1] = 1
+    smallest = np.finfo(np.float32).tiny
+
+    def denormal():
+        of_gates = []
+        monkeypatch.setattr(recurrent, "product", lambda a, b: of_gates.append(a) or a @ b)
+        _, found = ours(fast, inputs, cotangent)
+        size = np.abs(of_gates[-1])
+        return np.mean((0 < size) & (size < smallest)), found
+
+    share, gradients = denormal()
+    assert share == 0
+    monkeypatch.setattr(recurrent, "_flush", lambda array: None)
+    share, expected = denormal()
+    assert share > 0.01  # or this test would show nothing
+    for mine, other in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-36)
+
+
 def longdouble_step(kind, inputs, cotangent):
     """The first step where weight_ih is 1 and weight_hh is 0, and the gradient of its input."""
     x, _, _, b, b_h, h, *c = inputs

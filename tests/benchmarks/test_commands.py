@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import common
 
-RACES = ["gpt_step", "lstm_step", "sampling", "simclr_step"]
+RACES = ["gpt_step", "lstm_step", "sampling", "shakespeare", "simclr_step"]
 COMMANDS = [*RACES, "processes", "tokenizer", "word_vectors", "wordpiece", "growth.__main__"]
 WRONG = [
     *((name, ["--repeats", "0"], "got 0, expected 1 or more") for name in COMMANDS[:-1]),
@@ -18,6 +18,8 @@ WRONG = [
     ("processes", ["--steps", "5"], "the first 5 are not counted"),
     *((name, ["--megabytes", "0"], "expected more than 0") for name in ("tokenizer", "wordpiece")),
     ("tokenizer", ["--text", "absent.txt"], "absent.txt: there is no such file"),
+    ("shakespeare", ["--data", "absent.txt"], "'absent.txt' is no file, no folder and no data set"),
+    ("shakespeare", ["--data", "digits"], "digits is no text file"),
 ]
 
 

@@ -1,11 +1,42 @@
 """The benchmarks of training steps: their contenders compute the same."""
 
+import json
 from importlib import import_module
 
+import numpy as np
 import pytest
+
+from benchmarks import shakespeare
 
 
 @pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step"])
 def test_losses_and_gradients_agree(name, capsys):
     import_module(f"benchmarks.{name}").check_agreement()
     assert capsys.readouterr().out.startswith("agreed: ")
+
+
+def test_a_training_on_shakespeare_agrees_with_torchs(tmp_path, capsys):
+    text = tmp_path / "lines.txt"
+    text.write_text("To be, or not to be, that is the question:\n" * 60)
+    shakespeare.check_agreement(str(text))
+    assert capsys.readouterr().out.startswith("agreed: ")
+    ours, theirs = (
+        json.loads(build(str(text), steps=6, seed=1)())
+        for build in (shakespeare.our_training, shakespeare.torch_training)
+    )
+    assert ours[1:] == pytest.approx(theirs[1:], abs=1e-3)  # of the same batches
+    assert ours[1] < np.log(18) - 0.2  # it has begun to learn which of the 18 there are
+
+
+def test_validation_looks_at_every_window_once():
+    stream = np.arange(1000)
+    seen = []
+
+    def loss(inputs, targets):
+        seen.append(inputs)
+        assert (targets == inputs + 1).all()
+        return float(targets.mean())
+
+    whole, _ = shakespeare.validation(stream, loss)
+    assert whole == pytest.approx(np.arange(1, 15 * 64 + 1).mean())  # 15 whole windows
+    assert len(np.concatenate(seen)) == 15 + 240

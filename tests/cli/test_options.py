@@ -100,6 +100,8 @@ def base(words, option, number):
     if words[0] == "probe":
         few = {"--draws": "1", "--labels": "1"}
         return [run_of("simclr"), *(w for pair in few.items() if pair[0] != option for w in pair)]
+    if words[0] == "cloze":
+        return [run_of("gpt"), *([] if option == "--count" else ["--count", "2"])]
     if words[0] in ("embed", "evaluate"):
         return [run_of("gpt")]
     if words[0] == "neighbors":

@@ -514,10 +514,28 @@ class Pairs(Reader):
         AnalogyQuestions.read(self.folder / "q.txt")
 
 
+class Cloze(Reader):
+    """Pairs of a prompt and two answers."""
+
+    count = 150
+
+    def make(self):
+        from minissl.data.cloze import small_zoo, to_tsv
+
+        text = to_tsv(small_zoo(4))
+        return {**self.write("a.tsv", text), **self.write("b.tsv", text.replace("\n", "\r\n"))}
+
+    def read(self):
+        from minissl.data.cloze import read_pairs
+
+        for name in ("a.tsv", "b.tsv"):
+            assert all(pair.right != pair.wrong for pair in read_pairs(self.folder / name))
+
+
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
-    "vectors": Vectors, "word-tests": Pairs,
+    "vectors": Vectors, "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip

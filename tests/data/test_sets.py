@@ -8,6 +8,7 @@ import re
 import struct
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ def test_the_sets_are_these():
     assert set(FETCHED) == {
         "cifar10", "fashion-mnist", "mnist", "sst2", "stl10", "tiny-shakespeare", "wikitext-2",
     }  # fmt: skip
-    assert set(EMBEDDED) == {"digits", "python-docstrings", "python-english"}
+    assert set(EMBEDDED) == {
+        "digits", "python-docstrings", "python-english", "small-world", "small-world-reviews",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", set_names())
@@ -179,6 +182,13 @@ def test_python_english_is_documents():
     first, again = load_set("python-english").load(), load_set("python-english").load()
     assert first == again == python_english()
     assert first is not again, "a list that is changed does not change the next one"
+
+
+def test_the_small_world_has_texts_of_seven_kinds_and_labelled_reviews():
+    texts, reviews = load_set("small-world").load(), load_set("small-world-reviews").load()
+    assert len(texts) == 20_000
+    assert len({document.source for document in texts}) == 7
+    assert Counter(document.source for document in reviews) == {"good": 300, "bad": 300}
 
 
 # ---- the published formats -----------------------------------------------------------------------

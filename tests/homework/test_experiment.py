@@ -141,3 +141,15 @@ def test_our_own_report_says_what_was_measured():
         for measured in ("topic", "ending"):
             values = 100 * np.array([row[measured] for row in own])
             assert f"| {values.mean():.1f} ± {values.std(ddof=1):.1f} |" in line
+
+
+def test_our_report_on_curves_says_what_was_measured():
+    files = files_beside(OURS.with_name("hw3") / FILE)
+    rows, text = json.loads(files[RESULTS]), files[REPORT].decode()
+    for setting in ("page", "chapter", "book"):
+        own = [row for row in rows if row["setting"] == setting]
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {setting} |"))
+        assert f"| {own[0]['counts']:.2f} | {own[0]['pairs']:.2f} |" in line
+        for measured in ("start", "best", "last", "training"):
+            values = np.array([row[measured] for row in own])
+            assert f"| {values.mean():.2f} ± {values.std(ddof=1):.2f} |" in line

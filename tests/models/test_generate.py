@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from minissl.models import decode
 from minissl.models.generate import generate, next_token_logits, next_token_probabilities
 from minissl.models.gpt import GPT, GPTConfig
+from minissl.models.recurrent import RecurrentConfig, RecurrentLM
 from minissl.nn import Linear, evaluating
 
 VOCAB, CONTEXT = 17, 10
@@ -61,6 +62,37 @@ def test_cached_logits_equal_those_of_a_full_pass(dtype, tolerance, quick, setti
             scale = np.abs(full).max()
             np.testing.assert_allclose(cached, full, rtol=0, atol=tolerance * scale)
     assert caches[0].length == CONTEXT
+
+
+def new_recurrent(dtype="float64", **settings):
+    config = RecurrentConfig(vocab_size=VOCAB, width=12, num_layers=2, init_std=1.0, **settings)
+    model = RecurrentLM(config, generator=rng()).astype(dtype)
+    for parameter in model.parameters():  # no bias is zero, and some gates are shut
+        noise = rng(parameter.size).standard_normal(parameter.shape)
+        parameter.array = (3 * parameter.array + noise).astype(dtype)
+    return model
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-4)])
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}])
+def test_a_state_is_all_that_a_recurrent_model_needs(dtype, tolerance, quick, settings):
+    model = new_recurrent(dtype, **settings)
+    assert decode.applies_to(model)
+    tokens = rng(1).integers(VOCAB, size=9).tolist()
+    with evaluating(model):
+        caches = model.new_caches()
+        for length in [3, *range(5, 9)]:  # 3 at once, 2 at once, one by one
+            held = [cache.state for cache in caches]
+            kept = [None if state is None else state.array.copy() for state in held]
+            cached = next_token_logits(model, tokens[:length], caches, quick=quick)
+            full = model(np.array([tokens[:length]])).array[0, -1]
+            assert cached.shape == (VOCAB,)
+            assert cached.dtype == dtype
+            np.testing.assert_allclose(cached, full, rtol=tolerance, atol=tolerance)
+            assert [cache.length for cache in caches] == [length] * 2
+            for state, copy in zip(held, kept):  # who holds an earlier state may go on from it
+                assert copy is None or np.array_equal(state.array, copy)
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0}, {}, {"top_k": 5, "top_p": 0.9}])

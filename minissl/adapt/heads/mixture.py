@@ -45,7 +45,9 @@ class MixedReadout(Readout):
         """All at once by L-BFGS, from equal weights; of features (examples, layers, width)."""
         pool = _as_layers(pool)
         mean = pool.mean(axis=0)
-        scale = np.sqrt(np.mean((pool - mean) ** 2, axis=(0, 2)))[:, None]
+        unit = np.abs(pool - mean).max(axis=(0, 2), initial=0)[:, None]
+        unit[unit == 0] = 1  # squares of 1e200 would be infinite
+        scale = unit * np.sqrt(np.mean(((pool - mean) / unit) ** 2, axis=(0, 2)))[:, None]
         scale[scale == 0] = 1
         x = (_as_layers(features) - mean) / scale
         mix, weight, bias = fit_mixture(x, labels, len(self.bias.array), self.l2)

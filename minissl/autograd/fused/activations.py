@@ -8,7 +8,7 @@ import numpy as np
 from minissl.autograd import composed
 from minissl.autograd.arrays import erf, is_half, require_floating
 from minissl.autograd.fused import gpu
-from minissl.autograd.fused.chunks import for_each_chunk
+from minissl.autograd.fused.chunks import PIECE_BYTES, for_each_chunk
 from minissl.autograd.half import in_single
 from minissl.autograd.tensor import Tensor, differentiable
 
@@ -40,7 +40,9 @@ def _gelu(x, /, approximate):
     flat = x.reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
     value_and_slope = _tanh_chunk if approximate == "tanh" else _erf_chunk
-    for_each_chunk(lambda _, i: value_and_slope(flat[i], y[i], slope[i]), flat)
+    for_each_chunk(
+        lambda _, i: value_and_slope(flat[i], y[i], slope[i]), flat, PIECE_BYTES // 2
+    )  # of each of five arrays
 
     def vjp(g):
         g = g.reshape(-1)

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from minissl.autograd.arrays import Array, dtype_name, kind, namespace
+from minissl.autograd import composed
+from minissl.autograd.arrays import Array, dtype_name, kind
 from minissl.autograd.fused.chunks import PIECE_BYTES, for_each_chunk
 
 
@@ -37,29 +38,22 @@ def adamw_update(
     Lecture 01.
     """
     _check(parameter, gradient, first_moment, second_moment, step)
+    arrays = (parameter, gradient, first_moment, second_moment)
+    if not isinstance(parameter, np.ndarray):
+        composed.adamw_update(
+            *arrays, step=step, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay
+        )
+        return
     beta1, beta2 = betas
     # Both bias corrections in two numbers:  lr m̂ / (√v̂ + ε)  =  rate m / (√v + floor)
     correction = math.sqrt(1 - beta2**step)
     rate = lr * correction / (1 - beta1**step)
     floor = eps * correction
-    shrink = 1 - lr * weight_decay
-    arrays = (parameter, gradient, first_moment, second_moment)
-    if isinstance(parameter, np.ndarray):
-        _in_chunks(*arrays, beta1, beta2, rate, floor, shrink)
-    else:
-        _by_primitives(*arrays, beta1, beta2, rate, floor, shrink)
-
-
-def _by_primitives(p, g, m, v, beta1, beta2, rate, floor, shrink):
-    """The update as it reads: for any array library, with full-size temporaries."""
-    m += (1 - beta1) * (g - m)
-    v += (1 - beta2) * (g * g - v)
-    p *= shrink
-    p -= rate * m / (namespace(v).sqrt(v) + floor)
+    _in_chunks(*arrays, beta1, beta2, rate, floor, shrink=1 - lr * weight_decay)
 
 
 def _in_chunks(parameter, gradient, first_moment, second_moment, beta1, beta2, rate, floor, shrink):
-    """The same lines on cache-sized pieces, shared among the threads."""
+    """The lines of ``composed.adamw_update`` on cache-sized pieces, shared among the threads."""
     own = (parameter, first_moment, second_moment)
     flat = [array if array.flags.c_contiguous else array.copy(order="C") for array in own]
     flat_p, flat_m, flat_v = (array.reshape(-1) for array in flat)

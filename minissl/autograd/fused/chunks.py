@@ -15,9 +15,15 @@ PIECE_BYTES = 1 << 20  # of less, two threads wait for Python's lock as long as 
 
 
 def row_chunks(rows: np.ndarray, piece_bytes: int = PIECE_BYTES) -> Iterator[slice]:
-    """Slices that cut the first axis into pieces of about ``piece_bytes``."""
-    row_bytes = math.prod(rows.shape[1:]) * rows.itemsize
-    step = max(1, piece_bytes // max(row_bytes, 1))
+    """Slices that cut the first axis into equal pieces of at most about ``piece_bytes``.
+
+    From half a piece on they are an even number, so that two threads have the same to do.
+    """
+    total = math.prod(rows.shape) * rows.itemsize
+    count = math.ceil(total / piece_bytes)
+    if total > piece_bytes / 2:
+        count += count % 2
+    step = max(1, math.ceil(rows.shape[0] / max(count, 1)))
     return (slice(start, start + step) for start in range(0, rows.shape[0], step))
 
 

@@ -104,6 +104,7 @@ def _check(name: str, gates: int, x: Any, *others: Any) -> None:
 def _lstm(gates, weight, h, c, /):
     """gates (time, batch, 4 hidden) -> (time + 1, batch, hidden): h of all steps, and the last c.
 
+    The gates are kept with the other sign, which is what e⁻ᵃ is taken of, forwards and backwards.
     On the way back, with dh and dc for what has arrived at h and c:  dc += dh o tanh′(c);  then
     the gates get  dc g σ′(i),  dc c₋₁ σ′(f),  dc i tanh′(g),  dh tanh(c) σ′(o),  and the step
     before gets dc f and dgates W.  ∂L/∂W = Σ dgatesᵀ h₋₁, one product for all steps.
@@ -112,21 +113,22 @@ def _lstm(gates, weight, h, c, /):
     states = np.empty((steps + 2, batch, hidden), gates.dtype)  # h before the first step, ..., c
     cells = np.empty((steps + 1, batch, hidden), gates.dtype)
     states[0], cells[0] = h, c
-    blocks = _blocks(weight.T, _rows(h))
+    blocks = _blocks(-weight.T, _rows(h))
+    by_gate = gates.reshape(steps, batch, 4, hidden).swapaxes(1, 2)
 
     def read(_, piece):
         from_h, in_blocks = _room(states[0, piece], blocks, 4 * hidden)
-        values = np.empty((4, len(from_h), hidden), gates.dtype)
+        i, f, g, o = values = np.empty((4, len(from_h), hidden), gates.dtype)
         for t in range(steps):
             np.matmul(states[t, piece], blocks, out=in_blocks)
             a, cell = gates[t, piece], cells[t + 1, piece]
-            a += from_h  # now they are all that the gates see
-            a = a.reshape(-1, 4, hidden).swapaxes(0, 1)
-            i, f, g, o = _sigmoid(a, out=values)
+            np.subtract(from_h, a, out=a)  # now they are minus all that the gates see
+            a = by_gate[t, :, piece]
+            _sigmoid_of_minus(a, out=values)
             np.tanh(a[2], out=g)
             i *= g
             np.multiply(f, cells[t, piece], out=cell)
-            cell += i
+            cell -= i
             np.multiply(o, np.tanh(cell), out=states[t + 1, piece])
 
     _share_batch(read, h)
@@ -139,6 +141,7 @@ def _lstm_back(g, gates, weight, states, cells):
     steps, (batch, hidden) = len(gates), cells.shape[1:]
     slopes, f, to_c = _lstm_slopes(gates, cells)
     blocks = _blocks(weight, _rows(cells[0]))
+    by_rows = slopes.reshape(gates.shape)
     start = np.empty((2, batch, hidden), g.dtype)  # the gradients of h and c
 
     def read_back(_, piece):
@@ -146,18 +149,20 @@ def _lstm_back(g, gates, weight, states, cells):
         dh[:], dc = 0, g[-1, piece].copy()
         for t in reversed(range(steps)):
             dh += g[t, piece]
-            dgates = slopes[t, piece]
-            dc += np.multiply(to_c[t, piece], dh, out=to_c[t, piece])
+            dgates, through = slopes[t, piece], to_c[t, piece]
+            through *= dh
+            dc += through
             dgates[:, :3] *= dc[:, None]
             dgates[:, 3] *= dh
             dc *= f[t, piece]
-            np.matmul(dgates.reshape(-1, 4 * hidden), blocks, out=in_blocks)
+            _flush(dgates)
+            np.matmul(by_rows[t, piece], blocks, out=in_blocks)
         start[0, piece], start[1, piece] = dh, dc
 
     _share_batch(read_back, cells[0])
     before = states[:steps].reshape(steps * batch, hidden)
     dgates = slopes.reshape(steps * batch, 4 * hidden)
-    return slopes.reshape(gates.shape), product(dgates.T, before), *start
+    return by_rows, product(dgates.T, before), *start
 
 
 def _lstm_slopes(gates, cells):
@@ -170,11 +175,12 @@ def _lstm_slopes(gates, cells):
         a, before, c = slopes[piece], cells[:-1][piece], cells[1:][piece]
         g = np.tanh(a[:, :, 2])
         a[:, :, 2] *= 2
-        value, rest = _sigmoid_and_rest(a)
+        value, rest = _sigmoid_and_rest_of_minus(a)
         i, f, o = value[:, :, 0], value[:, :, 1], value[:, :, 3]
         forget[piece], to_c[piece] = f, o * _tanh_slope(c)
         np.multiply(value, rest, out=a)
-        a[:, :, 0] *= g
+        g *= a[:, :, 0]
+        np.negative(g, out=a[:, :, 0])  # it was tanh of minus what that gate sees
         a[:, :, 1] *= before
         a[:, :, 2] *= 4 * i  # tanh′(g) = 4 σ′(2g)
         a[:, :, 3] *= np.tanh(c)
@@ -231,6 +237,7 @@ def _gru_back(g, gates, weight, states, u):
             dh += g[t, piece]
             slopes[t, piece] *= dh[:, None]
             of_h[t, piece] *= dh[:, None]
+            _flush(of_h[t, piece])
             np.matmul(of_h[t, piece].reshape(-1, 3 * hidden), blocks, out=in_blocks)
             dh *= z[t, piece]
             dh += through
@@ -265,25 +272,42 @@ def _gru_slopes(gates, states, u):
 
 def _sigmoid(a, out):
     """σ(a) = 1 / (1 + e⁻ᵃ), which is 0 where e⁻ᵃ is infinite."""
-    np.negative(a, out=out)
+    return _sigmoid_of_minus(np.negative(a, out=out), out)
+
+
+def _sigmoid_of_minus(a, out):
+    """σ(−a)."""
     with np.errstate(over="ignore"):
-        np.exp(out, out=out)
+        np.exp(a, out=out)
     out += 1
     return np.reciprocal(out, out=out)
 
 
 def _sigmoid_and_rest(a):
-    """σ(a) and 1 − σ(a), both with all their digits: their product is the slope.
+    """σ(a) and 1 − σ(a), both with all their digits: their product is the slope."""
+    return _sigmoid_and_rest_of_minus(np.negative(a))
 
-    With e = e⁻ᵃ they are 1 / (1 + e) and e / (1 + e). Where e would be beyond the dtype, it stops.
+
+def _sigmoid_and_rest_of_minus(a):
+    """With e = eᵃ, σ(−a) and 1 − σ(−a) are 1 / (1 + e) and e / (1 + e).
+
+    Where e would be beyond the dtype, it stops.
     """
-    e = np.negative(a)
-    np.minimum(e, -math.log(np.finfo(a.dtype).tiny), out=e)
+    e = np.minimum(a, -math.log(np.finfo(a.dtype).tiny))
     np.exp(e, out=e)
     value = 1 + e
     np.reciprocal(value, out=value)
     e *= value
     return value, e
+
+
+def _flush(a):
+    """Make denormal numbers 0, in place: processors compute with them up to a hundred times slower.
+
+    Gradients that go through shut gates step after step fade until they are such numbers, a
+    quarter of them in a network with large states.
+    """
+    np.copyto(a, 0, where=np.abs(a) < np.finfo(a.dtype).tiny)
 
 
 def _tanh_slope(a):

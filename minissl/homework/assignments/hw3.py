@@ -1,4 +1,4 @@
-"""Homework 3: Transformer and language model, from the loss to text. Lectures 05, 06 and 10."""
+"""Homework 3: Transformer, recurrent networks and language model. Lectures 05, 06 and 10."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw3_oracle as oracle
+from minissl.homework.assignments.hw3_measured import experiment
 from minissl.homework.assignments.hw3_model import (
     allowed_keys,
     attention,
@@ -14,7 +15,9 @@ from minissl.homework.assignments.hw3_model import (
     gradients,
     split_heads,
 )
+from minissl.homework.assignments.hw3_recurrent import lstm_cell, lstm_cell_back, windows
 from minissl.homework.assignments.hw3_sampling import generate, sampling
+from minissl.homework.assignments.hw3_training import adamw, loop, nats, schedule
 from minissl.homework.task import Assignment, Draw, Task, Wrong, call, expect, expect_error
 
 IGNORE = -100
@@ -30,7 +33,7 @@ teacher_forcing = Task(
 )
 
 
-@teacher_forcing.check(4)
+@teacher_forcing.check(2)
 def one_step_later(subject: Any, draw: Draw) -> None:
     """The targets are the inputs, one step later, along the last axis."""
     fixed = [(2,), (3,), (1, 3), (2, 4), (2, 2, 3)]
@@ -127,7 +130,7 @@ def _check_loss(subject: Any, logits: NDArray, targets: NDArray, **options: Any)
     expect(got, by(), given=given, symptoms=symptoms)
 
 
-@cross_entropy.check(4)
+@cross_entropy.check(2)
 def values(subject: Any, draw: Draw) -> None:
     """−log softmax(logits)[target] in nats: the mean, the sum, or each."""
     for shape in draw.cases((1, 2), (2, 2), (2, 3), (2, 3, 4), more=_shape):
@@ -136,7 +139,7 @@ def values(subject: Any, draw: Draw) -> None:
             _check_loss(subject, logits, targets, **options)
 
 
-@cross_entropy.check(4)
+@cross_entropy.check(2)
 def ignored_targets(subject: Any, draw: Draw) -> None:
     """Targets of −100 have no loss, and the mean is over the others; 0 when there are none."""
     for shape in draw.cases((2, 3), (4, 3), (2, 4, 3), more=_shape):
@@ -152,7 +155,7 @@ def ignored_targets(subject: Any, draw: Draw) -> None:
     expect(got, expected, given=given, otherwise="ignore_index is not used")
 
 
-@cross_entropy.check(4)
+@cross_entropy.check(2)
 def large_logits(subject: Any, draw: Draw) -> None:
     """Logits of thousands give the right loss, not infinity or NaN; float32 stays float32."""
     for size in draw.cases(1e3, 1e4, -1e4, more=lambda g: float(g.uniform(-1e4, 1e4))):
@@ -169,7 +172,7 @@ def large_logits(subject: Any, draw: Draw) -> None:
             expect(got, expected, given=given, tolerance=tolerance)
 
 
-@cross_entropy.check(4)
+@cross_entropy.check(2)
 def gradient(subject: Any, draw: Draw) -> None:
     """The gradient is (softmax − onehot) / number of targets, and 0 where ignored."""
     for shape in draw.cases((1, 2), (2, 3), (3, 2, 4), more=_shape):
@@ -194,7 +197,7 @@ def gradient(subject: Any, draw: Draw) -> None:
         expect(got, slope / count, given=given, symptoms=symptoms)
 
 
-@cross_entropy.check(2)
+@cross_entropy.check(1)
 def label_smoothing(subject: Any, draw: Draw) -> None:
     """With smoothing s the target has 1 − s + s / classes, every other class s / classes."""
     for shape in draw.cases((1, 2), (2, 3), (2, 3, 4), more=_shape):
@@ -205,7 +208,7 @@ def label_smoothing(subject: Any, draw: Draw) -> None:
 
 ASSIGNMENT = Assignment(
     3,
-    "Transformer and language model",
+    "Transformer, recurrent networks and language model",
     (
         teacher_forcing,
         cross_entropy,
@@ -215,5 +218,13 @@ ASSIGNMENT = Assignment(
         block,
         sampling,
         generate,
+        lstm_cell,
+        lstm_cell_back,
+        windows,
+        adamw,
+        schedule,
+        loop,
+        nats,
     ),
+    experiment,
 )

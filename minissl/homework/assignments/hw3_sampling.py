@@ -57,7 +57,7 @@ def _draw_logits(generator: np.random.Generator) -> NDArray:
     return 2 * generator.standard_normal(generator.integers(2, 9))
 
 
-@sampling.check(4)
+@sampling.check(2)
 def temperature(subject: Any, draw: Draw) -> None:
     """softmax(logits / temperature), in float64, for logits of any size."""
     large, float32 = np.array([2e4, 2e4 - 1]), np.array([1.0, 3.0], np.float32)
@@ -67,7 +67,7 @@ def temperature(subject: Any, draw: Draw) -> None:
                 _check_probabilities(subject, logits, temperature=value)
 
 
-@sampling.check(3)
+@sampling.check(2)
 def top_k(subject: Any, draw: Draw) -> None:
     """The k likeliest tokens share the probability; ties go to the smaller token."""
     fixed = [np.array([1.0, 3.0, 2.0]), np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.0, 1.0])]
@@ -77,7 +77,7 @@ def top_k(subject: Any, draw: Draw) -> None:
             _check_probabilities(subject, logits, top_k=k, temperature=0.7)
 
 
-@sampling.check(4)
+@sampling.check(2)
 def top_p(subject: Any, draw: Draw) -> None:
     """The likeliest tokens until their probabilities reach p, that one included."""
     fixed = [np.log([0.1, 0.4, 0.3, 0.2]), np.log([0.6, 0.4]), np.log([0.2, 0.5, 0.3])]
@@ -87,7 +87,7 @@ def top_p(subject: Any, draw: Draw) -> None:
             _check_probabilities(subject, logits, top_p=p, temperature=1.5, top_k=2)
 
 
-@sampling.check(2)
+@sampling.check(1)
 def refused(subject: Any, draw: Draw) -> None:
     """Settings without a meaning raise ValueError."""
     for name, value in draw.cases(
@@ -119,7 +119,7 @@ class Counting(GPT):
         return super().hidden(tokens, **settings)
 
 
-def _model(draw: Draw, kind: type[GPT] = GPT, context: int = 12, dropout: float = 0.0) -> Any:
+def random_gpt(draw: Draw, kind: type[GPT] = GPT, context: int = 12, dropout: float = 0.0) -> Any:
     """Small, in float64, 7 tokens; so random that it does not repeat itself."""
     config = GPTConfig(
         num_layers=2,
@@ -200,21 +200,21 @@ def _short_sighted(model: Any, prompt: list[int], count: int) -> list[int]:
     return tokens[:count]
 
 
-@generate.check(3)
+@generate.check(2)
 def greedy(subject: Any, draw: Draw) -> None:
     """Temperature 0: the likeliest token, again and again, from everything before it."""
     fixed: list[tuple[list[int], int]] = [([1], 1), ([1], 2), ([2, 0, 5], 4), ([3, 3], 0), ([4], 8)]
     for prompt, count in draw.cases(
         *fixed, more=lambda g: (g.integers(7, size=3).tolist(), int(g.integers(1, 9)))
     ):
-        _check_greedy(subject, _model(draw), prompt, count)
+        _check_greedy(subject, random_gpt(draw), prompt, count)
 
 
 @generate.check(1)
 def evaluation_mode(subject: Any, draw: Draw) -> None:
     """Nothing is dropped out, and the model comes back in the mode it was in."""
     for prompt in draw.cases([1], [2, 0], more=lambda g: g.integers(7, size=3).tolist()):
-        model = _model(draw, dropout=0.5)
+        model = random_gpt(draw, dropout=0.5)
         _check_greedy(subject, model, prompt, 3)
         given = {"prompt": prompt, "model.training before": True}
         if not model.training or not all(p.requires_grad for p in model.parameters()):
@@ -222,11 +222,11 @@ def evaluation_mode(subject: Any, draw: Draw) -> None:
             raise Wrong(sentence, given, f"model.training is {model.training}", True)
 
 
-@generate.check(2)
+@generate.check(1)
 def stopping(subject: Any, draw: Draw) -> None:
     """A token of ``stop`` is the last one; ``on_token`` is called with each as it comes."""
     for place in draw.cases(0, 1, 2, more=lambda g: int(g.integers(6))):
-        model, prompt, came = _model(draw), [1, 2], list[int]()
+        model, prompt, came = random_gpt(draw), [1, 2], list[int]()
         stop = [_greedy(model, prompt, 6)[place]]
         _check_greedy(subject, model, prompt, 6, stop=stop)
         options = {"temperature": 0, "cache": False, "stop": stop}
@@ -235,22 +235,22 @@ def stopping(subject: Any, draw: Draw) -> None:
         expect(came, got, given=given, otherwise="on_token must be called with each new token")
 
 
-@generate.check(2)
+@generate.check(1)
 def beyond_the_context(subject: Any, draw: Draw) -> None:
     """A text longer than the context is continued from its last tokens."""
     for prompt in draw.cases(
         [1, 2], [1, 2, 3, 4, 5, 6], more=lambda g: g.integers(7, size=5).tolist()
     ):
-        model = _model(draw, context=4)
+        model = random_gpt(draw, context=4)
         _check_greedy(subject, model, prompt, 6)
         _check_greedy(subject, model, prompt, 6, cache=True)
 
 
-@generate.check(2)
+@generate.check(1)
 def with_a_cache(subject: Any, draw: Draw) -> None:
     """With the cache no token goes through the model twice."""
     for prompt in draw.cases([1], [1, 2, 3], more=lambda g: g.integers(7, size=4).tolist()):
-        model = _model(draw, Counting)
+        model = random_gpt(draw, Counting)
         _check_greedy(subject, model, prompt, 5, cache=True)
         model.given = []
         call(subject, model, prompt, 5, temperature=0)
@@ -261,14 +261,14 @@ def with_a_cache(subject: Any, draw: Draw) -> None:
             raise Wrong(sentence, given, f"calls with {model.given} tokens", expected)
 
 
-@generate.check(3)
+@generate.check(1)
 def drawn(subject: Any, draw: Draw) -> None:
     """Other temperatures: tokens come as often as next_token_probabilities says."""
     count = 250
     settings: list[dict[str, Any]] = [{}, {"top_k": 2}, {"top_p": 0.6}]
     for options in settings:
         options["temperature"] = 3.0
-        model, logits = _model(draw, context=count + 1), 0.9 * draw.generator.permutation(7)
+        model, logits = random_gpt(draw, context=count + 1), 0.9 * draw.generator.permutation(7)
         # The last hidden state is now (1, 0, ... 0) after every text, and the logits are these.
         model.transformer.final_norm.weight.array[...] = 0
         model.transformer.final_norm.bias.array[...] = np.eye(8)[0]
@@ -305,5 +305,5 @@ def _plausible(counts: NDArray, p: NDArray) -> bool:
 @generate.check(1)
 def refusals(subject: Any, draw: Draw) -> None:
     """ValueError for an empty prompt, and for sampling without a generator."""
-    expect_error(ValueError, subject, _model(draw), [], 3, temperature=0)
-    expect_error(ValueError, subject, _model(draw), [1], 3)
+    expect_error(ValueError, subject, random_gpt(draw), [], 3, temperature=0)
+    expect_error(ValueError, subject, random_gpt(draw), [1], 3)

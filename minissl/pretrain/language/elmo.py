@@ -22,7 +22,7 @@ from minissl.models.bidirectional import BidirectionalLM, turn
 from minissl.models.held_out import carried_nats
 from minissl.models.recurrent import RecurrentConfig
 from minissl.options import option
-from minissl.pretrain.layered import Layered
+from minissl.pretrain.layered import LONGEST, Layered
 from minissl.pretrain.method import Pretraining, Training
 
 UNKNOWN = 0
@@ -130,8 +130,11 @@ class ELMo(Layered, Pretraining):
         return 2 * self.model.config.width
 
     def collate(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, ...]:
-        """Words between boundaries (batch, time), the same turned round, the way back, weights."""
-        rows = [[self.boundary, *example, self.boundary] for example in examples]
+        """Words between boundaries (batch, time), the same turned round, the way back, weights.
+
+        A text is cut at its end to ``LONGEST`` words.
+        """
+        rows = [[self.boundary, *example[:LONGEST], self.boundary] for example in examples]
         lengths = np.array([len(row) for row in rows])
         places = np.arange(lengths.max())
         tokens = np.full((len(rows), len(places)), self.boundary, np.int64)

@@ -38,6 +38,9 @@ class LSTMSettings(LanguageSettings):
     context_length: int = option(
         64, "tokens of a window: as far back as a gradient reaches", least=1, most=1 << 20
     )
+    dropout: float = option(
+        0.0, "below the first layer, between layers and above the last", least=0, most=0.99
+    )
     batch_size: int = option(16, "lanes of text that are read side by side", least=1, most=1 << 20)
     steps: int = option(800, "updates", least=1, most=10**9)
     learning_rate: float = option(
@@ -140,8 +143,7 @@ class LSTMPretraining(LanguageModel):
         caches = self._caches(number)
         hidden = self.network.hidden(inputs, caches=caches, generator=generator)
         with no_grad():
-            after = ops.stack([c.state.detach()[:, 0] for c in caches], axis=1)  # type: ignore
-            self._next = number, ops.permute_dims(after, (2, 1, 0, 3)).array
+            self._next = number, ops.stack([c.state for c in caches], axis=1).array
         return next_token_loss(self.network.logits(hidden), targets, overwrite_logits=True)
 
     def _caches(self, number: int) -> list[StateCache]:
@@ -151,11 +153,10 @@ class LSTMPretraining(LanguageModel):
         own = state[rank * self.batch_size : (rank + 1) * self.batch_size]
         if self._next[1] is not None and self._next[0] == number - 1:
             own = self._next[1]
+        if number == 0:  # a method may be trained a second time, and then begins anew
+            own = own * 0
         own = ops.astype(Tensor(own), dtype=self.network.tokens.weight.dtype)
-        return [
-            StateCache(ops.permute_dims(own[:, layer], (1, 0, 2))[:, None])
-            for layer in range(self.network.config.num_layers)
-        ]
+        return [StateCache(own[:, i]) for i in range(self.network.config.num_layers)]
 
     def after_step(self, done: int) -> None:
         """The state after the window is where the next one begins; processes tell each other."""

@@ -7,9 +7,22 @@ import numpy as np
 from minissl.autograd import composed
 from minissl.autograd import operations as ops
 from minissl.nn.evaluating import evaluating
-from tests.homework.planted import Collection, hw3_model
+from tests.homework.planted import (
+    Collection,
+    hw3_experiment,
+    hw3_model,
+    hw3_recurrent,
+    hw3_training,
+)
 
-PLANTED = Collection(hw3_model.PLANTED)
+PLANTED = Collection(
+    [
+        *hw3_model.PLANTED,
+        *hw3_recurrent.PLANTED,
+        *hw3_training.PLANTED,
+        *hw3_experiment.PLANTED,
+    ]
+)
 
 
 # ---- 3.1 teacher_forcing -------------------------------------------------------------------------
