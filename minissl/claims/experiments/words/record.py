@@ -142,7 +142,8 @@ def gpts(setup: Setup, vocab_size: int, sentences: Sequence[Sequence[int]]) -> t
 def elmos(setup: Setup, vocab_size: int, sentences: Sequence[Sequence[int]]) -> tuple[ELMo, ELMo]:
     """The same ELMo before and after its training, as wide in each direction as the GPT."""
     settings = chosen(
-        ELMoSettings, setup, steps=setup.settings["elmo_steps"], learning_rate=5e-3
+        ELMoSettings, setup, steps=setup.settings["elmo_steps"],
+        learning_rate=ELMoSettings().learning_rate,
     )  # fmt: skip
     stream = np.concatenate([[vocab_size, *sentence] for sentence in sentences])
     untrained, method = (
@@ -274,7 +275,7 @@ CLAIM = Claim(
             "learn": 100,
             "test": 200,
             "word_steps": 200,
-            "elmo_steps": 300,
+            "elmo_steps": 600,
             "steps": 800,
             "batch_size": 32,
             "num_layers": 2,
@@ -314,6 +315,7 @@ CLAIM = Claim(
         "behind it too, and so has ELMo: two LSTMs that share nothing but the vectors of the "
         "words, one from each end of the sentence; of a word it gives the mean of its layers. "
         "Skip-gram and the GPT have as many numbers per word as each half of ELMo. Sizes and steps "
-        "were tried once, with seed 100."
+        "were tried once, with seed 100; ELMo's after a first measurement, in which 300 steps at "
+        "half the learning rate had taught it no topics (53 % and 45 % in the outer columns)."
     ),
 )
