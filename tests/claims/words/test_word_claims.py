@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from minissl.claims import two_senses
 from minissl.claims.claim import Setup
 from minissl.claims.experiments.words import noise_contrastive as nce
 from minissl.claims.experiments.words import pmi, record, static_vectors
@@ -85,7 +86,7 @@ def test_products_by_hand():
 
 @pytest.fixture(scope="module")
 def language():
-    return record.Language(np.random.default_rng(0))
+    return two_senses.Language(np.random.default_rng(0))
 
 
 def test_both_orders_have_the_same_words_around(language):
@@ -118,9 +119,45 @@ def test_a_topic_is_told_by_words_that_the_test_does_not_share(language):
                 others = {*use.ids} - {use.ids[use.place], language.mark}
                 around.setdefault((sense, part), set()).update(others)
     for (sense, part), found in around.items():
-        half = record.EACH // 2
+        half = two_senses.EACH // 2
         assert found == {*language.words[sense][:, part * half : (part + 1) * half].ravel()}
     assert not set.intersection(*around.values())
+
+
+def test_what_stands_before_tells_nothing_where_what_follows_does(language):
+    before = {0: set(), 1: set()}
+    topics = {0: set(), 1: set()}
+    for sense in (0, 1):
+        for _ in range(2000):
+            use = language.by_what_follows("bank", sense, 1)
+            assert use.sense == sense
+            assert language.vocabulary.tokens[use.ids[use.place]] == "bank"
+            before[sense].update(use.ids[: use.place])
+            topics[sense].update({*use.ids[use.place + 1 :]} - {language.mark})
+    adjectives = {*language.words[:, 0].ravel()}
+    assert before[0] == before[1] == {*language.order, language.mark} | adjectives
+    for sense in (0, 1):
+        own = {*language.words[sense][:, two_senses.EACH // 2 :].ravel()}
+        assert topics[sense] == own
+
+
+def test_elmo_is_read_at_the_word():
+    """Both directions, and in the forward half nothing of what follows."""
+    setup = Setup(0, {**record.CLAIM.scales["quick"], "elmo_steps": 1})
+    untrained, method = record.elmos(setup, 30, [[1, 2, 3, 4, 5, 6, 7, 8]] * 30)
+    one, other = record.at_the_word(
+        method, [record.Use([3, 4, 5, 6, 7], 2, 0), record.Use([3, 4, 5, 9], 2, 1)]
+    )
+    half = method.width // 2
+    ahead = method.model.ahead.states(np.array([[30, 3, 4, 5]]))
+    behind = method.model.behind.states(np.array([[30, 7, 6, 5]]))
+    for part, states in ((one[:half], ahead), (one[half:], behind)):
+        mean = np.mean([state.numpy()[0, -1] for state in states], axis=0)
+        np.testing.assert_allclose(part, mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one[:half], other[:half], rtol=1e-4, atol=1e-6)
+    assert np.abs(one[half:] - other[half:]).max() > 1e-3
+    weights = [m.model.state_dict()["ahead.tokens.weight"] for m in (untrained, method)]
+    assert not np.array_equal(*weights)
 
 
 def test_the_state_is_that_at_the_word():
@@ -139,7 +176,7 @@ def test_the_state_is_that_at_the_word():
 
 def test_a_static_vector_finds_half_of_the_senses(runs):
     table = runs("record")[0]["table"]
-    for column in (record.TOPIC, record.ORDER):
+    for column in (record.TOPIC, record.ORDER, record.AFTER):
         assert table[record.STATIC][column]["values"] == [50.0]
 
 
