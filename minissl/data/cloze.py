@@ -26,6 +26,7 @@ from minissl.text.files import read_text
 from minissl.text.small_world import minimal_pairs
 
 COLUMNS = ("kind", "prompt", "right", "wrong")
+REPAIR = "Change it, or see `minissl cloze --write-pairs FILE` for the form of a file"
 BATCH = 64  # pairs that are scored at once
 
 
@@ -42,8 +43,7 @@ class ClozePair:
 
     ``kind``: what the pair is about, for the table. An empty prompt is the beginning of a document.
     Raises ValueError for answers that are empty or equal, and for spaces that would be compared in
-    place of words: a prompt that ends in one, or one answer that begins with one and one that does
-    not.
+    place of words: a prompt that ends in one, or answers that do not begin and end with the same.
     """
 
     kind: str
@@ -61,10 +61,10 @@ class ClozePair:
                 f"the prompt {self.prompt[-40:]!r} ends with a space: let both answers begin with "
                 "it, as words do in a text"
             )
-        if self.right[0].isspace() != self.wrong[0].isspace():
+        if _spaces(self.right) != _spaces(self.wrong):
             raise ValueError(
-                f"one of the answers {self.right!r:.40} and {self.wrong!r:.40} begins with a "
-                "space: give it to both or to none"
+                f"the answers {self.right!r:.40} and {self.wrong!r:.40} begin or end with other "
+                "spaces: give the same to both"
             )
 
     def line(self) -> str:
@@ -86,6 +86,11 @@ class KindScore:
     nats: float
 
 
+def _spaces(answer: str) -> tuple[str, str]:
+    """The white space before and behind the words."""
+    return answer[: -len(answer.lstrip())], answer[len(answer.rstrip()) :]
+
+
 # ---- pairs ---------------------------------------------------------------------------------------
 
 
@@ -100,15 +105,16 @@ def small_zoo(count: int = 100, seed: int = 0) -> list[ClozePair]:
 def read_pairs(path: str | os.PathLike[str]) -> list[ClozePair]:
     """A pair a line, four columns with tabs between them: kind, prompt, right, wrong.
 
-    The first line may be these names; empty lines are passed over. Spaces count: the answers begin
-    with the space that stands before them in a text. Raises FileError with the file and the line.
+    The first line may be these names, also in capitals; empty lines are passed over. Spaces count:
+    the answers begin with the space that stands before them in a text. Raises FileError with the
+    file and the line.
     """
-    with reading(path, "cloze pairs"):
+    with reading(path, "cloze pairs", advice=REPAIR):
         pairs: list[ClozePair] = []
         lines = read_text(Path(path), any_kind=True).replace("\r\n", "\n").split("\n")
         for number, line in enumerate(lines, 1):
             fields = line.split("\t")
-            if not line.strip() or (not pairs and tuple(map(str.strip, fields)) == COLUMNS):
+            if not line.strip() or (not pairs and _plain(fields) == COLUMNS):
                 continue
             if len(fields) != len(COLUMNS):
                 raise ValueError(
@@ -122,6 +128,10 @@ def read_pairs(path: str | os.PathLike[str]) -> list[ClozePair]:
         if not pairs:
             raise ValueError("it has no pair, a line of four columns with tabs between them")
     return pairs
+
+
+def _plain(fields: Sequence[str]) -> tuple[str, ...]:
+    return tuple(field.strip().lower() for field in fields)
 
 
 def to_tsv(pairs: Iterable[ClozePair]) -> str:

@@ -65,6 +65,7 @@ def test_the_zoo_is_written_and_read(tmp_path):
     [
         ("", "it has no pair"),
         ("kind\tprompt\tright\twrong\n", "it has no pair"),
+        ("Kind\tPrompt\tRight\tWrong\n", "it has no pair"),
         ("a\tb\t c\t d\na\tb\t c\n", r"line 2 has 3 column.s., expected 4 with tabs .* 'a\\tb"),
         ("a\tb\t c\t d\t\n", r"line 1 has 5 column"),
         ("a,b, c, d\n", r"line 1 has 1 column"),
@@ -73,7 +74,9 @@ def test_the_zoo_is_written_and_read(tmp_path):
         ("a\tb\t c\t \n", "line 1: the kind or an answer is empty"),
         ("a\tb\t c\t c\n", "line 1: both answers are ' c': one must be wrong"),
         ("a\tb \t c\t d\n", "line 1: the prompt 'b ' ends with a space"),
-        ("a\tb\tc\t d\n", "line 1: one of the answers 'c' and ' d' begins with a space"),
+        ("a\tb\tc\t d\n", "line 1: the answers 'c' and ' d' begin or end with other spaces"),
+        ("a\tb\t  c\t d\n", "begin or end with other spaces: give the same to both"),
+        ("a\tb\t c\t d \n", "' d ' begin or end with other .* --write-pairs FILE"),
         ("a\tb\t c\t d\nkind\tprompt\tright\twrong\tx\n", "line 2 has 5"),
         (b"a\tb\t c\t \xff\n", "not UTF-8"),
         (b"a\tb\t c\t d\0\n", "NUL"),
