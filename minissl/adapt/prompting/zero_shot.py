@@ -153,12 +153,13 @@ class ZeroShot(Adaptation):
 
     def _check_room(self) -> None:
         """Raise ValueError when not even a prompt without any text has room."""
+        fewer = "fewer tokens" if self.settings.answers == "generate" else "shorter words"
         for text in ("", self.settings.content_free):
             if (needed := self._length(self.template.prompt(text))) > self.room:
                 raise ValueError(
                     f"the template with {text!r:.40} as text is {needed} tokens, and beside an "
                     f"answer the context of {self.base.network.context_length} has room for "
-                    f"{max(0, self.room)}: give a shorter template, or shorter words"
+                    f"{max(0, self.room)}: give a shorter template, or {fewer}"
                 )
 
 

@@ -189,6 +189,8 @@ def test_what_has_no_room_at_all_is_refused():
         ValueError, match=r"template with '' as text is 8 tokens, and .* room for 6"
     ):
         asked(Telling({}, {}, 10), ["a"], [0], ("no", "yes"), template="It: {text} so")
+    with pytest.raises(ValueError, match="give a shorter template, or fewer tokens"):
+        asked(Telling({}, {}, 10), ["a"], [0], ("no", "yes"), answers="generate", tokens=99)
     with pytest.raises(ValueError, match="with 'long long long ' as text"):
         asked(Bigrams(20), ["a"], [0], ("n", "y"), template="{text} so", content_free="long " * 3)
 
