@@ -226,8 +226,12 @@ class LanguageModel(Layered, Pretraining):
 
 
 def _check_stream(name: str, tokens: np.ndarray, least: int) -> None:
-    if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or len(tokens) < least:
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise ValueError(
-            f"{name}: expected {least} or more integers in one axis, got shape {tokens.shape} of "
-            f"{tokens.dtype}: give more text, or a smaller context_length or batch_size"
+            f"{name}: expected integers in one axis, got shape {tokens.shape} of {tokens.dtype}"
+        )
+    if len(tokens) < least:
+        raise ValueError(
+            f"{name}: expected {least:,} or more tokens, got {len(tokens):,}: give more text, or a "
+            "smaller context_length or batch_size"
         )

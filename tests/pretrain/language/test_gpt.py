@@ -170,8 +170,10 @@ def test_no_target_crosses_a_document_when_asked():
 def test_unusable_streams_are_refused():
     model = new_model()
     GPTPretraining(model, random_stream(CONTEXT + 1)).batch(np.random.default_rng(0))
-    for wrong in (random_stream(CONTEXT), np.zeros(50), np.zeros((50, 2), int)):
-        with pytest.raises(ValueError, match="stream: expected 9 or more integers in one axis"):
+    with pytest.raises(ValueError, match="stream: expected 9 or more tokens, got 8: give more"):
+        GPTPretraining(model, random_stream(CONTEXT))
+    for wrong in (np.zeros(50), np.zeros((50, 2), int)):
+        with pytest.raises(ValueError, match="stream: expected integers in one axis, got shape"):
             GPTPretraining(model, wrong)
     with pytest.raises(ValueError, match="held_out: expected 2 or more"):
         GPTPretraining(model, random_stream(50), held_out=np.array([1]))
