@@ -174,7 +174,9 @@ def find_checkpoint(folder: str | Path) -> Checkpoint:
         for reason in reasons:
             warnings.warn(f"{reason}. Falling back to {path}", stacklevel=2)
         return checkpoint
-    none = "there is none" if folder.exists() else "there is no such folder"
+    none = "there is none" if folder.is_dir() else "there is no such folder"
+    if folder.is_file():
+        none = "it is a file, expected the folder of a run"
     raise CheckpointError(f"no usable checkpoint in {folder}: {'; '.join(reasons) or none}")
 
 

@@ -202,6 +202,9 @@ def test_none_there(tmp_path):
         CheckpointError, match=r"no usable checkpoint in .*nowhere: there is no such folder"
     ):
         find_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "pairs.tsv").touch()
+    with pytest.raises(CheckpointError, match="it is a file, expected the folder of a run"):
+        find_checkpoint(tmp_path / "pairs.tsv")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
