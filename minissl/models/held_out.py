@@ -21,7 +21,7 @@ def stream_nats(
 
     Windows begin every ``stride`` tokens (half a context unless given), and each predicts only
     what the one before has not: so each token is counted once, and those after the first window
-    see at least context_length − stride tokens. Raises ValueError for a stride out of range.
+    see at least context_length − stride + 1 tokens. Raises ValueError for a stride out of range.
     """
     targets = len(stream) - 1
     length = min(model.context_length, targets)

@@ -276,7 +276,7 @@ def outing_couple(generator: np.random.Generator) -> tuple[Row, Row]:
     (a, b, c), (d, e, f) = (
         three(generator, words, asked=True) for words in some(generator, 2, list(TOPICS.values()))
     )
-    prompts = [f"{who} saw the {one}, the {other} and the" for one, other in ((a, b), (d, e))]
+    prompts = [f"{who} saw the {x}, the {y} and the" for x, y in ((a, b), (d, e))]
     return (prompts[0], c, f), (prompts[1], f, c)
 
 

@@ -36,7 +36,9 @@ class ELMoSettings(Training, WordOptions):
     num_layers: int = option(2, "recurrent layers of each direction", least=1, most=1000)
     width: int = option(128, "numbers per word and in a state", least=1, most=1 << 14)
     context_length: int = option(32, "words of a window", least=1, most=1 << 16)
-    dropout: float = option(0.0, "between the layers, in training", least=0, most=0.99)
+    dropout: float = option(
+        0.0, "below the first layer, between layers and above the last", least=0, most=0.99
+    )
     batch_size: int = option(32, "windows of text per step", least=1, most=1 << 20)
     steps: int = option(600, "updates", least=1, most=10**9)
     learning_rate: float = option(
