@@ -163,7 +163,7 @@ def tell_what_is_not_read(
 
     ``file``: where to, None is stdout.
     """
-    longest = getattr(reader_of(method), "longest", None)
+    longest = getattr(method, "longest", getattr(reader_of(method), "longest", None))
     if longest is not None and (cut := sum(len(example) > longest for example in inputs)):
         print(
             f"{cut:,} of {len(inputs):,} texts are longer than the {longest:,} tokens or words "

@@ -18,6 +18,7 @@ from minissl.cli._shared import (
     path,
     place_of,
     settings_from,
+    tell_what_is_not_read,
 )
 
 EXAMPLES = """\
@@ -103,6 +104,10 @@ def run(arguments: argparse.Namespace) -> None:
         if not first:
             return
         print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
+        parts = [part for part in (adapted.data.train, adapted.data.held_out) if part]
+        inputs = [example for part in parts for example in part.inputs]
+        names = [name for part in parts for name in part.names]
+        tell_what_is_not_read(adapted.method, adapted.data, inputs, names)
         if issubclass(kind, Frozen):
             _print_table(kind, settings, opened, adapted.data, arguments, device)
             _print_more(adapted)

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     make_parents(arguments.out)
     opened.method.to(arguments.device)
     arrays = {"names": np.array(examples.names, dtype=np.str_)}
-    tell_what_is_not_read(opened.method, opened.data, *examples)
+    tell_what_is_not_read(reader_of(opened.method), opened.data, *examples)
     if arguments.each:
         arrays |= _each(opened, raw, examples.inputs)
     else:

@@ -14,6 +14,8 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     opened = {name: toy_base(name, folder / name) for name in ("gpt", "lstm", "elmo", "simclr")}
     adapted("finetune", opened["gpt"], folder / "tuned")
+    asked = {"template": "{text} so {class}"}
+    adapted("zero-shot", opened["gpt"], folder / "asked", changes=asked)
     return folder
 
 
@@ -89,3 +91,26 @@ def test_a_prediction_of_what_is_not_read_is_told(runs, tmp_path, capsys):
         assert "1 of 3 texts are longer than the 12 tokens" in said
         assert "1 of 3 examples, " in said
         assert "hold nothing that the run knows" in said
+
+
+def test_a_question_has_less_room_for_a_text(runs, tmp_path, capsys):
+    method = open_any(runs / "asked").method
+    room = int(method.longest)
+    assert 1 < room < method.base.longest
+    path = tmp_path / "texts.csv"
+    path.write_text("text\n" + "the cat sat " * 60 + "\nthe cat\n", encoding="utf-8")
+    for command, longest in (("predict", room), ("embed", method.base.longest)):
+        out = ["--out", str(tmp_path / f"{command}.npz")]
+        assert main([command, str(runs / "asked"), str(path), *out]) == 0
+        assert f"1 of 2 texts are longer than the {longest} tokens" in capsys.readouterr().out
+
+
+def test_an_adaptation_tells_what_it_does_not_read(runs, tmp_path, capsys):
+    path = tmp_path / "texts.csv"
+    rows = ["the cat sat " * 60 + ",a", "the cat,b", "qq,a", "qqq,b", "a dog,a", "the dog,b"]
+    path.write_text("\n".join(["text,label", *rows, ""]), encoding="utf-8")
+    assert main(["adapt", "probe", str(runs / "elmo"), str(path), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 6 examples, texts.csv, line" in said
+    assert main(["adapt", "probe", str(runs / "gpt"), str(path), "--quiet"]) == 0
+    assert "1 of 6 texts are longer than the 12 tokens" in capsys.readouterr().out

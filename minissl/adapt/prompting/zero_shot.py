@@ -147,6 +147,14 @@ class ZeroShot(Adaptation):
             self.settings.tokens if writes else self.lengths.max()
         )
 
+    @property
+    def longest(self) -> float:
+        """How many tokens of a text, with that at its beginning, are asked about.
+
+        Give or take one, where a token of the text would reach into the template.
+        """
+        return self.room - self._length(self.template.prompt("")) + 1
+
     def _length(self, text: str) -> int:
         """In tokens, with the one at the beginning."""
         return len(self.task.base.tokens(text))
