@@ -23,7 +23,7 @@ class AdamW(Optimizer):
     division finite. ``decay(name, parameter)`` says which parameters ``weight_decay`` shrinks; by
     default those with two axes or more. Raises ValueError for numbers out of range.
 
-    Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization. Lecture 01.
+    Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization. Lecture 10.
     """
 
     slots = ("first_moment", "second_moment")

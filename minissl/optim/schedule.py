@@ -20,7 +20,7 @@ def warmup_cosine(
 ) -> float:
     """In a line to ``peak`` at ``warmup_steps``, by half a cosine to ``final`` at ``total_steps``.
 
-    Loshchilov and Hutter (2017), SGDR; the warm-up is that of Goyal et al. (2017). Lecture 06.
+    Loshchilov and Hutter (2017), SGDR; the warm-up is that of Goyal et al. (2017). Lecture 10.
     Raises ValueError unless 0 ≤ warmup_steps < total_steps.
     """
     progress = _progress(step, warmup_steps, total_steps)
