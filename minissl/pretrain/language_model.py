@@ -185,6 +185,12 @@ class LanguageModel(Layered, Pretraining):
         encode = tokenizer.encode
         before = [[separator, *encode(prompt, allow_special="none")] for prompt in prompts]
         after = [list(encode(answer, allow_special="none")) for answer in answers]
+        for answer, tokens in zip(answers, after):
+            if len(tokens) > (room := self.network.context_length):
+                raise ValueError(
+                    f"the answer {answer!r:.40} has {len(tokens)} tokens, and the context of the "
+                    f"model has room for {room}: give a shorter one"
+                )
         return log_probabilities(self.network, before, after)
 
     def sample(

@@ -297,6 +297,14 @@ def test_scores_are_the_chain_rule_over_tokens(written):
     assert special not in plain(prompts[4])  # it is ordinary text there
 
 
+def test_an_answer_that_has_no_room_is_named(written):
+    if written.network.context_length < 1000:
+        with pytest.raises(ValueError, match=r"the answer ' bbb.* has \d+ tokens, and the context"):
+            written.score(["a", "a"], [" a", " " + "b" * 2000])
+    else:
+        assert np.isfinite(written.score(["a"], [" " + "b" * 2000])).all()
+
+
 def test_scores_need_a_tokenizer():
     with pytest.raises(ValueError, match="built without a tokenizer"):
         new_method().score(["a"], ["b"])
