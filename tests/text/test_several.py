@@ -68,7 +68,8 @@ EXEMPT = {
     "of_files names",
     "keep_classes class_names", "no_labels class_names", "require_two class_names",
     "as_in_the_run class_names", "as_in_the_run of_run", "check_members names",
-    "unpack_idx class_names", "write_part class_names",
+    "unpack_idx class_names", "write_part class_names", "walk rooms", "three words",
+    "CanScore.score prompts", "CanScore.score answers",
 }  # fmt: skip
 
 

@@ -178,7 +178,7 @@ CLAIM = Claim(
     formats=dict.fromkeys((ASKED, STRANGE, UNNAMED), ".1f"),
     rows="reviews judged, in %",
     about=(
-        "A GPT reads 20,000 texts of a generated English world (text/small_world.py); one in seven "
+        "A GPT reads 20,000 texts of a generated English world (text/small_world.py); one in eight "
         'is a film review with its verdict. Asked are reviews without it, "good" or "bad", in '
         "which every adjective is said of another part of the film than in the texts, often with "
         '"not". Question: "{text} The film was ___.", the sentence of the texts; strange question: '
