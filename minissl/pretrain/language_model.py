@@ -178,8 +178,14 @@ class LanguageModel(Layered, Pretraining):
 
         Both are encoded by themselves, and special tokens in them are ordinary text. A prompt that
         the context has no room for loses its first tokens. Raises ValueError without a tokenizer,
-        and for an answer that is longer than the context.
+        for numbers of prompts and answers that differ, and for an answer that is longer than the
+        context; TypeError for one text instead of several.
         """
+        for name, texts in (("prompts", prompts), ("answers", answers)):
+            if isinstance(texts, str | bytes):
+                raise TypeError(f"{name} must be several texts, got one: [{texts!r:.40}]")
+        if len(prompts) != len(answers):
+            raise ValueError(f"{len(prompts)} prompts have {len(answers)} answers: give pairs")
         tokenizer = self._knows_text()
         separator = tokenizer.special_tokens[SEPARATOR]
         encode = tokenizer.encode

@@ -305,6 +305,15 @@ def test_an_answer_that_has_no_room_is_named(written):
         assert np.isfinite(written.score(["a"], [" " + "b" * 2000])).all()
 
 
+def test_scores_are_of_pairs(written):
+    with pytest.raises(TypeError, match="prompts must be several texts, got one"):
+        written.score("the", [" cat"])
+    with pytest.raises(TypeError, match="answers must be several texts"):
+        written.score(["the"], " cat")
+    with pytest.raises(ValueError, match="2 prompts have 1 answers"):
+        written.score(["the", "a"], [" cat"])
+
+
 def test_scores_need_a_tokenizer():
     with pytest.raises(ValueError, match="built without a tokenizer"):
         new_method().score(["a"], ["b"])
