@@ -35,7 +35,7 @@ def adamw_update(
     The gradient is only read. Raises ValueError when the arrays do not fit together.
 
     Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization; Kingma and Ba (2015), Adam.
-    Lecture 01.
+    Lecture 10.
     """
     _check(parameter, gradient, first_moment, second_moment, step)
     arrays = (parameter, gradient, first_moment, second_moment)

@@ -174,9 +174,15 @@ class ELMo(Layered, Pretraining):
         return ops.mean(ops.stack(self.states(batch, generator)), axis=0)
 
     def evaluate(self) -> dict[str, float]:
-        """Held-out nats per known word, of each direction and of both, and the perplexity."""
-        if self.held_out is None or len(self.held_out) < 2:
+        """Held-out nats per known word, of each direction and of both, and the perplexity.
+
+        Nothing where no word is known.
+        """
+        if self.held_out is None:
             return {}
+        words = self.held_out[self.held_out != self.boundary]
+        if not (words != UNKNOWN).any():
+            return {}  # a perplexity of boundaries alone would look wonderful
         both = {"forward": (self.model.ahead, self.held_out)}
         both["backward"] = (self.model.behind, self.held_out[::-1])
         losses = {}
@@ -185,12 +191,11 @@ class ELMo(Layered, Pretraining):
             nats = carried_nats(network, stream, lanes=self.batch_size, ignore=UNKNOWN)
             losses[f"held_out_{name}_loss"] = nats / known
         loss = float(np.mean(list(losses.values())))
-        words = self.held_out[self.held_out != self.boundary]
         return {
             "held_out_loss": loss,
             **losses,
             "held_out_perplexity": perplexity(loss),
-            "held_out_unknown_share": float((words == UNKNOWN).sum() / max(1, len(words))),
+            "held_out_unknown_share": float(np.mean(words == UNKNOWN)),
         }
 
 

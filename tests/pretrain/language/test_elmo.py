@@ -229,6 +229,8 @@ def test_held_out_numbers_by_a_slow_loop():
     assert metrics["held_out_perplexity"] == pytest.approx(np.exp(np.mean(losses)))
     assert new_method().evaluate() == {}
     assert new_method(held_out=np.zeros(0, int)).evaluate() == {}
+    unknown = np.array([method.boundary, UNKNOWN, UNKNOWN, method.boundary])
+    assert new_method(held_out=unknown).evaluate() == {}  # boundaries alone are no text
 
 
 # ---- as a method --------------------------------------------------------------------------------
