@@ -27,14 +27,18 @@ def option(
     most: float | None = None,
     choices: Sequence[str] | None = None,
     free: bool = False,
+    learned: bool = False,
 ) -> Any:
     """A setting: an int, a float, a bool or a text, by its default, with its meaning and bounds.
 
     ``least`` and ``most`` are allowed themselves, ``above`` is not. ``free``: it does not change
-    what is learned, so a run may be continued with another value.
+    what is learned, so a run may be continued with another value. ``learned``: it decides what a
+    run learns from its data and keeps, its tokenizer, so that who begins with its weights has it.
     """
     bounds = {"least": least, "above": above, "most": most, "choices": choices}
-    return field(default=default, metadata={"help": meaning, "free": free, **bounds})
+    return field(
+        default=default, metadata={"help": meaning, "free": free, "learned": learned, **bounds}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     method = open_scorer(arguments.folder, arguments.device)
     scores = answer_scores(method, pairs, lambda batches: patiently(batches, "pairs"))
-    print("\n".join(table(by_kind(pairs, scores))))
+    print("\n".join([*table(by_kind(pairs, scores)), *uneven(method, pairs)]))
     if arguments.examples:
         print("\n".join(examples(pairs, scores, arguments.examples)))
 
@@ -132,6 +132,25 @@ def table(kinds: Sequence[KindScore]) -> list[str]:
         f"of {fewest} pairs a coin gets {max(0, 50 - spread):.0f} to {min(100, 50 + spread):.0f} % "
         "in 95 of 100 tries; nats: mean of ln p(right) - ln p(wrong)",
     ]
+
+
+def uneven(method: Any, pairs: Sequence[ClozePair]) -> list[str]:
+    """What makes pairs unfair for this run: answers of more tokens, prompts that are cut."""
+    if not hasattr(method, "answer_lengths"):
+        return []
+    prompts = [pair.prompt for pair in pairs]
+    right, cut = method.answer_lengths(prompts, [pair.right for pair in pairs])
+    wrong, cut_too = method.answer_lengths(prompts, [pair.wrong for pair in pairs])
+    said = []
+    if (right != wrong).any():
+        more, fewer = int((right > wrong).sum()), int((right < wrong).sum())
+        said.append(
+            f"in {more:,} pairs the right answer has more tokens than the wrong one, in {fewer:,} "
+            "fewer: each token more costs something"
+        )
+    if lost := int((cut | cut_too).sum()):
+        said.append(f"{lost:,} prompts are longer than the context: their beginnings are not seen")
+    return said
 
 
 def examples(pairs: Sequence[ClozePair], scores: NDArray, most: int) -> list[str]:

@@ -30,7 +30,7 @@ class TextOptions(Options):
 
     vocab_size: int = option(
         2048, "tokens of the tokenizer: 256 bytes, the separator, and what it learns",
-        least=257, most=1_000_000,
+        least=257, most=1_000_000, learned=True,
     )  # fmt: skip
 
 

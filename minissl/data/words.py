@@ -28,9 +28,11 @@ VOCABULARY = "words.txt"
 class WordOptions(Options):
     """Which words have a vector."""
 
-    min_count: int = option(5, "times that a word must come to get a vector", least=1, most=10**9)
+    min_count: int = option(
+        5, "times that a word must come to get a vector", least=1, most=10**9, learned=True
+    )
     most_words: int = option(
-        100_000, "words with a vector, the most frequent", least=1, most=10_000_000
+        100_000, "words with a vector, the most frequent", least=1, most=10_000_000, learned=True
     )
 
 

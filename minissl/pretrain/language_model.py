@@ -199,6 +199,17 @@ class LanguageModel(Layered, Pretraining):
                 )
         return log_probabilities(self.network, before, after)
 
+    def answer_lengths(
+        self, prompts: Sequence[str], answers: Sequence[str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Of each pair of ``score`` the tokens of the answer, and whether the prompt is cut."""
+        encode = self._knows_text().encode
+        before, after = (
+            np.array([len(encode(text, allow_special="none")) for text in texts], np.int64)
+            for texts in (prompts, answers)
+        )
+        return after, before + after > self.network.context_length + 1  # the last is not read
+
     def sample(
         self,
         prompt: bytes,

@@ -7,7 +7,7 @@ anything learned from the data, and only when all of it fits is anything written
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +117,8 @@ def pretrain(
             f"{start.folder} holds a run of {start.name!r}: only a run of {file_name_of(kind)!r} "
             "can go on from its weights"
         )
+    if start is not None:
+        _require_same_learned(start, settings)
     with ExitStack() as stack:
         origin = {"from": start and weights_of(start.checkpoint, start.name)}
         opening = Opening("method", file_name_of(kind), settings, data, origin, stack)
@@ -189,6 +191,17 @@ def fit_as_told(method: Any, settings: Training, **options: Any) -> History:
         keep=settings.keep or None,
         **options,
     )
+
+
+def _require_same_learned(start: Opened, settings: Training) -> None:
+    """Raise ValueError for a setting of what the other run has learned from its data and keeps."""
+    for one in fields(settings):
+        theirs, ours = (getattr(each, one.name, None) for each in (start.settings, settings))
+        if one.metadata.get("learned") and theirs != ours:
+            raise ValueError(
+                f"{one.name} is {ours}, and {start.folder}, whose weights are to begin with, was "
+                f"made with {theirs}, which goes with its weights: leave {one.name} as it is there"
+            )
 
 
 def _begin_with(method: Any, start: Opened) -> None:

@@ -115,3 +115,24 @@ def test_a_run_is_asked_and_one_that_cannot_score_is_refused(tmp_path, capsys):
     said = call(capsys, "cloze", run_of("simclr", tmp_path / "images"))
     assert "holds a run of 'simclr', which cannot say how likely a text is; methods that" in said
     assert re.search(r"methods that can: .*gpt", said)
+
+
+def test_pairs_that_are_not_fair_are_told(tmp_path, capsys):
+    settings = toy_settings("gpt")
+    run, file = tmp_path / "run", tmp_path / "pairs.tsv"
+    pretraining.pretrain(
+        load_method("gpt"), toy_data("gpt", settings), settings, run, progress=False
+    )
+    file.write_text(to_tsv([ClozePair("same", "the", " q", " z")]))
+    fair = call(capsys, "cloze", run, file)
+    more = [
+        ClozePair("more", "the", " qqqq", " z"), ClozePair("fewer", "the", " z", " qq"),
+        ClozePair("long", "xyz" * 30, " q", " z"),
+    ]  # fmt: skip
+    file.write_text(to_tsv(more))
+    said = call(capsys, "cloze", run, file)[-2:]
+    assert not any("tokens than" in line or "not seen" in line for line in fair)
+    assert said[0].startswith(
+        "in 1 pairs the right answer has more tokens than the wrong one, in 1"
+    )
+    assert said[1] == "1 prompts are longer than the context: their beginnings are not seen"

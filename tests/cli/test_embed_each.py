@@ -70,6 +70,8 @@ def test_a_text_that_is_cut_is_told(runs, tmp_path, capsys):
     assert "1 of 2 texts are longer than the 12 tokens or words" in capsys.readouterr().out
     context = open_any(runs / "gpt").method.longest
     assert np.bincount(found["text"])[0] == context
+    names = found["pieces"][found["text"] == 0].tolist()
+    assert "<|endoftext|>the cat sat".startswith("".join(names)[:24])  # from its beginning
 
 
 def test_images_have_no_pieces(runs, tmp_path, capsys):

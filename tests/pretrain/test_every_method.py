@@ -142,6 +142,25 @@ def test_it_goes_on_from_given_weights(name, tmp_path):
 
 
 @every_method
+def test_what_was_learned_from_other_data_is_not_asked_for_in_vain(name, tmp_path):
+    """A tokenizer goes with the weights: another size of it is refused, with nothing written."""
+    settings = toy_settings(name)
+    learned = [one for one in fields(settings) if one.metadata.get("learned")]
+    if not learned:
+        return
+    run(name, tmp_path / "first")
+    opened = open_run(tmp_path / "first")
+    for one in learned:
+        other = toy_settings(name, **{one.name: getattr(settings, one.name) + 1})
+        with pytest.raises(ValueError, match=rf"{one.name} is \d+, and .*first, whose weights"):
+            pretrain(
+                load_method(name), toy_data(name, other), other, tmp_path / "more",
+                progress=False, start=opened,
+            )  # fmt: skip
+        assert not (tmp_path / "more").exists()
+
+
+@every_method
 def test_the_seed_decides_the_first_weights(name):
     """A step that is too small to be seen is as good as none."""
     settings = toy_settings(name, steps=1, learning_rate=1e-12, weight_decay=0.0)

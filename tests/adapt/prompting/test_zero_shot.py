@@ -120,6 +120,8 @@ def test_scores_are_those_of_the_bigrams_by_hand(per_token, calibrate):
     expected = [[by_hand(text, w) for w in (b" not {text}.", b" fine.")] for text in TEXTS]
     np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=1e-12)
     assert {f"Q: {text} It was" for text in TEXTS} <= {*model.asked}
+    assert ("Q: N/A It was" in model.asked) == calibrate  # and no other text without content
+    assert len({*model.asked}) == len(TEXTS) + calibrate
     shares = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(made.probabilities(inputs), shares, rtol=1e-12)
     np.testing.assert_array_equal(made.predict(inputs), np.argmax(expected, axis=1))
@@ -173,13 +175,13 @@ def test_a_long_text_is_cut_so_that_template_and_answer_have_room(context, answe
     method = Telling({"": " no"}, {" no": -1.0, " yes!": -2.0}, context_length=context)
     text = "żółć " * 30
     made, (tokens,) = asked(
-        method, [text], [0], ("no", "yes!"), template="It: {text} so", answers=answers, tokens=5
+        method, [text], [0], ("no", "yes!"), template="It: {text} so", answers=answers, tokens=7
     )
     prompt = made.prompt(tokens)
     assert prompt.startswith("It: ż")
     assert prompt.endswith(" so")
     assert text.startswith(prompt[4:-3].rstrip(" "))
-    used = 1 + len(prompt.encode()) + 5
+    used = 1 + len(prompt.encode()) + {"score": len(" yes!"), "generate": 7}[answers]
     assert context - 1 <= used <= context, "all but half of a letter"
     assert made.prompt(READER.tokens("ab")) == "It: ab so"
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minissl.autograd import Tensor
 from minissl.data.texts import pack
 from minissl.losses.language_modeling import IGNORE
 from minissl.models.gpt import GPT, GPTConfig
@@ -68,6 +69,18 @@ def test_parameter_counts_of_the_family(parameters, sizes):
 @pytest.mark.parametrize("settings", [{}, {"norm_first": False}, {"bias": False}])
 def test_num_parameters_is_what_is_built(settings):
     assert new_model(**settings).num_parameters() == new_config(**settings).num_parameters()
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_states_are_the_vectors_each_layer_and_what_is_predicted_from(norm_first):
+    model, tokens = new_model(norm_first=norm_first), random_stream(10).reshape(2, 5)
+    states = [state.array for state in model.states(tokens)]
+    vectors = model.tokens.weight.array[tokens] + model.positions.weight.array[:5]
+    np.testing.assert_allclose(states[0], vectors, atol=1e-12)
+    below = model.transformer.blocks[0](Tensor(vectors), causal=True).array
+    np.testing.assert_allclose(states[1], below, atol=1e-12)
+    np.testing.assert_allclose(states[2], model.hidden(tokens).array, atol=1e-12)
+    assert len(states) == 3
 
 
 def test_the_loss_starts_at_ln_vocab_size():

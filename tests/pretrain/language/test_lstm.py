@@ -305,6 +305,17 @@ def test_an_answer_that_has_no_room_is_named(written):
         assert np.isfinite(written.score(["a"], [" " + "b" * 2000])).all()
 
 
+def test_a_prompt_is_cut_where_its_beginning_does_not_count(written):
+    """By exchanging the first character of ever longer prompts: is the score the same?"""
+    prompts, answer = ["x" + ("qz" * 9)[:size] for size in range(18)], " w"
+    lengths, cut = written.answer_lengths(prompts, [answer] * 18)
+    assert set(lengths) == {len(written.tokenizer.encode(answer))}
+    others = written.score(["y" + prompt[1:] for prompt in prompts], [answer] * 18)
+    same = np.abs(written.score(prompts, [answer] * 18) - others) < 1e-13
+    np.testing.assert_array_equal(cut, same)
+    assert cut.any() == (written.network.context_length < 100)
+
+
 def test_scores_are_of_pairs(written):
     with pytest.raises(TypeError, match="prompts must be several texts, got one"):
         written.score("the", [" cat"])
