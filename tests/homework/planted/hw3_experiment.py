@@ -2,29 +2,18 @@
 
 import json
 import math
-from dataclasses import replace
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 import numpy as np
 
 from minissl.homework.assignments import hw3_experiment as ours
 from minissl.homework.assignments.hw3_measured import experiment
-from minissl.homework.experiment import files_beside
 from minissl.training import fit
-from tests.homework.planted import Collection
+from tests.homework.planted import Collection, HandedIn
 
 PLANTED = Collection()
-FOLDER = Path(__file__).parents[1] / "experiments" / "hw3"  # a report that was really written
-FILES = files_beside(FOLDER / "experiment.py")
-ROWS = json.loads(FILES["results.json"])
-TEXT = FILES["report.md"].decode()
-
-
-def handed(files=FILES, **functions):
-    """What would be handed in: our functions and files, but for these."""
-    answer = experiment.answer()
-    return replace(answer, functions={**answer.functions, **functions}, files=files)
+handed = HandedIn(experiment, "hw3")
+FILES, ROWS, TEXT = handed.files, handed.rows, handed.text
 
 
 # ---- the functions -------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
@@ -11,21 +9,12 @@ from sklearn.neighbors import NearestNeighbors
 from minissl.data import Kept
 from minissl.homework.assignments import hw5_experiment as ours
 from minissl.homework.assignments.hw5_measured import experiment
-from minissl.homework.experiment import files_beside
 from minissl.pretrain.run import train
-from tests.homework.planted import Collection
+from tests.homework.planted import Collection, HandedIn
 
 PLANTED = Collection()
-FOLDER = Path(__file__).parents[1] / "experiments" / "hw5"  # a report that was really written
-FILES = files_beside(FOLDER / "experiment.py")
-ROWS = json.loads(FILES["results.json"])
-TEXT = FILES["report.md"].decode()
-
-
-def handed(files=FILES, **functions):
-    """What would be handed in: our functions and files, but for these."""
-    answer = experiment.answer()
-    return replace(answer, functions={**answer.functions, **functions}, files=files)
+handed = HandedIn(experiment, "hw5")
+FILES, ROWS, TEXT = handed.files, handed.rows, handed.text
 
 
 # ---- the functions -------------------------------------------------------------------------------
