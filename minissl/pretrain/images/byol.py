@@ -24,9 +24,8 @@ from minissl.options import option
 from minissl.pretrain.views import TwoViews, ViewSettings
 from minissl.vision.augment import Augmentation
 
-
-# Which embedding of the other view is predicted: the slow copy's; the network's own, held still; the
-# same with its gradient.
+# Which embedding of the other view is predicted: the slow copy's; the network's own, held still;
+# or that with its gradient.
 TARGETS = ("slow", "still", "free")
 
 

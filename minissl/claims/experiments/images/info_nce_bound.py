@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
-from minissl.losses.contrastive import info_nce
+from minissl.losses.contrastive import bilinear_info_nce, information_bound
 from minissl.nn.module import Module, Parameter
 from minissl.pretrain.method import Training
 from minissl.training import fit
@@ -77,11 +76,11 @@ class Pairs:
         lengths = (context**2).sum(axis=1)[:, None] + (key**2).sum(axis=1)
         products = context @ key.T
         left = (2 * rho * products - rho**2 * lengths) / (2 * (1 - rho**2))
-        return left - DIMENSIONS / 2 * np.log1p(-(rho**2))
+        return np.asarray(left - DIMENSIONS / 2 * np.log1p(-(rho**2)), np.float64)
 
 
 class Bilinear(Module):
-    """The critic cᵀ W z, where a 1 stands beside c, and beside z its squared length, or nothing."""
+    """The critic zᵀ W c, where a 1 stands beside c, and beside z its squared length, or nothing."""
 
     def __init__(self, squares: bool):
         self.squares = squares
@@ -97,7 +96,8 @@ class Bilinear(Module):
     def scores(self, context: NDArray, key: NDArray) -> NDArray[np.float64]:
         """The critic of all pairs, in float64: (contexts, keys)."""
         context, key = self.widened(context, key)
-        return context @ self.weight.numpy().astype(np.float64) @ key.T
+        weight = self.weight.numpy().astype(np.float64)
+        return np.asarray(context @ weight.T @ key.T, np.float64)
 
 
 class Estimate:
@@ -115,8 +115,7 @@ class Estimate:
     ) -> Tensor:
         """InfoNCE with the bilinear critic."""
         context, key = batch
-        query = ops.matmul(context, self.model.weight)
-        return info_nce(query, key, temperature=1.0, normalize=False)
+        return bilinear_info_nce(context, key, self.model.weight)
 
     def represent(self, examples: Any) -> NDArray:
         """The keys, as they are."""
@@ -149,7 +148,7 @@ def bound(setup: Setup, pairs: Pairs, critic: Any, candidates: int) -> float:
         largest = scores.max(axis=1)
         totals = np.log(np.exp(scores - largest[:, None]).sum(axis=1)) + largest
         losses.append(np.mean(totals - scores.diagonal()))
-    return float(np.log(candidates) - np.mean(losses))
+    return information_bound(float(np.mean(losses)), candidates)
 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
@@ -188,7 +187,7 @@ def expected() -> list[Expectation]:
         Expectation(Cell(small, column(10)), 0.0, 2.0, "saturated at ln 8 = 2.08"),
         Expectation(np.log(8), Cell(small, column(10)), 0.0, "and never above"),
         ahead(large, small, column(10), 3.5, "ln 512 − ln 8 = 4.16 of it is the batch"),
-        ahead(large, NO_SQUARE, column(4), 0.5, "ln p(z | c) / p(z) has a ‖z‖² that cᵀ W z lacks"),
+        ahead(large, NO_SQUARE, column(4), 0.5, "ln p(z | c) / p(z) has a ‖z‖² that zᵀ W c lacks"),
     ]
 
 
