@@ -69,6 +69,8 @@ def lifted_structured_loss(
     margin = checked_margin("lifted_structured_loss", margin)
     distances = pairwise_distances(embeddings)
     same, different = same_and_different(labels, distances)
+    if not len(same):
+        return reduced(ops.sum(distances, axis=1), reduction)
     xp = namespace(same)
     i, j = xp.nonzero(xp.triu(same))
     lowest = float(xp.finfo(distances.dtype).min)  # e^lowest is 0, and lowest − lowest is no NaN

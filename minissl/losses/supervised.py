@@ -94,6 +94,8 @@ def _found(logits, /, same, logarithm):
     with a similarity that is not finite has the loss NaN, alone with its label or not.
     """
     xp = namespace(logits)
+    if not len(same):
+        return xp.sum(logits, axis=1), (lambda g: xp.zeros_like(logits),)
     itself = xp.eye(len(same), dtype=xp.bool, device=same.device)
     picked, of_all, largest = _exponentials(logits, ~itself)
     count = xp.astype(xp.sum(same, axis=1, keepdims=True), logits.dtype)

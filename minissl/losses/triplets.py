@@ -77,12 +77,13 @@ def mined_triplet_loss(
     """
     if mining not in MINING:
         raise ValueError(f"mining must be one of {MINING}, got {mining!r}")
+    margin = None if margin is None else checked_margin("mined_triplet_loss", margin)
     rows = at_least_single(embeddings)
     distances = pairwise_distances(unit_rows(rows) if normalize else rows, squared=squared)
     values = move(distances.array, "cpu")
     mining = mining if np.isfinite(values).all() else "all"
     if mining == "all" and margin is not None and reduction in ("mean", "sum"):
-        return _of_all(distances, labels, checked_margin("triplet loss", margin), reduction)
+        return _of_all(distances, labels, margin, reduction)
     a, p, n = mine_triplets(
         values, labels, mining,
         margin=margin, squared=squared, width=embeddings.shape[1], generator=generator,
@@ -134,7 +135,7 @@ def mine_triplets(
         raise ValueError(f"mining must be one of {MINING}, got {mining!r}")
     values = move(as_array(distances), "cpu")
     same, different = same_and_different(labels, values)
-    if mining == "all":
+    if mining == "all" or not len(values):
         a, p = np.nonzero(same)
         which, n = np.nonzero(different[a])
         return Triplets(a[which], p[which], n)
