@@ -73,6 +73,7 @@ class LabelledViews(ImageMethod):
             raise ValueError(
                 f"the labels are numbers: {file_name_of(cls)} contrasts classes, read those"
             )
+        settings = settings.settled(data)
         return cls(
             cls.new_model(settings, len(data.class_names), seed=seed),
             data.images,

@@ -47,7 +47,7 @@ def without_same_class(views: Tensor, labels: NDArray, temperature: float) -> Te
 
 
 LOSSES: dict[str, Callable[[Tensor, NDArray, float], Tensor]] = {
-    NT_XENT: lambda views, _, temperature: nt_xent(*ops.split(views, 2), temperature),
+    NT_XENT: lambda views, _, temperature: nt_xent(*ops.split(views, 2), temperature=temperature),
     MASKED: without_same_class,
     SUPCON: lambda views, labels, temperature: supcon_loss(views, labels, temperature=temperature),
 }
