@@ -46,6 +46,12 @@ def without_same_class(views: Tensor, labels: NDArray, temperature: float) -> Te
     return fused.cross_entropy(ops.where(left_out, -np.inf, logits), partners)
 
 
+def with_all_negatives(views: Tensor, labels: NDArray, temperature: float) -> Tensor:
+    """NT-Xent as it is: it knows no labels."""
+    first, second = ops.split(views, 2)
+    return nt_xent(first, second, temperature)
+
+
 LOSSES: dict[str, Callable[[Tensor, NDArray, float], Tensor]] = {
     NT_XENT: lambda views, _, temperature: nt_xent(*ops.split(views, 2), temperature=temperature),
     MASKED: without_same_class,
