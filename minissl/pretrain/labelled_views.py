@@ -57,11 +57,13 @@ class LabelledViews(ImageMethod):
     ):
         check_images(images)
         self.model, self.images, self.augment = model, images, augment
-        self.labels = as_labels(labels, images)
+        self.labels = class_numbers(labels, images)
         if len(images) and len(np.unique(self.labels)) < 2:
             raise ValueError(f"{len(images)} images of one class: give two classes, to tell apart")
         self.held_out = images[:0] if held_out is None else held_out
-        self.held_out_labels = as_labels([] if held_out is None else held_out_labels, self.held_out)
+        self.held_out_labels = class_numbers(
+            [] if held_out is None else held_out_labels, self.held_out
+        )
 
     @classmethod
     def build(cls, settings: Any, data: LabelledPixels, *, seed: int = 0) -> Self:
@@ -143,7 +145,7 @@ class LabelledViews(ImageMethod):
         return {}
 
 
-def as_labels(labels: ArrayLike | None, images: NDArray) -> NDArray[np.int64]:
+def class_numbers(labels: ArrayLike | None, images: NDArray) -> NDArray[np.int64]:
     """One whole number from 0 for each of the images, or ValueError."""
     array = np.zeros(0, np.int64) if labels is None or not len(images) else np.asarray(labels)
     if array.shape != images.shape[:1] or array.dtype.kind not in "iu" or (array < 0).any():

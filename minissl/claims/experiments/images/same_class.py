@@ -53,7 +53,7 @@ def with_all_negatives(views: Tensor, labels: NDArray, temperature: float) -> Te
 
 
 LOSSES: dict[str, Callable[[Tensor, NDArray, float], Tensor]] = {
-    NT_XENT: lambda views, _, temperature: nt_xent(*ops.split(views, 2), temperature=temperature),
+    NT_XENT: with_all_negatives,
     MASKED: without_same_class,
     SUPCON: lambda views, labels, temperature: supcon_loss(views, labels, temperature=temperature),
 }
