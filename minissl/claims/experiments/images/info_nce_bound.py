@@ -209,5 +209,12 @@ CLAIM = Claim(
     own=("pairs",),
     formats=dict.fromkeys(map(column, NATS), ".2f"),
     rows="ln N − L, in nats",
-    about="",
+    about="Context c and key z are Gaussian vectors of 10 dimensions, each zᵢ correlated with its "
+    "cᵢ, so that I = −5 ln(1 − ρ²) is known. The optimum is the bound that the true ln p(z | c) / "
+    "p(z) gives as critic. Trained: zᵀ W c, with a 1 beside c and ‖z‖² beside z, 400 steps on N "
+    "new pairs each, judged on 16,384 other pairs. Without squares it is the plain zᵀ W c. Steps "
+    "and learning rate were tried with seed 7 before the expectations were written. Seen: near "
+    "ln N the bound is loose before it is flat; 8 candidates show 1.8 of 4 nats. What is learned "
+    "reaches the optimum to 0.2 nats everywhere; the plain critic, which cannot have the "
+    "optimum's form, loses 1.0 of 3.7 nats: a low bound may also be a poor critic.",
 )

@@ -183,5 +183,11 @@ CLAIM = Claim(
     packages=digits.PACKAGES,
     formats={digits.column(count): ".1f" for count in LABELS} | {NUMBER: ".1f", SHARE: ".2f"},
     rows="accuracy in %, labels per class",
-    about=digits.DATA,
+    about=digits.DATA + " Batches of 32 and 128 images, all arms with the same views in the same "
+    "400 steps. Left out: an oracle with all labels takes negatives of the same class out of "
+    "NT-Xent. SupCon has them as positives. Counted in the batches of the training, where an image "
+    "is drawn once. Seen: the count is the formula's, 25 of 254 in a batch of 128. To leave them "
+    "out gains 7 points with one label per class in both batches, and it does so without naming "
+    "one class. SupCon gains 13 in the large batch; in the small one it is unsteady, from 50 to 83 "
+    "%, below NT-Xent with one of the seeds.",
 )
