@@ -161,18 +161,24 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for count, color in COLORS.items():
         above.axhline(np.log(count), color=color, linestyle=":", linewidth=1)
         line(above, measured, optimum(count), color=color, linewidth=1.2, label=f"N = {count}")
-        line(above, measured, trained(count), color=color, linestyle="", marker="o", label=None)
-    above.plot([], [], "o", color=GREY, label="learned")
+        dots(above, measured, trained(count), color=color)
+    above.plot([], [], "o", color=GREY, markersize=4, label="learned")
     above.plot([], [], color=GREY, linewidth=1.2, label="with the true densities")
     above.plot([], [], ":", color=GREY, linewidth=1, label="ln N")
     largest = CANDIDATES[-1]
     below.axhline(np.log(largest), color=BLUE, linestyle=":", linewidth=1)
     line(below, measured, optimum(largest), color=BLUE, label="with the true densities, N = 512")
-    line(below, measured, trained(largest), color=BLUE, linestyle="", marker="o", label="learned")
-    line(below, measured, NO_SQUARE, color=RED, marker="o", label="learned without ‖z‖²")
-    above.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
-    below.legend(frameon=False, fontsize=9, loc="upper left")
+    dots(below, measured, trained(largest), color=BLUE, label="learned")
+    dots(below, measured, NO_SQUARE, color=RED, label="learned without ‖z‖²")
+    above.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
+    below.legend(frameon=False, fontsize=9, loc="lower right")
     return drawn
+
+
+def dots(axis: Any, measured: Sequence[Measured], name: str, **style: Any) -> None:
+    """The means of a curve over the seeds; their spread is smaller than a dot."""
+    means = np.mean([run.curves[name][1] for run in measured], axis=0)
+    axis.plot(NATS, means, "o", markersize=4, **style)
 
 
 def expected() -> list[Expectation]:

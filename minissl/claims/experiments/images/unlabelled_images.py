@@ -71,7 +71,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     axis.set_xticks(COUNTS, [f"{count:,}" for count in COUNTS])
     axis.minorticks_off()
     axis.grid(axis="y", color="#eee")
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.07))
     return drawn
 
 
