@@ -207,7 +207,7 @@ CLAIM = Claim(
     expectations=expected(),
     figure=figure,
     scales={
-        "quick": {"steps": 20, "learning_rate": 0.1, "pairs": 512},
+        "quick": {"steps": 4, "learning_rate": 0.1, "pairs": 512},
         "small": {"steps": 400, "learning_rate": 0.1, "pairs": 16_384},
         "full": {"steps": 4000, "learning_rate": 0.1, "pairs": 262_144},
     },
