@@ -59,6 +59,8 @@ def test_sizes_that_nobody_asked_for_are_those_of_the_data(
     other = replace(left, image_size=9)
     with pytest.raises(ValueError, match=rf"images are {size} x {size} x .* ask for 9 x 9"):
         pretrain(kind, data, other, tmp_path / "other", progress=False)
+    with pytest.raises(ValueError, match="5 x 8 x 1, expected squares"):
+        left.settled(Images(images[:, :5, :8, :1]))
 
 
 def test_settings_of_runs_from_before_these_choices_mean_what_they_meant():
