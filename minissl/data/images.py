@@ -55,7 +55,11 @@ class ImageOptions(Options):
 
         Raises ValueError where they were not, and are others.
         """
-        size, _, channels = data.images.shape[1:]
+        size, width, channels = data.images.shape[1:]
+        if size != width:
+            raise ValueError(
+                f"the images are {_times(data.images.shape[1:])}, expected squares: cut or pad them"
+            )
         asked = replace(
             self, image_size=self.image_size or size, channels=self.channels or channels
         )
