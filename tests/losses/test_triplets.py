@@ -110,7 +110,7 @@ def test_all_triplets_that_are_never_listed(margin, normalize, squared):
 
 
 def test_a_tie_has_the_slope_of_relu():
-    """d(a, p) + margin = d(a, n) to the last bit: no loss, no pull, in whatever order they stand."""
+    """d(a, p) + margin = d(a, n) to the last bit: no loss, no pull, in whatever order."""
     for order in itertools.permutations(range(3)):
         x = np.array([[0.0], [1.0], [-3.0]])[list(order)]
         labels = np.array([0, 0, 1])[list(order)]
