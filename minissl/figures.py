@@ -175,14 +175,15 @@ def evaluation(
     """
     from matplotlib.figure import Figure
 
-    above = [
+    above: list[tuple[Any, Any]] = [
         (draw, content)
         for draw, content in ((_few_labels, few), (_roc_curves, rocs), (_spectra, features))
         if any(len(one) for one in content.values())
     ]
     columns = max(len(features), 1)
     figure = Figure(figsize=(max(10.0, 3.3 * columns), 7.2), layout="constrained")
-    top, below = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+    top, below = parts
     colors = dict(zip(dict.fromkeys((*features, *few, *rocs)), ROWS))
     for number, ((draw, content), axis) in enumerate(zip(above, _axes(top, len(above)))):
         draw(axis, content, colors)
@@ -307,22 +308,23 @@ def contact_sheet(
     from matplotlib.figure import Figure
 
     rows, columns = nearest.shape
-    figure = Figure(figsize=(1.1 * columns + 0.2, 1.3 * rows + 0.1), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for row, column in np.ndindex(rows, columns):
-        axis, number = grid[row, column], nearest[row, column]
+    figure = Figure(figsize=(1.1 * columns + 0.2, 1.3 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place, (axis, number) in enumerate(zip(axes, nearest.ravel().tolist())):
+        query = nearest[place // columns, 0]
         image = np.clip(images[number], 0, 1)
-        grey = {"cmap": "gray_r" if image.mean() < 0.5 else "gray", "vmin": 0, "vmax": 1}
-        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, **grey)
+        colors = "gray_r" if image.mean() < 0.5 else "gray"  # strokes dark, as on paper
+        shown = image[..., 0] if image.shape[-1] == 1 else image
+        axis.imshow(shown, cmap=colors, vmin=0, vmax=1)
+        title, color = _shortened(names[number]), "#222"
+        if place % columns:
+            title = f"{title}\n{cosines.ravel()[place]:.2f}"
+            color = "#888"
+            if classes is not None:
+                color = "#0b6bcb" if classes[number] == classes[query] else "#c2452d"
         axis.set(xticks=[], yticks=[])
-        same = classes is not None and classes[number] == classes[nearest[row, 0]]
-        color = "#222" if not column else "#0b6bcb" if same else "#c2452d"
-        color = "#bbb" if classes is None and column else color
         axis.spines[:].set(color=color, linewidth=2)
-        told = _shortened(names[number]) if not column else (
-            f"{_shortened(names[number])}\n{cosines[row, column]:.2f}"
-        )  # fmt: skip
-        axis.set_title(plain_text(told), fontsize=6, color=color if column else "#222", pad=2)
+        axis.set_title(plain_text(title), fontsize=6, color=color, pad=2)
     if classes is not None:
         figure.supxlabel(
             "blue: of the class of the query at the left; red: of another one", fontsize=8

@@ -167,7 +167,8 @@ def finetune(
         base.data.kept, base.data, data.class_names, len(split.train),
         train=data.take(split.train), held_out=data.take(split.test),
     )  # fmt: skip
-    accuracies, found = {}, {}
+    accuracies: dict[int, float] = {}
+    found: dict[int, Any] = {}
     for count in (0, *counts):
         settings = FinetuneSettings(steps=steps, labels_per_class=count, evaluations=1)
         found[count] = Finetune.build(settings, base, task, seed=measures.seed)
@@ -218,7 +219,7 @@ def compare(
     if why := why_no_classes(data):
         split, notes = split_without_classes(data, seed), []
         if hold_out or finetune_steps:
-            raise ValueError(f"no classes can be held out or learned: {why}")
+            raise ValueError(f"no classes can be held out, and no labels learned: {why}")
     else:
         learned = _learned(opened, networks)
         split = split_with_classes(data, hold_out=hold_out, learned=learned, seed=seed)
@@ -233,7 +234,7 @@ def compare(
         for one in patiently(found, "measuring" if progress else "")
     ]
     if finetune_steps:
-        told = {"device": device, "progress": progress}
+        told: dict[str, Any] = {"device": device, "progress": progress}
         rows.append(finetune(opened, data, split, counts, measures, steps=finetune_steps, **told))
     return Comparison(rows, found, split, counts, notes)
 

@@ -163,18 +163,18 @@ def networks_of(opened: Any, *, seed: int = 0) -> dict[str, Any]:
 
 
 def represent(
-    name: str, method: Any, data: Labelled, split: Split | None = None, *,
+    name: str, method: Any, data: Labelled, split: Split, *,
     seed: int = 0, device: str = "cpu", progress: bool = False,
 ) -> Representation:  # fmt: skip
     """What a method makes of the examples, in evaluation mode, and of two views of some of them."""
     method.model.to(device)
     features = method.represent(data.inputs, progress=name if progress else "")
-    views = None
-    if split is not None and isinstance(method, Augments):
-        views = tuple(
-            method.represent(view, progress=f"{name}, views" if progress else "")
-            for view in two_views(method, data, split, seed)
-        )
+    views, makes_views = None, isinstance(method, Augments)
+    if makes_views:
+        changed = two_views(method, data, split, seed)
+        label = f"{name}, views" if progress else ""
+        first, second = (method.represent(view, progress=label) for view in changed)
+        views = first, second
     return Representation(name, features, views)
 
 
@@ -199,7 +199,7 @@ def raw(data: Labelled, split: Split, method: Any, seed: int = 0) -> Representat
 
 
 def nearest_others(
-    features: NDArray, queries: Sequence[int], count: int
+    features: NDArray, queries: Sequence[int] | NDArray, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Each query and the ``count`` examples whose features are nearest to its own by the cosine.
 

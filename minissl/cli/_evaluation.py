@@ -67,6 +67,7 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
         help=f"of images: also {SHEET}, the N nearest ones of some of them",
     )  # fmt: skip
     add_seed(parser, "of draws, views, pairs and the untrained network")
+    parser.set_defaults(of_the_table=[action.dest for action in group._group_actions])
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -123,11 +124,15 @@ def evaluate(
 
     why: the data has no classes, which is said; own: what the method measured of itself.
     """
+    import numpy as np
+
     from minissl.adapt.evaluation import Measures, compare
     from minissl.conditions import require_packages
     from minissl.durable import replace_durably
 
     require_packages("the picture", "matplotlib")
+    if arguments.neighbors and not isinstance(data.inputs, np.ndarray):
+        raise ValueError(f"--neighbors draws images, {arguments.data} has texts: leave it out")
     out = folder_for(arguments, opened)
     measures = Measures(
         tuple(arguments.labels), arguments.draws, arguments.k, arguments.temperature,
@@ -198,9 +203,15 @@ def _conditions(split: Any, measures: Any, data: Any, found: Any) -> list[str]:
         drawn = f", drawn at random (seed {measures.seed})" if sampled else ", all there are"
         lines.append(
             f"EER, the equal error rate in percent: {same:,} same and {different:,} different "
-            f"pairs of {len(split.pair_classes)} classes{drawn}"
+            f"pairs of {_listed(split.pair_classes)}{drawn}"
         )
     return lines
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    """How many classes; of few their names."""
+    names = f" ({', '.join(classes)})" if len(classes) < 6 else ""
+    return f"{len(classes)} classes{names}"
 
 
 def _cell(name: str, value: float | None) -> str:
@@ -250,7 +261,7 @@ def as_json(
         "run": shown(opened.folder),
         "method": opened.name,
         "step": opened.checkpoint.step,
-        "data": shown(place_of(arguments.data)),
+        "data": shown(place_of(arguments.data) or ""),
         "examples": {
             "all": len(data), "train": len(split.train), "test": len(split.test),
             "looked_at": len(split.looked_at),

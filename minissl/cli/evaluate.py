@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     opened = open_any(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
     if arguments.data is None:
+        refuse_without_data(arguments)
         print_own(_own(opened, _own_data(opened, fields), arguments.device))
         return
     data, why = read_labelled_or_not(opened, arguments.data, fields)
@@ -69,6 +70,16 @@ def run(arguments: argparse.Namespace) -> None:
     base = getattr(opened, "base", opened)
     tell_what_is_not_read(reader_of(base.method), base.data, data.inputs, data.names)
     evaluate(arguments, opened, data, why, own)
+
+
+def refuse_without_data(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for an option of the table, which would be ignored."""
+    parser = argparse.ArgumentParser()
+    add_measures(parser)
+    for name in arguments.of_the_table:
+        if getattr(arguments, name) != parser.get_default(name):
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} is of the table, which is made of examples: give DATA")
 
 
 def print_own(metrics: dict[str, float]) -> None:
