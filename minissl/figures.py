@@ -175,11 +175,12 @@ def evaluation(
     """
     from matplotlib.figure import Figure
 
-    above: list[tuple[Any, Any]] = [
-        (draw, content)
-        for draw, content in ((_few_labels, few), (_roc_curves, rocs), (_spectra, features))
-        if any(len(one) for one in content.values())
+    all_panels: list[tuple[Any, Any]] = [
+        (_few_labels, {name: curve for name, curve in few.items() if curve}),
+        (_roc_curves, rocs),
+        (_spectra, {name: one for name, one in features.items() if len(one) > 2}),
     ]
+    above = [(draw, content) for draw, content in all_panels if content]
     columns = max(len(features), 1)
     figure = Figure(figsize=(max(10.0, 3.3 * columns), 7.2), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.05))
@@ -188,7 +189,7 @@ def evaluation(
     for number, ((draw, content), axis) in enumerate(zip(above, _axes(top, len(above)))):
         draw(axis, content, colors)
         axis.spines[["top", "right"]].set_visible(False)
-        if number == 0:
+        if number == 0 and colors:
             axis.legend(frameon=False, fontsize=8)  # the colours are those of all panels
     if features:
         _embeddings(below, features, classes, class_names, projection)
@@ -222,7 +223,7 @@ def _roc_curves(axis: Any, rocs: Mapping[str, tuple[np.ndarray, np.ndarray]], co
         shown = keep[false[keep] > 0]
         least = min(least, false[false > 0].min())
         axis.plot(100 * false[shown], 100 * true[shown], color=colors[name], label=name)
-    least = max(least, 1e-4)
+    least = min(max(least, 1e-4), 0.1)
     errors = np.geomspace(least, 1, 100)
     axis.plot(100 * errors, 100 * errors, color="#bbb", linewidth=0.8, linestyle=":")
     axis.plot(100 * errors, 100 * (1 - errors), color="#bbb", linewidth=0.8, linestyle="--")

@@ -21,6 +21,7 @@ from minissl.adapt.representations import (
     ADAPTED,
     Representation,
     Split,
+    copies,
     few_label_counts,
     networks_of,
     raw,
@@ -225,6 +226,8 @@ def compare(
         split = split_with_classes(data, hold_out=hold_out, learned=learned, seed=seed)
         counts, note = few_label_counts(data, split, measures.labels_per_class)
         notes = [*split.notes, *([note] if note else [])]
+        if same := copies(data, split):
+            notes.append(f"{same:,} of the test examples are also trained on, byte for byte")
     options: dict[str, Any] = {"seed": seed, "device": device, "progress": progress}
     found = [represent(name, network, data, split, **options) for name, network in networks.items()]
     if (one := raw(data, split, next(iter(networks.values())), seed)) is not None:

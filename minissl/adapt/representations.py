@@ -6,6 +6,7 @@ before its pretraining. All meet the same split of the examples and the same vie
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,16 @@ def few_label_counts(data: Labelled, split: Split, asked: Sequence[int]) -> tupl
     name = data.class_names[used[counts.argmin()]]
     numbers = ", ".join(map(str, left_out))
     return fit, f"no column for {numbers}: class {name!r} has {smallest} training examples"
+
+
+def copies(data: Labelled, split: Split) -> int:
+    """How many of the test examples are also training examples, byte for byte."""
+    known = {_digest(data.inputs[i]) for i in split.train}
+    return sum(_digest(data.inputs[i]) in known for i in split.test)
+
+
+def _digest(example: Any) -> bytes:
+    return hashlib.sha256(np.asarray(example).tobytes()).digest()
 
 
 # ---- representations -----------------------------------------------------------------------------

@@ -119,8 +119,8 @@ def folder_for(arguments: argparse.Namespace, opened: Any) -> Path:
 
 def evaluate(
     arguments: argparse.Namespace, opened: Any, data: Any, why: str, own: dict[str, float]
-) -> None:
-    """Measure every representation, write the files, print the table.
+) -> list[str]:
+    """Measure every representation and write the files; returns the table to be printed.
 
     why: the data has no classes, which is said; own: what the method measured of itself.
     """
@@ -149,12 +149,13 @@ def evaluate(
         "evaluation.csv": as_csv(found),
         "evaluation.svg": picture(found, data, arguments),
     }
-    if arguments.neighbors:
+    if arguments.neighbors and found.representations[-1].bad:
+        found.notes.append(f"no {SHEET}: features that are not finite have no neighbours")
+    elif arguments.neighbors:
         files[SHEET] = sheet(found, data, arguments)
     for name, content in files.items():
         replace_durably(out / name, content)
-    print("\n".join(as_lines(found, measures, data)))
-    print(f"{out}: {', '.join(files)}")
+    return [*as_lines(found, measures, data), f"{out}: {', '.join(files)}"]
 
 
 def columns_of(found: Any) -> list[str]:
@@ -181,8 +182,12 @@ def as_lines(found: Any, measures: Any, data: Any) -> list[str]:
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in table
     ]
-    notes = [f"{row.name}: {note}" for row in found.rows for note in row.notes]
-    return [*_conditions(split, measures, data, found), *lines, *found.notes, *notes]
+    notes: dict[str, list[str]] = {}
+    for row in found.rows:
+        for note in row.notes:
+            notes.setdefault(note, []).append(row.name)
+    of_rows = [f"{', '.join(names)}: {note}" for note, names in notes.items()]
+    return [*_conditions(split, measures, data, found), *lines, *found.notes, *of_rows]
 
 
 def _conditions(split: Any, measures: Any, data: Any, found: Any) -> list[str]:

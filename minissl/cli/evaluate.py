@@ -59,17 +59,19 @@ def run(arguments: argparse.Namespace) -> None:
     fields = fields_from(arguments, opened.read_fields())
     if arguments.data is None:
         refuse_without_data(arguments)
-        print_own(_own(opened, _own_data(opened, fields), arguments.device))
+        print("\n".join(lines_of(_own(opened, _own_data(opened, fields), arguments))))
         return
     data, why = read_labelled_or_not(opened, arguments.data, fields)
-    own = _own_on(opened, arguments, fields, needed=bool(why))
-    print_own(own)
-    if len(data) < 2:
-        print(f"{why}, and there is one example: its representation is compared with nothing")
-        return
+    own, lines = _own_on(opened, arguments, fields, needed=bool(why))
+    try:  # what is printed comes after what is written: perhaps nobody reads the one
+        if len(data) > 1:
+            lines += evaluate(arguments, opened, data, why, own)
+        else:
+            lines.append(f"{why}, and there is one example: nothing to compare it with")
+    finally:
+        print("\n".join(lines))
     base = getattr(opened, "base", opened)
     tell_what_is_not_read(reader_of(base.method), base.data, data.inputs, data.names)
-    evaluate(arguments, opened, data, why, own)
 
 
 def refuse_without_data(arguments: argparse.Namespace) -> None:
@@ -82,21 +84,25 @@ def refuse_without_data(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{option} is of the table, which is made of examples: give DATA")
 
 
-def print_own(metrics: dict[str, float]) -> None:
+def lines_of(metrics: dict[str, float]) -> list[str]:
     """One line for each number."""
-    for name, value in metrics.items():
-        print(f"{name.replace('_', ' '):28} {value:.6g}")
+    return [f"{name.replace('_', ' '):28} {value:.6g}" for name, value in metrics.items()]
 
 
-def _own(opened: Any, prepared: Any, device: str) -> dict[str, float]:
+def _own(opened: Any, prepared: Any, arguments: argparse.Namespace) -> dict[str, float]:
     """What the method measures of itself. Raises ValueError where that is nothing."""
     from minissl.training.method import Evaluated
 
     if not isinstance(opened.method, Evaluated):
         raise ValueError(f"{opened.folder} holds a run of {opened.name!r}, which measures nothing")
     method = opened.on(prepared)
-    method.to(device)
+    method.to(arguments.device)
     metrics: dict[str, float] = method.evaluate()
+    if not metrics and arguments.data is not None:
+        raise ValueError(
+            f"{arguments.data} has nothing that {opened.folder} could be measured on: give more of "
+            "it, or data like that of the run"
+        )
     if not metrics:
         raise ValueError(f"{opened.folder}: nothing held out can be measured: give other data")
     return metrics
@@ -104,17 +110,17 @@ def _own(opened: Any, prepared: Any, device: str) -> dict[str, float]:
 
 def _own_on(
     opened: Any, arguments: argparse.Namespace, fields: Any, *, needed: bool
-) -> dict[str, float]:
-    """The same on other data; what cannot be is an error, or where it is not needed, is said."""
+) -> tuple[dict[str, float], list[str]]:
+    """The same on other data, with its lines. What cannot be is an error, if needed, or a line."""
     data: Path = arguments.data
     try:
         prepared = opened.data.unseen(opened.read(data, fields))
-        return _own(opened, prepared, arguments.device)
+        metrics = _own(opened, prepared, arguments)
     except ValueError as error:
         if needed:
             raise
-        print(f"the method measures nothing of itself on {data}: {error}")
-        return {}
+        return {}, [f"the method measures nothing of itself on {data}: {error}"]
+    return metrics, lines_of(metrics)
 
 
 def _own_data(opened: Any, fields: Any) -> Any:
