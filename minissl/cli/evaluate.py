@@ -13,6 +13,7 @@ from minissl.cli._shared import (
     add_fields,
     add_run_and_data,
     fields_from,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -61,9 +62,12 @@ def run(arguments: argparse.Namespace) -> None:
 def _data(opened: Any, path: Path | None, fields: Any) -> Any:
     """All of the data given, as unseen; or that of the run, split as it was."""
     if path is not None:
-        return opened.data.unseen(opened.read(path, fields))
+        raw = opened.read(path, fields)
+        tell_what_was_fitted(raw)
+        return opened.data.unseen(raw)
     place = opened.read_from()
     raw = opened.read(place, fields)
+    tell_what_was_fitted(raw)
     if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
         raise ValueError(
             f"{place or type(raw).default} is not what {opened.folder} was trained on, so nobody "

@@ -12,6 +12,7 @@ from minissl.cli._shared import (
     add_seed,
     argument,
     fields_from,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     opened = open_run(arguments.folder)
     kind = type(opened.method).Data.with_labels
     fields = fields_from(arguments)
-    data = opened.data.labelled(kind.read(arguments.data, opened.settings, fields))
+    raw = kind.read(arguments.data, opened.settings, fields)
+    tell_what_was_fitted(raw)
+    data = opened.data.labelled(raw)
     untrained = type(opened.method).build(opened.settings, opened.data, seed=arguments.seed)
     features: dict[str, Any] = {data.raw_name: data.raw}
     for name, method in (("untrained network", untrained), ("pretrained network", opened.method)):
