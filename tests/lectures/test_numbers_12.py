@@ -1,4 +1,4 @@
-"""The numbers of lecture 12, sections 12 to 16, computed once more: with the library, by hand.
+"""The numbers of lecture 12, sections 12 to 17, computed once more: with the library, by hand.
 
 ``says`` wants a number to stand in the text as written and to be right to its last digit.
 """
@@ -16,6 +16,7 @@ from minissl.losses.metric import lifted_structured_loss, pair_loss
 from minissl.losses.regularizers import sigreg
 from minissl.losses.supervised import soft_nearest_neighbor_loss, supcon_loss
 from minissl.losses.triplets import active_share, mine_triplets, mined_triplet_loss, triplet_loss
+from minissl.training.verification import roc
 from tests.lectures import reading
 
 says = partial(reading.says, "12")
@@ -119,3 +120,9 @@ def test_the_level_of_collapsed_sigreg():
     for batch in (4, 256):
         found = sigreg(np.zeros((batch, 2)), np.eye(2)).item()
         assert found == pytest.approx(right * batch, rel=1e-4)
+
+
+def test_verification_by_hand():
+    curve = roc([0.9, 0.8, 0.4], [0.7, 0.3, 0.2])
+    says("0.333", curve.equal_error_rate)
+    says("0.889", curve.area)
