@@ -26,7 +26,7 @@ def measure(setup: Setup) -> Measured:
     """SimCLR at every temperature, and the two baselines."""
     data, count = named.load(setup), setup.settings["labels"]
     settings = chosen(SimCLRSettings, setup, **named.shape(data))
-    rows = {digits.RAW: digits.raw_pixels}
+    rows: dict[str, digits.Represent] = {digits.RAW: digits.raw_pixels}
     rows[digits.RANDOM] = digits.build(setup, data, settings).represent
     for temperature in TEMPERATURES:
         setup.note(at(temperature))

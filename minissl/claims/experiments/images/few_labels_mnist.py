@@ -28,6 +28,6 @@ CLAIM = Claim(
     formats=dict.fromkeys([*map(digits.column, LABELS), named.NEIGHBORS], ".1f"),
     rows="accuracy in %, labels per class",
     about=named.about("MNIST") + " The probes are the mean of ten draws of labels, the network "
-    "from scratch sees the first of them, with the same augmentations. In the last column the network "
-    "from scratch was trained on all labels, the others on none; 50 neighbours vote.",
+    "from scratch sees the first of them, with the same augmentations. In the last column the "
+    "network from scratch was trained on all labels, the others on none; 50 neighbours vote.",
 )
