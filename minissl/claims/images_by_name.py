@@ -39,7 +39,9 @@ def load(setup: Setup) -> LabelledSplit:
         return LabelledSplit(toy.images[:28], toy.labels[:28], toy.images[28:], toy.labels[28:])
     parts = []
     for part, count in (("train", TRAIN), ("test", TEST)):
-        arrays = read_arrays(find(Path(name, part)))
+        file = find(Path(name, part))
+        assert isinstance(file, Path)  # no set with parts is embedded
+        arrays = read_arrays(file)
         parts += [arrays["images"][:count].astype(np.float32) / 255, arrays["labels"][:count]]
     return LabelledSplit(*parts)
 
