@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,10 @@ def toys(monkeypatch, place):
         )
     for kind in {load_method(name).Data.with_labels for name in method_names()}:
         monkeypatch.setattr(kind, "read", classmethod(labelled))
-    few = (Document("a", "b", "A few words."), Document("c", "d", "A few more of them."))
-    monkeypatch.setattr(python_english, "_documents", lambda: few)  # of what is only embedded
+    few = [Document("a", "b", "A few words."), Document("c", "d", "A few more of them.")]
+    monkeypatch.setattr(
+        python_english, "DATASET", replace(python_english.DATASET, embedded=few.copy)
+    )
     monkeypatch.chdir(place)
 
 
