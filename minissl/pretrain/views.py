@@ -123,7 +123,25 @@ class ViewSettings(EncoderSettings):
     batch_size: int = option(256, "images per step; each gives two views", least=2, most=1 << 20)
 
 
-class TwoViews(Pretraining):
+class ImageMethod(Pretraining):
+    """Pretraining of a ``model`` whose part ``encoder`` represents images."""
+
+    @property
+    def encoder(self) -> Module:
+        """Without what stands on it."""
+        return self.model.encoder
+
+    @property
+    def width(self) -> int:
+        """Of what the encoder makes of an image."""
+        return self.model.encoder.features
+
+    def encode(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
+        """What the encoder, without the head, makes of images: (batch, features)."""
+        return self.model.encoder(batch)
+
+
+class TwoViews(ImageMethod):
     """Pretraining by agreement between views.
 
     images: (count, height, width, channels), unlabelled; none where the method is only used.
@@ -213,20 +231,6 @@ class TwoViews(Pretraining):
 
         ``gather``: with the embeddings of all processes.
         """
-
-    @property
-    def encoder(self) -> Module:
-        """Without what stands on it."""
-        return self.model.encoder
-
-    @property
-    def width(self) -> int:
-        """Of what the encoder makes of an image."""
-        return self.model.encoder.features
-
-    def encode(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
-        """What the encoder, without the head, makes of images: (batch, features)."""
-        return self.model.encoder(batch)
 
     def evaluate(self) -> dict[str, float]:
         """The loss and the health of the embeddings on held-out views, always the same ones."""
