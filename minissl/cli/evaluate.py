@@ -16,6 +16,7 @@ from minissl.cli._shared import (
     fields_from,
     reader_of,
     tell_what_is_not_read,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -124,19 +125,21 @@ def _own_on(
     """The same on other data, with its lines. What cannot be is an error, if needed, or a line."""
     data: Path = arguments.data
     try:
-        prepared = opened.data.unseen(opened.read(data, fields))
-        metrics = _own(opened, prepared, arguments)
+        raw = opened.read(data, fields)
+        fitted = [raw.fitted] if getattr(raw, "fitted", "") else []
+        metrics = _own(opened, opened.data.unseen(raw), arguments)
     except ValueError as error:
         if needed:
             raise
         return {}, [f"the method measures nothing of itself on {data}: {error}"]
-    return metrics, lines_of(metrics)
+    return metrics, fitted + lines_of(metrics)
 
 
 def _own_data(opened: Any, fields: Any) -> Any:
     """That of the run, split as it was."""
     place = opened.read_from()
     raw = opened.read(place, fields)
+    tell_what_was_fitted(raw)
     if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
         raise ValueError(
             f"{place or type(raw).default} is not what {opened.folder} was trained on, so nobody "

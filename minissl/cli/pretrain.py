@@ -17,6 +17,7 @@ from minissl.cli._shared import (
     path,
     place_of,
     settings_from,
+    tell_what_was_fitted,
 )
 from minissl.pretrain import METHODS, load_method, method_names
 
@@ -106,8 +107,10 @@ def run(arguments: argparse.Namespace) -> None:
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
         watch = arguments.watch and Watch(
-            kind.Data.with_labels.read(arguments.watch, settings, fields)
+            kind.Data.with_labels.read(arguments.watch, settings.settled(data), fields)
         )
+        if first:
+            tell_what_was_fitted(data)
         pretrained = pretrain(
             kind,
             data,

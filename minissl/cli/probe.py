@@ -11,6 +11,7 @@ from minissl.cli._shared import (
     add_seed,
     argument,
     fields_from,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -55,7 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
     opened = open_run(arguments.folder)
     kind = type(opened.method).Data.with_labels
     fields = fields_from(arguments)
-    data = opened.data.labelled(kind.read(arguments.data, opened.settings, fields))
+    raw = kind.read(arguments.data, opened.settings, fields)
+    tell_what_was_fitted(raw)
+    data = opened.data.labelled(raw)
     require_two(data.class_names, len(data), "examples")
     split = split_with_classes(data)
     labels, left_out = few_label_counts(data, split, arguments.labels)

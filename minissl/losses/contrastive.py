@@ -37,9 +37,12 @@ from typing import Any
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import dtype_name, namespace
+from minissl.autograd.devices import beside
+from minissl.autograd.fused.contrastive import with_temperature
 from minissl.autograd.half import at_least_single
 from minissl.autograd.processes import gather_rows
 from minissl.autograd.tensor import Tensor, as_array
+from minissl.losses.metric import reduced
 
 
 def normalize(x: Any) -> Tensor:
@@ -83,32 +86,92 @@ def info_nce(
     *,
     temperature: Any,
     negatives: Any = None,
+    in_batch: bool = True,
     normalize: bool = True,
     gather: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
     """−ln softmaxⱼ(s(queryᵢ, keyⱼ) / temperature) at j = i: one direction, all keys as candidates.
 
-    Shapes: query, key (batch, width); ``negatives`` (count, width): more candidates, which are
-    nobody's positive (MoCo's queue, SimCSE's contradictions). ``normalize``: every row is divided
-    by its length first; False takes inner products, which for unit vectors are the same.
-    ``temperature``: a number, or a floating Tensor with one element to be learned. ``gather``: the
-    keys of all processes (and their negatives) are candidates, as in ``nt_xent``. Raises ValueError
-    when the shapes do not fit, or for a temperature that is not positive and finite. (van den Oord
-    et al. 2018.) Lecture 12.
+    Shapes: query, key (batch, width). ``negatives``: more candidates, which are nobody's positive:
+    (count, width) for all queries (MoCo's queue, SimCSE's contradictions), or (batch, count, width)
+    for each query its own hard ones. ``in_batch`` False: the other keys are no candidates, only
+    these. ``normalize``: every row is divided by its length first; False takes inner products,
+    which for unit vectors are the same. ``temperature``: a number, or a floating Tensor with one
+    element to be learned. ``gather``: the keys of all processes (and their shared negatives) are
+    candidates, as in ``nt_xent``. Raises ValueError when the shapes do not fit, or for a
+    temperature that is not positive and finite. (van den Oord et al. 2018.) Lecture 12.
     """
     _check(query, key, reduction, "info_nce")
-    if negatives is not None:
-        if len(negatives.shape) != 2 or negatives.shape[1] != key.shape[1]:
-            raise ValueError(
-                f"info_nce: negatives have shape {tuple(negatives.shape)}, expected "
-                f"(count, {key.shape[1]}) like the keys {tuple(key.shape)}"
-            )
-        key = ops.concatenate([key, negatives])
+    shared = _check_negatives(query, key, negatives, in_batch)
+    negatives = beside(negatives, as_array(query))
     if normalize:
         query, key = _unit(_single(query)), _unit(_single(key))
-    key = gather_rows(key) if gather else key
-    return fused.contrastive_cross_entropy(query, key, temperature=temperature, reduction=reduction)
+        negatives = None if negatives is None else _unit(_single(negatives))
+    if shared and in_batch:
+        key, negatives = ops.concatenate([key, negatives]), None
+    if negatives is None:
+        key = gather_rows(key) if gather else key
+        return fused.contrastive_cross_entropy(
+            query, key, temperature=temperature, reduction=reduction
+        )
+    return _with_own_negatives(query, key, negatives, temperature, in_batch, gather, reduction)
+
+
+def _with_own_negatives(query, key, negatives, temperature, in_batch, gather, reduction):
+    """The same where not all queries have one row of candidates: the logits are put together."""
+    query, key = at_least_single(query), at_least_single(key)
+    query, key, temperature = with_temperature(query, key, temperature, False)
+    negatives = ops.astype(at_least_single(negatives), dtype=as_array(key).dtype)
+    if in_batch:
+        of_keys = ops.matmul(query, ops.matrix_transpose(gather_rows(key) if gather else key))
+    else:
+        of_keys = ops.sum(query * key, axis=1, keepdims=True)
+    if negatives.ndim == 2:
+        negatives = gather_rows(negatives) if gather else negatives
+        of_negatives = ops.matmul(query, ops.matrix_transpose(negatives))
+    else:
+        of_negatives = ops.squeeze(ops.matmul(negatives, ops.expand_dims(query, axis=2)), axis=2)
+    logits = ops.concatenate([of_keys, of_negatives], axis=1) / temperature
+    xp = namespace(logits.array)
+    lost = xp.where(xp.isfinite(logits.array), xp.zeros_like(logits.array), math.nan)
+    rows = xp.arange(logits.shape[0], device=logits.array.device)
+    targets = rows if in_batch else xp.zeros_like(rows)
+    return fused.cross_entropy(logits + lost, targets, reduction=reduction)
+
+
+def bilinear_info_nce(
+    context: Any, key: Any, weight: Any, *, gather: bool = False, reduction: str = "mean"
+) -> Tensor:
+    """``info_nce`` with the critic f(z, c) = e^(zᵀ W c): contexts and keys need not be comparable.
+
+    Shapes: context c (batch, context_width), key z (batch, width), weight W (width, context_width),
+    which is learned with the rest. No temperature and no length: W has both in it. ``ln batch`` −
+    the loss is, on average, a lower bound of the mutual information of c and z: see
+    ``information_bound``. (Contrastive predictive coding: van den Oord, Li and Vinyals 2018.)
+    Lecture 12.
+    """
+    if len(weight.shape) != 2 or tuple(weight.shape) != (key.shape[-1], context.shape[-1]):
+        raise ValueError(
+            f"bilinear_info_nce: weight has shape {tuple(weight.shape)}, expected (width of the "
+            f"keys, width of the contexts): ({key.shape[-1]}, {context.shape[-1]})"
+        )
+    context, key, weight = (at_least_single(x) for x in (context, key, weight))
+    query = ops.matmul(context, ops.matrix_transpose(weight))
+    return info_nce(
+        query, key, temperature=1.0, normalize=False, gather=gather, reduction=reduction
+    )
+
+
+def information_bound(loss: float, candidates: int) -> float:
+    """ln candidates − loss, in nats: at least so much the views know of each other, on average.
+
+    It never exceeds ln candidates, however good the critic. ``loss``: the mean of ``info_nce``.
+    (van den Oord, Li and Vinyals 2018; Poole et al. 2019.) Lecture 12.
+    """
+    if candidates < 1:
+        raise ValueError(f"candidates is {candidates}, expected one or more")
+    return math.log(candidates) - loss
 
 
 def nt_xent(
@@ -145,9 +208,7 @@ def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tenso
     _check(first, second, reduction, "alignment_loss")
     first, second = _single(first), _single(second)
     losses = ops.sum((normalize(first) - normalize(second)) ** 2, axis=-1)
-    if reduction == "none":
-        return losses
-    return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+    return reduced(losses, reduction)
 
 
 def chance_level(loss: str, batch: int) -> float:
@@ -163,6 +224,21 @@ def chance_level(loss: str, batch: int) -> float:
     if batch < 1:
         raise ValueError(f"batch is {batch}, expected at least one pair of views")
     return math.log(candidates[loss])
+
+
+def _check_negatives(query: Any, key: Any, negatives: Any, in_batch: bool) -> bool:
+    """Whether they are candidates of all queries; ValueError unless their shape fits."""
+    if negatives is None:
+        if not in_batch:
+            raise ValueError("info_nce: with in_batch=False there must be negatives")
+        return False
+    shape, (batch, width) = tuple(negatives.shape), key.shape
+    if len(shape) not in (2, 3) or shape[-1] != width or (len(shape) == 3 and shape[0] != batch):
+        raise ValueError(
+            f"info_nce: negatives have shape {shape}, expected (count, {width}) for all queries or "
+            f"({batch}, count, {width}) for each its own, like the keys {tuple(key.shape)}"
+        )
+    return len(shape) == 2
 
 
 def _check(first: Any, second: Any, reduction: str, loss: str) -> int:

@@ -57,7 +57,7 @@ def contrastive_cross_entropy(
     on_kernels = gpu.runs_kernels(as_array(query))
     if not on_kernels:
         query, key = at_least_single(query), at_least_single(key)
-    query, key, temperature = _with_temperature(query, key, temperature, on_kernels)
+    query, key, temperature = with_temperature(query, key, temperature, on_kernels)
     array = as_array(query)
     settings: dict[str, Any] = {"exclude_self": exclude_self, "reduction": reduction}
     targets = np.arange(len(query)) if targets is None and not on_kernels else targets
@@ -75,7 +75,7 @@ def contrastive_cross_entropy(
     return _contrastive_cross_entropy(query, key, temperature, targets=targets, **settings)
 
 
-def _with_temperature(query, key, temperature, on_kernels):
+def with_temperature(query, key, temperature, on_kernels):
     """All three in dtypes that fit: a Tensor keeps its digits, and half precision makes room."""
     if is_array(temperature):
         temperature = Tensor(beside(temperature, as_array(query)))

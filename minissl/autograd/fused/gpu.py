@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minissl.autograd.arrays import Array, dtype_name, is_torch_array, total
-from minissl.autograd.tensor import differentiable
+from minissl.autograd.tensor import Tensor, differentiable
 
 WIDEST_HEAD = 256  # of the attention kernel
 HALF_OR_SINGLE = ("float32", "float16", "bfloat16")
@@ -153,6 +153,41 @@ def _contrastive(query, key, tau, targets, exclude_self, reduction):
             exclude_self=exclude_self,
             reduction=reduction,
         )
+    return loss.detach(), lambda g: torch.autograd.grad(loss, inputs, g)
+
+
+def supcon(features, temperature, labels, reduction):
+    """The supervised contrastive loss of unit vectors; the temperature is a number or a Tensor."""
+    if isinstance(temperature, Tensor):
+        return _supcon_with_temperature(
+            features, temperature, labels=labels, reduction=reduction, dtype="float32"
+        )
+    return _supcon(
+        features, temperature=temperature, labels=labels, reduction=reduction, dtype="float32"
+    )
+
+
+@differentiable
+def _supcon(features, /, temperature, labels, reduction, dtype):
+    loss, vjp = _supervised(features, temperature, labels, reduction)
+    return loss, lambda g: vjp(g)[:1]
+
+
+@differentiable
+def _supcon_with_temperature(features, temperature, /, labels, reduction, dtype):
+    return _supervised(features, temperature.float(), labels, reduction)
+
+
+def _supervised(features, tau, labels, reduction):
+    import torch
+    from minissl_kernels.contrastive import supcon_loss as kernel
+
+    with torch.enable_grad():
+        inputs = [features.detach().requires_grad_()]
+        if not isinstance(tau, float):
+            tau = tau.detach().requires_grad_()
+            inputs.append(tau)
+        loss = kernel(inputs[0], labels, temperature=tau, normalize=False, reduction=reduction)
     return loss.detach(), lambda g: torch.autograd.grad(loss, inputs, g)
 
 
