@@ -43,7 +43,7 @@ def supcon_loss(
     """
     if logarithm not in LOGARITHMS:
         raise ValueError(f"logarithm must be one of {LOGARITHMS}, got {logarithm!r}")
-    _check(features, "supcon_loss")
+    _check_rows(features, "supcon_loss")
     rows = fused.unit_vectors(at_least_single(features)) if normalize else features
     if logarithm == "outside" and gpu.runs_kernels(as_array(rows)):
         return gpu.supcon(rows, labels, temperature, reduction)
@@ -64,7 +64,7 @@ def soft_nearest_neighbor_loss(
     is alone with its label is treated as in ``supcon_loss``, and ``reduction`` too. (Salakhutdinov
     and Hinton 2007; Goldberger et al. 2005.) Lecture 12.
     """
-    _check(embeddings, "soft_nearest_neighbor_loss")
+    _check_rows(embeddings, "soft_nearest_neighbor_loss")
     rows = at_least_single(embeddings)
     rows, _, temperature = with_temperature(rows, rows, temperature, False)
     logits = pairwise_distances(rows, squared=True) / temperature
@@ -96,7 +96,7 @@ def _found(
     return reduced(losses, reduction)
 
 
-def _check(rows: Any, loss: str) -> None:
+def _check_rows(rows: Any, loss: str) -> None:
     require_floating(loss, as_array(rows))
     if len(rows.shape) != 2:
         raise ValueError(f"{loss}: expected (batch, width), got {tuple(rows.shape)}")

@@ -233,7 +233,8 @@ info_nce = Task(
     "negatives of one's own",
     "lectures/12, section 16",
     hides=(
-        "fused", "gather_rows", "_check", "_check_negatives", "_with_own_negatives", "_single",
+        "fused", "gather_rows", "_check", "_check_negatives", "_with_own_negatives",
+        "_unit", "_single",
     ),
 )  # fmt: skip
 bilinear = Task(

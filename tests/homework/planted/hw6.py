@@ -79,6 +79,20 @@ def by_products(
     return pairwise_distances
 
 
+def by_float64_products(first, second=None, *, squared=False):
+    """The same in float64 from the middle, rounding set to 0, with a safe root."""
+    second = first if second is None else second
+    refuse_rows(first, second)
+    kept = np.float32 if single(first).dtype == np.float32 else np.float64
+    first, second = (ops.astype(x, dtype=np.float64) for x in (first, second))
+    shift = first.numpy().mean(axis=0)
+    a, b = first - shift, second - shift
+    lengths = ops.expand_dims(ops.sum(a * a, axis=1), axis=1) + ops.sum(b * b, axis=1)
+    squares = lengths - 2 * ops.matmul(a, ops.matrix_transpose(b))
+    squares = ops.where(squares.array < 1e-14 * lengths.array, 0.0, squares)
+    return ops.astype(squares if squared else safe_root(squares), dtype=kept)
+
+
 def row_by_row(first, second=None, *, squared=False):
     """The differences to one row at a time, with a root that leaves out what is 0."""
     first = single(first)

@@ -120,7 +120,7 @@ def agreer(
 def agree_by_entropies(target_logits, logits, *, sharpen=1.0, confidence=0.0, reduction="mean"):
     """Cross-entropy less entropy, p as a plain array."""
     refuse(target_logits, logits, sharpen, confidence)
-    said = np.asarray(target_logits, np.float64)
+    said = target_logits.numpy().astype(np.float64)
     p = np.exp(said / sharpen - (said / sharpen).max(axis=1, keepdims=True))
     p = p / p.sum(axis=1, keepdims=True)
     entropy = -(p * np.log(np.where(p == 0, 1, p))).sum(axis=1)

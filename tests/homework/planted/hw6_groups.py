@@ -35,7 +35,7 @@ def lifter(
     distances=pairwise_distances,
     sum_of=lambda x: ops.logsumexp(x, axis=1),
     negatives=lambda m, d: m - d,
-    both=lambda i, j: i + ops.relu(j - i) - ops.log_sigmoid(ops.abs(j - i)),
+    both=lambda i, j: ops.logsumexp(ops.stack([i, j]), axis=0),
     pairs=np.triu,
     cost=lambda j: 0.5 * ops.relu(j) ** 2,
     finish=reduced,
@@ -94,6 +94,8 @@ for _mistake, _shows, _lifter in [
     ("a root of NaN", "must not have NaN|NaN", lifter(
         lambda x: ops.sqrt(pairwise_distances(x, squared=True)))),
     ("fixed distances", "gradient", lifter(lambda x: pairwise_distances(x).detach())),
+    ("no slope where both ends are alike", "the gradient by", lifter(
+        both=lambda i, j: i + ops.relu(j - i) - ops.log_sigmoid(ops.abs(j - i)))),
     ("a fixed sum", "the gradient by", lifter(
         both=lambda i, j: ops.log(ops.exp(i) + ops.exp(j)).detach())),
     ("nothing refused", "should raise", lifter(check=False)),
