@@ -17,6 +17,7 @@ from minissl.cli._shared import (
     path,
     place_of,
     settings_from,
+    tell_what_was_fitted,
 )
 from minissl.pretrain import METHODS, load_method, method_names
 
@@ -98,6 +99,8 @@ def run(arguments: argparse.Namespace) -> None:
     with joined(resolve_device(arguments.device)) as device:
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
+        if first:
+            tell_what_was_fitted(data)
         pretrained = pretrain(
             kind,
             data,

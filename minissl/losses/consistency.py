@@ -8,6 +8,7 @@ the brake on the few labels are those of UDA (Xie, Dai, Hovy, Luong and Le 2020)
 import math
 from typing import Any
 
+from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import beside
@@ -46,14 +47,15 @@ def consistency_loss(
         raise ValueError(
             f"expected 0 < sharpen ≤ 1 and 0 ≤ confidence < 1, got {sharpen} and {confidence}"
         )
-    xp = namespace(said)
-    log_p = ops.log_softmax(said / sharpen, axis=1).array
-    p = xp.exp(log_p)
-    entropy = -xp.sum(xp.where(p == 0, p, p * log_p), axis=1)
-    surest = xp.max(ops.softmax(said, axis=1).array, axis=1)
-    counts = ~(surest <= confidence)  # so written NaN counts, and is seen
     log_q = ops.log_softmax(at_least_single(logits), axis=1)
-    losses = -ops.sum(p * log_q, axis=1) - entropy
+    xp = namespace(said)
+    log_p = xp.astype(ops.log_softmax(said / sharpen, axis=1).array, log_q.dtype)
+    p = xp.exp(log_p)
+    entropy = -xp.sum(p * xp.where(p == 0, p, log_p), axis=1)  # 0 · ln 0 is 0: of a masked class
+    missed = -ops.sum(p * ops.where(p == 0, 0.0, log_q), axis=1)
+    losses = missed - entropy
+    surest = xp.max(ops.softmax(said, axis=1).array, axis=1)
+    counts = ~(surest <= confidence) | xp.isnan(losses.array)  # NaN is seen, of sure ones or not
     return reduced(ops.where(counts, losses, 0.0), reduction)
 
 
@@ -70,10 +72,8 @@ def annealed_cross_entropy(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
-    log_p = ops.log_softmax(at_least_single(logits), axis=1)
-    targets = beside(as_array(targets), log_p.array)
-    xp = namespace(log_p.array)
-    losses = -log_p[xp.arange(log_p.shape[0], device=log_p.array.device), targets]
+    losses = fused.cross_entropy(at_least_single(logits), targets, reduction="none")
+    xp = namespace(losses.array)
     counts = ~(losses.array <= -math.log(threshold))  # so written NaN counts, and is seen
     losses = ops.where(counts, losses, 0.0)
     if reduction == "mean":

@@ -37,10 +37,12 @@ from typing import Any
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import dtype_name, namespace
+from minissl.autograd.devices import beside
 from minissl.autograd.fused.contrastive import with_temperature
 from minissl.autograd.half import at_least_single
 from minissl.autograd.processes import gather_rows
 from minissl.autograd.tensor import Tensor, as_array
+from minissl.losses.metric import reduced
 
 
 def normalize(x: Any) -> Tensor:
@@ -102,6 +104,7 @@ def info_nce(
     """
     _check(query, key, reduction, "info_nce")
     shared = _check_negatives(query, key, negatives, in_batch)
+    negatives = beside(negatives, as_array(query))
     if normalize:
         query, key = _unit(_single(query)), _unit(_single(key))
         negatives = None if negatives is None else _unit(_single(negatives))
@@ -125,6 +128,7 @@ def _with_own_negatives(query, key, negatives, temperature, in_batch, gather, re
     else:
         of_keys = ops.sum(query * key, axis=1, keepdims=True)
     if negatives.ndim == 2:
+        negatives = gather_rows(negatives) if gather else negatives
         of_negatives = ops.matmul(query, ops.matrix_transpose(negatives))
     else:
         of_negatives = ops.squeeze(ops.matmul(negatives, ops.expand_dims(query, axis=2)), axis=2)
@@ -147,6 +151,12 @@ def bilinear_info_nce(
     ``information_bound``. (Contrastive predictive coding: van den Oord, Li and Vinyals 2018.)
     Lecture 12.
     """
+    if len(weight.shape) != 2 or tuple(weight.shape) != (key.shape[-1], context.shape[-1]):
+        raise ValueError(
+            f"bilinear_info_nce: weight has shape {tuple(weight.shape)}, expected (width of the "
+            f"keys, width of the contexts): ({key.shape[-1]}, {context.shape[-1]})"
+        )
+    context, key, weight = (at_least_single(x) for x in (context, key, weight))
     query = ops.matmul(context, ops.matrix_transpose(weight))
     return info_nce(
         query, key, temperature=1.0, normalize=False, gather=gather, reduction=reduction
@@ -198,9 +208,7 @@ def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tenso
     _check(first, second, reduction, "alignment_loss")
     first, second = _single(first), _single(second)
     losses = ops.sum((normalize(first) - normalize(second)) ** 2, axis=-1)
-    if reduction == "none":
-        return losses
-    return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+    return reduced(losses, reduction)
 
 
 def chance_level(loss: str, batch: int) -> float:

@@ -2,16 +2,21 @@
 
 Three things go wrong where this is written quickly. √ has an infinite slope at 0, so that an
 example which is twice in the batch makes every gradient NaN. ‖a‖² − 2 a·b + ‖b‖² may come out
-below 0. And it loses the digits of what is near: here it is computed in float64, from the middle of
-all rows, whatever the dtype of the embeddings.
+below 0. And it loses the digits of what is near: so here it is computed in float64, and of the few
+pairs that are very near, with their gradients, from a − b itself.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from minissl.autograd.arrays import namespace, require_floating
+from minissl.autograd.arrays import namespace, require_floating, scatter_add
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array, differentiable
+from minissl.autograd.threads import product
+
+NEAR = 1e-6  # a square this small beside ‖a‖² + ‖b‖² has less than 10 digits left of float64's 16
+TOGETHER = 1 << 20  # numbers of a − b in memory at a time
 
 
 def pairwise_distances(first: Any, second: Any = None, *, squared: bool = False) -> Tensor:
@@ -19,46 +24,86 @@ def pairwise_distances(first: Any, second: Any = None, *, squared: bool = False)
 
     Shapes: first (rows, width), second (others, width) -> (rows, others). ``squared``: ‖aᵢ − bⱼ‖².
     Where two rows are equal the distance is 0, and so is its gradient: the convention of
-    ``ops.norm``. A distance is right to its last digits, or to 1e-7 of the largest row (seen from
-    the middle of all rows). Half precision gives float32. A row that is not finite makes all NaN.
-    Raises ValueError for other shapes. Lecture 12.
+    ``ops.norm``. A distance has nine right digits or all of its dtype, however near the rows are.
+    Half precision gives float32. A row that is not finite makes all distances NaN. Raises
+    ValueError for other shapes, TypeError for integers. Lecture 12.
     """
-    second = first if second is None else second
-    shapes = [tuple(as_array(x).shape) for x in (first, second)]
-    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
+    rows = [first] if second is None else [first, second]
+    shapes = [tuple(as_array(x).shape) for x in rows]
+    if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) > 1:
         raise ValueError(
             "pairwise_distances: expected (rows, width) and (others, width), got "
-            f"{shapes[0]} and {shapes[1]}"
+            f"{' and '.join(map(str, shapes))}"
         )
-    require_floating("pairwise_distances", as_array(first), as_array(second))
-    distances = _distances(at_least_single(first), at_least_single(second))
-    return distances * distances if squared else distances
+    require_floating("pairwise_distances", *map(as_array, rows))
+    return _distances(*map(at_least_single, rows), squared=squared)
 
 
 @differentiable
-def _distances(a, b, /):
-    """dᵢⱼ = √(‖aᵢ‖² − 2 aᵢ·bⱼ + ‖bⱼ‖²).  With W = g / d, 0 where d is:
+def _distances(*rows, squared):
+    """dᵢⱼ = √(‖aᵢ‖² − 2 aᵢ·bⱼ + ‖bⱼ‖²), or its square; of one array, b is a.
 
+    With W = g / d (0 where d is), or 2 g for squares:
     ∂L/∂aᵢ = Σⱼ Wᵢⱼ (aᵢ − bⱼ) = aᵢ Σⱼ Wᵢⱼ − (W b)ᵢ,  ∂L/∂bⱼ = bⱼ Σᵢ Wᵢⱼ − (Wᵀ a)ⱼ.
     """
-    xp, dtype = namespace(a), a.dtype
-    if not math.prod(a.shape):
-        return xp.zeros((a.shape[0], b.shape[0]), dtype=dtype, device=a.device), (None, None)
-    a, b = (xp.astype(x, xp.float64) for x in (a, b))
-    middle = xp.mean(a, axis=0)
-    a, b = a - middle, b - middle
-    largest = max(float(xp.max(xp.abs(x))) if x.shape[0] else 0.0 for x in (a, b))
-    scale = largest if 0 < largest < math.inf else 1.0  # the square of 1e200 has no room in float64
-    a, b = a / scale, b / scale
-    lengths = xp.sum(a * a, axis=1)[:, None] + xp.sum(b * b, axis=1)[None, :]
-    squares = lengths - 2 * (a @ b.T)
-    squares = xp.where(squares < 1e-14 * lengths, xp.zeros_like(squares), squares)  # rounding
-    d = xp.sqrt(squares)
+    xp, dtype, shape = namespace(rows[0]), rows[0].dtype, (rows[0].shape[0], rows[-1].shape[0])
+    largest = [float(xp.max(xp.abs(x))) if math.prod(x.shape) else 0.0 for x in rows]
+    if not math.prod(shape) or not any(largest) or not all(map(math.isfinite, largest)):
+        value = sum(largest) * 0.0  # all distances are 0, or NaN
+        d = xp.full(shape, value, dtype=dtype, device=rows[0].device)
+        return d, lambda g: [xp.full_like(x, value) for x in rows]
+    # In units of a power of two, which rounds nothing: the square of 1e200 has no room in float64.
+    unit = math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
+    exact = [xp.astype(x, xp.float64) / unit for x in rows]
+    middle = xp.mean(exact[0], axis=0)
+    a, *others = (x - middle for x in exact)
+    b = others[0] if others else a
+    squares = product(a, b.T)
+    squares *= -2
+    lengths = xp.sum(a * a, axis=1)[:, None] + xp.sum(b * b, axis=1)
+    squares += lengths
+    near = xp.nonzero(squares < NEAR * lengths)
+    for i, j, gaps in _gaps(exact, near):
+        squares[i, j] = xp.sum(gaps * gaps, axis=1)
+    d = squares if squared else xp.sqrt(squares)
 
     def vjp(g):
-        weight = xp.astype(g, xp.float64) / xp.where(d == 0, xp.full_like(d, math.inf), d)
-        of_a = a * xp.sum(weight, axis=1)[:, None] - weight @ b
-        of_b = b * xp.sum(weight, axis=0)[:, None] - weight.T @ a
-        return xp.astype(of_a, dtype), xp.astype(of_b, dtype)
+        g = xp.astype(g, xp.float64)
+        if squared:
+            weight = g * (2 * unit)
+        else:
+            weight = g / xp.where(d == 0, xp.full_like(d, math.inf), d)
+            of_near = weight[near]
+            weight[near] = 0
+        if others:
+            gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, b),
+                         b * xp.sum(weight, axis=0)[:, None] - product(weight.T, a)]  # fmt: skip
+        else:
+            weight = weight + weight.T
+            gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, a)]
+        if not squared:
+            _add_near(gradients, exact, near, of_near)
+        return [xp.astype(gradient, dtype) for gradient in gradients]
 
-    return xp.astype(d * scale, dtype), vjp
+    scaled = d * unit * unit if squared else d * unit
+    return xp.astype(scaled, dtype), vjp
+
+
+def _gaps(exact, near) -> Iterator[tuple[Any, Any, Any]]:
+    """Row numbers i and j of the near pairs, and aᵢ − bⱼ, a piece at a time."""
+    step = max(1, TOGETHER // exact[0].shape[1])
+    for start in range(0, len(near[0]), step):
+        i, j = (numbers[start : start + step] for numbers in near)
+        yield i, j, exact[0][i] - exact[-1][j]
+
+
+def _add_near(gradients, exact, near, weight):
+    """Add W (a − b) of pairs so near that a Σ W − W b would be the difference of huge numbers."""
+    moves = near[0] != near[1] if len(exact) == 1 else near[0] >= 0
+    near, weight = [numbers[moves] for numbers in near], weight[moves]
+    start = 0
+    for i, j, gaps in _gaps(exact, near):
+        pulls = gaps * weight[start : start + len(i), None]
+        start += len(i)
+        gradients[0] += scatter_add(len(gradients[0]), i, pulls)
+        gradients[-1] -= scatter_add(len(gradients[-1]), j, pulls)

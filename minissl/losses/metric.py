@@ -5,11 +5,12 @@ at a time, the lifted loss at every pair that should be near together with all t
 far from; ``triplets`` is between the two.
 """
 
+import math
 from typing import Any
 
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import Array, dtype_name, namespace
-from minissl.autograd.devices import beside
+from minissl.autograd.arrays import Array, dtype_name, int64_on_torch, namespace
+from minissl.autograd.devices import device_of, move
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array
 from minissl.losses.distances import pairwise_distances
@@ -42,8 +43,8 @@ def pair_loss(
         )
     if definition not in DEFINITIONS:
         raise ValueError(f"definition must be one of {DEFINITIONS}, got {definition!r}")
-    check_margin("pair_loss", margin)
-    distances = ops.norm(at_least_single(first) - at_least_single(second), axis=1)
+    margin = checked_margin("pair_loss", margin)
+    distances = row_distances(first, second)
     y = _booleans(same, distances)
     squares = distances * distances
     if definition == "hadsell":
@@ -65,60 +66,88 @@ def lifted_structured_loss(
     the paper, ``"sum"``, or ``"none"`` for (pairs,). Without such a pair the mean is 0. Raises
     ValueError for other shapes or a margin. (Song, Xiang, Jegelka and Savarese 2016.) Lecture 12.
     """
-    check_margin("lifted_structured_loss", margin)
+    margin = checked_margin("lifted_structured_loss", margin)
     distances = pairwise_distances(embeddings)
     same, different = same_and_different(labels, distances)
+    if not len(same):
+        return reduced(ops.sum(distances, axis=1), reduction)
     xp = namespace(same)
     i, j = xp.nonzero(xp.triu(same))
     lowest = float(xp.finfo(distances.dtype).min)  # e^lowest is 0, and lowest − lowest is no NaN
     pushed = ops.logsumexp(ops.where(different, margin - distances, lowest), axis=1)
-    of_i, of_j = pushed[i], pushed[j]
-    larger = ops.maximum(of_i, of_j).detach()
-    both = larger + ops.log(ops.exp(of_i - larger) + ops.exp(of_j - larger))
-    return reduced(0.5 * ops.relu(both + distances[i, j]) ** 2, reduction)
+    both = ops.logsumexp(ops.stack([pushed[i], pushed[j]]), axis=0)
+    losses = 0.5 * ops.relu(both + distances[i, j]) ** 2
+    return reduced(losses, reduction, of=distances)
 
 
-def same_and_different(labels: Any, beside_what: Any = None) -> tuple[Array, Array]:
+def same_and_different(labels: Any, like: Any = None) -> tuple[Array, Array]:
     """Which pairs of a batch have equal labels, themselves left out, and which have different ones.
 
-    labels (batch,) integers -> two boolean arrays (batch, batch): the edges that the losses of
-    this file and of ``triplets`` and ``supervised`` use. ``beside_what``: a Tensor or array with
-    ``batch`` rows; the masks come to its library and device. Raises ValueError for other shapes.
+    labels (batch,) integers or booleans -> two boolean arrays (batch, batch): the edges that the
+    losses of this file and of ``triplets`` and ``supervised`` use. ``like``: a Tensor or array
+    with ``batch`` rows; the masks come to its library and device. Raises ValueError for other
+    shapes and floating labels, TypeError for what is no number. Lecture 12.
     """
-    labels = as_array(labels)
-    if beside_what is not None:
-        labels = beside(labels, as_array(beside_what))
-    if labels.ndim != 1 or not namespace(labels).isdtype(labels.dtype, "integral"):
-        raise ValueError(
-            f"labels must be integers (batch,), got {dtype_name(labels)} {tuple(labels.shape)}"
-        )
-    if beside_what is not None and len(labels) != len(beside_what):
-        raise ValueError(f"got {len(labels)} labels for {len(beside_what)} embeddings")
+    labels = labels_beside(labels, like)
     xp = namespace(labels)
     equal = labels[:, None] == labels[None, :]
     itself = xp.eye(len(labels), dtype=xp.bool, device=labels.device)
     return equal & ~itself, ~equal
 
 
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """The mean, 0 of nothing; the sum; or all of them."""
+def labels_beside(labels: Any, like: Any = None) -> Array:
+    """Labels (batch,), as integers where ``like`` lives; raises as ``same_and_different`` does."""
+    try:
+        labels = as_array(labels)
+    except TypeError as error:
+        raise TypeError(
+            f"labels must be numbers: {error}; np.unique(labels, return_inverse=True)[1] makes "
+            "numbers of names"
+        ) from None
+    if like is not None:
+        labels = move(labels, device_of(like))
+    if labels.ndim != 1 or not namespace(labels).isdtype(labels.dtype, ("integral", "bool")):
+        raise ValueError(
+            f"labels must be integers (batch,), got {dtype_name(labels)} {tuple(labels.shape)}"
+        )
+    if like is not None and len(labels) != len(like):
+        raise ValueError(f"got {len(labels)} labels for {len(like)} embeddings")
+    return int64_on_torch(labels)
+
+
+def row_distances(first: Any, second: Any) -> Tensor:
+    """‖aᵢ − bᵢ‖, (rows,): NaN of rows that are not finite. A hinge would take ∞ for far enough."""
+    distances = ops.norm(at_least_single(first) - at_least_single(second), axis=1)
+    finite = namespace(distances.array).isfinite(distances.array)
+    return ops.where(finite, distances, math.nan)
+
+
+def reduced(losses: Tensor, reduction: str, *, of: Tensor | None = None) -> Tensor:
+    """The mean, 0 of nothing; the sum; or all of them.
+
+    ``of``: the distances that they were made from. If one is not finite, so are loss and gradient,
+    also where masks or mining have left it out, as in a batch without a triplet.
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if of is not None and not bool(namespace(of.array).all(namespace(of.array).isfinite(of.array))):
+        losses = losses + 0.0 * ops.sum(of)
+        if not losses.size:
+            return losses if reduction == "none" else 0.0 * ops.sum(of)
     if reduction == "none":
         return losses
-    if reduction == "sum" or (reduction == "mean" and not losses.size):
-        return ops.sum(losses)
-    if reduction == "mean":
-        return ops.mean(losses)
-    raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return ops.mean(losses) if reduction == "mean" and losses.size else ops.sum(losses)
 
 
-def check_margin(loss: str, margin: Any) -> None:
-    """ValueError unless it is positive and finite."""
-    if not 0 < margin < float("inf"):
+def checked_margin(loss: str, margin: Any) -> float:
+    """It as a float; ValueError unless it is positive and finite."""
+    if not 0 < margin < math.inf:
         raise ValueError(f"{loss}: margin must be positive and finite, got {margin}")
+    return float(margin)
 
 
 def _booleans(same: Any, distances: Tensor) -> Array:
-    y = beside(as_array(same), distances.array)
+    y = move(as_array(same), device_of(distances))
     xp = namespace(y)
     if tuple(y.shape) != distances.shape or not bool(xp.all((y == 0) | (y == 1))):
         raise ValueError(

@@ -35,11 +35,12 @@ def sigreg(embeddings: Any, directions: Any) -> Tensor:
     the squared distance of their characteristic function from the Gaussian's, by the trapezoid
     rule. Shapes: embeddings (batch, width), directions (directions, width), in length 1: see
     ``random_directions``; new ones are drawn for each step. Raises ValueError for other shapes or
-    an empty batch. Lecture 12.
+    an empty batch, or without a direction. Lecture 12.
     """
     shape = tuple(embeddings.shape)
     directions = beside(as_array(directions), as_array(embeddings))
-    if len(shape) != 2 or not shape[0] or directions.ndim != 2 or directions.shape[1] != shape[1]:
+    fits = len(shape) == 2 == directions.ndim and directions.shape[1] == shape[1]
+    if not fits or not shape[0] or not directions.shape[0]:
         raise ValueError(
             "sigreg: expected (batch, width) and (directions, width), got "
             f"{shape} and {tuple(directions.shape)}"

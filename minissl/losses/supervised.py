@@ -10,13 +10,13 @@ from typing import Any
 
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import namespace, require_floating
+from minissl.autograd.arrays import Array, namespace, require_floating, total
 from minissl.autograd.fused import gpu
 from minissl.autograd.fused.contrastive import with_temperature
 from minissl.autograd.half import at_least_single
-from minissl.autograd.tensor import Tensor, as_array
+from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.losses.distances import pairwise_distances
-from minissl.losses.metric import reduced, same_and_different
+from minissl.losses.metric import labels_beside, same_and_different
 
 LOGARITHMS = ("outside", "inside")
 
@@ -43,13 +43,16 @@ def supcon_loss(
     """
     if logarithm not in LOGARITHMS:
         raise ValueError(f"logarithm must be one of {LOGARITHMS}, got {logarithm!r}")
-    _check_rows(features, "supcon_loss")
+    _check_rows(features, reduction, "supcon_loss")
+    labels = labels_beside(labels, features)
     rows = fused.unit_vectors(at_least_single(features)) if normalize else features
-    if logarithm == "outside" and gpu.runs_kernels(as_array(rows)):
-        return gpu.supcon(rows, labels, temperature, reduction)
-    rows, _, temperature = with_temperature(at_least_single(rows), rows, temperature, False)
-    logits = ops.matmul(rows, ops.matrix_transpose(rows)) / temperature
-    return _found(logits, labels, logarithm, reduction)
+    on_kernels = logarithm == "outside" and gpu.runs_kernels(as_array(rows))
+    rows = rows if on_kernels else at_least_single(rows)
+    rows, _, temperature = with_temperature(rows, rows, temperature, on_kernels)
+    if on_kernels:
+        return gpu.supcon(rows, temperature, labels=labels, reduction=reduction)
+    similarities = ops.matmul(ops.divide(rows, temperature), ops.matrix_transpose(rows))
+    return _reduced(similarities, labels, logarithm, reduction)
 
 
 def soft_nearest_neighbor_loss(
@@ -64,39 +67,72 @@ def soft_nearest_neighbor_loss(
     is alone with its label is treated as in ``supcon_loss``, and ``reduction`` too. (Salakhutdinov
     and Hinton 2007; Goldberger et al. 2005.) Lecture 12.
     """
-    _check_rows(embeddings, "soft_nearest_neighbor_loss")
+    _check_rows(embeddings, reduction, "soft_nearest_neighbor_loss")
+    labels = labels_beside(labels, embeddings)
     rows = at_least_single(embeddings)
     rows, _, temperature = with_temperature(rows, rows, temperature, False)
-    logits = pairwise_distances(rows, squared=True) / temperature
-    return _found(-logits, labels, "inside", reduction, mean_inside=False)
+    near = -pairwise_distances(rows, squared=True) / temperature
+    return _reduced(near, labels, "sum inside", reduction)
 
 
-def _found(
-    logits: Tensor, labels: Any, logarithm: str, reduction: str, mean_inside: bool = True
-) -> Tensor:
-    """How surely each row picks those of its label among all other rows."""
-    same, _ = same_and_different(labels, logits)
-    xp = namespace(same)
-    # Of a row that is not finite, and where 1 / τ has no room: NaN, not a candidate nobody picks.
-    lost = xp.where(xp.isfinite(logits.array), xp.zeros_like(logits.array), math.nan)
-    itself = xp.eye(len(same), dtype=xp.bool, device=same.device)
-    lowest = float(xp.finfo(logits.dtype).min)
-    log_p = ops.log_softmax(ops.where(itself, lowest, logits + lost), axis=1)
-    positives = xp.astype(xp.sum(same, axis=1), log_p.dtype)
-    has_some = positives > 0
-    count = xp.where(has_some, positives, xp.ones_like(positives))
-    if logarithm == "outside":
-        losses = -ops.sum(ops.where(same, log_p, 0.0), axis=1) / count
-    else:
-        losses = -ops.logsumexp(ops.where(same, log_p, lowest), axis=1)
-        losses = losses + xp.log(count) if mean_inside else losses
-        losses = ops.where(has_some, losses, 0.0)
+def _reduced(logits: Tensor, labels: Array, logarithm: str, reduction: str) -> Tensor:
+    """How surely each row picks those of its label; the mean is over the rows that have some."""
+    same, _ = same_and_different(labels)
+    losses = _found(logits, same=same, logarithm=logarithm)
     if reduction == "mean":
-        return ops.sum(losses) / max(int(xp.sum(xp.astype(has_some, xp.int64))), 1)
-    return reduced(losses, reduction)
+        xp = namespace(same)
+        some = int(xp.sum(xp.astype(xp.any(same, axis=1), xp.int64)))
+        return ops.sum(losses) / max(some, 1)
+    return losses if reduction == "none" else ops.sum(losses)
 
 
-def _check_rows(rows: Any, loss: str) -> None:
+@differentiable
+def _found(logits, /, same, logarithm):
+    """ln Σ_{j≠i} e^sᵢⱼ, less the mean over p of sᵢₚ ("outside") or ln Σ_p e^sᵢₚ ("inside").
+
+    ∂/∂sᵢⱼ = softmaxⱼ − 1 / positives or softmax among the positives, 0 at what is none. A row
+    with a similarity that is not finite has the loss NaN, alone with its label or not.
+    """
+    xp = namespace(logits)
+    if not len(same):
+        return xp.sum(logits, axis=1), (lambda g: xp.zeros_like(logits),)
+    itself = xp.eye(len(same), dtype=xp.bool, device=same.device)
+    picked, of_all, largest = _exponentials(logits, ~itself)
+    count = xp.astype(xp.sum(same, axis=1, keepdims=True), logits.dtype)
+    count = xp.where(count == 0, xp.ones_like(count), count)
+    if logarithm == "outside":
+        share = xp.astype(same, logits.dtype) / count
+        losses = xp.log(of_all) - total(share * (logits - largest), 1, keepdims=True)
+    else:
+        share, of_same, nearest = _exponentials(logits, same)
+        losses = xp.log(of_all / of_same) + (largest - nearest)
+        losses = losses + xp.log(count) if logarithm == "inside" else losses
+        share /= of_same
+    picked /= of_all
+    picked -= share
+    finite = xp.all(xp.isfinite(logits), axis=1, keepdims=True)
+    counts = xp.any(same, axis=1, keepdims=True)
+    other = xp.where(finite, xp.zeros_like(count), xp.full_like(count, math.nan))
+    losses = xp.where(finite & counts, losses, other)
+    slopes = xp.where(finite & counts, picked, other)
+    return losses[:, 0], (lambda g: g[:, None] * slopes,)
+
+
+def _exponentials(logits, mask):
+    """e^(s − m) where the mask is, 0 elsewhere; the sum of each row; and m, its largest there."""
+    xp = namespace(logits)
+    seen = xp.where(mask, logits, xp.full_like(logits, -math.inf))
+    largest = xp.max(seen, axis=1, keepdims=True)
+    largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
+    seen -= largest
+    e = xp.exp(seen)
+    of_row = total(e, 1, keepdims=True)
+    return e, xp.where(of_row == 0, xp.ones_like(of_row), of_row), largest
+
+
+def _check_rows(rows: Any, reduction: str, loss: str) -> None:
     require_floating(loss, as_array(rows))
     if len(rows.shape) != 2:
         raise ValueError(f"{loss}: expected (batch, width), got {tuple(rows.shape)}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")

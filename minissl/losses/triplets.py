@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.autograd import operations as ops
+from minissl.autograd.arrays import namespace
 from minissl.autograd.devices import move
 from minissl.autograd.half import at_least_single
-from minissl.autograd.tensor import Tensor, as_array
+from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.losses.contrastive import normalize as unit_rows
 from minissl.losses.distances import pairwise_distances
-from minissl.losses.metric import check_margin, reduced, same_and_different
+from minissl.losses.metric import checked_margin, reduced, row_distances, same_and_different
 
 MINING = ("all", "hard", "semi-hard", "distance-weighted")
 LEAST_DISTANCE, FARTHEST = 0.5, 1.4  # of unit vectors; see ``_distance_weights``
@@ -50,8 +51,7 @@ def triplet_loss(
     shapes = {tuple(x.shape) for x in (anchor, positive, negative)}
     if len(shapes) > 1 or len(anchor.shape) != 2:
         raise ValueError(f"triplet_loss: expected (triplets, width) three times, got {shapes}")
-    anchor, positive, negative = (at_least_single(x) for x in (anchor, positive, negative))
-    near, far = ops.norm(anchor - positive, axis=1), ops.norm(anchor - negative, axis=1)
+    near, far = row_distances(anchor, positive), row_distances(anchor, negative)
     if squared:
         near, far = near * near, far * far
     return reduced(_hinge(near - far, margin), reduction)
@@ -75,28 +75,36 @@ def mined_triplet_loss(
     ``"distance-weighted"``. Where a distance is not finite nothing can be chosen: all triplets are
     taken, and the loss is not finite. Raises ValueError as both do. Lecture 12.
     """
+    if mining not in MINING:
+        raise ValueError(f"mining must be one of {MINING}, got {mining!r}")
+    margin = None if margin is None else checked_margin("mined_triplet_loss", margin)
     rows = at_least_single(embeddings)
-    distances = pairwise_distances(unit_rows(rows) if normalize else rows)
-    distances = distances * distances if squared else distances
+    distances = pairwise_distances(unit_rows(rows) if normalize else rows, squared=squared)
     values = move(distances.array, "cpu")
+    mining = mining if np.isfinite(values).all() else "all"
+    if mining == "all" and margin is not None and reduction in ("mean", "sum"):
+        return _of_all(distances, labels, margin, reduction)
     a, p, n = mine_triplets(
-        values, labels, mining if np.isfinite(values).all() else "all",
+        values, labels, mining,
         margin=margin, squared=squared, width=embeddings.shape[1], generator=generator,
     )  # fmt: skip
-    return reduced(_hinge(distances[a, p] - distances[a, n], margin), reduction)
+    losses = _hinge(distances[a, p] - distances[a, n], margin)
+    return reduced(losses, reduction, of=distances)
 
 
 def active_share(distances: Any, triplets: Triplets, margin: float | None) -> float:
-    """The part of the triplets that still has a hinge loss, 0 to 1; NaN of none.
+    """The part of the triplets that still has a hinge loss, 0 to 1.
 
     distances (batch, batch), such as the loss sees. A soft margin is never done: it counts those
-    whose negative is nearer than the positive. Lecture 12.
+    whose negative is nearer than the positive. NaN of no triplet, and where a distance is not
+    finite. Lecture 12.
     """
     values = move(as_array(distances), "cpu")
     a, p, n = triplets
     if not len(a):
         return float("nan")
-    return float(np.mean(values[a, p] - values[a, n] + (margin or 0.0) > 0))
+    left = values[a, p] - values[a, n] + (margin or 0.0)
+    return float(np.mean(left > 0)) if np.isfinite(left).all() else float("nan")
 
 
 def mine_triplets(
@@ -121,37 +129,67 @@ def mine_triplets(
       a ``generator``.
 
     labels (batch,) integers; ``squared``: the distances are squares. Raises ValueError for another
-    mining, and distances that are NaN, of which none is the nearest, unless all are taken.
+    mining, and distances that are not finite, of which none is the nearest, unless all are taken.
     """
     if mining not in MINING:
         raise ValueError(f"mining must be one of {MINING}, got {mining!r}")
     values = move(as_array(distances), "cpu")
-    same, different = same_and_different(move(as_array(labels), "cpu"), values)
-    if mining == "all":
+    same, different = same_and_different(labels, values)
+    if mining == "all" or not len(values):
         a, p = np.nonzero(same)
         which, n = np.nonzero(different[a])
         return Triplets(a[which], p[which], n)
-    if np.isnan(values).any():
-        raise ValueError("mine_triplets: a distance is NaN, so that none is the nearest")
-    far = np.where(different, values, np.inf)
+    if not np.isfinite(values).all():
+        raise ValueError("mine_triplets: a distance is not finite, so that none is the nearest")
     if mining == "hard":
         a = np.flatnonzero(same.any(axis=1) & different.any(axis=1))
         p = np.where(same, values, -np.inf)[a].argmax(axis=1)
-        return Triplets(a, p, far[a].argmin(axis=1))
-    a, p = np.nonzero(same)
+        return Triplets(a, p, np.where(different, values, np.inf)[a].argmin(axis=1))
     if mining == "semi-hard":
-        near = values[a, p][:, None]
-        far = np.where(far[a] > near, far[a], np.inf)  # (pairs, batch)
-        n = far.argmin(axis=1)
-        kept = far[np.arange(len(a)), n] - near[:, 0] < (np.inf if margin is None else margin)
-    else:
-        if width is None or generator is None:
-            raise ValueError("distance-weighted mining needs the width and a generator")
-        weights = _distance_weights(np.sqrt(far) if squared else far, width)[a]
-        ends = np.cumsum(weights, axis=1)
-        kept = ends[:, -1] > 0
-        n = (ends < generator.random((len(a), 1)) * ends[:, -1:]).sum(axis=1)
+        return _semi_hard(values, same, different, np.inf if margin is None else margin)
+    if width is None or generator is None:
+        raise ValueError("distance-weighted mining needs the width and a generator")
+    plain = np.sqrt(values) if squared else values
+    weights = _distance_weights(np.where(different, plain, np.inf), width)
+    return _drawn(weights, same, generator)
+
+
+def _in_order(values: NDArray, same: NDArray, different: NDArray, shift: float, ties: float):
+    """Each row sorted: which columns, and whether they are positives or negatives.
+
+    Positives count as farther by the shift, and come before (``ties`` −∞) or behind (∞) what then
+    is just as far.
+    """
+    keys = values.astype(np.float64)
+    keys[same] = np.nextafter(keys[same] + shift, ties)
+    order = np.argsort(keys, axis=1)
+    kind = np.take_along_axis(same.view(np.int8) - different.view(np.int8), order, axis=1)
+    return order, kind > 0, kind < 0
+
+
+def _semi_hard(values: NDArray, same: NDArray, different: NDArray, margin: float) -> Triplets:
+    """In a sorted row, the next negative behind each positive."""
+    order, positives, negatives = _in_order(values, same, different, 0.0, np.inf)
+    batch = len(values)
+    places = np.where(negatives, np.arange(batch, dtype=np.int32), batch)
+    following = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+    a, place = np.nonzero(positives & (following < batch))
+    p, n = order[a, place], order[a, following[a, place]]
+    kept = values[a, n] - values[a, p] < margin
     return Triplets(a[kept], p[kept], n[kept])
+
+
+def _drawn(weights: NDArray, same: NDArray, generator: np.random.Generator) -> Triplets:
+    """For each anchor and positive a negative, as likely as its weight."""
+    ends = np.cumsum(weights, axis=1)
+    a, p = np.nonzero(same & (ends[:, -1:] > 0))
+    at = generator.random(len(a)) * ends[a, -1]
+    starts = np.searchsorted(a, np.arange(len(ends) + 1))
+    n = [
+        np.searchsorted(row, at[start:end], side="right")  # past all that have no weight
+        for row, start, end in zip(ends, starts, starts[1:])
+    ]
+    return Triplets(a, p, np.concatenate([np.zeros(0, np.int64), *n]))
 
 
 def _distance_weights(distances: NDArray, width: int) -> NDArray[np.float64]:
@@ -170,5 +208,31 @@ def _distance_weights(distances: NDArray, width: int) -> NDArray[np.float64]:
 def _hinge(difference: Tensor, margin: float | None) -> Tensor:
     if margin is None:
         return -ops.log_sigmoid(-difference)
-    check_margin("triplet loss", margin)
-    return ops.relu(difference + margin)
+    return ops.relu(difference + checked_margin("triplet loss", margin))
+
+
+def _of_all(distances: Tensor, labels: Any, margin: float, reduction: str) -> Tensor:
+    """The hinge loss of all triplets, never listed: of 512 rows they may be 10 million."""
+    same, different = same_and_different(labels, distances.numpy())
+    count = int(same.sum(axis=1) @ different.sum(axis=1)) if reduction == "mean" else 1
+    summed = _sum_of_hinges(distances, same=same, different=different, margin=margin)
+    return reduced(summed / max(count, 1), "sum", of=distances)
+
+
+@differentiable
+def _sum_of_hinges(distances, /, same, different, margin):
+    """Σ max(0, d(a, p) − d(a, n) + margin), linear in the distances between its kinks.
+
+    ∂/∂d(a, p) = how many negatives are nearer than d(a, p) + margin, ∂/∂d(a, n) = −how many
+    positives still ask n to go away. Both are counted in the sorted row: batch² log batch steps.
+    """
+    xp, values = namespace(distances), move(distances, "cpu")
+    order, positives, negatives = _in_order(values, same, different, margin, -np.inf)
+    nearer = np.cumsum(negatives, axis=1, dtype=np.float64)
+    farther = np.sum(positives, axis=1, keepdims=True) - np.cumsum(positives, axis=1, dtype=float)
+    slopes = np.empty_like(nearer)
+    np.put_along_axis(slopes, order, positives * nearer - negatives * farther, axis=1)
+    active = float(np.sum(nearer, where=positives))
+    loss = np.sum(slopes * values) + margin * active
+    slopes = xp.asarray(slopes, dtype=distances.dtype, device=distances.device)
+    return xp.asarray(loss, dtype=distances.dtype, device=distances.device), (lambda g: g * slopes,)

@@ -117,6 +117,7 @@ def pretrain(
             f"{start.folder} holds a run of {start.name!r}: only a run of {file_name_of(kind)!r} "
             "can go on from its weights"
         )
+    settings = settings.settled(data)
     if start is not None:
         _require_same_learned(start, settings)
     with ExitStack() as stack:

@@ -91,7 +91,7 @@ def fit(
         repeatable("cpu" if run is None else method.model.device),
         _held(run) as folder,
         Run(folder, settings, saved, optimizer, keep, files) as running,
-        Progress(running.step, steps, progress and here.rank == 0) as line,
+        Progress(running.step, steps, here.rank == 0 and progress) as line,
         postponed_interrupt() as interrupted,
     ):
         recorder = Recorder(

@@ -14,7 +14,7 @@ from minissl.homework.source import student_file
 # What homework 6 gives of the files that its tasks are in, and of the fused operations: nothing.
 GIVEN = {
     6: {
-        "minissl.losses.metric": {"DEFINITIONS", "check_margin", "reduced"},
+        "minissl.losses.metric": {"DEFINITIONS", "checked_margin", "reduced"},
         "minissl.losses.supervised": {"LOGARITHMS"},
         "minissl.losses.triplets": {"MINING", "Triplets", "_distance_weights"},
     }

@@ -87,6 +87,11 @@ CASES = {
         [{}, {"eps": 0.1}],
     ),
     "ntxent": (ROWS, [0.2], [{}, *REDUCTIONS]),
+    "supconloss": (
+        ROWS[:1],
+        [np.array([3, 0, 3, 1, 0, 3])],  # one is alone
+        [{"temperature": 0.2} | more for more in ({}, *REDUCTIONS, {"normalize": False})],
+    ),
 }  # fmt: skip
 SPECIAL = {"adamw", "dropout"}  # their tests are below
 

@@ -22,8 +22,13 @@ from minissl.autograd.fused import gpu
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # inf − inf is the point
 REDUCTIONS = ["mean", "sum", "none"]
-ROWS = {"first", "second", "query", "key", "center", "context"}
-NO_LOSS = {"normalize", "pair_scores"}
+ROWS = {
+    "first", "second", "query", "key", "center", "context", "anchor", "positive", "negative",
+    "features", "embeddings",
+}  # fmt: skip
+LOGITS = {"logits", "target_logits"}
+NO_LOSS = {"normalize", "pair_scores", "pairwise_distances", "row_distances", "reduced"}
+NO_GRADIENT = {"target_logits"}  # on purpose
 NEGATIVES = 3
 # float64 has no kernels: on torch arrays it is the composition that runs.
 PLACES = [("cpu", "float32"), ("cpu", "float64"), ("torch", "float32"), ("torch", "float64")]
@@ -61,7 +66,7 @@ def arguments_of(loss, rows=5, width=4, seed=0, scale=1.0):
     floating, others = {}, {}
     generator = np.random.default_rng(seed)
     for name, parameter in inspect.signature(loss).parameters.items():
-        if name in ROWS or name == "logits":
+        if name in ROWS | LOGITS:
             floating[name] = scale * generator.standard_normal((rows, width))
         elif name == "negatives" and parameter.default is parameter.empty:
             floating[name] = scale * generator.standard_normal((rows, NEGATIVES, width))
@@ -72,8 +77,18 @@ def arguments_of(loss, rows=5, width=4, seed=0, scale=1.0):
         elif name.endswith("_noise"):
             shape = (rows, NEGATIVES) if name == "negative_noise" else (rows,)
             others[name] = np.log(generator.uniform(0.01, 1, shape))
-        elif name == "temperature":
+        elif name in ("temperature", "threshold"):
             others[name] = 0.5
+        elif name == "margin":
+            others[name] = 1.5
+        elif name == "labels":
+            others[name] = np.arange(rows) % 2 + 7
+        elif name == "same":
+            others[name] = np.arange(rows) % 2 == 0
+        elif name == "weight":
+            floating[name] = generator.standard_normal((width, width))
+        elif name == "directions":
+            others[name] = np.eye(width)
         elif name == "targets" and parameter.default is parameter.empty:
             others[name] = generator.integers(0, width, rows)
         elif parameter.default is parameter.empty:
@@ -94,7 +109,11 @@ def differentiated(loss, floating, others, device, dtype, reduction):
         others["reduction"] = reduction
     value = loss(**tensors, **others)
     value.backward(np.ones_like(value.array) if device == "cpu" else torch.ones_like(value.array))
-    gradients = {name: move(t.grad, "cpu").astype(np.float64) for name, t in tensors.items()}
+    gradients = {
+        name: move(t.grad, "cpu").astype(np.float64)
+        for name, t in tensors.items()
+        if name not in NO_GRADIENT
+    }
     return value.numpy().astype(np.float64), gradients
 
 
@@ -114,7 +133,7 @@ def test_what_is_not_finite_is_seen(name, device, dtype):
     places = places[:2] if (device, dtype) == ("torch", "float32") else places  # interpreted
     values = [np.nan, np.inf, -np.inf]
     for argument, value, place in itertools.product(floating, values, places):
-        if argument == "logits" and value == -np.inf:
+        if argument in LOGITS and value == -np.inf:
             continue  # a class that cannot be: a mask
         broken = {n: array.copy() for n, array in floating.items()}
         one_axis = broken[argument].ndim == 1 and isinstance(place, tuple)

@@ -12,9 +12,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from minissl.autograd.arrays import Array, dtype_name, int64_on_torch, is_torch_array, total
-from minissl.autograd.devices import beside
-from minissl.autograd.tensor import Tensor, as_array, differentiable
+from minissl.autograd.arrays import Array, dtype_name, is_torch_array, total
+from minissl.autograd.tensor import Tensor, differentiable
 
 WIDEST_HEAD = 256  # of the attention kernel
 HALF_OR_SINGLE = ("float32", "float16", "bfloat16")
@@ -157,29 +156,38 @@ def _contrastive(query, key, tau, targets, exclude_self, reduction):
     return loss.detach(), lambda g: torch.autograd.grad(loss, inputs, g)
 
 
-def supcon(features, labels, temperature, reduction):
-    """The supervised contrastive loss of unit vectors; labels and temperature as it takes them."""
-    import torch
-
-    array = as_array(features)
-    labels = int64_on_torch(beside(as_array(labels), array))
-    if not isinstance(temperature, Tensor):
-        if not hasattr(temperature, "__float__"):
-            raise TypeError(f"supcon_loss: temperature must be a number, got {temperature!r:.60}")
-        temperature = Tensor(torch.tensor(float(temperature), device=array.device))
-    return _supcon(features, temperature, labels=labels, reduction=reduction)
+def supcon(features, temperature, labels, reduction):
+    """The supervised contrastive loss of unit vectors; the temperature is a number or a Tensor."""
+    if isinstance(temperature, Tensor):
+        return _supcon_with_temperature(
+            features, temperature, labels=labels, reduction=reduction, dtype="float32"
+        )
+    return _supcon(
+        features, temperature=temperature, labels=labels, reduction=reduction, dtype="float32"
+    )
 
 
 @differentiable
-def _supcon(features, temperature, /, labels, reduction):
+def _supcon(features, /, temperature, labels, reduction, dtype):
+    loss, vjp = _supervised(features, temperature, labels, reduction)
+    return loss, lambda g: vjp(g)[:1]
+
+
+@differentiable
+def _supcon_with_temperature(features, temperature, /, labels, reduction, dtype):
+    return _supervised(features, temperature.float(), labels, reduction)
+
+
+def _supervised(features, tau, labels, reduction):
     import torch
     from minissl_kernels.contrastive import supcon_loss as kernel
 
     with torch.enable_grad():
-        inputs = [array.detach().requires_grad_() for array in (features, temperature)]
-        loss = kernel(
-            inputs[0], labels, temperature=inputs[1], normalize=False, reduction=reduction
-        )
+        inputs = [features.detach().requires_grad_()]
+        if not isinstance(tau, float):
+            tau = tau.detach().requires_grad_()
+            inputs.append(tau)
+        loss = kernel(inputs[0], labels, temperature=tau, normalize=False, reduction=reduction)
     return loss.detach(), lambda g: torch.autograd.grad(loss, inputs, g)
 
 

@@ -139,7 +139,7 @@ def _logits(draw: Draw) -> Any:
         yield 2 * draw.normal(*shape), 2 * draw.normal(*shape)
 
 
-def _check_agreement(subject: Any, target: NDArray, logits: NDArray, **how: float) -> None:
+def _check_agreement(subject: Any, target: NDArray, logits: NDArray, **how: Any) -> None:
     right = oracle.agreement(target, logits, **how)
 
     def wrong(**changed: Any) -> float:
@@ -287,7 +287,7 @@ def _check_candidates(subject: Any, draw: Draw, kind: str, in_batch: bool) -> No
                 ),
                 "all queries were given the first one's negatives": losses(negatives[0]).mean(),
             }
-        given = {"query": query, "key": key, "negatives": negatives}
+        given: dict[str, Any] = {"query": query, "key": key, "negatives": negatives}
         given |= {"temperature": temperature, "in_batch": in_batch}
         others = None if negatives is None else Tensor(negatives)
         options = {"temperature": temperature, "negatives": others, "in_batch": in_batch}
@@ -388,7 +388,9 @@ def scores_of_the_critic(subject: Any, draw: Draw) -> None:
 
 @bilinear.check(1)
 def slopes_of_the_critic(subject: Any, draw: Draw) -> None:
-    """The gradient is right by contexts, keys and W, which is learned with them."""
+    """The gradient is right by contexts, keys and W; a W of another shape is an error."""
     for context, key, weight in _critics(draw):
         given = {"context": context, "key": key, "weight": weight}
         check_gradients(subject, lambda c, z, w: _bilinear(c, z, w).mean(), given)
+    wrong = [Tensor(np.ones(shape)) for shape in ((2, 3), (2, 2), (3, 2))]
+    expect_error(ValueError, subject, *wrong)

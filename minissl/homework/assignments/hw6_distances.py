@@ -119,7 +119,7 @@ pair_loss = Task(
     "minissl.losses.metric:pair_loss",
     "near together, or a margin apart",
     "lectures/12, section 13",
-    hides=("_booleans",),
+    hides=("_booleans", "row_distances"),
 )
 
 
@@ -147,12 +147,13 @@ def _check_pairs(subject: Any, draw: Draw, definition: str) -> None:
         return lambda d: max(0.0, m - d) ** 2 / 2
 
     for first, second, same, margin in _pairs(draw):
-        arguments = first, second, same
+        given: dict[str, Any] = {"first": first, "second": second, "same": same, "margin": margin}
 
-        def costs(together: Any, away: Any, arguments: Any = arguments) -> float:
-            return float(oracle.pairs(*arguments, together, away).mean())
+        def costs(together: Any, away: Any, case: Any = given) -> float:
+            rows = case["first"], case["second"], case["same"]
+            return float(oracle.pairs(*rows, together, away).mean())
 
-        right, y = oracle.pairs(*arguments, _half_square, apart(margin)), ~same
+        right = oracle.pairs(first, second, same, _half_square, apart(margin))
         other = "song" if definition == "hadsell" else "hadsell"
         symptoms = {
             "the half is missing: slides leave it out, here it is there": 2 * right.mean(),
@@ -160,7 +161,7 @@ def _check_pairs(subject: Any, draw: Draw, definition: str) -> None:
                 _half_square, apart(margin, other)
             ),
             "same and different are exchanged": float(
-                oracle.pairs(first, second, y, _half_square, apart(margin)).mean()
+                oracle.pairs(first, second, ~same, _half_square, apart(margin)).mean()
             ),
             "the distance of the same is squared": costs(lambda d: d / 2, apart(margin)),
             "beyond the margin there is no loss: max(0, ...) is missing": costs(
@@ -173,7 +174,6 @@ def _check_pairs(subject: Any, draw: Draw, definition: str) -> None:
                 _half_square, _half_square
             ),
         }
-        given = {"first": first, "second": second, "same": same, "margin": margin}
         given["definition"] = definition
         options = {"margin": margin, "definition": definition}
         got = call(subject, Tensor(first), Tensor(second), same, **options)

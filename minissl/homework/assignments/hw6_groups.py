@@ -13,7 +13,10 @@ from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 
-HIDDEN = ("same_and_different", "_found", "_check_rows", "with_temperature", "fused", "gpu")
+HIDDEN = (
+    "same_and_different", "labels_beside", "_reduced", "_check_rows", "with_temperature", "fused",
+    "gpu",
+)  # fmt: skip
 
 # ---- 6.5 lifted_structured_loss ------------------------------------------------------------------
 
@@ -303,8 +306,10 @@ def share_of_the_own(subject: Any, draw: Draw) -> None:
         temperature = float(draw.generator.uniform(0.5, 3))
         right = _soft(rows, labels, temperature)
 
-        def wrong(t: float = temperature, case: Any = (rows, labels), **how: Any) -> float:
-            return oracle.counted(_soft(*case, t, **how))
+        def wrong(
+            t: float = temperature, rows: NDArray = rows, labels: Any = labels, **how: Any
+        ) -> float:
+            return oracle.counted(_soft(rows, labels, t, **how))
 
         symptoms = {
             "the distances are not squared": wrong(measure=math.dist),

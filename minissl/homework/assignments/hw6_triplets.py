@@ -22,7 +22,7 @@ triplet_loss = Task(
     f"{TRIPLETS}:triplet_loss",
     "nearer by a margin",
     "lectures/12, section 13",
-    hides=("_hinge",),
+    hides=("_hinge", "row_distances"),
 )
 NAMES = ("anchor", "positive", "negative")
 
@@ -31,9 +31,9 @@ def _rows(draw: Draw) -> Any:
     """Three times (triplets, width), no gap near a kink of the margins 0.3 and 1."""
     for count, width in draw.cases((1, 1), (3, 2), more=lambda g: (4, int(g.integers(1, 4)))):
         while True:
-            rows = [draw.normal(count, width) for _ in NAMES]
+            rows = a, p, n = [draw.normal(count, width) for _ in NAMES]
             gaps = [
-                oracle.triplet(*rows, 100.0, measure) - 100.0
+                oracle.triplet(a, p, n, 100.0, measure) - 100.0
                 for measure in (math.dist, oracle.square)
             ]
             if min(abs(g + m).min() for g in gaps for m in (0.3, 1.0)) > 0.02:
@@ -144,7 +144,7 @@ mine_triplets = Task(
     f"{TRIPLETS}:mine_triplets",
     "which triplets are worth it",
     "lectures/12, section 13",
-    hides=("same_and_different",),
+    hides=("same_and_different", "_semi_hard", "_drawn"),
 )
 Labelled = tuple[NDArray, list[int]]
 
@@ -202,62 +202,61 @@ def all_triplets(subject: Any, draw: Draw) -> None:
 @mine_triplets.check(3)
 def hardest_triplets(subject: Any, draw: Draw) -> None:
     """``"hard"``: of each anchor the farthest positive and the nearest negative."""
-    for case in _batches(draw):
-        everything = oracle.every_triplet(case[1])
+    for d, labels in _batches(draw):
+        everything = oracle.every_triplet(labels)
         pairs = sorted({t[:2] for t in everything})
-        nearest = {t[0]: t[2] for t in oracle.hard(*case)}
+        nearest = {t[0]: t[2] for t in oracle.hard(d, labels)}
         symptoms = {
             "the nearest positive was taken: the hardest is the farthest": oracle.hard(
-                *case, positive=min
+                d, labels, positive=min
             ),
             "the farthest negative was taken: the hardest is the nearest": oracle.hard(
-                *case, negative=max
+                d, labels, negative=max
             ),
-            "the easiest ones were taken": oracle.hard(*case, positive=min, negative=max),
+            "the easiest ones were taken": oracle.hard(d, labels, positive=min, negative=max),
             "one triplet for each anchor, not for each anchor and positive": [
                 (a, p, nearest[a]) for a, p in pairs
             ],
         }
-        _check_mined(subject, case, "hard", oracle.hard(*case), symptoms)
+        _check_mined(subject, (d, labels), "hard", oracle.hard(d, labels), symptoms)
 
 
 @mine_triplets.check(4)
 def semi_hard_triplets(subject: Any, draw: Draw) -> None:
     """``"semi-hard"``: of each pair the nearest negative beyond the positive, within the margin."""
     fixed: Any = [(np.array([[0.0, 1, 1], [1, 0, 2], [1, 2, 0]]), [0, 0, 1])]  # a tie: not farther
-    for case in [*_batches(draw), *fixed]:
+    for d, labels in [*_batches(draw), *fixed]:
         for margin in (0.4, 1.5, None):
-            right = oracle.semi_hard(*case, margin)
-            everything = oracle.every_triplet(case[1])
-            d = case[0]
+            right = oracle.semi_hard(d, labels, margin)
+            everything = oracle.every_triplet(labels)
             ends = math.inf if margin is None else margin
             symptoms = {
                 "as far as the positive is not farther": oracle.semi_hard(
-                    *case, margin, equal=True
+                    d, labels, margin, equal=True
                 ),
                 "a negative nearer than the positive is hard, not semi-hard": oracle.semi_hard(
-                    *case, margin, farther=False
+                    d, labels, margin, farther=False
                 ),
                 "the nearest of all negatives was taken, and left out where it is too near": [
-                    t for t in oracle.semi_hard(*case, None, farther=False) if t in right
+                    t for t in oracle.semi_hard(d, labels, None, farther=False) if t in right
                 ],
                 "the farthest within the margin was taken, not the nearest": oracle.semi_hard(
-                    *case, margin, nearest=False
+                    d, labels, margin, nearest=False
                 ),
                 "every semi-hard negative was taken: one for each pair, the nearest": [
                     (a, p, n) for a, p, n in everything if d[a, p] < d[a, n] < d[a, p] + ends
                 ],
                 "beyond the margin there is no loss: such a pair has no triplet": oracle.semi_hard(
-                    *case, None
+                    d, labels, None
                 ),
                 "one for each anchor: every positive of it has its own negative": [
                     t for t in right if t[1] == max(u[1] for u in right if u[0] == t[0])
                 ],
                 "the margin is measured from 0, not from the positive": [
-                    t for t in oracle.semi_hard(*case, None) if d[t[0], t[2]] < ends
+                    t for t in oracle.semi_hard(d, labels, None) if d[t[0], t[2]] < ends
                 ],
             }
-            _check_mined(subject, case, "semi-hard", right, symptoms, margin=margin)
+            _check_mined(subject, (d, labels), "semi-hard", right, symptoms, margin=margin)
 
 
 @mine_triplets.check(2)
@@ -266,7 +265,7 @@ def drawn_by_distance(subject: Any, draw: Draw) -> None:
     positives, width = 24, 4
     labels = np.array([0] * positives + [1, 2, 3])
     for near, far in draw.cases(
-        (0.7, 1.2), more=lambda g: sorted(g.uniform([0.2, 0.9], [0.8, 1.3]))
+        (0.7, 1.2), more=lambda g: (float(g.uniform(0.2, 0.8)), float(g.uniform(0.9, 1.3)))
     ):
         distances = np.full((len(labels), len(labels)), 0.3)
         distances[:, -3], distances[:, -2], distances[:, -1] = near, far, 1.6
@@ -299,9 +298,11 @@ def drawn_by_distance(subject: Any, draw: Draw) -> None:
 
 @mine_triplets.check(1)
 def what_cannot_be_mined(subject: Any, draw: Draw) -> None:
-    """Another mining, and a distance that is NaN, are errors; "all" takes it."""
-    distances, labels = np.array([[0.0, math.nan], [math.nan, 0.0]]), np.array([0, 0])
-    for mining in ("hard", "semi-hard"):
-        expect_error(ValueError, subject, distances, labels, mining)
+    """Another mining, and a distance that is not finite, are errors; "all" takes it."""
+    labels = np.array([0, 0])
+    for far in (math.nan, math.inf):
+        distances = np.array([[0.0, far], [far, 0.0]])
+        for mining in ("hard", "semi-hard"):
+            expect_error(ValueError, subject, distances, labels, mining)
     expect_error(ValueError, subject, np.eye(2), labels, "soft")
     _check_mined(subject, (distances, [0, 0]), "all", [], {})

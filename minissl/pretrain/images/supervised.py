@@ -95,7 +95,10 @@ class Supervised(Pretraining):
         """The encoder and the Linear on top, with random weights."""
         generator = np.random.default_rng(seed)
         return Classifier(
-            settings.encoder(generator), classes, features=settings.features, generator=generator
+            settings.new_encoder(generator),
+            classes,
+            features=settings.features,
+            generator=generator,
         )
 
     @classmethod
@@ -108,6 +111,7 @@ class Supervised(Pretraining):
         """
         if not data.class_names:
             raise ValueError("the labels are numbers: supervised learns classes, read those")
+        settings = settings.settled(data)
         return cls(
             cls.new_model(settings, len(data.class_names), seed=seed),
             data.images,

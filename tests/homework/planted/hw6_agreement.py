@@ -264,10 +264,13 @@ def critic(
     log_p=lambda scores: ops.log_softmax(scores, axis=1),
     sign=-1,
     finish=reduced,
+    check=True,
 ):
     """bilinear_info_nce from the table of scores, with something to get wrong in it."""
 
     def bilinear_info_nce(context, key, weight, *, gather=False, reduction="mean"):
+        if check and weight.shape != (key.shape[1], context.shape[1]):
+            raise ValueError("W has another shape")
         table = log_p(scores(context, key, weight))
         rows = np.arange(len(key))
         return finish(sign * table[rows, rows], reduction)
@@ -277,6 +280,8 @@ def critic(
 
 def critic_by_bounds(context, key, weight, *, gather=False, reduction="mean"):
     """Score by score; the mean as ln batch less the bound's mean."""
+    if weight.shape != (key.shape[1], context.shape[1]):
+        raise ValueError("W has another shape")
     losses = []
     for i in range(len(key)):
         scores = ops.stack([ops.sum(ops.matmul(z, weight) * context[i]) for z in key])

@@ -132,8 +132,8 @@ def miner(
         found = every(labels)
         if mining == "all":
             return finish(found)
-        if check and np.isnan(d).any():
-            raise ValueError("NaN")
+        if check and not np.isfinite(d).all():
+            raise ValueError("not finite")
         of_pairs = {}
         for a, p, n in found:
             of_pairs.setdefault((a, p), []).append(n)
@@ -181,8 +181,8 @@ def mine_by_masks(
         raise ValueError(f"no mining {mining}")
     if mining == "all":
         return Triplets(*np.nonzero(cube))
-    if np.isnan(d).any():
-        raise ValueError("NaN")
+    if not np.isfinite(d).all():
+        raise ValueError("not finite")
     near, far = np.broadcast_arrays(d[:, :, None], d[:, None, :])
     if mining == "hard":
         anchors = np.flatnonzero(cube.any(axis=(1, 2)))
