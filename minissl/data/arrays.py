@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,36 +132,15 @@ def fit_images(images: NDArray, fit: Fit, where: str) -> tuple[NDArray[np.float3
     height, width, planes = images.shape[1:]
     stored = {(height, width, 1 if planes == 1 else 3): len(images)}
     fit = fit.settled(stored)
-    shape = (fit.size, fit.size, fit.channels)
-    check_memory(len(images), shape, where)
-    if (height, width, planes) == shape:
-        fitted = images.astype(np.float32)
+    fitted = fit.room_for(len(images), where)
+    if (height, width, planes) == fitted.shape[1:]:
+        fitted[:] = images
         if images.dtype == np.uint8:
             fitted /= 255
         return fitted, ""
-    fitted = np.empty((len(images), *shape), np.float32)
     for target, image in zip(fitted, images):
         target[:] = square_image(image, *fit)
     return fitted, fit.told(stored)
-
-
-def check_memory(count: int, shape: tuple[int, int, int], where: str) -> None:
-    """Raise ValueError for images that take more memory as floats than the computer has."""
-    needed, there = 4 * count * math.prod(shape), memory_of_this_computer()
-    if needed > there:
-        raise ValueError(
-            f"{where}: {count:,} images of {shape[0]} x {shape[1]} x {shape[2]} take "
-            f"{needed / 1e9:.1f} GB of memory, this computer has {there / 1e9:.1f}: ask for "
-            "smaller ones (--image-size) or for grey (--channels 1)"
-        )
-
-
-def memory_of_this_computer() -> float:
-    """Bytes; infinite where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return math.inf
 
 
 def _check_range(images: NDArray, where: str) -> None:

@@ -51,8 +51,8 @@ def consistency_loss(
     xp = namespace(said)
     log_p = xp.astype(ops.log_softmax(said / sharpen, axis=1).array, log_q.dtype)
     p = xp.exp(log_p)
-    entropy = -xp.sum(xp.where(p == 0, p, p * log_p), axis=1)
-    missed = -ops.sum(ops.where(p == 0, 0.0, p * log_q), axis=1)  # 0 · ln 0 is 0: of a masked class
+    entropy = -xp.sum(p * xp.where(p == 0, p, log_p), axis=1)  # 0 · ln 0 is 0: of a masked class
+    missed = -ops.sum(p * ops.where(p == 0, 0.0, log_q), axis=1)
     losses = missed - entropy
     surest = xp.max(ops.softmax(said, axis=1).array, axis=1)
     counts = ~(surest <= confidence) | xp.isnan(losses.array)  # NaN is seen, of sure ones or not

@@ -42,6 +42,7 @@ from minissl.autograd.fused.contrastive import with_temperature
 from minissl.autograd.half import at_least_single
 from minissl.autograd.processes import gather_rows
 from minissl.autograd.tensor import Tensor, as_array
+from minissl.losses.metric import reduced
 
 
 def normalize(x: Any) -> Tensor:
@@ -207,9 +208,7 @@ def alignment_loss(first: Any, second: Any, *, reduction: str = "mean") -> Tenso
     _check(first, second, reduction, "alignment_loss")
     first, second = _single(first), _single(second)
     losses = ops.sum((normalize(first) - normalize(second)) ** 2, axis=-1)
-    if reduction == "none":
-        return losses
-    return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+    return reduced(losses, reduction)
 
 
 def chance_level(loss: str, batch: int) -> float:

@@ -55,7 +55,7 @@ def _distances(*rows, squared):
     # In units of a power of two, which rounds nothing: the square of 1e200 has no room in float64.
     unit = math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
     exact = [xp.astype(x, xp.float64) / unit for x in rows]
-    middle = xp.mean(exact[0], axis=0)
+    middle = xp.mean(exact[0], axis=0)  # far from 0 all would be near, and take long
     a, *others = (x - middle for x in exact)
     b = others[0] if others else a
     squares = product(a, b.T)

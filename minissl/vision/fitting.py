@@ -7,9 +7,14 @@ A network sees squares of one size. An image that is not square is cut to its ce
 
 from __future__ import annotations
 
+import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 WAYS = ("crop", "pad")
 SMALLEST, LARGEST = 4, 96  # pixels that nobody has to ask for; 96 is the size of STL-10
@@ -53,6 +58,21 @@ class Fit(NamedTuple):
         colours = max((channels for _, _, channels in stored), default=1)
         return self._replace(size=size, channels=self.channels or colours)
 
+    def room_for(self, count: int, where: str) -> NDArray[np.float32]:
+        """An array for so many images: (count, size, size, channels).
+
+        Raises ValueError that begins with ``where`` for more than the computer's memory.
+        """
+        shape = (count, self.size, self.size, self.channels)
+        needed, there = 4 * math.prod(shape), memory_of_this_computer()
+        if needed > there:
+            raise ValueError(
+                f"{where}: {count:,} images of {self.size} x {self.size} x {self.channels} take "
+                f"{needed / 1e9:.1f} GB of memory, this computer has {there / 1e9:.1f}: ask for "
+                "smaller ones (--image-size) or for grey (--channels 1)"
+            )
+        return np.empty(shape, np.float32)
+
     def told(self, stored: Stored) -> str:
         """What was changed, for a person: "60,000 images of 28 x 28 are resized to 8 x 8".
 
@@ -60,17 +80,22 @@ class Fit(NamedTuple):
         """
         parts = []
         if oblong := {s: n for s, n in stored.items() if s[0] != s[1]}:
-            how = "all but their central squares is cut off"
-            how = how if self.way == "crop" else "they are padded with black"
-            parts.append(f"{_named(oblong, stored)} are not square: {how}")
+            how = "cut to their central squares" if self.way == "crop" else "padded with black"
+            parts.append(f"{_named(oblong, stored)} are not square: they are {how}")
         if resized := {s: n for s, n in stored.items() if self.side(*s[:2]) != self.size}:
             parts.append(f"{_named(resized, stored)} are resized to {self.size} x {self.size}")
         if other := {s: n for s, n in stored.items() if s[2] != self.channels}:
-            was, how = ("grey", "get three equal channels")
-            if self.channels == 1:
-                was, how = "in colour", "become grey"
-            parts.append(f"{_counted(other, stored)} {was} {how}")
+            how = "in colour and become grey" if self.channels == 1 else "grey and become RGB"
+            parts.append(f"{_counted(other, stored)} are {how}")
         return "; ".join(parts)
+
+
+def memory_of_this_computer() -> float:
+    """Bytes; infinite where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
 
 
 def _counted(some: Stored, stored: Stored) -> str:

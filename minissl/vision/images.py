@@ -142,7 +142,7 @@ def fit_image_files(files: Sequence[Path], fit: Fit) -> tuple[NDArray[np.float32
         some = files[:: max(1, len(files) // LOOKED_AT)]
         fit = fit.settled(Counter(_look(file, stored_shape) for file in some))
     stored: Counter[tuple[int, int, int]] = Counter()
-    images = np.empty((len(files), fit.size, fit.size, fit.channels), np.float32)
+    images = fit.room_for(len(files), f"{shown(files[0])} and the others")
     for image, file in zip(images, files):
         shape, image[:] = _look(file, lambda x: (stored_shape(x), square_pixels(x, *fit)))
         stored[shape] += 1

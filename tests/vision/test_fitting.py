@@ -39,20 +39,20 @@ def test_what_was_not_asked_for_is_as_in_most_of_the_data(fit, stored, size, cha
     [
         (Fit(28, 1), {SQUARE: 60_000}, ""),
         (Fit(8, 1), {SQUARE: 60_000}, "60,000 images of 28 x 28 are resized to 8 x 8"),
-        (Fit(28, 3), {SQUARE: 2}, "2 images grey get three equal channels"),
+        (Fit(28, 3), {SQUARE: 2}, "2 images are grey and become RGB"),
         (
             Fit(20, 3),
             {WIDE: 2, SQUARE: 1},
-            "2 of 3 images of 30 x 20 are not square: all but their central squares is cut off; "
+            "2 of 3 images of 30 x 20 are not square: they are cut to their central squares; "
             "1 of 3 images of 28 x 28 are resized to 20 x 20; "
-            "1 of 3 images grey get three equal channels",
+            "1 of 3 images are grey and become RGB",
         ),
         (
             Fit(28, 1, "pad"),
             {WIDE: 2, TALL: 2, (8, 4, 1): 1, SQUARE: 1},
             "5 of 6 images of 3 sizes, 4 x 8 to 30 x 20, are not square: they are padded with "
             "black; 5 of 6 images of 3 sizes, 4 x 8 to 30 x 20, are resized to 28 x 28; "
-            "4 of 6 images in colour become grey",
+            "4 of 6 images are in colour and become grey",
         ),
     ],
 )
@@ -174,7 +174,7 @@ def test_every_mode_is_padded_with_black_and_keeps_its_channels(tmp_path, name, 
     np.testing.assert_allclose(read.images[0], wanted, atol=2e-3)
     other = Images.read(tmp_path, ImageOptions(fit="pad", channels=4 - channels))
     np.testing.assert_allclose(other.images[0], wanted[..., :1].repeat(4 - channels, -1), atol=2e-3)
-    assert ("become grey" if channels == 3 else "three equal channels") in other.fitted
+    assert ("become grey" if channels == 3 else "become RGB") in other.fitted
 
 
 @pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (3, 7), (333, 332)])
@@ -210,7 +210,7 @@ def test_the_sizes_of_many_files_are_looked_at_in_a_part_of_them(tmp_path, monke
 
 def test_images_that_take_more_memory_than_there_is_are_refused(monkeypatch):
     images = np.zeros((1000, 50, 50, 3), np.uint8)
-    monkeypatch.setattr("minissl.data.arrays.memory_of_this_computer", lambda: 1e7)
+    monkeypatch.setattr("minissl.vision.fitting.memory_of_this_computer", lambda: 1e7)
     with pytest.raises(ValueError, match=r"a.npy: 1,000 images of 50 x 50 x 3 take 0.0 GB"):
         fit_images(images, Fit(), "a.npy")
     assert fit_images(images[:10], Fit(), "a.npy")[0].shape == (10, 50, 50, 3)

@@ -2,7 +2,7 @@
 
 BYOL: Grill et al. (2020), Bootstrap Your Own Latent. Lecture 12. There are no negatives; what is
 predicted moves slowly behind the network that predicts, which in practice keeps it from collapsing.
-Not here: the paper's ResNet, its LARS optimizer and its two different augmentations.
+Not here: the paper's ResNet-50, its LARS optimizer and its two different augmentations.
 """
 
 import copy

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
+from minissl.adapt.run import open_adaptation
 from minissl.data import Kept
 from minissl.data.images import Images, LabelledImages
 from minissl.models.convolutional import ConvEncoder, depth_for
@@ -24,6 +25,7 @@ from minissl.vision.color import (
     random_intensity,
 )
 from minissl.vision.warp import random_affine, random_horizontal_flip, random_resized_crop
+from tests.adapt.toy import adapted
 from tests.pretrain.toy import toy_data, toy_settings
 
 ON_IMAGES = [n for n in method_names() if issubclass(load_method(n).Settings, EncoderSettings)]
@@ -59,6 +61,8 @@ def test_sizes_that_nobody_asked_for_are_those_of_the_data(
     other = replace(left, image_size=9)
     with pytest.raises(ValueError, match=rf"images are {size} x {size} x .* ask for 9 x 9"):
         pretrain(kind, data, other, tmp_path / "other", progress=False)
+    with pytest.raises(ValueError, match="5 x 8 x 1, expected squares"):
+        left.settled(Images(images[:, :5, :8, :1]))
 
 
 def test_settings_of_runs_from_before_these_choices_mean_what_they_meant():
@@ -141,6 +145,19 @@ def test_batch_norm_is_in_evaluation_mode_when_the_encoder_is_used(name, tmp_pat
     found = nearest_neighbor_accuracy(rows, kept.labels, held_out, kept.held_out_labels, k=1)
     one = np.concatenate([trained.method.represent(image[None]) for image in kept.held_out])
     assert found == nearest_neighbor_accuracy(rows, kept.labels, one, kept.held_out_labels, k=1)
+
+
+@pytest.mark.parametrize("name", ["finetune", "lora"])
+def test_an_adapted_resnet_is_opened_as_it_was(name, tmp_path):
+    """With the statistics of its BatchNorm, which the thin matrices of LoRA do not keep."""
+    settings = toy_settings("simclr", encoder="resnet18", features=16, steps=1)
+    data = toy_data("simclr", settings)
+    pretrain(SimCLR, data, settings, tmp_path / "base", progress=False)
+    made = adapted(name, open_run(tmp_path / "base"), tmp_path / "adapted").method
+    opened = open_adaptation(tmp_path / "adapted").method
+    for images in (data.images, data.images[:1]):
+        wanted = made.probabilities(data.images)[: len(images)]
+        np.testing.assert_allclose(opened.probabilities(images), wanted, rtol=1e-4, atol=1e-5)
 
 
 # ---- augmentations ------------------------------------------------------------------------------
