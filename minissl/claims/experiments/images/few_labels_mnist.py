@@ -27,11 +27,11 @@ CLAIM = Claim(
     own=OWN,
     formats=dict.fromkeys([*map(digits.column, LABELS), named.NEIGHBORS], ".1f"),
     rows="accuracy in %, labels per class",
-    about=named.about("MNIST") + " The probes are the mean of ten draws of labels, the network "
-    "from scratch sees the first of them, with the same augmentations. In the last column the "
-    "network from scratch was trained on all labels, the others on none; 50 neighbours vote. Seen: after "
-    "300 steps SimCLR is ahead of pixels and of random weights at every number of labels, and of "
-    "the network from scratch with one label only; from five on labels are worth more. Its "
-    "neighbours are worse than those of raw pixels, though its probe is better: what a straight "
-    "line finds need not lie in clumps.",
+    about=named.about("MNIST")
+    + " The probes are the mean of ten draws of labels, the network from scratch sees the first of "
+    "them, with the same augmentations. In the last column the network from scratch was trained on "
+    "all labels, the others on none; 50 neighbours vote. Seen: after 300 steps SimCLR is ahead of "
+    "pixels and of random weights at every number of labels, and of the network from scratch with "
+    "one label only; from five on labels are worth more. Its neighbours are worse than those of "
+    "raw pixels, though its probe is better: what a straight line finds need not lie in clumps.",
 )
