@@ -45,7 +45,9 @@ def test_sizes_that_nobody_asked_for_are_those_of_the_data(
     name, size, channels, augmentation, tmp_path
 ):
     kind, images = load_method(name), some_images(size, channels)
-    left = toy_settings(name, image_size=0, channels=0, augmentation="auto", depth=0, steps=1)
+    left = toy_settings(
+        name, image_size=0, channels=0, augmentation="auto", depth=0, steps=1, labels_per_class=1
+    )
     labels = np.arange(12) % 2
     data = (
         LabelledImages(images, labels, [*"ab"]) if kind.Data is LabelledImages else Images(images)
