@@ -20,8 +20,8 @@ def find_images(path: Path | None, settings: Any, default: str, kind: str) -> An
     """The file, folder or ``DataSet``; None: the default, if it has the size of the settings."""
     if path is None and (settings.image_size not in (0, 8) or settings.channels not in (0, 1)):
         raise ValueError(
-            f"the {default} have size 8 and 1 channel, got {settings.image_size} and "
-            f"{settings.channels}: give images, the name {default}, or leave the two options out"
+            f"the {default} have size 8 and 1 channel, got {settings.shape[0]} and "
+            f"{settings.shape[2]}: give images, the name {default}, or leave the two options out"
         )
     return located(path, default, kind)
 

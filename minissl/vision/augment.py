@@ -82,7 +82,7 @@ def simclr_augmentation(strength: float = 1.0, blur: bool = True) -> Augmentatio
 
 
 # By the name that a run records, for images of a size: so it is opened with what it was trained
-# with. A shift of the digits is an eighth of the image.
+# with. Digits are shifted by an eighth of the image, a pixel of 8; noise is of each pixel.
 AUGMENTATIONS: dict[str, Callable[[int], Augmentation]] = {
     "digits": lambda size: digits_augmentation(shift_pixels=size / 8),
     "small-photos": lambda size: simclr_augmentation(0.5, blur=False),

@@ -248,3 +248,11 @@ def test_images_that_fit_do_not_go_through_pillow_one_by_one(tmp_path, steps, mo
     assert len(Images.read(save(tmp_path, images=steps), COLOUR).images) == 6
     with pytest.raises(AssertionError):
         Images.read(save(tmp_path, images=steps), GREY)
+
+
+@pytest.mark.parametrize("place", [0, 1023, 1024, 2049])
+def test_an_image_that_is_not_finite_is_named(place):
+    images = np.zeros((2050, 4, 4, 1), np.float32)
+    images[[place, 2049], 1, 2] = np.nan
+    with pytest.raises(ValueError, match=f"image {place} of 2050 has pixels that are NaN"):
+        Images(images)

@@ -22,13 +22,14 @@ from minissl.training import fit
 from minissl.training.checkpoint import find_checkpoint
 from minissl.training.precision import computing_in
 from minissl.training.run import DivergedError
-from tests.kernels import bfloat16
+from tests.kernels import bfloat16, quick_interpreter
 
 pytestmark = pytest.mark.gpu
-THERE = "torch" if interpreted() else "cuda:0"
+THERE, BATCH = ("torch", 2) if interpreted() else ("cuda:0", 4)
 
 if interpreted():
     bfloat16.install()
+    quick_interpreter.install()
 
 
 class Interrupted(Exception):
@@ -58,7 +59,7 @@ def without_kernels(monkeypatch):
         monkeypatch.setattr(gpu, "_interpreted", lambda: False)
 
 
-def language_model(device, how=None, dropout=0.0, batch_size=2 if interpreted() else 4):
+def language_model(device, how=None, dropout=0.0, batch_size=BATCH):
     generator = np.random.default_rng(0)
     config = GPTConfig(
         vocab_size=17, context_length=8, num_layers=1, width=8, num_heads=2, dropout=dropout

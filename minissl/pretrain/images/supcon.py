@@ -176,7 +176,7 @@ class SupCon(LabelledViews):
         self, of_views: Tensor, labels: NDArray, of_images: Tensor, image_labels: NDArray
     ) -> dict[str, float]:
         """The accuracy, 0 to 1, where it classifies."""
-        if self.model.output is None:
+        if not self.classification or self.model.output is None:
             return {}
         predicted = likeliest(self.model.output(of_images).numpy())
         return {"held_out_accuracy": share_right(predicted, image_labels)}
