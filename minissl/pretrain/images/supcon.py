@@ -180,7 +180,7 @@ class SupCon(LabelledViews):
         return loss + self.classification * named
 
     def further(
-        self, of_views: Tensor, labels: NDArray, of_images: Tensor, image_labels: NDArray
+        self, of_views: Tensor, labels: NDArray, of_images: NDArray, image_labels: NDArray
     ) -> dict[str, float]:
         """The accuracy, 0 to 1, where it classifies."""
         if not self.classification or self.model.output is None:
