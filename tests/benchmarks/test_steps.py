@@ -9,7 +9,7 @@ import pytest
 from benchmarks import shakespeare
 
 
-@pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step"])
+@pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step", "images_steps"])
 def test_losses_and_gradients_agree(name, capsys):
     import_module(f"benchmarks.{name}").check_agreement()
     assert capsys.readouterr().out.startswith("agreed: ")
