@@ -297,6 +297,35 @@ def tsne(vectors: np.ndarray) -> np.ndarray:
     return points
 
 
+def curves(columns: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+    """A run on its way: (steps, values) by name, what has one unit in one panel.
+
+    The losses, the accuracies (0 to 1, shown in percent), the ranks; each other one for itself.
+    """
+    ends = {"loss": "loss", "accuracy": "accuracy (%)", "rank": "effective rank"}
+    panels: dict[str, list[str]] = {}
+    for name in columns:
+        end = next((title for word, title in ends.items() if name.endswith(word)), None)
+        panels.setdefault(end or name.replace("_", " "), []).append(name)
+    order = [title for title in dict.fromkeys((*ends.values(), *panels)) if title in panels]
+    width = min(len(order), 3)
+    rows = -(-len(order) // width)
+    figure, axes = new_figure(columns=width, width=3.6 * width, height=2.8 * rows, rows=rows)
+    for axis, title in zip(axes, order):
+        for name, color in zip(panels[title], (*ROWS[2:], *ROWS[:2])):
+            steps, values = columns[name]
+            scale = 100 if title == ends["accuracy"] else 1
+            few = {"marker": "o", "markersize": 3} if len(steps) < 60 else {"linewidth": 0.8}
+            label = name.replace("_", " ")
+            axis.plot(steps, scale * values, color=color, label=label, **few)
+        axis.set(xlabel="step", ylabel=title)
+        if len(panels[title]) > 1 or title in ends.values():
+            axis.legend(frameon=False, fontsize=7)
+    for axis in axes[len(order) :]:
+        axis.set_axis_off()
+    return figure
+
+
 def contact_sheet(
     images: np.ndarray, names: Sequence[str], nearest: np.ndarray, cosines: np.ndarray,
     classes: np.ndarray | None = None,

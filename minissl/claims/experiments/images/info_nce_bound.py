@@ -161,18 +161,24 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for count, color in COLORS.items():
         above.axhline(np.log(count), color=color, linestyle=":", linewidth=1)
         line(above, measured, optimum(count), color=color, linewidth=1.2, label=f"N = {count}")
-        line(above, measured, trained(count), color=color, linestyle="", marker="o", label=None)
-    above.plot([], [], "o", color=GREY, label="learned")
+        dots(above, measured, trained(count), color=color)
+    above.plot([], [], "o", color=GREY, markersize=4, label="learned")
     above.plot([], [], color=GREY, linewidth=1.2, label="with the true densities")
     above.plot([], [], ":", color=GREY, linewidth=1, label="ln N")
     largest = CANDIDATES[-1]
     below.axhline(np.log(largest), color=BLUE, linestyle=":", linewidth=1)
     line(below, measured, optimum(largest), color=BLUE, label="with the true densities, N = 512")
-    line(below, measured, trained(largest), color=BLUE, linestyle="", marker="o", label="learned")
-    line(below, measured, NO_SQUARE, color=RED, marker="o", label="learned without ‖z‖²")
-    above.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
-    below.legend(frameon=False, fontsize=9, loc="upper left")
+    dots(below, measured, trained(largest), color=BLUE, label="learned")
+    dots(below, measured, NO_SQUARE, color=RED, label="learned without ‖z‖²")
+    above.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
+    below.legend(frameon=False, fontsize=9, loc="lower right")
     return drawn
+
+
+def dots(axis: Any, measured: Sequence[Measured], name: str, **style: Any) -> None:
+    """The means of a curve over the seeds; their spread is smaller than a dot."""
+    means = np.mean([run.curves[name][1] for run in measured], axis=0)
+    axis.plot(NATS, means, "o", markersize=4, **style)
 
 
 def expected() -> list[Expectation]:
@@ -196,12 +202,12 @@ CLAIM = Claim(
     title="What the loss says about mutual information",
     statement="The InfoNCE loss L of N candidates bounds mutual information from below, I ≥ ln N − "
     "L. The bound is tight while I is well below ln N, and never exceeds ln N.",
-    lecture="12, section 6",
+    lecture="12, section 16",
     measure=measure,
     expectations=expected(),
     figure=figure,
     scales={
-        "quick": {"steps": 20, "learning_rate": 0.1, "pairs": 512},
+        "quick": {"steps": 4, "learning_rate": 0.1, "pairs": 512},
         "small": {"steps": 400, "learning_rate": 0.1, "pairs": 16_384},
         "full": {"steps": 4000, "learning_rate": 0.1, "pairs": 262_144},
     },
@@ -209,5 +215,12 @@ CLAIM = Claim(
     own=("pairs",),
     formats=dict.fromkeys(map(column, NATS), ".2f"),
     rows="ln N − L, in nats",
-    about="",
+    about="Context c and key z are Gaussian vectors of 10 dimensions, each zᵢ correlated with its "
+    "cᵢ, so that I = −5 ln(1 − ρ²) is known. The optimum is the bound that the true ln p(z | c) / "
+    "p(z) gives as critic. Trained: zᵀ W c, with a 1 beside c and ‖z‖² beside z, 400 steps on N "
+    "new pairs each, judged on 16,384 other pairs. Without squares it is the plain zᵀ W c. Steps "
+    "and learning rate were tried with seed 7 before the expectations were written. Seen: near "
+    "ln N the bound is loose before it is flat; 8 candidates show 1.8 of 4 nats. What is learned "
+    "reaches the optimum to 0.2 nats everywhere; the plain critic, which cannot have the "
+    "optimum's form, loses 1.0 of 3.7 nats: a low bound may also be a poor critic.",
 )

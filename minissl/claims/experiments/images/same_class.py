@@ -14,7 +14,7 @@ from minissl.autograd.arrays import namespace
 from minissl.autograd.tensor import Tensor
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, panels
+from minissl.claims.drawing import BLUE, RED, panels
 from minissl.losses.contrastive import normalize, nt_xent
 from minissl.losses.metric import same_and_different
 from minissl.losses.supervised import supcon_loss
@@ -129,20 +129,26 @@ def counted(setup: Setup, method: KnowsLabels, expected: float) -> dict[str, flo
 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
-    """Accuracy of the three losses for both batches, the baselines below; a dot is a seed."""
-    drawn, axes = panels(3.4, 3.4, width=digits.WIDTH)
-    for axis, count in zip(axes, LABELS):
-        column = digits.column(count)
-        colors, names = {}, []
-        for name in BATCHES:
-            for arm, color in COLORS.items():
-                colors[row(arm, name)] = color
-                names.append(f"{arm}, batch {settings[name]}")
-        digits.bars(axis, measured, colors, column)
-        places = axis.get_yticks()
-        axis.set_yticks(places, [*names, digits.RANDOM, digits.RAW])
-        low = min(digits.over_seeds(measured, name, column).min() for name in (digits.RANDOM,))
-        axis.set(xlabel=f"test accuracy with {column} per class (%)", xlim=(max(0, low - 15), 100))
+    """Above the negatives of a view, counted; below what each loss makes of them."""
+    drawn, (above, below) = panels(1.3, 3.6, width=digits.WIDTH)
+    names = [f"batch {settings[name]}" for name in BATCHES]
+    same = [digits.over_seeds(measured, row(NT_XENT, name), NUMBER).mean() for name in BATCHES]
+    other = [2 * settings[name] - 2 - few for name, few in zip(BATCHES, same)]
+    above.barh(names, same, color=RED, label="of its own class")
+    above.barh(names, other, left=same, color="#d5d9de", label="of other classes")
+    for place, few in enumerate(same):
+        above.annotate(f"{few:.1f}", (few, place), (3, 0), textcoords="offset points", va="center")
+    above.invert_yaxis()
+    above.set(xlabel="negatives of a view")
+    above.legend(frameon=False, fontsize=9, loc="upper right")
+    colors, labels = {}, []
+    for name, said in zip(BATCHES, names):
+        for arm, color in COLORS.items():
+            colors[row(arm, name)] = color
+            labels.append(f"{arm}, {said}")
+    digits.bars(below, measured, colors, digits.column(1))
+    below.set_yticks(below.get_yticks(), [*labels, digits.RANDOM, digits.RAW])
+    below.set(xlabel="test accuracy with one label per class (%)", xlim=(0, 100))
     return drawn
 
 
@@ -183,5 +189,11 @@ CLAIM = Claim(
     packages=digits.PACKAGES,
     formats={digits.column(count): ".1f" for count in LABELS} | {NUMBER: ".1f", SHARE: ".2f"},
     rows="accuracy in %, labels per class",
-    about=digits.DATA,
+    about=digits.DATA + " Batches of 32 and 128 images, all arms with the same views in the same "
+    "400 steps. Left out: an oracle with all labels takes negatives of the same class out of "
+    "NT-Xent. SupCon has them as positives. Counted in the batches of the training, where an image "
+    "is drawn once. Seen: the count is the formula's, 25 of 254 in a batch of 128. To leave them "
+    "out gains 7 points with one label per class in both batches, and it does so without naming "
+    "one class. SupCon gains 13 in the large batch; in the small one it is unsteady, from 50 to 83 "
+    "%, below NT-Xent with one of the seeds.",
 )

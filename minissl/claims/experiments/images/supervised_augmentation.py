@@ -112,5 +112,11 @@ CLAIM = Claim(
     packages=digits.PACKAGES,
     formats={digits.column(count): ".1f" for count in LABELS},
     rows="accuracy in %, labels per class",
-    about=digits.DATA,
+    about=digits.DATA + " The network with labels is SimCLR's encoder with a Linear on top, 200 "
+    "steps of 64 examples drawn with replacement; its augmentation is SimCLR's. Both arms begin "
+    "with the same weights and draw the same examples; all numbers are means of the draws of "
+    "labelled examples. Sizes were tried with seed 7, after the expectations were written. Seen: "
+    "20 points with one label per class, 12 with five, 3 with twenty, and with fifty none, which "
+    "is the short training: in a try at 800 steps with fifty labels, one draw of seeds 0 and 1, "
+    "the augmented network was ahead by 2.7 and 1.5 points.",
 )
