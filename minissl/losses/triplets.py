@@ -142,14 +142,18 @@ def mine_triplets(
     if not np.isfinite(values).all():
         raise ValueError("mine_triplets: a distance is not finite, so that none is the nearest")
     if mining == "hard":
-        a = np.flatnonzero(same.any(axis=1) & different.any(axis=1))
-        p = np.where(same, values, -np.inf)[a].argmax(axis=1)
-        return Triplets(a, p, np.where(different, values, np.inf)[a].argmin(axis=1))
+        return _hardest(values, same, different)
     if mining == "semi-hard":
         return _semi_hard(values, same, different, np.inf if margin is None else margin)
     if width is None or generator is None:
         raise ValueError("distance-weighted mining needs the width and a generator")
     return _drawn(np.sqrt(values) if squared else values, same, different, width, generator)
+
+
+def _hardest(values: NDArray, same: NDArray, different: NDArray) -> Triplets:
+    a = np.flatnonzero(same.any(axis=1) & different.any(axis=1))
+    p = np.where(same, values, -np.inf)[a].argmax(axis=1)
+    return Triplets(a, p, np.where(different, values, np.inf)[a].argmin(axis=1))
 
 
 def _in_order(values: NDArray, same: NDArray, different: NDArray, shift: float, ties: float):
