@@ -145,8 +145,6 @@ def mine_triplets(
         return _hardest(values, same, different)
     if mining == "semi-hard":
         return _semi_hard(values, same, different, np.inf if margin is None else margin)
-    if width is None or generator is None:
-        raise ValueError("distance-weighted mining needs the width and a generator")
     return _drawn(np.sqrt(values) if squared else values, same, different, width, generator)
 
 
@@ -182,9 +180,12 @@ def _semi_hard(values: NDArray, same: NDArray, different: NDArray, margin: float
 
 
 def _drawn(
-    values: NDArray, same: NDArray, different: NDArray, width: int, generator: np.random.Generator
-) -> Triplets:
+    values: NDArray, same: NDArray, different: NDArray,
+    width: int | None, generator: np.random.Generator | None,
+) -> Triplets:  # fmt: skip
     """For each anchor and positive a negative, as likely as its weight."""
+    if width is None or generator is None:
+        raise ValueError("distance-weighted mining needs the width and a generator")
     weights = _distance_weights(np.where(different, values, np.inf), width)
     ends = np.cumsum(weights, axis=1)
     a, p = np.nonzero(same & (ends[:, -1:] > 0))
