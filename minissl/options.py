@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 
 def option(
@@ -51,6 +51,15 @@ class Options:
                 check_value(one, getattr(self, one.name))
             except ValueError as error:
                 raise ValueError(f"{one.name} {error}") from None
+
+    def settled(self, data: Any) -> Self:
+        """The same, with what was left to the data filled in: a run records what it was."""
+        return self
+
+    @classmethod
+    def older(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a file says, where one written before some settings were meant something else."""
+        return values
 
 
 def check_value(one: Field, value: Any) -> None:
@@ -136,7 +145,7 @@ def from_json(kind: type[T], values: Any, where: str) -> T:
             "the file is damaged, or of another version of minissl"
         )
     try:
-        return kind(**values)
+        return kind(**kind.older(values))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

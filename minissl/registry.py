@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ def modules_in(folder: Path) -> dict[str, Path]:
 
 def first_line(file: Path) -> str:
     """The first line of a module's docstring. The module is read, not imported."""
+    with file.open(encoding="utf-8") as lines:
+        first = lines.readline().strip()
+    if re.fullmatch(r'"""[^"\\]+("""|)', first):  # nearly all; to parse each takes every start long
+        return first.strip('" ')
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0]
 

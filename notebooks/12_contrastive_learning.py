@@ -2,7 +2,8 @@
 # # 12 · Contrastive learning: two views of one thing
 #
 # Beside lecture 12. We train SimCLR on digits for seconds, watch the similarity matrix, get stuck
-# at ln(2B − 1) on purpose, let everything collapse, and turn the temperature.
+# at ln(2B − 1) on purpose, let everything collapse, and turn the temperature. Then come labels:
+# distances, triplets, and how much of all this can be said in numbers.
 
 # %%
 # %matplotlib inline
@@ -10,11 +11,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from minissl import figures
+from minissl.autograd import Tensor
 from minissl.autograd import operations as ops
-from minissl.losses.contrastive import chance_level, info_nce, nt_xent, simclr_cs229
+from minissl.losses.consistency import consistency_loss
+from minissl.losses.contrastive import (
+    chance_level,
+    info_nce,
+    information_bound,
+    nt_xent,
+    simclr_cs229,
+)
+from minissl.losses.distances import pairwise_distances
+from minissl.losses.supervised import supcon_loss
 from minissl.pretrain import run as pretraining
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
+from minissl.pretrain.images.triplet import Triplet, TripletSettings
 from minissl.training import diagnostics
+from minissl.training.verification import verification
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
 
@@ -189,6 +202,127 @@ figures.embeddings(
 )
 
 # %% [markdown]
+# ## All distances, and one duplicate
+#
+# The quick way gives NaN to everybody when an example is twice in a batch: √ has an infinite slope
+# at 0. Ours says that a distance of 0 has the gradient 0.
+
+# %%
+rows = np.array([[1.0, 2.0], [3.0, 1.0], [3.0, 1.0], [0.0, 0.0]])
+
+
+def quick(x):
+    squares = ops.sum(x * x, axis=1, keepdims=True)
+    inner = ops.matmul(x, ops.matrix_transpose(x))
+    return ops.sqrt(squares - 2 * inner + ops.matrix_transpose(squares))
+
+
+for distances in (quick, pairwise_distances):
+    x = Tensor(rows, requires_grad=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ops.sum(distances(x)).backward()
+    print(f"{distances.__name__:20} gradient of the last row: {x.grad[-1].round(3)}")
+
+# %% [markdown]
+# ## Triplets: which ones?
+#
+# ### Change this and run again
+#
+# Left: how far the embeddings are spread. Right: the share of all triplets that still has a loss.
+# Try `"all"` and `"distance-weighted"` beside the two.
+
+# %%
+MINING = ("semi-hard", "hard")
+
+
+def train_triplets(mining, steps=40):
+    settings = TripletSettings(batch_size=80, steps=steps, evaluations=8, mining=mining)
+    method = Triplet(
+        Triplet.new_model(settings, 10, seed=0), digits.train_images, digits.train_labels, augment,
+        images_per_class=10, mining=mining,
+        held_out=digits.test_images, held_out_labels=digits.test_labels,
+    )  # fmt: skip
+    return method, pretraining.train(method, settings, progress=False)
+
+
+triplets = {mining: train_triplets(mining) for mining in MINING}
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+for mining, (_, records) in triplets.items():
+    left.plot(*records.column("z_std"), "o-", label=mining)
+    right.plot(*records.column("active_share"), "o-", label=mining)
+left.set(xlabel="step", ylabel="spread: z_std", ylim=(-0.03, 1.1))
+right.set(xlabel="step", ylabel="active triplets", ylim=(-0.03, 1.1))
+left.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## Two places for a logarithm, and an answer held still
+#
+# Supervised contrastive on the four vectors from above, three of them of one label; and consistency
+# of a classifier that is sure of an image and not of its view.
+
+# %%
+three = np.concatenate([first[:1], second, first[1:]])
+for logarithm in ("outside", "inside"):
+    of_rows = supcon_loss(
+        three, np.array([0, 0, 0, 1]), temperature=0.5, logarithm=logarithm, reduction="none"
+    )
+    print(f"supcon, logarithm {logarithm:8}", of_rows.numpy().round(3))
+
+said, of_view = np.array([[2.0, 0.0]]), Tensor(np.zeros((1, 2)), requires_grad=True)
+for sharpen in (1.0, 0.4):
+    print(f"consistency, sharpened {sharpen}", consistency_loss(said, of_view, sharpen=sharpen))
+
+# %% [markdown]
+# ## How much can N candidates say?
+#
+# Two Gaussian vectors whose coordinates have the correlation ρ, and the best critic there is: the
+# ratio of densities. The truth is a line; what N candidates say bends away at ln N.
+
+# %%
+WIDTH, RHO = 10, np.linspace(0, 0.95, 20)
+
+
+def bound(rho, candidates, batches=10):
+    generator, losses = np.random.default_rng(0), []
+    for _ in range(batches):
+        x = generator.standard_normal((candidates, WIDTH))
+        y = rho * x + np.sqrt(1 - rho**2) * generator.standard_normal(x.shape)
+        gaps = ((y[None] - rho * x[:, None]) ** 2).sum(axis=2) / (1 - rho**2)
+        scores = -0.5 * gaps + 0.5 * (y**2).sum(axis=1)  # ln p(y | x) / p(y), but for a constant
+        scores -= scores.max(axis=1, keepdims=True)
+        losses.append(np.mean(np.log(np.exp(scores).sum(axis=1)) - np.diag(scores)))
+    return information_bound(np.mean(losses), candidates)
+
+
+truth = -WIDTH / 2 * np.log(1 - RHO**2)
+plt.figure(figsize=(5, 3.4), layout="constrained")
+plt.plot(truth, truth, color="grey", linestyle="--", label="truth")
+for candidates in (8, 64, 256):
+    plt.plot(truth, [bound(rho, candidates) for rho in RHO], label=f"N = {candidates}")
+    plt.axhline(np.log(candidates), color="grey", linewidth=0.5)
+plt.xlabel("mutual information (nats)")
+plt.ylabel("ln N − loss")
+plt.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## Is it any good?
+#
+# The same or different? Pairs of test digits, judged by the cosine of their features.
+
+# %%
+for name, features in (
+    ("raw pixels", digits.test_images.reshape(len(digits.test_images), -1)),
+    ("untrained", untrained.represent(digits.test_images)),
+    ("SimCLR, no labels", healthy.represent(digits.test_images)),
+    ("triplets, all labels", triplets["semi-hard"][0].represent(digits.test_images)),
+):
+    curve = verification(features, digits.test_labels).roc
+    rank = diagnostics.effective_rank(features)
+    print(f"{name:22} equal error {curve.equal_error_rate:6.1%}   effective rank {rank:5.1f}")
+
+# %% [markdown]
 # ## Now try
 #
 # 1. Leave the self-similarity in the NumPy version above (delete the `fill_diagonal` line). What is
@@ -197,3 +331,6 @@ figures.embeddings(
 # 3. Repair `WrongPartners` by changing one line. (Which order does `nt_xent` want?)
 # 4. Train with `loss="simclr_cs229"`. Where does its loss start, and why not at 5.541?
 # 5. Make `BATCH` 16 and 512. Which parts of the loss curve may you compare?
+# 6. Give `train_triplets` a learning rate of 1e-4. Does the hardest mining still collapse?
+# 7. Put one label of the four wrong in `supcon_loss`. Which rows change, and why?
+# 8. Train `bound`'s critic: `bilinear_info_nce` with a matrix that begins at 0. When is it as good?

@@ -131,10 +131,11 @@ def bench(path: Path, records: Path, dry: bool, run: str) -> Bench:
 
 
 def repair_interpreter() -> None:
-    """Triton 3.6 and NumPy 2.4 do not fit together there."""
-    from tests.kernels import bfloat16
+    """Triton 3.6 and NumPy 2.4 do not fit together there; and it is slow."""
+    from tests.kernels import bfloat16, quick_interpreter
 
     bfloat16.install()
+    quick_interpreter.install()
 
 
 def work(job: dict, teller: Teller) -> None:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from docs.site.python_source import PACKAGES, NameGone, definitions, find, modules, syntax
@@ -55,7 +55,7 @@ def api_pages() -> dict[str, str]:
 def _page(folder: str, found: Mapping[str, Path]) -> str:
     parts = [f"# {FLOORS.get(folder, folder)}\n"]
     for module, path in found.items():
-        tree = qualified(module, syntax(path))
+        tree = qualified(module, path)
         objects = [
             _described(node, f":module: {module}\n")
             for name, node in definitions(tree).items()
@@ -68,11 +68,17 @@ def _page(folder: str, found: Mapping[str, Path]) -> str:
     return "\n".join(parts)
 
 
-def qualified(module: str, tree: ast.Module) -> ast.Module:
-    """The tree with full names in its annotations, so that each links to its own class."""
-    tree = deepcopy(tree)
+@cache
+def _ours() -> tuple[dict[Path, str], set[str]]:
+    """The module of each file, and every name that one of them defines."""
     own = {path: name for name, path in modules().items()}
-    ours = {name for path in own for name in definitions(syntax(path))}
+    return own, {name for path in own for name in definitions(syntax(path))}
+
+
+def qualified(module: str, path: Path) -> ast.Module:
+    """The tree with full names in its annotations, so that each links to its own class."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))  # of its own: it is changed
+    own, ours = _ours()
     names = {name: f"{module}.{name}" for name in definitions(tree)}
     for node in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
         for alias in node.names:

@@ -1,4 +1,4 @@
-"""Figures of lecture 12: views, pairs, temperature, the similarity matrix, the stuck level."""
+"""Figures of lecture 12: views, pairs, the stuck level; edges, mining, characteristic functions."""
 
 import functools
 from collections.abc import Callable
@@ -11,6 +11,10 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.figures import new_figure
 from minissl.losses.contrastive import chance_level, nt_xent
+from minissl.losses.distances import pairwise_distances
+from minissl.losses.metric import same_and_different
+from minissl.losses.regularizers import sigreg
+from minissl.losses.triplets import mine_triplets
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
 from minissl.training import History
@@ -137,10 +141,100 @@ def stuck() -> Any:
     return figure
 
 
+LABELS = np.array([0, 0, 1, 2, 1, 1, 2, 0])
+
+
+def edges() -> Any:
+    """Which pairs of one batch of eight the metric losses use, by the masks that they use."""
+    generator = np.random.default_rng(3)
+    angle = np.linspace(0, 2 * np.pi, len(LABELS), endpoint=False)
+    places = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    same, different = same_and_different(LABELS)
+    figure, axes = new_figure(rows=3, width=3.4, height=8.4)
+
+    first, second = np.arange(0, 8, 2), np.arange(1, 8, 2)
+    _edges(axes[0], places, [(i, j) for i, j in zip(first, second) if same[i, j]], "pulled")
+    _edges(axes[0], places, [(i, j) for i, j in zip(first, second) if different[i, j]], "pushed")
+    axes[0].set_title("pairs: each example once")
+
+    noisy = places + 0.1 * generator.standard_normal(places.shape)
+    hard = mine_triplets(pairwise_distances(noisy).array, LABELS, "hard")
+    chosen = [0, 2, 3]  # of eight anchors: with all of them nothing could be told apart
+    _edges(axes[1], places, [(hard.anchor[i], hard.positive[i]) for i in chosen], "pulled")
+    _edges(axes[1], places, [(hard.anchor[i], hard.negative[i]) for i in chosen], "pushed")
+    axes[1].set_title("triplets: three of the anchors")
+
+    i, j = np.argwhere(np.triu(same))[0]
+    _edges(axes[2], places, [(i, j)], "pulled")
+    ends = [(end, other) for end in (i, j) for other in np.flatnonzero(different[end])]
+    _edges(axes[2], places, ends, "pushed")
+    axes[2].set_title("lifted: one of the positive pairs")
+    return figure
+
+
+def _edges(axis: Any, places: Any, pairs: Any, kind: str) -> None:
+    """Lines between examples, and the examples above them, a colour for each label."""
+    color, style = {"pulled": (BLUE, "-"), "pushed": (RED, "--")}[kind]
+    for i, j in pairs:
+        axis.plot(*places[[i, j]].T, color=color, linestyle=style, linewidth=1.6, zorder=1)
+    for label, fill in enumerate(("#1f2933", "#ffffff", OCHRE)):
+        there = places[label == LABELS]
+        axis.scatter(*there.T, s=260, color=fill, edgecolor="#1f2933", zorder=2)
+    for number, (x, y) in enumerate(places):
+        dark = LABELS[number] == 0
+        axis.annotate(
+            str(number), (x, y), ha="center", va="center", color="white" if dark else "#1f2933",
+            fontsize=9, zorder=3,
+        )  # fmt: skip
+    axis.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
+    axis.axis("off")
+
+
+def mining() -> Any:
+    """The distances of negatives from an anchor: hard, semi-hard, and done."""
+    positive, margin = 0.5, 0.2
+    figure, (axis,) = new_figure(width=WIDTH, height=2.6)
+    away = np.linspace(0, 1.2, 121)
+    axis.plot(away, np.maximum(0, positive - away + margin), color="#1f2933", linewidth=1.6)
+    zones = ((0, positive, RED, "hard"), (positive, positive + margin, OCHRE, "semi-hard"),
+             (positive + margin, 1.2, GREY, "no loss"))  # fmt: skip
+    for low, high, color, name in zones:
+        axis.axvspan(low, high, color=color, alpha=0.16, linewidth=0)
+        axis.annotate(name, ((low + high) / 2, 0.66), ha="center", va="top", color=color)
+    axis.axvline(positive, color=BLUE, linewidth=1.4)
+    axis.annotate("the positive", (positive, 0.42), xytext=(4, 0), textcoords="offset points",
+                  color=BLUE, va="center")  # fmt: skip
+    axis.set(xlabel="distance of the negative from the anchor", ylabel="triplet loss",
+             xlim=(0, 1.2), ylim=(0, 0.7))  # fmt: skip
+    return figure
+
+
+def characteristic() -> Any:
+    """Characteristic functions of three batches of numbers beside the Gaussian's."""
+    generator, t = np.random.default_rng(0), np.linspace(0, 5, 101)
+    batches = {
+        "256 normal numbers": (generator.standard_normal(256), BLUE),
+        "half at −1, half at 1": (np.repeat([-1.0, 1.0], 128), OCHRE),
+        "collapsed at 0": (np.zeros(256), RED),
+    }
+    figure, (axis,) = new_figure(width=WIDTH, height=3.6)
+    axis.plot(t, np.exp(-t * t / 2), color="#1f2933", linewidth=3, alpha=0.35, label="Gaussian")
+    for name, (x, color) in batches.items():
+        statistic = sigreg(x[:, None], np.ones((1, 1))).item()
+        real = np.cos(t[:, None] * x).mean(axis=1)
+        axis.plot(t, real, color=color, label=f"{name}: T = {statistic:.1f}")
+    axis.set(xlabel="t", ylabel="mean of cos t x")
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)
+    return figure
+
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "12_views": views,
     "12_pairs": pairs,
     "12_temperature": temperature,
     "12_similarity": similarity,
     "12_stuck": stuck,
+    "12_edges": edges,
+    "12_mining": mining,
+    "12_characteristic": characteristic,
 }

@@ -179,6 +179,12 @@ def tell_what_is_not_read(
         )
 
 
+def tell_what_was_fitted(raw: Any, file: Any = None) -> None:
+    """Print what was done to images of another size or shape than the network takes."""
+    if fitted := getattr(raw, "fitted", ""):
+        print(fitted, file=file)
+
+
 def methods_with(ability: str) -> list[str]:
     """The pretraining methods that have this function, to be told of a run that has not."""
     from minissl.pretrain import load_method, method_names

@@ -19,6 +19,7 @@ from minissl.cli._shared import (
     place_of,
     settings_from,
     tell_what_is_not_read,
+    tell_what_was_fitted,
 )
 
 EXAMPLES = """\
@@ -88,6 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
     with joined(resolve_device(arguments.device)) as device:
         first = world().rank == 0
         data = read_labelled(kind, opened, arguments.data, fields)
+        if first:
+            tell_what_was_fitted(data)
         adapted = adapt(
             kind,
             opened,

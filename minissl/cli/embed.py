@@ -18,6 +18,7 @@ from minissl.cli._shared import (
     path,
     reader_of,
     tell_what_is_not_read,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     make_parents(arguments.out)
     opened.method.to(arguments.device)
     arrays = {"names": np.array(examples.names, dtype=np.str_)}
+    tell_what_was_fitted(raw)
     tell_what_is_not_read(reader_of(opened.method), opened.data, *examples)
     if arguments.each:
         arrays |= _each(opened, raw, examples.inputs)

@@ -16,6 +16,7 @@ from minissl.cli._shared import (
     other_than,
     path,
     tell_what_is_not_read,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -52,12 +53,14 @@ def run(arguments: argparse.Namespace) -> None:
         other_than(arguments.out, arguments.data)
     opened = open_adaptation(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
-    examples = opened.data.examples(opened.read_examples(arguments.data, fields))
+    raw = opened.read_examples(arguments.data, fields)
+    examples = opened.data.examples(raw)
     if arguments.out is not None:
         make_parents(arguments.out)
     opened.method.to(arguments.device)
     table = _table(opened, examples)
     told = sys.stderr if arguments.out is None else sys.stdout
+    tell_what_was_fitted(raw, told)
     inputs, names = examples
     tell_what_is_not_read(opened.method, opened.data, inputs, names, told)
     if arguments.out is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from minissl.cli._shared import (
     add_device,
@@ -12,6 +11,7 @@ from minissl.cli._shared import (
     add_seed,
     argument,
     fields_from,
+    tell_what_was_fitted,
 )
 
 DESCRIPTION = """\
@@ -48,46 +48,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print accuracies in percent, a row per representation."""
-    import numpy as np
-
-    from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
-    from minissl.adapt.heads.probe import few_label_curve
-    from minissl.data.labels import split_labelled
+    from minissl.adapt import evaluation as ev
+    from minissl.adapt.representations import few_label_counts, networks_of, split_with_classes
+    from minissl.data.classes import require_two
     from minissl.pretrain.run import open_run
 
     opened = open_run(arguments.folder)
     kind = type(opened.method).Data.with_labels
     fields = fields_from(arguments)
-    data = opened.data.labelled(kind.read(arguments.data, opened.settings, fields))
-    untrained = type(opened.method).build(opened.settings, opened.data, seed=arguments.seed)
-    features: dict[str, Any] = {data.raw_name: data.raw}
-    for name, method in (("untrained network", untrained), ("pretrained network", opened.method)):
+    raw = kind.read(arguments.data, opened.settings, fields)
+    tell_what_was_fitted(raw)
+    data = opened.data.labelled(raw)
+    require_two(data.class_names, len(data), "examples")
+    split = split_with_classes(data)
+    labels, left_out = few_label_counts(data, split, arguments.labels)
+    if not labels:
+        raise ValueError(f"--labels: {left_out}: ask for fewer labels")
+    measures = ev.Measures(
+        draws=arguments.draws, standardize=arguments.standardize, seed=arguments.seed
+    )
+    features = {data.raw_name: data.raw}
+    for name, method in networks_of(opened, seed=arguments.seed).items():
         method.to(arguments.device)
         features[name] = method.represent(data.inputs, progress=name)
-    train, test = split_labelled(len(data), data.held_out)
-    if len(data.class_names) < 2:
-        raise ValueError(
-            f"{len(data)} labelled examples of {len(data.class_names)} class(es): a probe needs two"
-        )
-    smallest = int(np.bincount(data.labels[train], minlength=len(data.class_names)).min())
-    labels = [number for number in arguments.labels if number <= smallest]
-    if not labels:
-        raise ValueError(
-            f"--labels: the smallest class has {smallest} training examples: ask for fewer labels"
-        )
-    k = max(1, min(200, len(train) // 10))
-    print(f"{len(train)} training and {len(test)} test examples, {len(data.class_names)} classes")
+    k = measures.neighbors(len(split.train))
+    print(
+        f"{len(split.train)} training and {len(split.test)} test examples, "
+        f"{len(data.class_names)} classes"
+    )
     way = "each by its deviation" if arguments.standardize else "all by one number"
     print(f"for the probes features are centred and divided, {way}")
     print(f"{'labels per class':20}" + "".join(f"{n:>8}" for n in labels) + f"{f'{k}-NN':>8}")
     for name, vectors in features.items():
-        split = (vectors[train], data.labels[train], vectors[test], data.labels[test])
-        curve = few_label_curve(
-            *split, labels_per_class=labels, draws=arguments.draws, seed=arguments.seed,
-            standardize=arguments.standardize,
-        )  # fmt: skip
-        neighbors = nearest_neighbor_accuracy(*split, k=k)
-        cells = [f"{100 * point.mean:8.1f}" for point in curve] + [f"{100 * neighbors:8.1f}"]
-        print(f"{name:20}" + "".join(cells))
-    if dropped := [n for n in arguments.labels if n > smallest]:
-        print(f"no row for {dropped}: the smallest class has {smallest} training examples")
+        vote, few = ev.neighbors_and_few(vectors, split, labels, measures)
+        cells = [f"{100 * accuracies.mean():8.1f}" for accuracies in few.values()]
+        print(f"{name:20}" + "".join(cells) + f"{100 * vote:8.1f}")
+    if left_out:
+        print(left_out)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from minissl.data.labels import as_classes, as_numbers, check_labels, check_names
 from minissl.reading import reading, shown
+from minissl.vision.fitting import Fit
 from minissl.vision.pixels import square_image
 
 ARRAYS = (".npy", ".npz")
@@ -97,13 +98,15 @@ def _array(file: Any, size: int, name: str) -> NDArray:
     return npy.read_array(file, allow_pickle=False)
 
 
-def fit_images(images: NDArray, size: int, channels: int, where: str) -> NDArray[np.float32]:
+def fit_images(images: NDArray, fit: Fit, where: str) -> tuple[NDArray[np.float32], str]:
     """(count, height, width) or (..., channels) as (count, size, size, channels) in [0, 1].
 
     uint8 or floats in [0, 1]. What has the size and the channels already is not touched but for
-    its type; the rest is cut and resized as image files are, floats as the nearest of 256 steps.
+    its type; the rest becomes a square of that size as image files do. Also returned is in words
+    what was done to them: see ``vision.fitting``.
 
-    Raises ValueError that begins with ``where``, with the number of the first image that is wrong.
+    Raises ValueError that begins with ``where``, with the number of the first image that is wrong,
+    or for more than the memory of the computer.
     """
     if images.ndim == 3 and images.shape[2] in (3, 4) and images.shape[1] > 4:
         raise ValueError(
@@ -126,16 +129,18 @@ def fit_images(images: NDArray, size: int, channels: int, where: str) -> NDArray
         )
     if images.dtype.kind == "f":
         _check_range(images, where)
-    if images.shape[1:] == (size, size, channels):
-        fitted = images.astype(np.float32)
+    height, width, planes = images.shape[1:]
+    stored = {(height, width, 1 if planes == 1 else 3): len(images)}
+    fit = fit.settled(stored)
+    fitted = fit.room_for(len(images), where)
+    if (height, width, planes) == fitted.shape[1:]:
+        fitted[:] = images
         if images.dtype == np.uint8:
             fitted /= 255
-        return fitted
-    fitted = np.empty((len(images), size, size, channels), np.float32)
+        return fitted, ""
     for target, image in zip(fitted, images):
-        steps = image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)
-        target[:] = square_image(steps[..., 0] if steps.shape[-1] == 1 else steps, size, channels)
-    return fitted
+        target[:] = square_image(image, *fit)
+    return fitted, fit.told(stored)
 
 
 def _check_range(images: NDArray, where: str) -> None:

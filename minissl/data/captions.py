@@ -41,8 +41,7 @@ class CaptionedPixels(Tokenized):
     @classmethod
     def reopen(cls, kept: Kept, settings: CaptionOptions) -> CaptionedPixels:
         """The tokenizer. Raises ValueError when it is missing."""
-        size = settings.image_size
-        none = np.zeros((0, size, size, settings.channels), np.float32)
+        none = np.zeros((0, *settings.shape), np.float32)
         return cls(kept, kept_tokenizer(kept, settings), settings, none, [])
 
     def unseen(self, raw: Captioned) -> CaptionedPixels:
@@ -81,8 +80,9 @@ class Captioned(Images):
         captions: Sequence[str],
         names: Sequence[str] = (),
         files: Sequence[Path] = (),
+        fitted: str = "",
     ):
-        super().__init__(images, names, files)
+        super().__init__(images, names, files, fitted)
         self.captions = tuple(several(captions, "captions"))
         if len(self.captions) != len(images):
             raise ValueError(f"got {len(self.captions)} captions for {len(images)} images")
@@ -96,7 +96,7 @@ class Captioned(Images):
         table = table_at(path, fields, "images with captions")
         captions = table.texts("text_field")
         found = images_of_table(table, settings)
-        return cls(found.images, captions, found.paths, found.files)
+        return cls(found.images, captions, found.paths, found.files, found.fitted)
 
     @classmethod
     def toy(cls, settings: ImageOptions, *, seed: int = 0) -> Captioned:

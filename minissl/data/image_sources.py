@@ -13,15 +13,15 @@ from minissl.data import Fields, check_kind, located
 from minissl.data.arrays import array_labels, fit_images, is_arrays, read_arrays
 from minissl.data.tables import Table, is_table, read_table
 from minissl.text.files import shown
-from minissl.vision.images import ImageFolder, load_image_files, load_image_folder
+from minissl.vision.images import ImageFolder, fit_image_files, load_image_folder
 
 
 def find_images(path: Path | None, settings: Any, default: str, kind: str) -> Any:
     """The file, folder or ``DataSet``; None: the default, if it has the size of the settings."""
-    if path is None and (settings.image_size, settings.channels) != (8, 1):
+    if path is None and (settings.image_size not in (0, 8) or settings.channels not in (0, 1)):
         raise ValueError(
-            f"the {default} have size 8 and 1 channel, got {settings.image_size} and "
-            f"{settings.channels}: give images, the name {default}, or leave the two options out"
+            f"the {default} have size 8 and 1 channel, got {settings.shape[0]} and "
+            f"{settings.shape[2]}: give images, the name {default}, or leave the two options out"
         )
     return located(path, default, kind)
 
@@ -42,11 +42,11 @@ def read_images(
     if isinstance(found, Path) and is_arrays(found):
         return _of_arrays(found, settings, labels)
     if isinstance(found, Path):
-        folder = load_image_folder(found, settings.image_size, settings.channels)
+        folder = load_image_folder(found, *settings.fitting())
     else:
         folder = found.load()
-        size, channels = settings.image_size, settings.channels
-        folder = folder._replace(images=fit_images(folder.images, size, channels, path))
+        images, fitted = fit_images(folder.images, settings.fitting(), path)
+        folder = folder._replace(images=images, fitted=fitted)
     if labels is not None and folder.labels is None:
         raise ValueError(
             f"{path} has images outside of class folders: put the images of each class "
@@ -74,13 +74,13 @@ def images_of_table(table: Table, settings: Any) -> ImageFolder:
             raise FileNotFoundError(
                 f"{place}: there is no file {shown(file)!r}: paths begin at the folder of the table"
             )
-    images = load_image_files(files, settings.image_size, settings.channels)
+    images, fitted = fit_image_files(files, settings.fitting())
     times: Counter[str] = Counter()
     names = []
     for path in paths:
         times[path] += 1
         names.append(path if times[path] == 1 else f"{path}#{times[path]}")
-    return ImageFolder(images, None, (), tuple(names), tuple(files))
+    return ImageFolder(images, None, (), tuple(names), tuple(files), fitted)
 
 
 def _of_table(table: Table, settings: Any, kind: str | None) -> ImageFolder:
@@ -90,7 +90,7 @@ def _of_table(table: Table, settings: Any, kind: str | None) -> ImageFolder:
 
 def _of_arrays(path: Path, settings: Any, kind: str | None) -> ImageFolder:
     arrays, where = read_arrays(path), shown(path)
-    images = fit_images(arrays["images"], settings.image_size, settings.channels, where)
+    images, fitted = fit_images(arrays["images"], settings.fitting(), where)
     labels, class_names = (None, ()) if kind is None else array_labels(arrays, kind, where)
     names = tuple(f"{shown(path.name)}[{number}]" for number in range(len(images)))
-    return ImageFolder(images, labels, class_names, names)
+    return ImageFolder(images, labels, class_names, names, fitted=fitted)

@@ -6,16 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import FIELDS, Examples, Fields, Kept, fingerprint
+from minissl.data.arrays import ROWS
 from minissl.data.classes import as_in_the_run, keep_classes, kept_classes, no_labels, require_two
 from minissl.data.image_sources import find_images, read_images
 from minissl.data.labels import Labelled, check_labels, split_labelled
 from minissl.options import Options, option
+from minissl.vision.fitting import SMALLEST, WAYS, Fit
 from minissl.vision.images import check_images
 
 
@@ -23,13 +25,56 @@ from minissl.vision.images import check_images
 class ImageOptions(Options):
     """What every image is turned into when it is read."""
 
-    image_size: int = option(8, "height and width images are resized to", least=4, most=512)
-    channels: int = option(1, "1 for grey, 3 for colour", least=1, most=3)
+    image_size: int = option(
+        0, "height and width of every image; 0: as most of the data, at most 96", least=0, most=512
+    )
+    channels: int = option(0, "1 for grey, 3 for colour; 0: as the data", least=0, most=3)
+    fit: str = option(
+        "crop",
+        "of an image that is not square: crop, its central square; pad, all of it on black",
+        choices=WAYS,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if 0 < self.image_size < SMALLEST:
+            raise ValueError(f"image_size must be 0 or at least {SMALLEST}, got {self.image_size}")
         if self.channels == 2:
             raise ValueError("channels must be 1 (grey) or 3 (colour), got 2")
+
+    def fitting(self) -> Fit:
+        """Size, channels and way, to read images with."""
+        return Fit(self.image_size, self.channels, self.fit)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of every image. What was left to the data is, without any data, that of the digits."""
+        return self.image_size or 8, self.image_size or 8, self.channels or 1
+
+    def settled(self, data: Any) -> Self:
+        """With the size and the channels of the data's images, where they were left to it.
+
+        Raises ValueError where they were not, and are others.
+        """
+        size, width, channels = data.images.shape[1:]
+        if size != width:
+            raise ValueError(
+                f"the images are {_times(data.images.shape[1:])}, expected squares: cut or pad them"
+            )
+        asked = replace(
+            self, image_size=self.image_size or size, channels=self.channels or channels
+        )
+        if asked.shape != data.images.shape[1:]:
+            raise ValueError(
+                f"the images are {_times(data.images.shape[1:])}, the settings ask for "
+                f"{_times(asked.shape)}: read them with these settings, or leave image_size and "
+                "channels out"
+            )
+        return asked
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 @dataclass(frozen=True)
@@ -47,8 +92,7 @@ class Pixels:
     @classmethod
     def reopen(cls, kept: Kept, settings: ImageOptions) -> Pixels:
         """Without any image."""
-        size = settings.image_size
-        return cls(kept, settings, np.zeros((0, size, size, settings.channels), np.float32))
+        return cls(kept, settings, np.zeros((0, *settings.shape), np.float32))
 
     def unseen(self, raw: Images) -> Pixels:
         """All of these images held out."""
@@ -67,9 +111,9 @@ class Pixels:
 
     def describe(self) -> str:
         """How many there are."""
-        return f"{len(self.images):,} images of {self.settings.image_size} x " + (
-            f"{self.settings.image_size} pixels, {self.settings.channels} channel"
-            + "s" * (self.settings.channels > 1)
+        count, height, width, channels = self.images.shape
+        return f"{count:,} images of {height} x {width} pixels, {channels} channel" + (
+            "s" * (channels > 1)
         )
 
 
@@ -77,6 +121,7 @@ class Images:
     """Images as they were read: (count, size, size, channels) with a name for each.
 
     ``files``: where each was read from, none for images that are in no file of their own.
+    ``fitted``: what was done to those of another size or shape, for a person; "" for nothing.
     """
 
     default: ClassVar[str] = "digits"
@@ -89,12 +134,19 @@ class Images:
         images: NDArray[np.float32],
         names: Sequence[str] = (),
         files: Sequence[Path] = (),
+        fitted: str = "",
     ):
         check_images(images)
-        if len(bad := np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))):
-            raise ValueError(f"image {bad[0]} of {len(images)} has pixels that are NaN or infinite")
+        for start in range(0, len(images), ROWS):  # a mask of all would take a quarter more memory
+            finite = np.isfinite(images[start : start + ROWS]).all(axis=(1, 2, 3))
+            if not finite.all():
+                raise ValueError(
+                    f"image {start + finite.argmin()} of {len(images)} has pixels that are NaN or "
+                    "infinite"
+                )
         self.images = images
         self.files = tuple(files)
+        self.fitted = fitted
         self.names = tuple(names) or tuple(f"image {number}" for number in range(len(images)))
 
     @classmethod
@@ -104,7 +156,7 @@ class Images:
         None: scikit-learn's 1,797 digits. See ``image_sources``.
         """
         found = read_images(find_images(path, settings, cls.default, "images"), settings, fields)
-        return cls(found.images, found.paths, found.files)
+        return cls(found.images, found.paths, found.files, found.fitted)
 
     @classmethod
     def read_examples(
@@ -133,10 +185,9 @@ class Images:
 def _bars(settings: ImageOptions, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Noise with a bright row (class 0) or column (class 1)."""
     generator = np.random.default_rng(seed)
-    size = settings.image_size
-    images = 0.3 * generator.random((40, size, size, settings.channels), dtype=np.float32)
+    images = 0.3 * generator.random((40, *settings.shape), dtype=np.float32)
     labels = np.arange(40) % 2
-    for image, label, place in zip(images, labels, generator.integers(size, size=40)):
+    for image, label, place in zip(images, labels, generator.integers(images.shape[1], size=40)):
         (image if label == 0 else image.swapaxes(0, 1))[place] += 0.6
     return images, labels
 
@@ -160,8 +211,7 @@ class LabelledPixels(Pixels):
     @classmethod
     def reopen(cls, kept: Kept, settings: ImageOptions) -> LabelledPixels:
         """Without any image; the names of the classes were kept."""
-        size = settings.image_size
-        none = np.zeros((0, size, size, settings.channels), np.float32)
+        none = np.zeros((0, *settings.shape), np.float32)
         names = kept_classes(kept)
         return cls(kept, settings, none, labels=no_labels(names), class_names=names)
 
@@ -185,8 +235,9 @@ class LabelledImages(Images):
         names: Sequence[str] = (),
         held_out: NDArray[np.int64] | None = None,
         files: Sequence[Path] = (),
+        fitted: str = "",
     ):
-        super().__init__(images, names, files)
+        super().__init__(images, names, files, fitted)
         self.labels = check_labels(labels, len(images), class_names)
         self.class_names = tuple(class_names)
         self.held_out = held_out
@@ -206,8 +257,9 @@ class LabelledImages(Images):
         train = 0 if isinstance(place, Path) else place.train
         held_out = np.arange(train, len(found.images)) if train else None
         return cls(
-            found.images, found.labels, found.class_names, found.paths, held_out, found.files
-        )
+            found.images, found.labels, found.class_names, found.paths, held_out, found.files,
+            found.fitted,
+        )  # fmt: skip
 
     @classmethod
     def toy(cls, settings: ImageOptions, *, seed: int = 0, labels: str = "class") -> LabelledImages:

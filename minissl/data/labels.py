@@ -207,6 +207,18 @@ def feature_rows(features: ArrayLike) -> NDArray[np.float64]:
     return matrix
 
 
+def unit_rows(features: ArrayLike) -> NDArray[np.float64]:
+    """Features (examples, width) with rows of length 1, in float64; a row of zeros stays zeros.
+
+    Raises ValueError as ``feature_rows`` does.
+    """
+    matrix = feature_rows(features)
+    largest = np.abs(matrix).max(axis=1, keepdims=True)  # squares of 1e200 would be infinite
+    matrix = matrix / np.where(largest == 0, 1, largest)
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(lengths == 0, 1, lengths)
+
+
 def likeliest(scores: ArrayLike) -> NDArray[np.int64]:
     """The column of the largest score of each row: (examples, classes) -> (examples,).
 

@@ -44,7 +44,7 @@ def supcon_loss(
     """
     if logarithm not in LOGARITHMS:
         raise ValueError(f"logarithm must be one of {LOGARITHMS}, got {logarithm!r}")
-    _check(features, reduction, "supcon_loss")
+    _check_rows(features, reduction, "supcon_loss")
     labels = labels_beside(labels, features)
     rows = fused.unit_vectors(at_least_single(features)) if normalize else features
     on_kernels = logarithm == "outside" and gpu.runs_kernels(as_array(rows))
@@ -68,7 +68,7 @@ def soft_nearest_neighbor_loss(
     is alone with its label is treated as in ``supcon_loss``, and ``reduction`` too; raises as that
     does. (Salakhutdinov and Hinton 2007; Goldberger et al. 2005.) Lecture 12.
     """
-    _check(embeddings, reduction, "soft_nearest_neighbor_loss")
+    _check_rows(embeddings, reduction, "soft_nearest_neighbor_loss")
     labels = labels_beside(labels, embeddings)
     rows = at_least_single(embeddings)
     rows, _, temperature = with_temperature(rows, rows, temperature, False)
@@ -131,7 +131,7 @@ def _exponentials(logits, mask):
     return e, xp.where(of_row == 0, xp.ones_like(of_row), of_row), largest
 
 
-def _check(rows: Any, reduction: str, loss: str) -> None:
+def _check_rows(rows: Any, reduction: str, loss: str) -> None:
     require_floating(loss, as_array(rows))
     if len(rows.shape) != 2:
         raise ValueError(f"{loss}: expected (batch, width), got {tuple(rows.shape)}")

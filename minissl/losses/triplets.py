@@ -145,7 +145,11 @@ def mine_triplets(
         return _hardest(values, same, different)
     if mining == "semi-hard":
         return _semi_hard(values, same, different, np.inf if margin is None else margin)
-    return _drawn(np.sqrt(values) if squared else values, same, different, width, generator)
+    if width is None or generator is None:
+        raise ValueError("distance-weighted mining needs the width and a generator")
+    plain = np.sqrt(values) if squared else values
+    weights = _distance_weights(np.where(different, plain, np.inf), width)
+    return _drawn(weights, same, generator)
 
 
 def _hardest(values: NDArray, same: NDArray, different: NDArray) -> Triplets:
@@ -179,14 +183,8 @@ def _semi_hard(values: NDArray, same: NDArray, different: NDArray, margin: float
     return Triplets(a[kept], p[kept], n[kept])
 
 
-def _drawn(
-    values: NDArray, same: NDArray, different: NDArray,
-    width: int | None, generator: np.random.Generator | None,
-) -> Triplets:  # fmt: skip
+def _drawn(weights: NDArray, same: NDArray, generator: np.random.Generator) -> Triplets:
     """For each anchor and positive a negative, as likely as its weight."""
-    if width is None or generator is None:
-        raise ValueError("distance-weighted mining needs the width and a generator")
-    weights = _distance_weights(np.where(different, values, np.inf), width)
     ends = np.cumsum(weights, axis=1)
     a, p = np.nonzero(same & (ends[:, -1:] > 0))
     at = generator.random(len(a)) * ends[a, -1]

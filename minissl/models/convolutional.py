@@ -12,12 +12,24 @@ from minissl.nn.layers import Linear
 from minissl.nn.module import Module
 
 
+def depth_for(image_size: int) -> int:
+    """How many convolutions leave 8 x 8 places or fewer for the Linear, and at least 3."""
+    depth = 1
+    while depth < 3 or image_size > 8:
+        image_size = -(-image_size // 2)
+        depth += 1
+    return depth
+
+
 class ConvEncoder(Module):
     """A small convolutional network: (batch, size, size, channels) -> (batch, features).
 
     Convolutions with windows of 3 and relu, one for each of ``widths``, all but the first with
-    stride 2; then a Linear over all places. No BatchNorm: it is not needed at this depth, and
-    without it an image's representation never depends on the rest of the batch.
+    stride 2; then a Linear over all places, of which ``depth_for`` keeps few. No BatchNorm: it is
+    not needed at this depth, and without it an image's representation never depends on the rest of
+    the batch.
+
+    Raises ValueError for images of another size.
     """
 
     def __init__(
@@ -29,7 +41,7 @@ class ConvEncoder(Module):
         features: int = 128,
         generator: np.random.Generator,
     ):
-        self.features = features
+        self.features, self.shape = features, (image_size, image_size, channels)
         self.convolutions = []
         for number, width in enumerate(widths):
             stride = 2 if number else 1
@@ -42,6 +54,11 @@ class ConvEncoder(Module):
         self.output = Linear(image_size * image_size * channels, features, generator=generator)
 
     def forward(self, images: Any) -> Tensor:
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(
+                f"got images of shape {tuple(images.shape)}, this encoder was made for (batch, "
+                f"{', '.join(map(str, self.shape))}): the settings image_size and channels say so"
+            )
         x = images
         for convolution in self.convolutions:
             x = convolution(x)

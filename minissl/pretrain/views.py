@@ -6,7 +6,8 @@ the two sides are compared, and what keeps all images from becoming the same.
 
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.data.images import ImageOptions, Images, Pixels
-from minissl.models.convolutional import ConvEncoder
+from minissl.models.convolutional import ConvEncoder, depth_for
 from minissl.nn.evaluating import evaluating
 from minissl.nn.module import Module
+from minissl.nn.resnet import ResNet
 from minissl.options import option
 from minissl.pretrain.method import Pretraining, Training
 from minissl.training import diagnostics
-from minissl.vision.augment import AUGMENTATIONS, Augmentation
+from minissl.vision.augment import AUGMENTATIONS, IN_COLOUR, Augmentation
 from minissl.vision.images import check_images
 
 
@@ -28,22 +30,86 @@ from minissl.vision.images import check_images
 class EncoderSettings(Training, ImageOptions):
     """A convolutional encoder, and what is done to the images that it sees."""
 
-    features: int = option(128, "width of the representation", least=1, most=1 << 16)
+    encoder: str = option(
+        "conv",
+        "the network: conv, a few convolutions and a Linear; resnet18, with BatchNorm",
+        choices=("conv", "resnet18"),
+    )
+    features: int = option(
+        128,
+        "width of the representation; of resnet18 a multiple of 8: 512 is the published network, "
+        "128 one a quarter as wide",
+        least=1,
+        most=1 << 16,
+    )
+    depth: int = option(
+        0, "convolutions of conv; 0: 3, and more until at most 8 x 8 places are left", least=0,
+        most=12,
+    )  # fmt: skip
     augmentation: str = option(
         "auto",
-        "what is changed in an image; auto: photos in colour, digits in grey",
+        "what is changed in an image; auto: digits in grey, small-photos in colour, photos in "
+        "colour from 64 x 64 on",
         choices=("auto", *AUGMENTATIONS),
     )
 
-    def augment(self) -> Augmentation:
-        """The augmentation: SimCLR's for colour, crops, shifts and noise for small grey images."""
-        automatic = "photos" if self.channels == 3 else "digits"
-        return AUGMENTATIONS[automatic if self.augmentation == "auto" else self.augmentation]()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder == "resnet18" and self.features % 8:
+            raise ValueError(
+                f"features of resnet18 must be a multiple of 8, got {self.features}: its last "
+                "stage is 8 times as wide as its first"
+            )
 
-    def encoder(self, generator: np.random.Generator) -> ConvEncoder:
-        """The encoder with random weights."""
+    def settled(self, data: Any) -> Self:
+        """With the size and channels of the data, the augmentation and the depth for them."""
+        sized = super().settled(data)
+        depth = sized.layers() if self.encoder == "conv" else self.depth
+        return replace(sized, augmentation=sized.augmentation_name(), depth=depth)
+
+    @classmethod
+    def older(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Before there was a choice of encoders, size decided neither its depth nor "auto"."""
+        if "encoder" in values:
+            return values
+        chosen = dict(values)
+        if chosen.get("augmentation", "auto") == "auto":
+            chosen["augmentation"] = "photos" if chosen.get("channels", 1) == 3 else "digits"
+        return {"image_size": 8, "channels": 1, "depth": 3, **chosen}
+
+    def augmentation_name(self) -> str:
+        """A name in ``AUGMENTATIONS``, chosen by channels and size where it is "auto"."""
+        size, _, channels = self.shape
+        if self.augmentation != "auto":
+            return self.augmentation
+        return "digits" if channels == 1 else "small-photos" if size < 64 else "photos"
+
+    def augment(self) -> Augmentation:
+        """The augmentation of this name, at this size.
+
+        Raises ValueError for one that changes colours, on grey images.
+        """
+        name = self.augmentation_name()
+        size, _, channels = self.shape
+        if channels == 1 and name in IN_COLOUR:
+            raise ValueError(
+                f"augmentation {name} changes colours, the images are grey: choose digits, or "
+                "channels 3"
+            )
+        return AUGMENTATIONS[name](size)
+
+    def layers(self) -> int:
+        """How many convolutions the encoder "conv" has."""
+        return self.depth or depth_for(self.shape[0])
+
+    def new_encoder(self, generator: np.random.Generator) -> Any:
+        """The encoder with random weights: images -> (batch, features)."""
+        size, _, channels = self.shape
+        if self.encoder == "resnet18":
+            return ResNet(channels, self.features // 8, generator=generator)
+        widths = (32, *[64] * (self.layers() - 1))
         return ConvEncoder(
-            self.image_size, self.channels, features=self.features, generator=generator
+            size, channels, widths=widths, features=self.features, generator=generator
         )
 
 
@@ -57,7 +123,25 @@ class ViewSettings(EncoderSettings):
     batch_size: int = option(256, "images per step; each gives two views", least=2, most=1 << 20)
 
 
-class TwoViews(Pretraining):
+class ImageMethod(Pretraining):
+    """Pretraining of a ``model`` whose part ``encoder`` represents images."""
+
+    @property
+    def encoder(self) -> Module:
+        """Without what stands on it."""
+        return self.model.encoder
+
+    @property
+    def width(self) -> int:
+        """Of what the encoder makes of an image."""
+        return self.model.encoder.features
+
+    def encode(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
+        """What the encoder, without the head, makes of images: (batch, features)."""
+        return self.model.encoder(batch)
+
+
+class TwoViews(ImageMethod):
     """Pretraining by agreement between views.
 
     images: (count, height, width, channels), unlabelled; none where the method is only used.
@@ -98,7 +182,7 @@ class TwoViews(Pretraining):
     def new_model(cls, settings: Any, *, seed: int = 0) -> Any:
         """The encoder and all that stands on it, with random weights."""
         generator = np.random.default_rng(seed)
-        encoder = settings.encoder(generator)
+        encoder = settings.new_encoder(generator)
         return cls.Model(
             encoder, features=settings.features, embedding=settings.embedding, generator=generator
         )
@@ -109,6 +193,7 @@ class TwoViews(Pretraining):
 
         With fewer images than ``batch_size`` each batch has all of them, and a warning says so.
         """
+        settings = settings.settled(data)
         return cls(
             cls.new_model(settings, seed=seed),
             data.images,
@@ -146,20 +231,6 @@ class TwoViews(Pretraining):
 
         ``gather``: with the embeddings of all processes.
         """
-
-    @property
-    def encoder(self) -> Module:
-        """Without what stands on it."""
-        return self.model.encoder
-
-    @property
-    def width(self) -> int:
-        """Of what the encoder makes of an image."""
-        return self.model.encoder.features
-
-    def encode(self, batch: NDArray, generator: np.random.Generator | None = None) -> Tensor:
-        """What the encoder, without the head, makes of images: (batch, features)."""
-        return self.model.encoder(batch)
 
     def evaluate(self) -> dict[str, float]:
         """The loss and the health of the embeddings on held-out views, always the same ones."""

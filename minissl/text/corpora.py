@@ -11,6 +11,7 @@ Lecture 05 (language models) trains on it, Lecture 03 (subwords) cuts it into to
 """
 
 import ast
+import functools
 import hashlib
 import os
 import platform
@@ -54,9 +55,8 @@ def python_english(minimum_words: int = 5, library: Path | None = None) -> list[
     Returns the documents in the order of the hash of their texts. Raises ``FileNotFoundError``
     when this Python came without its topics or its sources. Lecture 05.
     """
-    library = Path(library or sysconfig.get_path("stdlib"))
-    topics = _topics(library)
-    docstrings = _library_docstrings(library)
+    topics, docstrings = _of(library) if library else _of_this_python()
+    library = library or Path(sysconfig.get_path("stdlib"))
     if not topics or not docstrings:
         missing = "the sources of its modules" if topics else "pydoc_data/topics.py"
         raise FileNotFoundError(
@@ -64,16 +64,26 @@ def python_english(minimum_words: int = 5, library: Path | None = None) -> list[
             "(on Debian or Ubuntu: apt install python3, not only python3-minimal; elsewhere the "
             "installer of python.org), or train on a text file or folder of your own."
         )
-    topics.sort(key=lambda document: (len(document.text), document.name))
+    chapters = sorted(topics, key=lambda document: (len(document.text), document.name))
     documents = [
         piece
-        for document in _without_repeats([*topics, *docstrings])
+        for document in _without_repeats([*chapters, *docstrings])
         for piece in (
             cut(document, CHAPTER_PIECE_CHARACTERS) if document.source == "topics" else [document]
         )
         if len(piece.text.split()) >= minimum_words
     ]
     return sorted(documents, key=digest)
+
+
+@functools.cache  # to parse the library takes seconds, and it stays as it is
+def _of_this_python() -> tuple[list[Document], list[Document]]:
+    return _of(Path(sysconfig.get_path("stdlib")))
+
+
+def _of(library: Path) -> tuple[list[Document], list[Document]]:
+    """The chapters of the reference, and the docstrings."""
+    return _topics(library), _library_docstrings(library)
 
 
 def _topics(library: Path) -> list[Document]:
@@ -120,11 +130,11 @@ def _docstrings(node: ast.AST, qualified_name: str) -> Iterator[tuple[str, str]]
         text = ast.get_docstring(node)  # indentation cleaned as by inspect.cleandoc
         if text:
             yield qualified_name, text.strip()
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _docstrings(child, f"{qualified_name}.{child.name}".lstrip("."))
-        elif isinstance(child, ast.stmt | ast.ExceptHandler):  # definitions inside if, try, with
-            yield from _docstrings(child, qualified_name)
+    for block in ("body", "handlers", "orelse", "finalbody"):  # of if, try, with and loops too
+        for child in getattr(node, block, ()):
+            inside = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            name = f"{qualified_name}.{child.name}".lstrip(".") if inside else qualified_name
+            yield from _docstrings(child, name)
 
 
 def _with_unique_names(documents: Sequence[Document]) -> list[Document]:

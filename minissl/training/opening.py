@@ -125,6 +125,8 @@ class Opening:
             self.role: self.name,
             "fingerprint": self.fingerprint,
         }
+        if fitted := getattr(self.data, "fitted", ""):  # of images: what was done to their sizes
+            about["fitted"] = fitted
         return {**kept, DATA: json.dumps(about, indent=1).encode()}
 
 

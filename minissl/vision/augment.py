@@ -64,25 +64,28 @@ def digits_augmentation(
     return compose(*parts)
 
 
-def simclr_augmentation(strength: float = 1.0) -> Augmentation:
+def simclr_augmentation(strength: float = 1.0, blur: bool = True) -> Augmentation:
     """For colour photos, SimCLR's: crop and resize, flip, colour jitter, grey, blur.
 
-    ``strength`` scales the jitter (.8, .8, .8, .2) of brightness, contrast, saturation and hue: 1
-    for photos, 0.5 for images of 32x32, which also do without blur in the paper. (Chen et al. 2020,
-    appendix A.) Lecture 12.
+    ``strength`` scales the jitter (.8, .8, .8, .2) of brightness, contrast, saturation and hue. The
+    paper has 1 for photos, and for images of 32 x 32 half of it and no blur. (Chen et al. 2020,
+    appendices A and B.9.) Lecture 12.
     """
     jitter = [strength * part for part in (0.8, 0.8, 0.8, 0.2)]
-    return compose(
+    parts: list[Augmentation] = [
         random_resized_crop,
         random_horizontal_flip,
         lambda images, generator: random_color_jitter(images, generator, *jitter),
         random_grey,
-        random_gaussian_blur,
-    )
+    ]
+    return compose(*parts, *([random_gaussian_blur] if blur else []))
 
 
-# By the name that a run records: so it is opened with what it was trained with.
-AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
-    "digits": digits_augmentation,
-    "photos": simclr_augmentation,
+# By the name that a run records, for images of a size: so it is opened with what it was trained
+# with. Digits are shifted by an eighth of the image, a pixel of 8; noise is of each pixel.
+AUGMENTATIONS: dict[str, Callable[[int], Augmentation]] = {
+    "digits": lambda size: digits_augmentation(shift_pixels=size / 8),
+    "small-photos": lambda size: simclr_augmentation(0.5, blur=False),
+    "photos": lambda size: simclr_augmentation(),
 }
+IN_COLOUR = ("small-photos", "photos")

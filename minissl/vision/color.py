@@ -9,10 +9,10 @@ of each image; ``random_...`` functions draw it. Lecture 12 (contrastive learnin
 from collections.abc import Callable
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from minissl.vision.images import check_images
+from minissl.vision.pieces import by_pieces
 
 __all__ = [
     "additive_noise",
@@ -78,21 +78,35 @@ def adjust_hue(images: NDArray, turns: ArrayLike) -> NDArray:
     """
     check_images(images)
     _check_rgb(images)
-    red, green, blue = np.moveaxis(images, -1, 0)
-    largest = images.max(axis=-1)
-    chroma = largest - images.min(axis=-1)
-    safe_chroma = np.where(chroma == 0, 1, chroma)
-    sixths = np.where(  # hue in sixths of the circle: red 0, green 2, blue 4
-        largest == red,
-        (green - blue) / safe_chroma,
-        np.where(largest == green, 2 + (blue - red) / safe_chroma, 4 + (red - green) / safe_chroma),
-    )
+    return by_pieces(_turn_hue, images, _per_image(turns, images)[..., 0])
+
+
+def _turn_hue(images: NDArray, turns: NDArray) -> NDArray:
+    red, green, blue = (images[..., channel].copy() for channel in range(3))
+    largest = np.maximum(np.maximum(red, green), blue)
+    chroma = largest - np.minimum(np.minimum(red, green), blue)
+    is_red, is_green = largest == red, largest == green
+    # Hue in sixths of the circle: red 0, green 2, blue 4, and from there to the larger neighbour.
+    sixths = np.where(is_red, green - blue, np.where(is_green, blue - red, red - green))
+    sixths /= np.where(chroma == 0, 1, chroma)
+    sixths += np.where(is_red, 0, np.where(is_green, 2, 4)).astype(images.dtype) + 6 * turns
+    turned = np.empty_like(images)
     # A channel falls from the largest to the smallest value as the hue turns away from its colour:
     # (5, 3, 1) put red, green, blue at their places on the circle.
-    offsets = np.array([5, 3, 1], dtype=images.dtype)
-    place = (sixths[..., None] + 6 * _per_image(turns, images) + offsets) % 6
-    fall = np.minimum(place, 4 - place).clip(0, 1)
-    return (largest[..., None] - chroma[..., None] * fall).clip(0, 1)
+    for channel, offset in enumerate((5, 3, 1)):
+        place = sixths + offset
+        place -= 6 * np.floor(place / 6)
+        fall = np.minimum(place, 4 - place).clip(0, 1)
+        turned[..., channel] = largest - chroma * fall
+    return turned.clip(0, 1, out=turned)
+
+
+ADJUSTMENTS: tuple[Callable[[NDArray, ArrayLike], NDArray], ...] = (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    adjust_hue,
+)
 
 
 def random_color_jitter(
@@ -114,19 +128,21 @@ def random_color_jitter(
     check_images(images)
     _check_rgb(images)
     batch = len(images)
-    adjustments: list[tuple[Callable[[NDArray, ArrayLike], NDArray], NDArray]] = [
-        (adjust_brightness, generator.uniform(max(0, 1 - brightness), 1 + brightness, batch)),
-        (adjust_contrast, generator.uniform(max(0, 1 - contrast), 1 + contrast, batch)),
-        (adjust_saturation, generator.uniform(max(0, 1 - saturation), 1 + saturation, batch)),
-        (adjust_hue, generator.uniform(-hue, hue, batch)),
-    ]
+    ranges = [(max(0, 1 - part), 1 + part) for part in (brightness, contrast, saturation)]
+    strengths = [generator.uniform(low, high, batch) for low, high in [*ranges, (-hue, hue)]]
     orders = generator.random((batch, 4)).argsort(axis=1)
     chosen = generator.random(batch) < probability
+    return by_pieces(_jitter, images, np.stack(strengths, axis=1), orders, chosen)
+
+
+def _jitter(images: NDArray, strengths: NDArray, orders: NDArray, chosen: NDArray) -> NDArray:
+    """The four adjustments (batch, 4) of the chosen images, each in its order (batch, 4)."""
     jittered = images.copy()
     for step in range(4):
-        for number, (adjust, strengths) in enumerate(adjustments):
+        for number, adjust in enumerate(ADJUSTMENTS):
             which = np.flatnonzero(chosen & (orders[:, step] == number))
-            jittered[which] = adjust(jittered[which], strengths[which])
+            if len(which):
+                jittered[which] = adjust(jittered[which], strengths[which, number])
     return jittered
 
 
@@ -134,9 +150,11 @@ def random_grey(
     images: NDArray, generator: np.random.Generator, probability: float = 0.2
 ) -> NDArray:
     """Take the colour out of each image with ``probability``; all channels stay. Lecture 12."""
-    grey = to_grey(images)
+    check_images(images)
     chosen = generator.random(len(images)) < probability
-    return np.where(chosen[:, None, None, None], grey, images)
+    greyed = images.copy()
+    greyed[chosen] = to_grey(images[chosen])
+    return greyed
 
 
 def random_intensity(
@@ -181,11 +199,19 @@ def gaussian_blur(images: NDArray, sigmas: ArrayLike, radius: int) -> NDArray:
     offsets = np.arange(-radius, radius + 1)
     kernels = np.exp(-0.5 * (offsets / sigmas[:, None]) ** 2)  # (batch, taps)
     kernels = (kernels / kernels.sum(axis=1, keepdims=True)).astype(images.dtype)
+    return by_pieces(_blur, images, kernels)
+
+
+def _blur(images: NDArray, kernels: NDArray) -> NDArray:
+    radius = kernels.shape[1] // 2
     for axis in (1, 2):  # a Gaussian over two axes is one over rows, then one over columns
         frame = [(radius, radius) if a == axis else (0, 0) for a in range(4)]
-        windows = sliding_window_view(np.pad(images, frame, mode="edge"), len(offsets), axis)
-        images = np.einsum("bhwct,bt->bhwc", windows, kernels)
-    return images.clip(0, 1)
+        framed, size = np.pad(images, frame, mode="edge"), images.shape[axis]
+        images = np.zeros_like(images)
+        for tap, weights in enumerate(kernels.T):
+            moved = framed[:, tap : tap + size] if axis == 1 else framed[:, :, tap : tap + size]
+            images += _per_image(weights, images) * moved
+    return images.clip(0, 1, out=images)
 
 
 def random_gaussian_blur(

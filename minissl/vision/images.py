@@ -6,17 +6,19 @@ Lecture 12 (contrastive learning) pretrains on them.
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minissl.reading import read_bytes, reading, shown
 from minissl.text.files import files_below
-from minissl.vision.pixels import square_pixels
+from minissl.vision.fitting import Fit
+from minissl.vision.pixels import square_pixels, stored_shape
 
 __all__ = [
     "ImageFolder",
@@ -30,6 +32,7 @@ __all__ = [
 IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no program is started for these
 MOST_BYTES = 1 << 29  # of one file
+LOOKED_AT = 200  # files, spread evenly, whose sizes decide where none was asked for
 
 
 class LabelledSplit(NamedTuple):
@@ -45,7 +48,8 @@ class ImageFolder(NamedTuple):
     """The images of a folder; without class folders ``labels`` is None and ``class_names`` empty.
 
     ``paths`` are relative to the folder, in the order of the images, and can be printed; ``files``
-    are where they lie, none for images that were in no file of their own.
+    are where they lie, none for images that were in no file of their own. ``fitted`` says what was
+    done to those of another size, "" for nothing.
     """
 
     images: NDArray[np.float32]
@@ -53,6 +57,7 @@ class ImageFolder(NamedTuple):
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
     files: tuple[Path, ...] = ()
+    fitted: str = ""
 
 
 def check_images(images: NDArray) -> None:
@@ -93,13 +98,16 @@ def load_digits(num_train: int = 1200, seed: int = 0) -> LabelledSplit:
     return LabelledSplit(images[train], labels[train], images[test], labels[test])
 
 
-def load_image_folder(path: str | os.PathLike[str], size: int, channels: int = 3) -> ImageFolder:
-    """Every image below a folder, each cut to its central square and resized to ``size``.
+def load_image_folder(
+    path: str | os.PathLike[str], size: int = 0, channels: int = 3, way: str = "crop"
+) -> ImageFolder:
+    """Every image below a folder as a square of one size: see ``vision.fitting``.
 
     Images ``(batch, size, size, channels)`` with 3 channels (RGB) or 1 (grey), in the order of
-    their paths. When every image lies in a subfolder, the names of the first-level subfolders are
-    the classes and labels count them in sorted order; otherwise there are no labels. Files are
-    recognised by their suffix (png, jpg, gif, ...), other and hidden files are passed over.
+    their paths; 0: the size, the channels that most of them have. ``way``: "crop" or "pad". When
+    every image lies in a subfolder, the names of the first-level subfolders are the classes and
+    labels count them in sorted order; otherwise there are no labels. Files are recognised by their
+    suffix (png, jpg, gif, ...), other and hidden files are passed over.
     What the numbers mean: see ``pixels``; what is transparent is seen on white. Of a file with
     several images the first is read. All are held in memory: batch · size · size · channels · 4
     bytes.
@@ -109,39 +117,56 @@ def load_image_folder(path: str | os.PathLike[str], size: int, channels: int = 3
     """
     folder = Path(path)
     files = _image_files(folder)
-    images = load_image_files(files, size, channels)
+    images, fitted = fit_image_files(files, Fit(size, channels, way))
     paths = [file.relative_to(folder) for file in files]
     names = tuple(shown(path.as_posix()) for path in paths)
     if any(len(relative.parts) == 1 for relative in paths):
-        return ImageFolder(images, None, (), names, tuple(files))
+        return ImageFolder(images, None, (), names, tuple(files), fitted)
     class_names, labels = np.unique([shown(p.parts[0]) for p in paths], return_inverse=True)
     return ImageFolder(
-        images, labels.astype(np.int64), tuple(class_names.tolist()), names, tuple(files)
+        images, labels.astype(np.int64), tuple(class_names.tolist()), names, tuple(files), fitted
     )
 
 
-def load_image_files(files: Sequence[Path], size: int, channels: int = 3) -> NDArray[np.float32]:
+def load_image_files(
+    files: Sequence[Path], size: int = 0, channels: int = 3, way: str = "crop"
+) -> NDArray[np.float32]:
     """The images of these files, ``(files, size, size, channels)``: see ``load_image_folder``."""
+    return fit_image_files(files, Fit(size, channels, way))[0]
+
+
+def fit_image_files(files: Sequence[Path], fit: Fit) -> tuple[NDArray[np.float32], str]:
+    """The images of these files as the fit asks for, and in words what was done to them."""
+    fit.check()
+    if not (fit.size and fit.channels):
+        some = files[:: max(1, len(files) // LOOKED_AT)]
+        fit = fit.settled(Counter(_look(file, stored_shape) for file in some))
+    stored: Counter[tuple[int, int, int]] = Counter()
+    images = fit.room_for(len(files), f"{shown(files[0])} and the others")
+    for image, file in zip(images, files):
+        shape, image[:] = _look(file, lambda x: (stored_shape(x), square_pixels(x, *fit)))
+        stored[shape] += 1
+    return images, fit.told(stored)
+
+
+T = TypeVar("T")
+
+
+def _look(file: Path, function: Callable[[Any], T]) -> T:
+    """What the function makes of a file as a Pillow image; its errors name the file."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError("reading image files needs Pillow: pip install pillow") from error
-    if size < 1 or channels not in (1, 3):
-        raise ValueError(
-            f"got size {size} and {channels} channels, expected a positive size and 1 or 3 channels"
-        )
-    images = np.empty((len(files), size, size, channels), np.float32)
-    for image, file in zip(images, files):
-        with reading(file, "an image", "Repair it or leave it out"), _warnings_of(file):
-            try:
-                opened = Image.open(io.BytesIO(read_bytes(file, MOST_BYTES)), formats=FORMATS)
-            except UnidentifiedImageError:
-                raise ValueError(
-                    f"it is none of {', '.join(FORMATS)}, or of a rare kind of one: save it as PNG"
-                ) from None
-            with opened:
-                image[:] = square_pixels(opened, size, channels)
-    return images
+    with reading(file, "an image", "Repair it or leave it out"), _warnings_of(file):
+        try:
+            opened = Image.open(io.BytesIO(read_bytes(file, MOST_BYTES)), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise ValueError(
+                f"it is none of {', '.join(FORMATS)}, or of a rare kind of one: save it as PNG"
+            ) from None
+        with opened:
+            return function(opened)
 
 
 @contextmanager

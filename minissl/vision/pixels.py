@@ -15,40 +15,79 @@ from numpy.typing import NDArray
 
 MOST_PIXELS = 1 << 26  # 67 megapixels: a photo of 50 passes, what would take gigabytes does not
 SAMPLE_FORMAT, PHOTOMETRIC, BITS, PLANES = 339, 262, 258, 284  # tags of TIFF
+GREY = np.array([[0.299], [0.587], [0.114]], np.float32)  # as Pillow makes grey of colours
 SCALE = "scale them to all of their bits, or save them as floats from 0 to 1 in a .npy file"
 
 
-def square_pixels(opened: Any, size: int, channels: int) -> NDArray[np.float32]:
-    """One Pillow image as ``(size, size, channels)``: upright, central square, resized.
+def square_pixels(opened: Any, size: int, channels: int, way: str = "crop") -> NDArray[np.float32]:
+    """One Pillow image as ``(size, size, channels)``: upright, square, resized.
+
+    ``way``: "crop", the central square, or "pad", all of it between black borders; its sides are
+    then rounded to whole pixels.
 
     Raises ValueError, a sentence without the file, for what is too large or has no known range.
     """
-    from PIL import Image
-
     if opened.width * opened.height > MOST_PIXELS:
         raise ValueError(
             f"it has {opened.width:,} x {opened.height:,} pixels, expected at most "
             f"{MOST_PIXELS:,} in all: make it smaller first"
         )
     image = _plain(opened, channels)
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    # Pillow's bilinear filter widens when it shrinks an image, so nothing aliases.
-    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    pixels = np.asarray(resized, dtype=np.float32).reshape(size, size, -1)
+    pixels = np.asarray(_square(image, size, way), dtype=np.float32).reshape(size, size, -1)
     if image.mode != "F":
         pixels = pixels / np.float32(255)
     return np.broadcast_to(pixels, (size, size, channels))
 
 
-def square_image(pixels: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.float32]:
-    """One image ``(height, width)`` or ``(height, width, 3 or 4)`` as if read from a file."""
+def _square(image: Any, size: int, way: str) -> Any:
+    """A Pillow image of size x size."""
+    from PIL import Image
+
+    # Pillow's bilinear filter widens when it shrinks an image, so nothing aliases.
+    width, height = image.size
+    if way == "crop" or width == height:
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    longest = max(width, height)
+    inner = tuple(max(1, round(size * side / longest)) for side in (width, height))
+    padded = Image.new(image.mode, (size, size))
+    place = tuple((size - side) // 2 for side in inner)
+    padded.paste(image.resize(inner, Image.Resampling.BILINEAR), place)
+    return padded
+
+
+def stored_shape(opened: Any) -> tuple[int, int, int]:
+    """Height, width and channels, 1 (grey) or 3, of a Pillow image before anything is read."""
+    grey = opened.mode in ("1", "L", "LA", "La", "F") or opened.mode.startswith("I")
+    return opened.height, opened.width, 1 if grey else 3
+
+
+def square_image(
+    pixels: NDArray, size: int, channels: int, way: str = "crop"
+) -> NDArray[np.float32]:
+    """One image ``(height, width, 1, 3 or 4)`` as if read from a file.
+
+    uint8, or floats in [0, 1], which are not rounded to the 256 steps of a file.
+    """
     try:
         from PIL import Image
     except ImportError as error:
         raise ImportError("resizing images needs Pillow: pip install pillow") from error
-    return square_pixels(Image.fromarray(pixels), size, channels)
+    if pixels.dtype == np.uint8:
+        grey = pixels.shape[-1] == 1
+        return square_pixels(
+            Image.fromarray(pixels[..., 0] if grey else pixels), size, channels, way
+        )
+    floats = pixels.astype(np.float32)
+    if floats.shape[-1] == 4:  # what is transparent is seen on white
+        floats = 1 - floats[..., 3:] * (1 - floats[..., :3])
+    if floats.shape[-1] == 3 and channels == 1:
+        floats = floats @ GREY
+    planes = [_square(Image.fromarray(plane), size, way) for plane in np.moveaxis(floats, -1, 0)]
+    square = np.stack([np.asarray(plane) for plane in planes], axis=-1).clip(0, 1)
+    return np.broadcast_to(square, (size, size, channels))
 
 
 def _plain(opened: Any, channels: int) -> Any:

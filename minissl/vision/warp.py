@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minissl.vision.images import check_images
+from minissl.vision.pieces import by_pieces
 
 __all__ = [
     "affine_warp",
@@ -66,7 +67,7 @@ def affine_warp(images: NDArray, maps: NDArray, border: str = "zero") -> NDArray
     check_images(images)
     if border not in ("zero", "edge"):
         raise ValueError(f"border is {border!r}, expected 'zero' or 'edge'")
-    batch, height, width, _ = images.shape
+    batch = len(images)
     if maps.shape not in ((batch, 2, 3), (batch, 3, 3)):
         raise ValueError(
             f"maps have shape {maps.shape}, expected ({batch}, 2, 3) or ({batch}, 3, 3): "
@@ -74,6 +75,11 @@ def affine_warp(images: NDArray, maps: NDArray, border: str = "zero") -> NDArray
         )
     if images.size == 0:
         return images.copy()
+    return by_pieces(lambda some, theirs: _warp(some, theirs, border), images, maps)
+
+
+def _warp(images: NDArray, maps: NDArray, border: str) -> NDArray:
+    _, height, width, _ = images.shape
     middle = np.array([(height - 1) / 2, (width - 1) / 2])
     grid = np.indices((height, width)).reshape(2, -1) - middle[:, None]  # (2, height · width)
     places = maps[:, :2, :2] @ grid + (maps[:, :2, 2] + middle)[:, :, None]
@@ -157,8 +163,34 @@ def random_resized_crop(
     # The middle of the rectangle, from the middle of the image.
     rows = generator.uniform(-0.5, 0.5, batch) * (height - crop_height)
     columns = generator.uniform(-0.5, 0.5, batch) * (width - crop_width)
-    maps = shift(-rows, -columns) @ zoom(height / crop_height, width / crop_width)
-    return affine_warp(images, maps, border="edge")
+    return by_pieces(_crop, images, crop_height, crop_width, rows, columns)
+
+
+def _crop(images: NDArray, heights: NDArray, widths: NDArray, *middles: NDArray) -> NDArray:
+    """The rectangles at the size of the image: without a turn, first its rows, then its columns.
+
+    That is ``affine_warp`` with the map shift · zoom and the border "edge", as two matrix products,
+    which take a third of its time.
+    """
+    batch, height, width, channels = images.shape
+    rows = _weights(heights, middles[0], height).astype(images.dtype)
+    columns = _weights(widths, middles[1], width).astype(images.dtype)
+    tall = (rows @ images.reshape(batch, height, -1)).reshape(images.shape)
+    turned = tall.swapaxes(1, 2).reshape(batch, width, -1)
+    wide = (columns @ turned).reshape(batch, width, height, channels)
+    ends = (end(axis=(1, 2, 3), keepdims=True) for end in (images.min, images.max))
+    return wide.swapaxes(1, 2).clip(*ends)  # weights sum to 1 but for rounding
+
+
+def _weights(lengths: NDArray, middles: NDArray, size: int) -> NDArray[np.float64]:
+    """What each of ``size`` old pixels gives to each new one, (batch, size, size); rows sum to 1.
+
+    The new pixels lie evenly on a stretch of this length, about this place from the middle.
+    """
+    steps = (np.arange(size) + 0.5) / size - 0.5
+    places = middles[:, None] + lengths[:, None] * steps + (size - 1) / 2
+    places = places.clip(0, size - 1)
+    return np.maximum(0, 1 - np.abs(places[:, :, None] - np.arange(size)))
 
 
 def random_horizontal_flip(
@@ -166,5 +198,7 @@ def random_horizontal_flip(
 ) -> NDArray:
     """Mirror each image, left for right, with ``probability``. Lecture 12."""
     check_images(images)
-    flipped = generator.random(len(images)) < probability
-    return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+    chosen = generator.random(len(images)) < probability
+    flipped = images.copy()
+    flipped[chosen] = images[chosen, :, ::-1]
+    return flipped

@@ -13,7 +13,7 @@ from minissl_kernels.launch import interpreted
 from minissl.autograd import Tensor, composed, fused
 from minissl.autograd.devices import device_of, move
 from minissl.autograd.fused import gpu
-from tests.kernels import bfloat16
+from tests.kernels import bfloat16, quick_interpreter
 from tests.kernels.compare import dot_factor
 
 pytestmark = pytest.mark.gpu
@@ -22,6 +22,7 @@ FACTORS = {dtype: 3.0 * dot_factor(getattr(torch, dtype)) for dtype in DTYPES}  
 
 if interpreted():
     bfloat16.install()
+    quick_interpreter.install()
 
 
 @pytest.fixture

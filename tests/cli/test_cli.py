@@ -136,7 +136,7 @@ def test_a_probe_is_tested_on_examples_without_a_part_in_it(photos, tmp_path, mo
     call("pretrain", "simclr", photos, "--run", tmp_path / "run", *TINY_SIMCLR)
     seen = []
 
-    def accuracy(train, train_labels, test, test_labels, *, k):
+    def accuracy(train, train_labels, test, test_labels, **options):
         seen.append((train, train_labels, test, test_labels))
         return 0.5
 

@@ -10,6 +10,8 @@ from minissl.pretrain import load_method
 TINY = {
     "batch_size": 6, "steps": 3, "evaluations": 1, "vocab_size": 300, "num_layers": 1, "width": 16,
     "num_heads": 2, "context_length": 12, "features": 12, "embedding": 8,
+    "image_size": 8, "channels": 1, "augmentation": "digits", "depth": 3,
+    "classes_per_batch": 2,
 }  # fmt: skip
 
 

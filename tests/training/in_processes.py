@@ -377,6 +377,10 @@ def losses_and_counting(folder, device):
 def main():
     task, folder, device = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     started = time.time()
+    if device == "torch":  # interpreted
+        from tests.kernels import quick_interpreter
+
+        quick_interpreter.install()
     with joined(device) as device:
         try:
             result = globals()[task](folder, device)

@@ -22,13 +22,14 @@ from minissl.training import fit
 from minissl.training.checkpoint import find_checkpoint
 from minissl.training.precision import computing_in
 from minissl.training.run import DivergedError
-from tests.kernels import bfloat16
+from tests.kernels import bfloat16, quick_interpreter
 
 pytestmark = pytest.mark.gpu
-THERE = "torch" if interpreted() else "cuda:0"
+THERE, BATCH = ("torch", 2) if interpreted() else ("cuda:0", 4)
 
 if interpreted():
     bfloat16.install()
+    quick_interpreter.install()
 
 
 class Interrupted(Exception):
@@ -58,14 +59,17 @@ def without_kernels(monkeypatch):
         monkeypatch.setattr(gpu, "_interpreted", lambda: False)
 
 
-def language_model(device, how=None, dropout=0.0):
+def language_model(device, how=None, dropout=0.0, batch_size=BATCH):
     generator = np.random.default_rng(0)
     config = GPTConfig(
         vocab_size=17, context_length=8, num_layers=1, width=8, num_heads=2, dropout=dropout
     )
     stream = generator.integers(17, size=200)
     method = Stopping(
-        GPT(config, generator=generator).to(device), stream, batch_size=4, held_out=stream[:40]
+        GPT(config, generator=generator).to(device),
+        stream,
+        batch_size=batch_size,
+        held_out=stream[: 10 * batch_size],
     )
     method.how = how
     return method
@@ -93,7 +97,7 @@ def test_the_kernels_take_part():
 
 
 def test_the_same_run_on_both_devices():
-    assert_same_run(*(train(language_model(device), steps=4) for device in ("cpu", THERE)))
+    assert_same_run(*(train(language_model(device), steps=3) for device in ("cpu", THERE)))
 
 
 @pytest.mark.parametrize(("optimizer", "accumulate"), [(AdamW, 2), (SGD, 1)])
@@ -146,12 +150,12 @@ def test_a_run_begun_on_one_device_continues_on_the_other(without_kernels, tmp_p
 
 
 def test_on_one_device_it_continues_bit_for_bit(tmp_path):
-    settings = {"steps": 4, "evaluate_every": None, "checkpoint_every": 1}
+    settings = {"steps": 3, "evaluate_every": None, "checkpoint_every": 1}
     stopped, resumed, whole = (language_model(THERE, dropout=0.2) for _ in range(3))
     stopped.how, stopped.when = Interrupted, 3
     with pytest.raises(Interrupted):
         train(stopped, tmp_path, **settings)
-    assert len(train(resumed, tmp_path, **settings)) == 4
+    assert len(train(resumed, tmp_path, **settings)) == 3
     train(whole, **settings)
     for name, array in whole.model.state_dict().items():
         assert array.tobytes() == resumed.model.state_dict()[name].tobytes(), name
@@ -190,7 +194,7 @@ def test_a_run_asks_for_convolutions_that_repeat_themselves(without_kernels, mon
 
 
 @pytest.mark.parametrize("device", ["cpu", THERE])
-def test_a_loss_that_is_not_finite_is_noticed_and_names_its_step(tmp_path, device):
+def test_a_loss_that_is_not_finite_is_noticed_and_names_its_step(without_kernels, tmp_path, device):
     method = language_model(device, "nan")
     method.when = 3
     with pytest.raises(DivergedError, match="step 3: the loss is nan") as error:
@@ -256,7 +260,7 @@ def test_no_update_is_made_when_the_loss_is_not_finite_though_the_gradients_are(
     assert not np.array_equal(before["tokens.weight"], method.model.state_dict()["tokens.weight"])
 
 
-def test_numbers_are_read_one_step_later_and_none_is_lost():
+def test_numbers_are_read_one_step_later_and_none_is_lost(without_kernels):
     """While step k is computed, its loss is not asked for; at the end all are there."""
     read = []
 
@@ -325,8 +329,8 @@ def test_batches_of_every_shape_move():
 
 def test_bfloat16_follows_float32():
     """The losses agree within what bfloat16 allows; the masters and moments stay in float32."""
-    exact, method = train(language_model("cpu"), steps=4), language_model(THERE)
-    history = train(method, steps=4, precision="bfloat16")
+    exact, method = train(language_model("cpu"), steps=3), language_model(THERE)
+    history = train(method, steps=3, precision="bfloat16")
     for name in ("loss", "held_out_loss"):
         assert np.allclose(exact.column(name)[1], history.column(name)[1], rtol=0.03)
     assert history[1]["precision"] == "bfloat16"
@@ -338,7 +342,13 @@ def test_bfloat16_follows_float32():
 def test_bfloat16_follows_float32_for_long(without_kernels):
     """Hundreds of steps: both learn the same from the same batches."""
     runs = [
-        train(language_model(THERE), steps=200, evaluate_every=50, peak=5e-3, precision=precision)
+        train(
+            language_model(THERE, batch_size=4),
+            steps=200,
+            evaluate_every=50,
+            peak=5e-3,
+            precision=precision,
+        )
         for precision in ("float32", "bfloat16")
     ]
     first, last = (history.column("held_out_loss")[1] for history in runs)

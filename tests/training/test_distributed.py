@@ -23,10 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(task, folder, processes, device="cpu", restarts=0, **environment):
-    """Run a task under torchrun; returns what process 0 found."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
-    command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
-    command += ["--monitor-interval=0.2", sys.executable, "-m", in_processes.__name__]
+    """Run a task under torchrun, or alone without it; returns what process 0 found."""
+    command = [sys.executable, "-m", in_processes.__name__]
+    if processes > 1:
+        run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
+        run += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
+        command = [*run, "--monitor-interval=0.2", *command]
     folder.mkdir(exist_ok=True)
     ended = subprocess.run(
         [*command, task, str(folder), device],

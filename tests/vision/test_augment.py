@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minissl.autograd.threads import engine_threads
 from minissl.vision.augment import compose, digits_augmentation, simclr_augmentation
 from minissl.vision.color import (
     additive_noise,
@@ -166,3 +167,15 @@ def test_simclr_is_its_five_parts_in_the_papers_order():
         expected = part(expected, generator)
     found = simclr_augmentation(0.5)(images, np.random.default_rng(5))
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["simclr", "digits"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pieces_and_threads_change_no_bit(name, dtype, monkeypatch):
+    images = photos(70, dtype=dtype)
+    whole = AUGMENTATIONS[name](images, np.random.default_rng(0))
+    for numbers in (1, 900, 1 << 30):
+        monkeypatch.setattr("minissl.vision.pieces.NUMBERS", numbers)
+        with engine_threads(3):
+            found = AUGMENTATIONS[name](images, np.random.default_rng(0))
+        np.testing.assert_array_equal(found, whole)

@@ -133,8 +133,8 @@ def test_unusable_folders_and_files_are_named(tmp_path):
         (tmp_path / "broken.png").write_bytes(broken)
         with pytest.raises(ValueError, match=r"broken.png cannot be read as an image"):
             load_image_folder(tmp_path, size=4)
-    for size, channels in ((0, 3), (4, 2)):
-        with pytest.raises(ValueError, match=f"got size {size} and {channels} channels"):
+    for size, channels in ((-1, 3), (4, 2)):
+        with pytest.raises(ValueError, match=f"got size {size}, {channels} channels"):
             load_image_folder(tmp_path, size=size, channels=channels)
 
 

@@ -242,3 +242,13 @@ def test_flips_mirror_about_half_of_the_images():
     assert 420 < mirrored.sum() < 580
     always = random_horizontal_flip(images, np.random.default_rng(0), probability=1)
     np.testing.assert_array_equal(always, images[:, :, ::-1])
+
+
+def test_a_crop_is_the_warp_of_its_rectangle():
+    """Two products of matrices are the general sampler, where nothing is turned."""
+    images = random_images(np.random.default_rng(0), (40, 9, 14, 3))
+    both = np.concatenate([images, ramps(40, 9, 14)], axis=-1)
+    crops = random_resized_crop(both, np.random.default_rng(1))
+    top, left, tall, wide = boxes(crops[..., 3:])
+    maps = shift((9 - tall) / 2 - top, (14 - wide) / 2 - left) @ zoom(9 / tall, 14 / wide)
+    np.testing.assert_allclose(crops[..., :3], affine_warp(images, maps, "edge"), atol=1e-12)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from minissl.adapt.frozen import Frozen, Readout, Shape
 from minissl.adapt.method import FewLabels, Task
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import feature_rows, likeliest, share_right
+from minissl.data.labels import likeliest, share_right, unit_rows
 from minissl.options import is_whole, option
 
 _AT_ONCE = 1 << 20  # similarities that are looked at together
@@ -36,7 +36,7 @@ def nearest_neighbor_predictions(
     (Wu et al. 2018, with their k = 200 and temperature; on small sets a smaller k is better.)
     Raises ValueError for shapes or settings that do not fit.
     """
-    train, test = _unit_rows(features), _unit_rows(test_features)
+    train, test = unit_rows(features), unit_rows(test_features)
     labels = np.asarray(labels)
     if labels.shape != train.shape[:1] or train.shape[1] != test.shape[1]:
         raise ValueError(
@@ -75,14 +75,6 @@ def nearest_neighbor_accuracy(
         features, labels, test_features, k=k, temperature=temperature
     )
     return share_right(predictions, test_labels)
-
-
-def _unit_rows(features: ArrayLike) -> NDArray[np.float64]:
-    matrix = feature_rows(features)
-    largest = np.abs(matrix).max(axis=1, keepdims=True)  # squares of 1e200 would be infinite
-    matrix = matrix / np.where(largest == 0, 1, largest)
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(lengths == 0, 1, lengths)
 
 
 # ---- as an adaptation of a run -------------------------------------------------------------------

@@ -9,7 +9,7 @@ other docstrings, and perhaps fewer of a package.
 from __future__ import annotations
 
 from minissl.data.sets import DataSet
-from minissl.data.sets.python_english import load as python_english
+from minissl.text.corpora import python_english
 from minissl.text.documents import Document
 
 # Packages that every Python from 3.11 on has, also where the system splits the library in parts.

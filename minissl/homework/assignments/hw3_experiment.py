@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from minissl.data.sets.python_english import load as python_english
 from minissl.data.streams import encode_documents
 from minissl.figures import new_figure
 from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.baselines import bigram_loss, unigram_loss
+from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, Document
 
 # One thing is changed, how much text there is; all else is the same. You may add a setting.

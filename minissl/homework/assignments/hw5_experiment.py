@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from minissl.data.sets.python_docstrings import load as labelled_docstrings
-from minissl.data.sets.python_english import load as python_english
 from minissl.data.vectors import WordVectors
 from minissl.data.words import WordTexts
 from minissl.figures import new_figure
 from minissl.pretrain.run import pretrain
 from minissl.pretrain.words.skipgram import SkipGram
 from minissl.text.cooccurrence import cooccurrences
+from minissl.text.corpora import python_english
 from minissl.text.documents import Document
 from minissl.text.words import words_of
 

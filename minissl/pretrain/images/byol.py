@@ -2,7 +2,7 @@
 
 BYOL: Grill et al. (2020), Bootstrap Your Own Latent. Lecture 12. There are no negatives; what is
 predicted moves slowly behind the network that predicts, which in practice keeps it from collapsing.
-Not here: the paper's ResNet, its LARS optimizer and its two different augmentations.
+Not here: the paper's ResNet-50, its LARS optimizer and its two different augmentations.
 """
 
 import copy
@@ -24,6 +24,10 @@ from minissl.options import option
 from minissl.pretrain.views import TwoViews, ViewSettings
 from minissl.vision.augment import Augmentation
 
+# Which embedding of the other view is predicted: the slow copy's; the network's own, held still;
+# or that with its gradient.
+TARGETS = ("slow", "still", "free")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BYOLSettings(ViewSettings):
@@ -32,6 +36,13 @@ class BYOLSettings(ViewSettings):
     decay: float = option(
         0.99, "part of the slow copy that stays in the first step; rises to 1", least=0, most=1
     )
+    target: str = option(
+        "slow",
+        "what is predicted: the slow copy's embedding, the network's own held still, or that with "
+        "its gradient (free)",
+        choices=TARGETS,
+    )
+    predictor: bool = option(True, "predict; without, the embedding itself must be the target")
 
 
 class BYOLModel(Module):
@@ -74,7 +85,9 @@ class BYOL(TwoViews):
 
     The loss is the mean over both directions of 2 − 2 cos(predictor(aᵢ), slow bᵢ). After step k of
     K the copy is τ copy + (1 − τ) network, where τ = 1 − (1 − decay) (cos(π k / K) + 1) / 2.
-    ``steps``: K. The other arguments are those of ``TwoViews``.
+    ``steps``: K. ``target``: one of ``TARGETS``, ``"slow"`` in the paper; ``predictor``: without it
+    aᵢ itself is compared. The other arguments are those of ``TwoViews``. Raises ValueError for
+    another target, and as ``TwoViews``.
     """
 
     Settings = BYOLSettings
@@ -90,21 +103,30 @@ class BYOL(TwoViews):
         batch_size: int = 256,
         decay: float = 0.99,
         steps: int = 800,
+        target: str = "slow",
+        predictor: bool = True,
         held_out: NDArray | None = None,
     ):
+        if target not in TARGETS:
+            raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
         super().__init__(model, images, augment, batch_size=batch_size, held_out=held_out)
-        self.decay, self.steps = decay, steps
+        self.decay, self.steps, self.target, self.predictor = decay, steps, target, predictor
 
     @classmethod
     def choices(cls, settings: BYOLSettings) -> dict[str, Any]:
-        """How slowly the copy follows, and for how long."""
-        return {"decay": settings.decay, "steps": settings.steps}
+        """How slowly the copy follows, and for how long; what is predicted."""
+        names = ("decay", "steps", "target", "predictor")
+        return {name: getattr(settings, name) for name in names}
 
     def compare(self, embeddings: Tensor, views: NDArray, *, gather: bool) -> Tensor:
         """Each side's prediction against the slow copy's embedding of the other side."""
-        slow = ops.astype(self.model.slow(views), dtype=embeddings.dtype)
-        first, second = ops.split(self.model.predictor(embeddings), 2)
-        other_first, other_second = ops.split(slow, 2)
+        if self.target == "slow":
+            targets = ops.astype(self.model.slow(views), dtype=embeddings.dtype)
+        else:
+            targets = embeddings.detach() if self.target == "still" else embeddings
+        predicted = self.model.predictor(embeddings) if self.predictor else embeddings
+        first, second = ops.split(predicted, 2)
+        other_first, other_second = ops.split(targets, 2)
         return (alignment_loss(first, other_second) + alignment_loss(second, other_first)) / 2
 
     def after_step(self, done: int) -> None:

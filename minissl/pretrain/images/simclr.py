@@ -1,8 +1,9 @@
 """Two views of an image should be similar, views of different images should not.
 
 SimCLR: Chen, Kornblith, Norouzi and Hinton (2020), A Simple Framework for Contrastive Learning of
-Visual Representations. Lecture 12. Not here: the paper's LARS optimizer and its ResNet, which is in
-``nn/resnet.py`` and may stand for the encoder.
+Visual Representations. Lecture 12. With ``encoder`` "resnet18", 512 ``features`` and the
+augmentation "small-photos" it is the paper's network and views for CIFAR-10. Not here: the paper's
+LARS optimizer and its ResNet-50.
 """
 
 from collections.abc import Callable

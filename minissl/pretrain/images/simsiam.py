@@ -2,7 +2,7 @@
 
 SimSiam: Chen and He (2021), Exploring Simple Siamese Representation Learning. Lecture 12. What
 keeps it from collapsing is that no gradient flows into the view that is predicted. Not here: the
-paper's ResNet and its own learning rate for the predictor.
+paper's ResNet-50 and its own learning rate for the predictor.
 """
 
 from dataclasses import dataclass

@@ -58,14 +58,29 @@ def test_without_negatives_the_embeddings_end_on_one_point(runs):
     assert value(result, "NT-Xent", "effective rank") > 3
 
 
-def test_the_five_arms_are_what_they_are_called():
-    setup, data = Setup(0, QUICK | {"steps": 1}), digits.load(Setup(0, QUICK))
-    made = {name: collapse.trained(setup, data, name)[0] for name in collapse.COLORS}
+def test_the_arms_are_what_they_are_called():
+    """And all begin with the encoder of the network called random."""
+    setup = Setup(0, QUICK | {"steps": 1, "batch_size": 8, "learning_rate": 1e-12})
+    data = digits.load(setup)
+    made = {name: collapse.trained(setup, data, name)[0] for name in collapse.ARMS}
+    assert list(made) == list(collapse.COLORS)
     assert [made[name].loss_name for name in ("NT-Xent", "CS229's SimCLR", "positives only")] == [
         "nt_xent", "simclr_cs229", "positives_only"
     ]  # fmt: skip
     assert made["SimSiam"].stop_gradient
     assert not made["SimSiam, no stop-gradient"].stop_gradient
+    byol = {name: (m.target, m.predictor) for name, m in made.items() if name.startswith("BYOL")}
+    assert byol == {
+        "BYOL": ("slow", True),
+        "BYOL, no slow average": ("still", True),
+        "BYOL, no predictor": ("slow", False),
+        "BYOL, no stop-gradient": ("free", True),
+    }
+    assert type(made["SIGReg"]).__name__ == "SIGReg"
+    untrained = digits.random_network(setup, data).represent(data.test_images[:5])
+    for method in made.values():
+        features = method.represent(data.test_images[:5])
+        np.testing.assert_allclose(features, untrained, atol=1e-6)
 
 
 def test_every_arm_starts_from_the_network_called_random():

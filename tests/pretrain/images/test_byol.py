@@ -1,6 +1,7 @@
 """BYOL: its loss is torch's, nothing flows into the slow copy, which follows as the paper says."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,10 +19,15 @@ from tests.pretrain.images.test_simsiam import mlp
 SETTINGS = BYOLSettings(features=16, embedding=8, batch_size=12, steps=5, decay=0.9)
 
 
+def new_method(**changes):
+    settings = replace(SETTINGS, **changes)
+    images = Images(load_digits().train_images[:64])
+    return BYOL.build(settings, images.prepare(Kept(), settings), seed=0)
+
+
 @pytest.fixture
 def method():
-    images = Images(load_digits().train_images[:64])
-    return BYOL.build(SETTINGS, images.prepare(Kept(), SETTINGS), seed=0)
+    return new_method()
 
 
 def moved_apart(method):
@@ -34,29 +40,51 @@ def moved_apart(method):
             getattr(getattr(method.model.slow_head, part), parameter).array = array + 0.3 * noise
 
 
-def test_the_loss_and_the_gradient_are_torchs(method):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"target": "still"}, {"target": "free"}, {"predictor": False},
+        {"target": "free", "predictor": False},
+    ],
+)  # fmt: skip
+def test_the_loss_and_the_gradient_are_torchs(changes):
+    method = new_method(**changes)
     moved_apart(method)
     batch = method.batch(np.random.default_rng(1))
-    state = {name: torch.tensor(a) for name, a in method.model.state_dict().items()}
+    state = {name: torch.tensor(np.float64(a)) for name, a in method.model.state_dict().items()}
     names = [name for name, _ in method.model.named_parameters()]
     assert not [name for name in names if name.startswith("slow")]
     weights = {n: t.requires_grad_(n in names) for n, t in state.items() if "running" not in n}
-    features = torch.tensor(method.represent(batch))
+    features = torch.tensor(np.float64(method.represent(batch)))
     loss = method.loss(batch)
     loss.backward()
 
-    predicted = mlp(mlp(features, weights, "head"), weights, "predictor")
-    target = mlp(features, weights, "slow_head")  # the slow encoder is still the encoder
+    embedded = mlp(features, weights, "head")
+    predicted = embedded
+    if changes.get("predictor", True):
+        predicted = mlp(embedded, weights, "predictor")
+    target = {
+        "slow": mlp(features, weights, "slow_head"),  # the slow encoder is still the encoder
+        "still": embedded.detach(),
+        "free": embedded,
+    }[changes.get("target", "slow")]
     cosine = torch.nn.functional.cosine_similarity
     towards = cosine(predicted[:12], target[12:]), cosine(predicted[12:], target[:12])
     expected = sum((2 - 2 * cosines).mean() / 2 for cosines in towards)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     for name, parameter in method.model.named_parameters():
-        if not name.startswith("encoder"):
+        if name.startswith("predictor") and not method.predictor:
+            assert parameter.grad is weights[name].grad is None
+        elif not name.startswith("encoder"):
             gradient = weights[name].grad.numpy()
             np.testing.assert_allclose(parameter.grad, gradient, rtol=1e-3, atol=5e-5)
     assert method.model.encoder.output.weight.grad is not None
+
+
+def test_only_three_things_can_be_predicted(method):
+    with pytest.raises(ValueError, match="target must be one of slow, still, free, got 'fast'"):
+        BYOL(method.model, method.images, method.augment, batch_size=12, target="fast")
 
 
 def test_the_copy_follows_by_the_papers_schedule(method):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.figures import new_figure
+from minissl.claims.drawing import line, panels
+from minissl.pretrain.images.byol import BYOL, BYOLSettings
+from minissl.pretrain.images.sigreg import SIGReg, SIGRegSettings
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
-from minissl.pretrain.images.simsiam import SimSiam, SimSiamModel
+from minissl.pretrain.images.simsiam import SimSiam, SimSiamSettings
 from minissl.pretrain.run import train
 from minissl.pretrain.views import TwoViews
 from minissl.training import History
@@ -19,12 +19,35 @@ from minissl.vision.images import LabelledSplit
 
 NT_XENT, CS229, POSITIVES = "NT-Xent", "CS229's SimCLR", "positives only"
 SIMSIAM, NO_STOP = "SimSiam", "SimSiam, no stop-gradient"
+FULL_BYOL, NO_AVERAGE = "BYOL", "BYOL, no slow average"
+NO_PREDICTOR, FREE = "BYOL, no predictor", "BYOL, no stop-gradient"
+SIGREG = "SIGReg"
+
+# The method of each arm and what is changed in it. Without its slow average BYOL predicts its own
+# embedding, held still; without the stop-gradient the same, and both sides learn.
+ARMS: dict[str, tuple[type[TwoViews], dict[str, Any]]] = {
+    NT_XENT: (SimCLR, {}),
+    CS229: (SimCLR, {"loss": "simclr_cs229"}),
+    SIMSIAM: (SimSiam, {}),
+    NO_STOP: (SimSiam, {"stop_gradient": False}),
+    POSITIVES: (SimCLR, {"loss": "positives_only"}),
+    FULL_BYOL: (BYOL, {}),
+    NO_AVERAGE: (BYOL, {"target": "still"}),
+    NO_PREDICTOR: (BYOL, {"predictor": False}),
+    FREE: (BYOL, {"target": "free"}),
+    SIGREG: (SIGReg, {}),
+}
 COLORS = {
     NT_XENT: "#0b6bcb",
     CS229: "#6aa9e6",
     SIMSIAM: "#2e8b57",
     NO_STOP: "#9a6fb0",
     POSITIVES: "#c2452d",
+    FULL_BYOL: "#1d7f8c",
+    NO_AVERAGE: "#79c0c9",
+    NO_PREDICTOR: "#e08214",
+    FREE: "#b35c8a",
+    SIGREG: "#444a52",
 }
 SPREAD, RANK, ACCURACY = "z-std", "effective rank", "accuracy (%), 1 label"
 
@@ -39,7 +62,7 @@ def measure(setup: Setup) -> Measured:
     health = digits.random_network(setup, data).evaluate()
     table[digits.RANDOM] |= {SPREAD: health["z_std"], RANK: health["effective_rank"]}
     curves = {}
-    for name in COLORS:
+    for name in ARMS:
         setup.note(name)
         method, history = trained(setup, data, name)
         curves[name] = tuple(column.tolist() for column in history.column("z_std"))
@@ -54,43 +77,38 @@ def measure(setup: Setup) -> Measured:
 
 
 def trained(setup: Setup, data: LabelledSplit, name: str) -> tuple[TwoViews, History]:
-    """One of the five."""
-    losses = {NT_XENT: "nt_xent", CS229: "simclr_cs229", POSITIVES: "positives_only"}
-    if name in losses:
-        return digits.pretrain(setup, data, loss=losses[name])
-    settings = chosen(SimCLRSettings, setup)
-    model = SimSiamModel(
-        SimCLR.new_model(settings, seed=setup.seed).encoder,
-        features=settings.features,
-        embedding=settings.embedding,
-        generator=np.random.default_rng([setup.seed, 1]),
-    )
+    """One of the arms; all begin with the same encoder."""
+    kind, changes = ARMS[name]
+    settings = chosen(kind.Settings, setup, **changes)
+    model = kind.new_model(settings, seed=setup.seed)
     model.to(setup.device)
-    method = SimSiam(
+    method = kind(
         model,
         data.train_images,
         settings.augment(),
         batch_size=settings.batch_size,
-        stop_gradient=name == SIMSIAM,
         held_out=data.test_images[: digits.HELD_OUT],
+        **kind.choices(settings),
     )
     return method, train(method, settings, seed=setup.seed, progress=False)
 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
-    """Above the spread of the embeddings during training, below what the labels say."""
-    drawn, (above, below) = new_figure(rows=2, width=digits.WIDTH, height=6.4)
-    for name, color in COLORS.items():
-        steps = measured[0].curves[name][0]
-        spreads = np.array([run.curves[name][1] for run in measured])
-        above.plot(steps, spreads.mean(axis=0), color=color, label=name)
-        above.fill_between(
-            steps, spreads.min(axis=0), spreads.max(axis=0), color=color, alpha=0.2, linewidth=0
-        )
-    above.axhline(0, color="#888", linewidth=0.8)
-    above.set(xlabel="step", ylabel="spread of the embeddings (z-std)", ylim=(-0.03, 1.08))
-    above.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.33), fontsize=9)
+    """The spread of the embeddings during training; what the labels say, and the rank beside it."""
+    drawn, (above, middle, below) = panels(2.9, 2.9, 4.6, width=digits.WIDTH)
+    names = list(ARMS)
+    for axis, shown in ((above, names[:5]), (middle, names[5:])):
+        for name in shown:
+            line(axis, measured, name, color=COLORS[name])
+        axis.axhline(0, color="#888", linewidth=0.8)
+        axis.set(ylabel="spread (z-std)", ylim=(-0.03, 1.08))
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    middle.set(xlabel="step")
     digits.bars(below, measured, COLORS, ACCURACY)
+    for place, name in zip(below.get_yticks(), [*COLORS, digits.RANDOM]):
+        rank = digits.over_seeds(measured, name, RANK).mean()
+        below.annotate(f"{rank:.0f}", (103, place), va="center", fontsize=9, annotation_clip=False)
+    below.annotate("rank", (101, len(names) + 1.7), fontsize=9, annotation_clip=False)
     below.set(xlabel="test accuracy with one label per class (%)", xlim=(0, 100))
     return drawn
 
@@ -111,6 +129,15 @@ CLAIM = Claim(
         ahead(digits.RANDOM, POSITIVES, ACCURACY, 3, "worse than not training at all"),
         ahead(SIMSIAM, NO_STOP, SPREAD, 0.4, "the stop-gradient is another counterweight"),
         ahead(SIMSIAM, NO_STOP, ACCURACY, 15),
+        ahead(FULL_BYOL, digits.RANDOM, ACCURACY, 10, "no negatives, and no collapse"),
+        ahead(FULL_BYOL, NO_AVERAGE, ACCURACY, 3, "the paper needs the slow copy"),
+        ahead(FULL_BYOL, NO_PREDICTOR, SPREAD, 0.4, "and the predictor"),
+        ahead(FULL_BYOL, NO_PREDICTOR, ACCURACY, 10),
+        ahead(FULL_BYOL, FREE, SPREAD, 0.4, "and that the target is held still"),
+        ahead(FULL_BYOL, FREE, ACCURACY, 10),
+        ahead(SIGREG, POSITIVES, SPREAD, 0.5, "a Gaussian cloud has no collapsed direction"),
+        ahead(SIGREG, digits.RANDOM, ACCURACY, 10),
+        ahead(SIGREG, FULL_BYOL, RANK, 5, "and uses them all"),
     ),
     figure=figure,
     scales=digits.scales(
@@ -118,7 +145,7 @@ CLAIM = Claim(
         small={"evaluations": 20, "learning_rate": 1e-3},
         full={"evaluations": 50, "learning_rate": 1e-3},
     ),
-    settings=[SimCLRSettings],
+    settings=[SimCLRSettings, SimSiamSettings, BYOLSettings, SIGRegSettings],
     own=digits.OWN,
     packages=digits.PACKAGES,
     formats={ACCURACY: ".1f", RANK: ".1f"},
