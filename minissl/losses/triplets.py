@@ -142,7 +142,9 @@ def mine_triplets(
     if not np.isfinite(values).all():
         raise ValueError("mine_triplets: a distance is not finite, so that none is the nearest")
     if mining == "hard":
-        return _hardest(values, same, different)
+        a = np.flatnonzero(same.any(axis=1) & different.any(axis=1))
+        p = np.where(same, values, -np.inf)[a].argmax(axis=1)
+        return Triplets(a, p, np.where(different, values, np.inf)[a].argmin(axis=1))
     if mining == "semi-hard":
         return _semi_hard(values, same, different, np.inf if margin is None else margin)
     if width is None or generator is None:
@@ -150,12 +152,6 @@ def mine_triplets(
     plain = np.sqrt(values) if squared else values
     weights = _distance_weights(np.where(different, plain, np.inf), width)
     return _drawn(weights, same, generator)
-
-
-def _hardest(values: NDArray, same: NDArray, different: NDArray) -> Triplets:
-    a = np.flatnonzero(same.any(axis=1) & different.any(axis=1))
-    p = np.where(same, values, -np.inf)[a].argmax(axis=1)
-    return Triplets(a, p, np.where(different, values, np.inf)[a].argmin(axis=1))
 
 
 def _in_order(values: NDArray, same: NDArray, different: NDArray, shift: float, ties: float):
