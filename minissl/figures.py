@@ -246,8 +246,12 @@ def _spectra(axis: Any, features: Mapping[str, np.ndarray], colors: Any) -> None
             shares = 100 * variances / variances.sum()
             axis.plot(np.arange(1, len(shares) + 1), shares, color=colors[name], label=name)
     axis.set(xscale="log", yscale="log", xlabel="direction", ylabel="share of the variance (%)")
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_major_formatter("{x:g}")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter("{x:g}")
+        if np.diff(np.log10(side.get_view_interval())) > 1:  # else there is no other tick
+            side.set_minor_formatter("")
+        else:
+            side.set_minor_formatter("{x:g}")
 
 
 def _embeddings(
@@ -281,6 +285,7 @@ def _embeddings(
         figure.legend(
             *axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False,
             fontsize=8, markerscale=2, title=more, title_fontsize=8,
+            ncols=1 if len(shown) <= 12 else 2,
         )  # fmt: skip
 
 
@@ -295,6 +300,35 @@ def tsne(vectors: np.ndarray) -> np.ndarray:
         vectors
     )
     return points
+
+
+def curves(columns: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
+    """A run on its way: (steps, values) by name, what has one unit in one panel.
+
+    The losses, the accuracies (0 to 1, shown in percent), the ranks; each other one for itself.
+    """
+    ends = {"loss": "loss", "accuracy": "accuracy (%)", "rank": "effective rank"}
+    panels: dict[str, list[str]] = {}
+    for name in columns:
+        end = next((title for word, title in ends.items() if name.endswith(word)), None)
+        panels.setdefault(end or name.replace("_", " "), []).append(name)
+    order = [title for title in dict.fromkeys((*ends.values(), *panels)) if title in panels]
+    width = min(len(order), 3)
+    rows = -(-len(order) // width)
+    figure, axes = new_figure(columns=width, width=3.6 * width, height=2.8 * rows, rows=rows)
+    for axis, title in zip(axes, order):
+        for name, color in zip(panels[title], (*ROWS[2:], *ROWS[:2])):
+            steps, values = columns[name]
+            scale = 100 if title == ends["accuracy"] else 1
+            few = {"marker": "o", "markersize": 3} if len(steps) < 60 else {"linewidth": 0.8}
+            label = name.replace("_", " ")
+            axis.plot(steps, scale * values, color=color, label=label, **few)
+        axis.set(xlabel="step", ylabel=title)
+        if len(panels[title]) > 1 or title in ends.values():
+            axis.legend(frameon=False, fontsize=7)
+    for axis in axes[len(order) :]:
+        axis.set_axis_off()
+    return figure
 
 
 def contact_sheet(

@@ -11,7 +11,7 @@ from typing import Any
 from minissl.cli._shared import add_seed, argument, path, place_of
 
 FILES = ("evaluation.json", "evaluation.csv", "evaluation.svg")
-SHEET = "neighbors.svg"
+SHEET, CURVES = "neighbors.svg", "curves.svg"
 HEADS = {
     "knn": "k-NN", "probe": "probe", "effective_rank": "rank", "alignment": "align",
     "uniformity": "uniform", "equal_error_rate": "EER",
@@ -66,6 +66,10 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
         "--neighbors", type=argument(0, least=0, most=50), default=0, metavar="N",
         help=f"of images: also {SHEET}, the N nearest ones of some of them",
     )  # fmt: skip
+    group.add_argument(
+        "--curves", action="store_true",
+        help=f"also {CURVES}: what the log of the run says, step by step (needs no DATA)",
+    )  # fmt: skip
     add_seed(parser, "of draws, views, pairs and the untrained network")
     parser.set_defaults(of_the_table=[action.dest for action in group._group_actions])
 
@@ -106,12 +110,42 @@ def folder_for(arguments: argparse.Namespace, opened: Any) -> Path:
     from minissl.durable import make_parents
 
     out: Path = arguments.out or opened.folder / "evaluation"
-    data: Path = arguments.data
-    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+    data: Path | None = arguments.data
+    if data is not None and data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise ValueError(f"--out {out} is in the data: give a folder outside of {data}")
     for name in FILES:
         make_parents(out / name)
     return out
+
+
+def write_curves(arguments: argparse.Namespace, opened: Any) -> list[str]:
+    """Draw the log of a run; the line that says where. ValueError for a log without any number."""
+    from minissl import figures
+    from minissl.conditions import require_packages
+    from minissl.demo.page import svg_bytes
+    from minissl.durable import replace_durably
+    from minissl.training import History
+
+    require_packages("the picture", "matplotlib")
+    out = folder_for(arguments, opened)
+    history = History.read(opened.folder)
+    names = dict.fromkeys(name for record in history for name in record)
+    unseen = ("step", "seconds", "lr", "device", "precision")
+    numbers = [
+        name for name in names
+        if name not in unseen and isinstance(_last_number(history, name), int | float)
+    ]  # fmt: skip
+    if not numbers:
+        raise ValueError(f"{opened.folder / 'log.jsonl'} has no number to draw")
+    figure = figures.curves({name: history.column(name) for name in numbers})
+    replace_durably(out / CURVES, svg_bytes(figure))
+    return [f"{out / CURVES}: {len(history):,} records up to step {history.latest('step')}"]
+
+
+def _last_number(history: Any, name: str) -> Any:
+    """The last value of this name that is there: a metric that was not finite is None."""
+    values = (record.get(name) for record in reversed(history.records))
+    return next((value for value in values if value is not None), None)
 
 
 # ---- measuring, writing, printing ----------------------------------------------------------------

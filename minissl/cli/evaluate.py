@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._evaluation import add_measures, evaluate, read_labelled_or_not
+from minissl.cli._evaluation import add_measures, evaluate, read_labelled_or_not, write_curves
 from minissl.cli._shared import (
     DATA_HELP,
     add_base,
@@ -32,6 +32,8 @@ the test examples, with --hold-out-classes from classes that no probe has met, a
 that learned from labels from other classes where there are two. Always: the effective rank, the
 uniformity, and of methods that make views the alignment. Networks are in evaluation mode.
 
+With --curves the log of the run is drawn; --watch of `minissl pretrain` puts accuracies into it.
+
 The table is also written as evaluation.json and .csv, and drawn with the embeddings as
 evaluation.svg; an earlier evaluation in that folder is replaced."""
 EXAMPLES = """\
@@ -40,7 +42,8 @@ examples:
   minissl evaluate runs/book another_book.txt
   minissl evaluate runs/photos labelled/ --labels 1 5 --out results
   minissl evaluate runs/photos labelled/ --hold-out-classes 3 --finetune
-  minissl evaluate runs/digits digits --neighbors 8         and a contact sheet"""
+  minissl evaluate runs/digits digits --neighbors 8         and a contact sheet
+  minissl evaluate runs/digits --curves                     its log as a picture"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +63,15 @@ def run(arguments: argparse.Namespace) -> None:
     fields = fields_from(arguments, opened.read_fields())
     if arguments.data is None:
         refuse_without_data(arguments)
+        if arguments.curves:
+            print("\n".join(write_curves(arguments, opened)))
+            return
         print("\n".join(lines_of(_own(opened, _own_data(opened, fields), arguments))))
         return
     data, why = read_labelled_or_not(opened, arguments.data, fields)
     own, lines = _own_on(opened, arguments, fields, needed=bool(why))
+    if arguments.curves:
+        lines += write_curves(arguments, opened)
     try:  # what is printed comes after what is written: perhaps nobody reads the one
         if len(data) > 1:
             lines += evaluate(arguments, opened, data, why, own)
@@ -80,6 +88,8 @@ def refuse_without_data(arguments: argparse.Namespace) -> None:
     parser = argparse.ArgumentParser()
     add_measures(parser)
     for name in arguments.of_the_table:
+        if name == "curves" or (name == "out" and arguments.curves):
+            continue
         if getattr(arguments, name) != parser.get_default(name):
             option = name.replace("_", "-")
             raise ValueError(f"--{option} is of the table, which is made of examples: give DATA")
@@ -114,6 +124,7 @@ def _own_on(
 ) -> tuple[dict[str, float], list[str]]:
     """The same on other data, with its lines. What cannot be is an error, if needed, or a line."""
     data: Path = arguments.data
+    fitted: list[str] = []
     try:
         raw = opened.read(data, fields)
         fitted = [raw.fitted] if getattr(raw, "fitted", "") else []
@@ -121,7 +132,7 @@ def _own_on(
     except ValueError as error:
         if needed:
             raise
-        return {}, [f"the method measures nothing of itself on {data}: {error}"]
+        return {}, [*fitted, f"the method measures nothing of itself on {data}: {error}"]
     return metrics, fitted + lines_of(metrics)
 
 

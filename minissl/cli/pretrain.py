@@ -68,7 +68,13 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     add_seed(parser, "of weights, batches and dropout")
     add_device(parser, precision=True)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser, kind.Data.fields)
+    parser.add_argument(
+        "--watch", type=path, metavar="DATA",
+        help="labelled examples to look at with every evaluation: accuracies of neighbours and of "
+        "a probe, and the rank, into the log (`minissl evaluate RUN --curves`); training is the "
+        "same without",
+    )  # fmt: skip
+    add_fields(parser, (*kind.Data.fields, *kind.Data.with_labels.fields))
     add_options(parser, kind.Settings, _defaults(kind, argv))
 
 
@@ -88,6 +94,7 @@ def _defaults(kind: Any, argv: Sequence[str]) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the data, pretrain, say what came out."""
+    from minissl.adapt.watching import Watch
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
     from minissl.pretrain.run import open_run, pretrain
@@ -99,6 +106,9 @@ def run(arguments: argparse.Namespace) -> None:
     with joined(resolve_device(arguments.device)) as device:
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
+        watch = arguments.watch and Watch(
+            kind.Data.with_labels.read(arguments.watch, settings.settled(data), fields)
+        )
         if first:
             tell_what_was_fitted(data)
         pretrained = pretrain(
@@ -113,6 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
             progress=not arguments.quiet and first,
             read_from=place_of(arguments.data),
             fields=fields,
+            watch=watch,
         )
     if first:
         print(f"{arguments.run}: {pretrained.data.describe()}")

@@ -10,12 +10,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from minissl.autograd.arrays import namespace, require_floating, scatter_add
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.autograd.threads import product
 
-NEAR = 1e-6  # a square this small beside ‖a‖² + ‖b‖² has less than 10 digits left of float64's 16
+NEAR = 2e-6  # a square this small beside ‖a‖² has less than 10 digits left of float64's 16
 TOGETHER = 1 << 20  # numbers of a − b in memory at a time
 
 
@@ -52,17 +54,13 @@ def _distances(*rows, squared):
         value = sum(largest) * 0.0  # all distances are 0, or NaN
         d = xp.full(shape, value, dtype=dtype, device=rows[0].device)
         return d, lambda g: [xp.full_like(x, value) for x in rows]
-    # In units of a power of two, which rounds nothing: the square of 1e200 has no room in float64.
-    unit = math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
+    # In units of a power of two, which rounds nothing, where float64 has no room for squares.
+    roomy = all(x == 0 or 1e-100 < x < 1e100 for x in largest)
+    unit = 1.0 if roomy else math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
     exact = [xp.astype(x, xp.float64) / unit for x in rows]
-    middle = xp.mean(exact[0], axis=0)
-    a, *others = (x - middle for x in exact)
-    b = others[0] if others else a
-    squares = product(a, b.T)
-    squares *= -2
-    lengths = xp.sum(a * a, axis=1)[:, None] + xp.sum(b * b, axis=1)
-    squares += lengths
-    near = xp.nonzero(squares < NEAR * lengths)
+    middle = xp.mean(exact[0], axis=0)  # far from 0 all would be near, and take long
+    around = [x - middle for x in exact]
+    squares, near = _squares(around[0], around[-1])
     for i, j, gaps in _gaps(exact, near):
         squares[i, j] = xp.sum(gaps * gaps, axis=1)
     d = squares if squared else xp.sqrt(squares)
@@ -70,23 +68,39 @@ def _distances(*rows, squared):
     def vjp(g):
         g = xp.astype(g, xp.float64)
         if squared:
-            weight = g * (2 * unit)
-        else:
-            weight = g / xp.where(d == 0, xp.full_like(d, math.inf), d)
-            of_near = weight[near]
-            weight[near] = 0
-        if others:
-            gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, b),
-                         b * xp.sum(weight, axis=0)[:, None] - product(weight.T, a)]  # fmt: skip
-        else:
-            weight = weight + weight.T
-            gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, a)]
-        if not squared:
-            _add_near(gradients, exact, near, of_near)
-        return [xp.astype(gradient, dtype) for gradient in gradients]
+            return [xp.astype(x, dtype) for x in _pulled(g * (2 * unit), around)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight = g / d
+        weight[near] = 0  # all that are 0 are among them
+        of_near = g[near] / xp.where(d[near] == 0, xp.full_like(d[near], math.inf), d[near])
+        gradients = _pulled(weight, around)
+        _add_near(gradients, exact, near, of_near)
+        return [xp.astype(x, dtype) for x in gradients]
 
     scaled = d * unit * unit if squared else d * unit
     return xp.astype(scaled, dtype), vjp
+
+
+def _squares(a, b):
+    """‖aᵢ‖² − 2 aᵢ·bⱼ + ‖bⱼ‖², and the row numbers of pairs that are too near for that."""
+    xp = namespace(a)
+    of_a, of_b = (xp.sum(x * x, axis=1) for x in (a, b))
+    squares = product(-2 * a, b.T)
+    squares += of_a[:, None]
+    squares += of_b
+    return squares, xp.nonzero(squares <= NEAR * of_a[:, None])  # then ‖b‖ is all but ‖a‖
+
+
+def _pulled(weight, rows):
+    """Σⱼ Wᵢⱼ (aᵢ − bⱼ) and Σᵢ Wᵢⱼ (bⱼ − aᵢ); of one array their sum."""
+    xp, a, b = namespace(weight), rows[0], rows[-1]
+    if len(rows) == 1:
+        weight = weight + weight.T
+        return [a * xp.sum(weight, axis=1)[:, None] - product(weight, a)]
+    return [
+        a * xp.sum(weight, axis=1)[:, None] - product(weight, b),
+        b * xp.sum(weight, axis=0)[:, None] - product(weight.T, a),
+    ]
 
 
 def _gaps(exact, near) -> Iterator[tuple[Any, Any, Any]]:

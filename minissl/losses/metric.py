@@ -125,18 +125,16 @@ def row_distances(first: Any, second: Any) -> Tensor:
 def reduced(losses: Tensor, reduction: str, *, of: Tensor | None = None) -> Tensor:
     """The mean, 0 of nothing; the sum; or all of them.
 
-    ``of``: the distances that they were made from. If one is not finite, so are loss and gradient,
-    also where masks or mining have left it out, as in a batch without a triplet.
+    ``of``: the distances that they were made from. One that is not finite is seen in nothing too,
+    as of a batch without a triplet.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    if of is not None and not bool(namespace(of.array).all(namespace(of.array).isfinite(of.array))):
-        losses = losses + 0.0 * ops.sum(of)
-        if not losses.size:
-            return losses if reduction == "none" else 0.0 * ops.sum(of)
     if reduction == "none":
         return losses
-    return ops.mean(losses) if reduction == "mean" and losses.size else ops.sum(losses)
+    if not losses.size:
+        return ops.sum(losses if of is None else 0.0 * of)
+    return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
 
 
 def checked_margin(loss: str, margin: Any) -> float:

@@ -149,7 +149,9 @@ def mine_triplets(
         return _semi_hard(values, same, different, np.inf if margin is None else margin)
     if width is None or generator is None:
         raise ValueError("distance-weighted mining needs the width and a generator")
-    return _drawn(np.sqrt(values) if squared else values, same, different, width, generator)
+    plain = np.sqrt(values) if squared else values
+    weights = _distance_weights(np.where(different, plain, np.inf), width)
+    return _drawn(weights, same, generator)
 
 
 def _in_order(values: NDArray, same: NDArray, different: NDArray, shift: float, ties: float):
@@ -177,11 +179,8 @@ def _semi_hard(values: NDArray, same: NDArray, different: NDArray, margin: float
     return Triplets(a[kept], p[kept], n[kept])
 
 
-def _drawn(
-    values: NDArray, same: NDArray, different: NDArray, width: int, generator: np.random.Generator
-) -> Triplets:
+def _drawn(weights: NDArray, same: NDArray, generator: np.random.Generator) -> Triplets:
     """For each anchor and positive a negative, as likely as its weight."""
-    weights = _distance_weights(np.where(different, values, np.inf), width)
     ends = np.cumsum(weights, axis=1)
     a, p = np.nonzero(same & (ends[:, -1:] > 0))
     at = generator.random(len(a)) * ends[a, -1]
@@ -217,7 +216,7 @@ def _of_all(distances: Tensor, labels: Any, margin: float, reduction: str) -> Te
     same, different = same_and_different(labels, distances.numpy())
     count = int(same.sum(axis=1) @ different.sum(axis=1)) if reduction == "mean" else 1
     summed = _sum_of_hinges(distances, same=same, different=different, margin=margin)
-    return reduced(summed / max(count, 1), "sum", of=distances)
+    return summed / max(count, 1)
 
 
 @differentiable

@@ -6,6 +6,7 @@ anything learned from the data, and only when all of it fits is anything written
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -99,12 +100,14 @@ def pretrain(
     progress: bool | str = True,
     read_from: str | Path | None = None,
     fields: Fields = FIELDS,
+    watch: Callable[[Any, Any], Callable[[], dict[str, float]]] | None = None,
 ) -> Pretrained:
     """Pretrain on raw data in the folder, or continue what was begun there with the same settings.
 
     start: an opened run whose weights (and tokenizer) a new run begins with, with a schedule and
     settings of its own. read_from: where the data lies, so that ``evaluate`` finds it again, and
-    fields: which columns of a table it is.
+    fields: which columns of a table it is. watch: gives for method and prepared data what else is
+    measured at every evaluation, and changes nothing (``adapt.watching.Watch``).
 
     Raises ValueError when the folder holds another run or one on other data, BusyError when another
     process trains there, and what ``build`` and ``fit`` raise. After an error before the first step
@@ -139,6 +142,7 @@ def pretrain(
             method, settings, seed=seed, precision=precision, progress=progress,
             run=opening.folder, config=opening.config(prepared.kept),
             files=opening.files(prepared.kept, read_from, fields),
+            watch=watch and watch(method, prepared),
         )  # fmt: skip
     return Pretrained(method, prepared, history)
 
@@ -181,7 +185,7 @@ def require(value: Any, kind: type, name: str) -> None:
 
 def fit_as_told(method: Any, settings: Training, **options: Any) -> History:
     """``fit`` with the optimizer, the schedule and the numbers of the settings."""
-    measured = isinstance(method, Evaluated)
+    measured = isinstance(method, Evaluated) or options.get("watch")
     return fit(
         method,
         settings.optimizer(method.model),

@@ -49,6 +49,7 @@ def fit(
     files: Mapping[str, bytes] | None = None,
     keep: int | None = 2,
     progress: bool | str = True,
+    watch: Callable[[], dict[str, float]] | None = None,
 ) -> History:
     """Train ``method.model`` for ``steps`` updates and return what happened on the way.
 
@@ -59,6 +60,7 @@ def fit(
     In several processes (``torchrun``) each takes ``accumulate`` batches: see ``distributed``.
     precision: "float32", or, where the model is on a GPU, "bfloat16" (see ``training.precision``).
     evaluate_every: updates between calls of ``method.evaluate()``, which also comes first and last.
+    watch: called with it, for numbers that go into the log too; it is no part of the settings.
     run: a folder for the log and the checkpoints. If a run with the same settings was stopped
     there, it is continued bit for bit as if it had never stopped; a finished one is loaded. On a
     GPU too, of the same kind and with the same libraries: convolutions then add in a fixed order.
@@ -72,7 +74,7 @@ def fit(
     settings or a run folder with other settings, BusyError when another process trains in that
     folder, OSError or CheckpointError when it cannot be written. Lecture 01.
     """
-    _check(method, optimizer, evaluate_every, seed, clip)
+    _check(method, optimizer, None if watch else evaluate_every, seed, clip)
     _check_sparse(method, optimizer)
     _check_counts(
         steps=steps, accumulate=accumulate, evaluate_every=evaluate_every,
@@ -96,7 +98,7 @@ def fit(
     ):
         recorder = Recorder(
             method, optimizer, running, line, steps=steps, precision=precision,
-            evaluate_every=evaluate_every, log_every=log_every,
+            evaluate_every=evaluate_every, log_every=log_every, watch=watch,
         )  # fmt: skip
         if not running.resumed:
             recorder.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from minissl.autograd.devices import later
@@ -38,9 +39,10 @@ class Recorder:
         precision: str = "float32",
         evaluate_every: int | None = None,
         log_every: int = 1,
+        watch: Callable[[], dict[str, float]] | None = None,
     ):
         self.method, self.optimizer, self.running, self.line = method, optimizer, running, line
-        self.steps, self.precision = steps, precision
+        self.steps, self.precision, self.watch = steps, precision, watch
         self.evaluate_every, self.log_every = evaluate_every, log_every
         self.waiting: list[Record] = []  # steps whose loss and norm have not been looked at
         self.place: Record = {"device": method.model.device, "precision": precision}
@@ -93,10 +95,13 @@ class Recorder:
             raise self._diverged(record["step"], loss, norm, record["lr"])
 
     def _evaluate(self) -> dict[str, float]:
-        """The method's metrics, measured in evaluation mode and without a graph."""
-        assert isinstance(self.method, Evaluated)
+        """The metrics of method and watch, measured in evaluation mode and without a graph."""
+        metrics: dict[str, float] = {}
         with evaluating(self.method.model), computing_in(self.precision, self.method.model):
-            metrics = dict(self.method.evaluate())
+            if isinstance(self.method, Evaluated):
+                metrics |= self.method.evaluate()
+            if self.watch is not None:
+                metrics |= self.watch()
         if taken := RESERVED & metrics.keys():
             raise ValueError(
                 f"evaluate() of {type(self.method).__name__} returned {sorted(taken)}, which are "

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from minissl.autograd import gradcheck
+from minissl.autograd import operations as ops
+from minissl.losses import contrastive
 from minissl.losses.contrastive import bilinear_info_nce, info_nce, information_bound
 from tests.losses.compare import assert_same, of_ours
 
@@ -104,12 +106,30 @@ def test_places_and_dtypes(dtype, digits):
         right = info_nce(query, key, negatives=negatives, **settings).item()
         q, k, n = (x.astype(dtype) for x in (query, key, negatives))
         assert info_nce(q, k, negatives=n, **settings).item() == pytest.approx(right, rel=digits)
-        if dtype == "float16" or (in_batch and len(shape) == 2):
-            continue  # the latter is the kernel, which has its own tests
+        if dtype == "float16" or not normalize or (in_batch and len(shape) == 2):
+            continue  # interpreted kernels take long, and have tests of their own
         q, k = torch.from_numpy(q), torch.from_numpy(k)
         for there in (torch.from_numpy(n), n):  # those of a queue may still lie in NumPy
             got = info_nce(q, k, negatives=there, **settings).item()
             assert got == pytest.approx(right, rel=digits)
+
+
+@pytest.mark.parametrize(("shape", "in_batch"), [((N, D), False), ((B, N, D), True)])
+def test_candidates_of_other_processes(shape, in_batch, monkeypatch):
+    """As if another process had the same rows, turned: shared negatives and keys come twice."""
+    query, key, negatives = draw(B, D), draw(B, D, seed=1), draw(*shape, seed=2)
+
+    def gather(x):
+        return ops.concatenate([x, x[:, ::-1]])
+
+    monkeypatch.setattr(contrastive, "gather_rows", gather)
+    settings = {"temperature": 0.4, "in_batch": in_batch, "reduction": "none"}
+    losses = info_nce(query, key, negatives=negatives, gather=True, **settings).numpy()
+    more = np.concatenate([negatives, negatives[..., ::-1]]) if not in_batch else negatives
+    if in_batch:  # the other's keys are more negatives of every query
+        others = np.broadcast_to(key[:, ::-1], (B, B, D))
+        more = np.concatenate([negatives, others], axis=1)
+    np.testing.assert_allclose(losses, by_loops(query, key, more, 0.4, in_batch))
 
 
 def test_no_negatives_of_its_own():
@@ -124,6 +144,18 @@ def test_no_negatives_of_its_own():
     for shape in ((N, D + 1), (B + 1, N, D), (D,)):
         with pytest.raises(ValueError, match="negatives have shape"):
             info_nce(query, key, temperature=0.5, negatives=np.ones(shape))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # inf − inf
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_a_negative_of_minus_infinity_is_no_bad_match(in_batch):
+    negatives = np.ones((B, N, D))
+    negatives[2, 1, 0] = -np.inf
+    losses = info_nce(
+        np.ones((B, D)), np.ones((B, D)), negatives=negatives, temperature=1.0,
+        normalize=False, in_batch=in_batch, reduction="none",
+    ).numpy()  # fmt: skip
+    assert np.isnan(losses).tolist() == [False, False, True, False, False, False]
 
 
 def test_the_bilinear_critic():

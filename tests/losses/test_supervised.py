@@ -190,6 +190,27 @@ def test_nothing_to_find_or_nothing_to_tell_apart(name, labels, reduction):
         np.testing.assert_allclose(value, math.log(2) * (3 if reduction == "sum" else 1))
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint16, np.int32, np.uint64, bool])
+def test_labels_of_any_integers(dtype):
+    """Also where a kernel computes it, that knows 32 and 64 bits only."""
+    x, labels = batch(rows=5, classes=2)
+    right = supcon_loss(x, labels, temperature=0.5).item()
+    for rows in (x, torch.from_numpy(x), torch.from_numpy(x).float()):
+        for given in (labels.astype(dtype), torch.from_numpy(labels.astype(dtype))):
+            value = supcon_loss(rows, given, temperature=0.5).item()
+            assert value == pytest.approx(right, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # inf − inf
+@pytest.mark.parametrize("logarithm", ["outside", "inside"])
+def test_a_stranger_of_minus_infinity_is_no_bad_match(logarithm):
+    x = np.ones((3, 2))
+    x[2, 0] = -np.inf
+    settings = {"temperature": 1.0, "normalize": False, "logarithm": logarithm}
+    losses = supcon_loss(x, [0, 0, 1], reduction="none", **settings).numpy()
+    assert np.isnan(losses).all()
+
+
 def test_a_learned_temperature_of_the_neighbours_goes_where_they_are():
     """Near of one label and far of others: a smaller temperature sees only the near."""
     x = np.array([[0.0], [0.1], [2.0], [2.1]])

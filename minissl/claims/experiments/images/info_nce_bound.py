@@ -202,7 +202,7 @@ CLAIM = Claim(
     title="What the loss says about mutual information",
     statement="The InfoNCE loss L of N candidates bounds mutual information from below, I ≥ ln N − "
     "L. The bound is tight while I is well below ln N, and never exceeds ln N.",
-    lecture="12, section 6",
+    lecture="12, section 16",
     measure=measure,
     expectations=expected(),
     figure=figure,

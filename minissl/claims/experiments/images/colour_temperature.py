@@ -1,0 +1,97 @@
+"""Lecture 12: the temperature once more, on colour images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minissl.claims import images_by_name as named
+from minissl.claims import simclr_on_digits as digits
+from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, chosen
+from minissl.figures import new_figure
+from minissl.pretrain.images.simclr import SimCLRSettings
+
+TEMPERATURES = (0.05, 0.2, 0.5, 1.0, 5.0)
+LABELS = 20
+
+
+def at(temperature: float) -> str:
+    """The row of a temperature."""
+    return f"τ = {temperature:g}"
+
+
+def measure(setup: Setup) -> Measured:
+    """SimCLR at every temperature, and the two baselines."""
+    data, count = named.load(setup), setup.settings["labels"]
+    settings = chosen(SimCLRSettings, setup, **named.shape(data))
+    rows: dict[str, digits.Represent] = {digits.RAW: digits.raw_pixels}
+    rows[digits.RANDOM] = digits.build(setup, data, settings).represent
+    for temperature in TEMPERATURES:
+        setup.note(at(temperature))
+        method = digits.shared_simclr(
+            setup, data, at(temperature), temperature=temperature, **named.shape(data)
+        )
+        rows[at(temperature)] = method.represent
+    table = {}
+    for row, represent in rows.items():
+        setup.note(f"measuring {row}")
+        table[row] = digits.probe(setup, data, represent, (count,))
+        table[row][named.NEIGHBORS] = named.neighbors(data, represent)
+    return Measured(table)
+
+
+def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
+    """k-NN accuracy against the temperature, a dot for every seed."""
+    drawn, (axis,) = new_figure(width=digits.WIDTH, height=3)
+    values = np.stack(
+        [digits.over_seeds(measured, at(t), named.NEIGHBORS) for t in TEMPERATURES], axis=1
+    )
+    axis.semilogx(TEMPERATURES, values.mean(axis=0), color="#0b6bcb", marker="o", label="SimCLR")
+    for seed in values:
+        axis.semilogx(TEMPERATURES, seed, color="#0b6bcb", linestyle="", marker=".", alpha=0.5)
+    for row, color in ((digits.RANDOM, "#c9a227"), (digits.RAW, "#8a8f98")):
+        level = digits.over_seeds(measured, row, named.NEIGHBORS).mean()
+        axis.axhline(level, color=color, linestyle=":", label=row)
+    axis.set_xticks(TEMPERATURES, [f"{t:g}" for t in TEMPERATURES])
+    axis.minorticks_off()
+    axis.set(xlabel="temperature τ", ylabel="k-NN accuracy in %")
+    axis.legend(frameon=False)
+    return drawn
+
+
+CLAIM = Claim(
+    name="colour-temperature",
+    title="The temperature on colour images",
+    statement="On colour images, too, the temperature matters: it can be too small and too large.",
+    lecture="12, section 6",
+    measure=measure,
+    expectations=(
+        Expectation(
+            Cell(at(0.5), named.NEIGHBORS), Cell(at(5.0), named.NEIGHBORS), 1, "5 is too large"
+        ),
+        Expectation(
+            Cell(at(0.5), named.NEIGHBORS), Cell(at(0.05), named.NEIGHBORS), 0.5,
+            "0.05 is too small",
+        ),
+        Expectation(
+            Cell(at(0.2), named.NEIGHBORS), Cell(at(1.0), named.NEIGHBORS), 0.5,
+            "and the best is smaller than on digits",
+        ),
+        Expectation(
+            Cell(at(0.5), named.NEIGHBORS), Cell(digits.RANDOM, named.NEIGHBORS), 3,
+            "it has learned something",
+        ),
+    ),
+    figure=figure,
+    scales=named.scales(
+        "cifar10", quick={"labels": 5}, small={"labels": LABELS}, full={"labels": LABELS}
+    ),
+    settings=[SimCLRSettings],
+    own=("draws", "labels", *named.OWN),
+    formats=dict.fromkeys([digits.column(LABELS), named.NEIGHBORS], ".1f"),
+    rows="accuracy in %",
+    about=named.about("CIFAR-10") + " All runs have the same number of steps and the same learning "
+    "rate.",
+)  # fmt: skip

@@ -1,0 +1,37 @@
+"""Lecture 12: pretraining without labels on MNIST, with few labels."""
+
+from minissl.claims import images_by_name as named
+from minissl.claims import simclr_on_digits as digits
+from minissl.claims.claim import Claim, ahead
+from minissl.claims.labels_by_name import LABELS, OWN, SCRATCH, SIMCLR, figure, measure, scales
+from minissl.pretrain.images.simclr import SimCLRSettings
+from minissl.pretrain.images.supervised import SupervisedSettings
+
+CLAIM = Claim(
+    name="few-labels-mnist",
+    title="Few labels on MNIST",
+    statement="On MNIST a network that was pretrained without labels needs fewer labels than one "
+    "that begins with random weights.",
+    lecture="12, section 17",
+    measure=measure,
+    expectations=(
+        ahead(SIMCLR, digits.RAW, "1 label", 10),
+        ahead(SIMCLR, digits.RANDOM, "1 label", 10),
+        ahead(SIMCLR, SCRATCH, "1 label", 5),
+        ahead(SIMCLR, SCRATCH, "5 labels", 1),
+        ahead(SIMCLR, digits.RAW, named.NEIGHBORS, 0.5),
+    ),
+    figure=figure,
+    scales=scales("mnist"),
+    settings=[SimCLRSettings, SupervisedSettings],
+    own=OWN,
+    formats=dict.fromkeys([*map(digits.column, LABELS), named.NEIGHBORS], ".1f"),
+    rows="accuracy in %, labels per class",
+    about=named.about("MNIST")
+    + " The probes are the mean of ten draws of labels, the network from scratch sees the first of "
+    "them, with the same augmentations. In the last column the network from scratch was trained on "
+    "all labels, the others on none; 50 neighbours vote. Seen: after 300 steps SimCLR is ahead of "
+    "pixels and of random weights at every number of labels, and of the network from scratch with "
+    "one label only; from five on labels are worth more. Its neighbours are worse than those of "
+    "raw pixels, though its probe is better: what a straight line finds need not lie in clumps.",
+)

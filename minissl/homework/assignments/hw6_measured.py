@@ -1,0 +1,206 @@
+"""Homework 6, the experiment: what the checker repeats of it, and what a person judges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minissl.homework.assignments import hw6_oracle as oracle
+from minissl.homework.assignments.hw6_experiment import TripletNetwork
+from minissl.homework.experiment import Experiment, Handed, Item
+from minissl.homework.task import Draw, Wrong, call, expect
+from minissl.optim.adamw import AdamW
+from minissl.training.plain import plain_loop
+from minissl.vision.images import LabelledSplit
+
+experiment = Experiment(
+    "6.12",
+    "minissl.homework.assignments.hw6_experiment:measure",
+    "which triplets?",
+    "lectures/12, section 13",
+    writes=("active_share", "recall_at_1", "measure", "draw"),
+    measures=("active", "recall", "apart"),
+    rubric=(
+        Item(1, "Expected: for each setting a guess that could turn out wrong, and the reason"),
+        Item(2, "the plot: axes named, all seeds to be seen, readable in print without colours"),
+        Item(1, "the table: means and spread over the seeds, and they are those of results.json"),
+        Item(2, "Measured: what the three numbers together say of each setting, and of a "
+                "difference whether it is more than the seeds differ among themselves"),
+        Item(1, "Not shown: one thing that these numbers do not tell, and what would"),
+    ),
+)  # fmt: skip
+
+
+# ---- the two shares, on numbers that are given ---------------------------------------------------
+
+
+def _share(d: NDArray, labels: Sequence[int], margin: float, triplets: Any = None) -> float:
+    """The part of these triplets, or of all, that has a loss."""
+    triplets = oracle.every_triplet(labels) if triplets is None else triplets
+    return sum(d[a, p] - d[a, n] + margin > 0 for a, p, n in triplets) / max(len(triplets), 1)
+
+
+@experiment.check(2)
+def triplets_with_a_loss(handed: Handed, draw: Draw) -> None:
+    """active_share, on distances that are given: of all triplets, which count alike."""
+    for labels in draw.cases(
+        [0, 1, 0, 1, 0],
+        [2, 0, 0, 1, 0, 0],
+        more=lambda g: [0, 0, *g.integers(0, 3, 5).tolist(), 1],
+    ):
+        for _ in range(100):
+            margin, rows = float(draw.generator.uniform(0.2, 0.6)), draw.normal(len(labels), 2)
+            d = oracle.distances(rows, rows)
+            right, symptoms = _share(d, labels, margin), _wrong_shares(d, labels, margin)
+            if len({right, *symptoms.values()}) > len(symptoms):  # no mistake is right by chance
+                break
+        given = {"distances": d, "labels": labels, "margin": margin}
+        got = call(handed.function("active_share"), d, np.array(labels), margin)
+        expect(float(got), right, given=given, symptoms=symptoms)
+
+
+def _wrong_shares(d: NDArray, labels: Sequence[int], margin: float) -> dict[str, float]:
+    """What well-known mistakes give."""
+    everything, right = oracle.every_triplet(labels), _share(d, labels, margin)
+    by_anchor = [
+        _share(d, labels, margin, [t for t in everything if t[0] == a])
+        for a in sorted({t[0] for t in everything})
+    ]
+    return {
+        "a row is no positive of itself": _share(
+            d, labels, margin, oracle.every_triplet(labels, itself=True)
+        ),
+        "the margin is missing: also a triplet that is right by less has a loss": _share(
+            d, labels, 0.0
+        ),
+        "the margin is on the wrong side": _share(d, labels, -margin),
+        "these are the triplets that are done: 1 minus the share is asked for": 1 - right,
+        "this is a number of triplets: divide by how many there are": right * len(everything),
+        "positive and negative are exchanged": _share(-d, labels, margin),
+        "the share of each anchor was averaged: all triplets count alike": float(
+            np.mean(by_anchor)
+        ),
+        "only the hardest triplet of each anchor was looked at": _share(
+            d, labels, margin, oracle.hard(d, labels)
+        ),
+    }
+
+
+def _recall(
+    rows: NDArray, labels: Sequence[int], near: Any = math.dist, itself: bool = False
+) -> float:
+    """The part of the rows whose nearest has their label."""
+    hits = 0
+    for i, row in enumerate(rows.tolist()):
+        others = [j for j in range(len(rows)) if itself or j != i]
+        hits += labels[min(others, key=lambda j: near(row, rows[j].tolist()))] == labels[i]
+    return hits / len(rows)
+
+
+@experiment.check(2)
+def nearest_rows(handed: Handed, draw: Draw) -> None:
+    """recall_at_1, on rows that are given: the nearest *other* row, by Euclidean distance."""
+    for size in draw.cases(3, 6, more=lambda g: int(g.integers(7, 12))):
+        for _ in range(200):
+            rows, labels = draw.normal(size, 2), draw.generator.integers(0, 2, size).tolist()
+            right = _recall(rows, labels)
+            symptoms = {
+                "each row is its own nearest: leave it out": _recall(rows, labels, itself=True),
+                "the largest inner product was taken, not the smallest distance": _recall(
+                    rows, labels, lambda a, b: -math.fsum(x * y for x, y in zip(a, b))
+                ),
+                "the farthest row was taken": _recall(rows, labels, lambda a, b: -math.dist(a, b)),
+                "this is a number of rows: divide by how many there are": right * size,
+            }
+            if size < 6 or len({right, *symptoms.values()}) == 5:  # no mistake is right by chance
+                break
+        given = {"embeddings": rows, "labels": labels}
+        got = call(handed.function("recall_at_1"), rows, np.array(labels))
+        expect(float(got), right, given=given, symptoms=symptoms)
+
+
+# ---- training, in small --------------------------------------------------------------------------
+
+
+def _patterns(draw: Draw) -> LabelledSplit:
+    """Images 4 x 4 of three noisy patterns."""
+    patterns = draw.normal(3, 4, 4, 1)
+
+    def some(count: int) -> tuple[NDArray, NDArray]:
+        labels = np.arange(count) % 3
+        images = patterns[labels] + 0.7 * draw.normal(count, 4, 4, 1)
+        return images.astype(np.float32), labels
+
+    return LabelledSplit(*some(45), *some(30))
+
+
+def _trained(split: LabelledSplit, options: dict[str, Any], seed: int, **how: Any) -> dict:
+    """The three numbers, with something to get wrong."""
+    method = TripletNetwork(
+        split.train_images, split.train_labels, options, seed=how.get("network", seed)
+    )
+    optimizer = AdamW(method.model.named_parameters(), lr=options["learning_rate"])
+    plain_loop(method, optimizer, how.get("steps", options["steps"]), seed=how.get("loop", seed))
+    images, labels = split.test_images, split.test_labels.tolist()
+    if how.get("of_training"):
+        images, labels = split.train_images, split.train_labels.tolist()
+    rows = method.represent(images)
+    d = oracle.distances(rows.tolist(), rows.tolist()) ** (1 if how.get("plain") else 2)
+    apart = np.not_equal.outer(labels, labels) | how.get("all", False)
+    return {
+        "active": _share(d, labels, options["margin"]),
+        "recall": _recall(rows, labels),
+        "apart": float(d[apart].mean()),
+    }
+
+
+@experiment.check(2)
+def training_in_small(handed: Handed, draw: Draw) -> None:
+    """measure, on 45 small images: its three numbers are those of the recipe, for every seed."""
+    split, function = _patterns(draw), handed.function("measure")
+    options: dict[str, Any] = {"steps": 6, "width": 3, "margin": 0.2, "batch_size": 15}
+    for seed, mining in ((0, "semi-hard"), (1, "all")):
+        options |= {"learning_rate": 3e-3, "mining": mining}
+        given = {"options": dict(options), "seed": seed, "images": "45 and 30 of 4 x 4 pixels"}
+        got, again = (call(function, split, dict(options), seed) for _ in range(2))
+        if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
+            sentence = "measure gives a dictionary of three numbers"
+            raise Wrong(sentence, given, got, experiment.measures)
+        for name, value in got.items():
+            if not isinstance(value, float | int) or not math.isfinite(value):
+                raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
+        if got != again:
+            raise Wrong("the same seed gave other numbers", given, again, got)
+        right = _trained(split, options, seed)
+        for name in ("apart", "active", "recall"):
+            tolerance = 0.1 if name == "recall" else 1e-4  # a near tie may fall either way
+            if abs(got[name] - right[name]) <= tolerance * right[name]:
+                continue
+            symptoms = _wrong_numbers(split, options, seed, name)
+            sentence = f"{name!r} is another than that of the recipe"
+            expect(
+                float(got[name]), right[name], given=given, symptoms=symptoms,
+                otherwise=sentence, tolerance=tolerance,
+            )  # fmt: skip
+
+
+def _wrong_numbers(
+    split: LabelledSplit, options: dict[str, Any], seed: int, name: str
+) -> dict[str, float]:
+    """What well-known mistakes give."""
+    mistakes: dict[str, dict[str, Any]] = {
+        "these are the training images: measure on the test images": {"of_training": True},
+        "the loss looks at squared distances": {"plain": True},
+        "only pairs of different labels are apart": {"all": True},
+        "it was not trained": {"steps": 0},
+        "the loop has a seed, too": {"loop": 0},
+        "the network is not that of the seed: hand it on": {"network": 1 - seed},
+    }
+    return {s: _trained(split, options, seed, **how)[name] for s, how in mistakes.items()}
+
+
+experiment.check_files(results=1, report=1)

@@ -1,0 +1,125 @@
+"""Labelled examples that are looked at while a method is pretrained: nothing else changes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
+from minissl.adapt.heads.probe import linear_probe
+from minissl.adapt.watching import NAMES, Watch
+from minissl.cli import main
+from minissl.pretrain import load_method
+from minissl.pretrain.run import open_run, pretrain
+from minissl.training import History
+from minissl.training.diagnostics import effective_rank
+from tests.pretrain.toy import stopped_after, toy_data, toy_settings
+
+METHODS = ("byol", "gpt", "skipgram")
+
+
+def run(name, folder, watch=None):
+    settings = toy_settings(name, steps=4, evaluations=2)
+    kind = load_method(name)
+    if watch is True:
+        watch = Watch(kind.Data.with_labels.toy(settings))
+    return pretrain(kind, toy_data(name, settings), settings, folder, progress=False, watch=watch)
+
+
+def weights(folder):
+    return (open_run(folder).checkpoint.path / "model.safetensors").read_bytes()
+
+
+def records(folder):
+    """The log without what the clock says."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_weights_and_the_rest_of_the_log_are_those_of_a_run_that_nobody_watched(name, tmp_path):
+    alone, watched = tmp_path / "alone", tmp_path / "watched"
+    run(name, alone)
+    run(name, watched, watch=True)
+    assert weights(alone) == weights(watched)
+    log = records(watched)
+    looks = [{name: one.pop(name) for name in NAMES if name in one} for one in log]
+    assert log == records(alone)
+    assert [bool(look) for look in looks] == [True, False, True, False, True]
+
+
+def test_the_numbers_are_those_of_the_functions_on_the_last_weights(tmp_path):
+    method, prepared, history = run("byol", tmp_path / "run", watch=True)
+    data = prepared.labelled(load_method("byol").Data.with_labels.toy(toy_settings("byol")))
+    train, test = data.split()
+    sides = (
+        method.represent(train.inputs),
+        train.labels,
+        method.represent(test.inputs),
+        test.labels,
+    )
+    expected = (
+        nearest_neighbor_accuracy(*sides, k=len(train) // 10),
+        linear_probe(*sides[:2]).accuracy(*sides[2:]),
+        effective_rank(sides[2]),
+    )
+    assert tuple(history.latest(name) for name in NAMES) == expected
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_watched_run_that_was_stopped_goes_on_bit_for_bit_watched_or_not(name, tmp_path):
+    run(name, whole := tmp_path / "whole", watch=True)
+    for again, folder in ((True, tmp_path / "again"), (None, tmp_path / "unwatched")):
+        with stopped_after(load_method(name), 2):
+            run(name, folder, watch=True)
+        run(name, folder, watch=again)
+        assert weights(folder) == weights(whole)
+        assert (records(folder) == records(whole)) == (again is True)
+
+
+def test_some_of_many_examples_are_looked_at_the_same_ones_each_time(tmp_path):
+    method, prepared, _ = run("byol", None)
+    raw = load_method("byol").Data.with_labels.toy(toy_settings("byol"))
+    seen = []
+    method.represent = lambda inputs: seen.append(inputs) or np.eye(len(inputs), 3)
+    for _ in range(2):
+        assert Watch(raw, most_train=9, most_test=5)(method, prepared)().keys() == {*NAMES}
+    assert [len(inputs) for inputs in seen] == [9, 5, 9, 5]
+    np.testing.assert_array_equal(seen[0], seen[2])
+
+
+def test_features_that_are_not_finite_do_not_end_a_training(tmp_path, monkeypatch):
+    kind = load_method("byol")
+    usual = kind.represent
+    monkeypatch.setattr(kind, "represent", lambda self, x, **o: np.inf * usual(self, x, **o))
+    history = run("byol", tmp_path / "run", watch=True).history
+    assert len(history) == 5
+    assert all(history[-1][name] is None for name in NAMES)
+
+
+def test_examples_that_cannot_be_watched_are_refused_before_anything_is_written(tmp_path):
+    settings = toy_settings("byol")
+    kind = load_method("byol").Data.with_labels
+    numbers = Watch(kind.toy(settings, labels="number"))
+    with pytest.raises(ValueError, match="cannot be used: the labels are numbers"):
+        run("byol", tmp_path / "run", watch=numbers)
+    images = kind.toy(settings).images
+    with pytest.raises(ValueError, match="cannot be used: the examples are of 1 class"):
+        run("byol", tmp_path / "run", watch=Watch(kind(images, np.zeros(40, int), ("a",))))
+    assert not (tmp_path / "run").exists()
+
+
+def test_on_the_command_line_and_as_a_picture(tmp_path, capsys):
+    images = load_method("simclr").Data.with_labels.toy(toy_settings("simclr"))
+    np.savez(tmp_path / "a.npz", images=images.images, labels=images.labels)
+    folder, data = str(tmp_path / "run"), str(tmp_path / "a.npz")
+    tiny = "--steps 2 --batch-size 4 --features 8 --evaluations 1 --quiet".split()
+    assert main(["pretrain", "simclr", data, "--run", folder, "--watch", data, *tiny]) == 0
+    assert "watched probe accuracy" in capsys.readouterr().out
+    assert History.read(folder).column(NAMES[0])[0].tolist() == [0, 2]
+    assert main(["evaluate", folder, "--curves"]) == 0
+    assert "curves.svg: 3 records up to step 2" in capsys.readouterr().out
+    assert b"<svg" in (tmp_path / "run" / "evaluation" / "curves.svg").read_bytes()
+    (tmp_path / "run" / "log.jsonl").write_text("")
+    assert main(["evaluate", folder, "--curves", "--out", str(tmp_path / "out")]) == 1
+    assert "log.jsonl has no number to draw" in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""Wrong answers to homework 6, contrast: the experiment and its report."""
+
+import json
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from minissl.homework.assignments import hw6_experiment as ours
+from minissl.homework.assignments.hw6_measured import experiment
+from minissl.losses import triplets
+from minissl.training.fit import fit
+from tests.homework.planted import Collection, HandedIn
+
+PLANTED = Collection()
+handed = HandedIn(experiment, "hw6")
+FILES, ROWS, TEXT = handed.files, handed.rows, handed.text
+
+
+# ---- the functions -------------------------------------------------------------------------------
+
+
+def active(
+    margin=lambda given: given,
+    itself=False,
+    turn=1,
+    hit=lambda gap: gap > 0,
+    share=lambda active, every: sum(active) / sum(every),
+    mine=None,
+):
+    """active_share in loops, with something to get wrong in it."""
+
+    def active_share(distances, labels, given):
+        if mine is not None:
+            found = mine(distances, labels)
+        else:
+            found = [
+                (a, p, n)
+                for a, label in enumerate(labels)
+                for p in np.flatnonzero(labels == label)
+                if itself or p != a
+                for n in np.flatnonzero(labels != label)
+            ]
+        active, every = [0] * len(labels), [0] * len(labels)
+        for a, p, n in found:
+            gap = turn * (distances[a, p] - distances[a, n]) + margin(given)
+            active[a] += bool(hit(gap))
+            every[a] += 1
+        return share(active, every)
+
+    return active_share
+
+
+def recall(near=lambda a, b: -np.linalg.norm(a - b), itself=False, share=True):
+    """recall_at_1 row by row, with something to get wrong in it."""
+
+    def recall_at_1(embeddings, labels):
+        hits = 0
+        for i, row in enumerate(embeddings):
+            others = [j for j in range(len(embeddings)) if itself or j != i]
+            hits += labels[max(others, key=lambda j: near(row, embeddings[j]))] == labels[i]
+        return hits / len(labels) if share else float(hits)
+
+    return recall_at_1
+
+
+def measured(
+    change=lambda found: found, split=lambda s: s, options=lambda o: o, seed=lambda given: given
+):
+    """measure, with something to get wrong in it."""
+
+    def measure(given, chosen, number):
+        return change(ours.measure(split(given), options(chosen), seed(number)))
+
+    return measure
+
+
+def active_by_mining(distances, labels, margin):
+    """The library's triplets, and its share."""
+    return triplets.active_share(
+        distances, triplets.mine_triplets(distances, labels, "all"), margin
+    )
+
+
+def recall_by_neighbors(embeddings, labels):
+    """scikit-learn's search."""
+    nearest = NearestNeighbors(n_neighbors=1).fit(embeddings).kneighbors(return_distance=False)
+    return float(np.mean(labels[nearest[:, 0]] == labels))
+
+
+def measure_by_fit(split, options, seed):
+    """measure with ``fit`` in place of the plain loop, and distances one by one."""
+    method = ours.TripletNetwork(split.train_images, split.train_labels, options, seed=seed)
+    optimizer = ours.AdamW(method.model.named_parameters(), lr=options["learning_rate"])
+    fit(method, optimizer, steps=options["steps"], seed=seed, progress=False)
+    rows, labels = method.represent(split.test_images), split.test_labels
+    squares = ((rows[:, None] - rows) ** 2).sum(axis=2)
+    return {
+        "recall": recall_by_neighbors(rows, labels),
+        "apart": np.mean([s for s, a in zip(squares, labels) for s in s[labels != a]]).item(),
+        "active": active_by_mining(squares, labels, options["margin"]),
+    }
+
+
+COUNTED = iter(range(10**9))
+
+
+def per_anchor(active, every):
+    """The mean of the anchors' shares."""
+    return float(np.mean([a / n for a, n in zip(active, every) if n]))
+
+
+def hardest(distances, labels):
+    """Only these."""
+    return zip(*triplets.mine_triplets(distances, labels, "hard"))
+
+
+for _mistake, _shows, _functions in [
+    ("itself a positive", "no positive of itself", {"active_share": active(itself=True)}),
+    ("no margin", "margin is missing", {"active_share": active(margin=lambda given: 0)}),
+    ("less the margin", "wrong side", {"active_share": active(margin=lambda given: -given)}),
+    ("those that are done", "that are done", {"active_share": active(hit=lambda gap: gap <= 0)}),
+    ("a count", "divide by how many", {"active_share": active(share=lambda a, n: float(sum(a)))}),
+    ("turned", "are exchanged", {"active_share": active(turn=-1)}),
+    ("anchor by anchor", "averaged", {"active_share": active(share=per_anchor)}),
+    ("of the hardest", "only the hardest", {"active_share": active(mine=hardest)}),
+    ("near itself", "its own nearest", {"recall_at_1": recall(itself=True)}),
+    ("products", "largest inner product", {"recall_at_1": recall(near=lambda a, b: a @ b)}),
+    (
+        "the farthest",
+        "farthest row",
+        {"recall_at_1": recall(near=lambda a, b: np.linalg.norm(a - b))},
+    ),
+    ("a number of rows", "divide by how many", {"recall_at_1": recall(share=False)}),
+    ("always seed 0", "not that of the seed|another than", {"measure": measured(seed=lambda _: 0)}),
+    ("no seed", "same seed gave other", {"measure": measured(seed=lambda _: next(COUNTED))}),
+    (
+        "no training",
+        "was not trained",
+        {"measure": measured(options=lambda o: {**o, "steps": 0})},
+    ),
+    (
+        "of the training images",
+        "these are the training images",
+        {"measure": measured(split=lambda s: ours.LabelledSplit(*s[:2], *s[:2]))},
+    ),
+    (
+        "plain distances",
+        "looks at squared distances|another than",
+        {"measure": measured(lambda found: {**found, "apart": found["apart"] ** 0.5})},
+    ),
+    ("a number too few", "three numbers", {"measure": measured(lambda f: {"recall": f["recall"]})}),
+    (
+        "not a number",
+        "no finite number",
+        {"measure": measured(lambda found: {**found, "apart": float("nan")})},
+    ),
+    ("not there", "does not define the function", {"measure": None}),
+]:
+    PLANTED.add("6.12", _mistake, shows=_shows)(handed(**_functions))
+
+
+# ---- the files: what homework 5 does not try -----------------------------------------------------
+
+
+def results(rows):
+    """The right files with these rows."""
+    return {**FILES, "results.json": json.dumps(rows).encode()}
+
+
+for _mistake, _shows, _files in [
+    ("no results", "there is no results.json", {"report.md": FILES["report.md"]}),
+    ("no recall", "needs a number as 'recall'", results([{**ROWS[0], "recall": None}])),
+    ("two settings' seeds", "the same seeds", results([*ROWS[:-1], {**ROWS[-1], "seed": 7}])),
+    (
+        "the hardest left out",
+        "no row for the setting 'hardest'",
+        {**FILES, "report.md": TEXT.replace("| hardest |", "| hard |").encode()},
+    ),
+    ("an empty plot", "shows 'figure.svg'", {**FILES, "figure.svg": b""}),
+]:
+    PLANTED.add("6.12", _mistake, shows=_shows)(handed(_files, measure=None))

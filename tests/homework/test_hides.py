@@ -1,0 +1,36 @@
+"""A starter does not import what would do its work.
+
+``hides`` names it task by task; this looks at the file as a whole, so that a body that is written
+in another way tomorrow cannot give a student something without anybody noticing.
+"""
+
+import ast
+
+import pytest
+
+from minissl.homework.assignments import load_assignment
+from minissl.homework.source import student_file
+
+# What homework 6 gives of the files that its tasks are in, and of the fused operations: nothing.
+GIVEN = {
+    6: {
+        "minissl.losses.metric": {"DEFINITIONS", "checked_margin", "reduced"},
+        "minissl.losses.supervised": {"LOGARITHMS"},
+        "minissl.losses.triplets": {"MINING", "Triplets", "_distance_weights"},
+    }
+}
+
+
+@pytest.mark.parametrize("number", GIVEN)
+def test_a_starter_imports_nothing_that_does_its_work(number):
+    tree = ast.parse(student_file(load_assignment(number)))
+    found = {
+        node.module: {alias.name for alias in node.names}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(("minissl.losses", "minissl.pretrain"))
+    }
+    assert found == GIVEN[number]
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+             for alias in node.names}  # fmt: skip
+    assert not names & {"fused", "gpu", "with_temperature", "unit_vectors"}
