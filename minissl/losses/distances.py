@@ -10,12 +10,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from minissl.autograd.arrays import namespace, require_floating, scatter_add
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.autograd.threads import product
 
-NEAR = 1e-6  # a square this small beside ‖a‖² + ‖b‖² has less than 10 digits left of float64's 16
+NEAR = 2e-6  # a square this small beside ‖a‖² has less than 10 digits left of float64's 16
 TOGETHER = 1 << 20  # numbers of a − b in memory at a time
 
 
@@ -52,17 +54,18 @@ def _distances(*rows, squared):
         value = sum(largest) * 0.0  # all distances are 0, or NaN
         d = xp.full(shape, value, dtype=dtype, device=rows[0].device)
         return d, lambda g: [xp.full_like(x, value) for x in rows]
-    # In units of a power of two, which rounds nothing: the square of 1e200 has no room in float64.
-    unit = math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
+    # In units of a power of two, which rounds nothing, where float64 has no room for squares.
+    roomy = all(x == 0 or 1e-100 < x < 1e100 for x in largest)
+    unit = 1.0 if roomy else math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
     exact = [xp.astype(x, xp.float64) / unit for x in rows]
     middle = xp.mean(exact[0], axis=0)  # far from 0 all would be near, and take long
     a, *others = (x - middle for x in exact)
     b = others[0] if others else a
-    squares = product(a, b.T)
-    squares *= -2
-    lengths = xp.sum(a * a, axis=1)[:, None] + xp.sum(b * b, axis=1)
-    squares += lengths
-    near = xp.nonzero(squares < NEAR * lengths)
+    of_a, of_b = (xp.sum(x * x, axis=1) for x in (a, b))
+    squares = product(-2 * a, b.T)
+    squares += of_a[:, None]
+    squares += of_b
+    near = xp.nonzero(squares <= NEAR * of_a[:, None])  # then ‖b‖ is all but ‖a‖
     for i, j, gaps in _gaps(exact, near):
         squares[i, j] = xp.sum(gaps * gaps, axis=1)
     d = squares if squared else xp.sqrt(squares)
@@ -72,9 +75,10 @@ def _distances(*rows, squared):
         if squared:
             weight = g * (2 * unit)
         else:
-            weight = g / xp.where(d == 0, xp.full_like(d, math.inf), d)
-            of_near = weight[near]
-            weight[near] = 0
+            with np.errstate(divide="ignore", invalid="ignore"):
+                weight = g / d
+            weight[near] = 0  # all that are 0 are among them
+            of_near = g[near] / xp.where(d[near] == 0, xp.full_like(d[near], math.inf), d[near])
         if others:
             gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, b),
                          b * xp.sum(weight, axis=0)[:, None] - product(weight.T, a)]  # fmt: skip
