@@ -131,8 +131,6 @@ def in_torch(name: str) -> Callable[..., Any]:
     """The formula, as one would write it."""
     import torch
 
-    functional = torch.nn.functional
-
     def lifted(x, d):
         distances, same = torch.cdist(x, x), d["labels"][:, None] == d["labels"]
         pushed = torch.logsumexp((1 - distances).masked_fill(same, -torch.inf), dim=1)
@@ -147,7 +145,7 @@ def in_torch(name: str) -> Callable[..., Any]:
         return theirs(query, key, d["negatives"], temperature=0.1, negative_mode="paired")
 
     def pairs(x, d):
-        distances = functional.pairwise_distance(*halves(x))
+        distances = torch.nn.functional.pairwise_distance(*halves(x))
         apart = torch.relu(1 - distances) ** 2
         return (0.5 * torch.where(d["same"], distances**2, apart)).mean()
 

@@ -246,8 +246,12 @@ def _spectra(axis: Any, features: Mapping[str, np.ndarray], colors: Any) -> None
             shares = 100 * variances / variances.sum()
             axis.plot(np.arange(1, len(shares) + 1), shares, color=colors[name], label=name)
     axis.set(xscale="log", yscale="log", xlabel="direction", ylabel="share of the variance (%)")
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_major_formatter("{x:g}")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter("{x:g}")
+        if np.diff(np.log10(side.get_view_interval())) > 1:  # else there is no other tick
+            side.set_minor_formatter("")
+        else:
+            side.set_minor_formatter("{x:g}")
 
 
 def _embeddings(
@@ -281,6 +285,7 @@ def _embeddings(
         figure.legend(
             *axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False,
             fontsize=8, markerscale=2, title=more, title_fontsize=8,
+            ncols=1 if len(shown) <= 12 else 2,
         )  # fmt: skip
 
 

@@ -28,7 +28,11 @@ with contextlib.suppress(ModuleNotFoundError):
     hypothesis.settings.register_profile("busy", suppress_health_check=slow, deadline=None)
     hypothesis.settings.load_profile("busy")
 
-LONG = ("test_every_launch_compiles_well", "tests/site/", "test_distributed", "tests/notebooks/")
+LONG = (
+    "test_every_launch_compiles_well", "tests/site/", "test_distributed", "tests/notebooks/",
+    "test_killed_in_the_rows", "homework/test_proof", "test_damaged_files", "test_devices",
+    "test_gpu_runs",
+)  # fmt: skip
 
 
 def wants_gpu(expression):

@@ -124,6 +124,7 @@ def _own_on(
 ) -> tuple[dict[str, float], list[str]]:
     """The same on other data, with its lines. What cannot be is an error, if needed, or a line."""
     data: Path = arguments.data
+    fitted: list[str] = []
     try:
         raw = opened.read(data, fields)
         fitted = [raw.fitted] if getattr(raw, "fitted", "") else []
@@ -131,7 +132,7 @@ def _own_on(
     except ValueError as error:
         if needed:
             raise
-        return {}, [f"the method measures nothing of itself on {data}: {error}"]
+        return {}, [*fitted, f"the method measures nothing of itself on {data}: {error}"]
     return metrics, fitted + lines_of(metrics)
 
 

@@ -14,18 +14,13 @@ belongs to the positive pair and B to the negatives. Here each has its own name:
     collapsed      B ln B             ln B                   ln(2B − 1)
     ============== ================== ====================== ==================================
 
-Other libraries write the same losses in other units (B pairs of views, temperature T):
+More candidates may be given to ``info_nce``: for all queries, (count, width), or for each query
+its own, (batch, count, width), beside the other keys or, with ``in_batch=False``, instead of them.
+With N of them a row has B + N terms, or 1 + N. ``bilinear_info_nce`` is ``info_nce`` with a learned
+matrix between the two, without lengths and temperature.
 
-- Google's SimCLR code (TensorFlow) adds the means of the two sides: 2 × ``nt_xent``.
-- pytorch-metric-learning's ``NTXentLoss(T)`` on the 2B embeddings with labels 0..B−1 twice is
-  ``nt_xent`` with temperature T (it adds a tiny number inside the logarithm). It normalizes unless
-  told not to; ``NPairsLoss`` with raw inner products is ``simclr_cs229 / B``.
-- lightly's ``NTXentLoss(T)`` is ``nt_xent``; the default temperatures are .5 there, .07 in
-  pytorch-metric-learning, .1 or .5 in the paper: none is standard, so here it must be given.
-- SupContrast's ``SupConLoss(T, base_T)`` with the B pairs as its two views is T / base_T ×
-  ``nt_xent``.
-- info-nce-pytorch's ``info_nce`` is ``info_nce``; sentence-transformers'
-  ``MultipleNegativesRankingLoss(scale)`` is ``info_nce`` with temperature 1 / scale (SimCSE's).
+Other libraries write the same losses in other units; ``docs/loss_conventions.md`` has the factors,
+and those of the losses with labels. The temperature has no standard either, so it must be given.
 
 The first thing to look at when training does not start is ``chance_level``: a loss that stays there
 belongs to a network that tells nothing apart. Lecture 12.

@@ -59,13 +59,8 @@ def _distances(*rows, squared):
     unit = 1.0 if roomy else math.ldexp(1.0, math.frexp(max(largest))[1] - 1)
     exact = [xp.astype(x, xp.float64) / unit for x in rows]
     middle = xp.mean(exact[0], axis=0)  # far from 0 all would be near, and take long
-    a, *others = (x - middle for x in exact)
-    b = others[0] if others else a
-    of_a, of_b = (xp.sum(x * x, axis=1) for x in (a, b))
-    squares = product(-2 * a, b.T)
-    squares += of_a[:, None]
-    squares += of_b
-    near = xp.nonzero(squares <= NEAR * of_a[:, None])  # then ‖b‖ is all but ‖a‖
+    around = [x - middle for x in exact]
+    squares, near = _squares(around[0], around[-1])
     for i, j, gaps in _gaps(exact, near):
         squares[i, j] = xp.sum(gaps * gaps, axis=1)
     d = squares if squared else xp.sqrt(squares)
@@ -73,24 +68,39 @@ def _distances(*rows, squared):
     def vjp(g):
         g = xp.astype(g, xp.float64)
         if squared:
-            weight = g * (2 * unit)
-        else:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                weight = g / d
-            weight[near] = 0  # all that are 0 are among them
-            of_near = g[near] / xp.where(d[near] == 0, xp.full_like(d[near], math.inf), d[near])
-        if others:
-            gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, b),
-                         b * xp.sum(weight, axis=0)[:, None] - product(weight.T, a)]  # fmt: skip
-        else:
-            weight = weight + weight.T
-            gradients = [a * xp.sum(weight, axis=1)[:, None] - product(weight, a)]
-        if not squared:
-            _add_near(gradients, exact, near, of_near)
-        return [xp.astype(gradient, dtype) for gradient in gradients]
+            return [xp.astype(x, dtype) for x in _pulled(g * (2 * unit), around)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight = g / d
+        weight[near] = 0  # all that are 0 are among them
+        of_near = g[near] / xp.where(d[near] == 0, xp.full_like(d[near], math.inf), d[near])
+        gradients = _pulled(weight, around)
+        _add_near(gradients, exact, near, of_near)
+        return [xp.astype(x, dtype) for x in gradients]
 
     scaled = d * unit * unit if squared else d * unit
     return xp.astype(scaled, dtype), vjp
+
+
+def _squares(a, b):
+    """‖aᵢ‖² − 2 aᵢ·bⱼ + ‖bⱼ‖², and the row numbers of pairs that are too near for that."""
+    xp = namespace(a)
+    of_a, of_b = (xp.sum(x * x, axis=1) for x in (a, b))
+    squares = product(-2 * a, b.T)
+    squares += of_a[:, None]
+    squares += of_b
+    return squares, xp.nonzero(squares <= NEAR * of_a[:, None])  # then ‖b‖ is all but ‖a‖
+
+
+def _pulled(weight, rows):
+    """Σⱼ Wᵢⱼ (aᵢ − bⱼ) and Σᵢ Wᵢⱼ (bⱼ − aᵢ); of one array their sum."""
+    xp, a, b = namespace(weight), rows[0], rows[-1]
+    if len(rows) == 1:
+        weight = weight + weight.T
+        return [a * xp.sum(weight, axis=1)[:, None] - product(weight, a)]
+    return [
+        a * xp.sum(weight, axis=1)[:, None] - product(weight, b),
+        b * xp.sum(weight, axis=0)[:, None] - product(weight.T, a),
+    ]
 
 
 def _gaps(exact, near) -> Iterator[tuple[Any, Any, Any]]:

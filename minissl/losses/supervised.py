@@ -39,7 +39,8 @@ def supcon_loss(
     repeat its label: with two views of each, all labels different, it is ``nt_xent``. A row that is
     alone with its label has no positive: its loss is 0, it does not count in the mean, but others
     still see it. ``normalize``, ``temperature`` and ``reduction`` as in ``info_nce``; there is no
-    factor τ / τ₀ in front. (Khosla et al. 2020.) Lecture 12.
+    factor τ / τ₀ in front. Raises ValueError for other shapes, labels that are no integers, and
+    a temperature that is not positive and finite. (Khosla et al. 2020.) Lecture 12.
     """
     if logarithm not in LOGARITHMS:
         raise ValueError(f"logarithm must be one of {LOGARITHMS}, got {logarithm!r}")
@@ -64,8 +65,8 @@ def soft_nearest_neighbor_loss(
     one at the nearest: as a Tensor with one element it is learned, for which Frosst, Papernot and
     Hinton (2019) learn 1/T. It is the leave-one-out loss of neighbourhood components analysis, with
     the logarithm outside. Shapes: embeddings (batch, width), labels (batch,) integers. A row that
-    is alone with its label is treated as in ``supcon_loss``, and ``reduction`` too. (Salakhutdinov
-    and Hinton 2007; Goldberger et al. 2005.) Lecture 12.
+    is alone with its label is treated as in ``supcon_loss``, and ``reduction`` too; raises as that
+    does. (Salakhutdinov and Hinton 2007; Goldberger et al. 2005.) Lecture 12.
     """
     _check_rows(embeddings, reduction, "soft_nearest_neighbor_loss")
     labels = labels_beside(labels, embeddings)

@@ -24,6 +24,7 @@ from minissl.vision.augment import Augmentation
 from minissl.vision.images import check_images
 
 MEASURED = 1000  # held-out images that are compared with each other while it trains
+TOGETHER = 128  # of them go through the network at once
 
 Batch = tuple[NDArray, NDArray]  # images and their labels
 
@@ -127,7 +128,7 @@ class LabelledViews(ImageMethod):
         with evaluating(self.model):
             of_views = self.model.encoder(views)
             loss = self.compare(of_views, labels, gather=False, generator=generator)
-            of_images = self.model.encoder(self.held_out[some])
+            of_images = self.by_batches(self.model.encoder, self.held_out[some], TOGETHER, "")
             embeddings = self.model.head(of_images).numpy()
             further = self.further(of_views, labels, of_images, self.held_out_labels[some])
         return {
@@ -139,7 +140,7 @@ class LabelledViews(ImageMethod):
         }
 
     def further(
-        self, of_views: Tensor, labels: NDArray, of_images: Tensor, image_labels: NDArray
+        self, of_views: Tensor, labels: NDArray, of_images: NDArray, image_labels: NDArray
     ) -> dict[str, float]:
         """What else is measured: of the features of the held-out views, and of the images."""
         return {}

@@ -25,6 +25,8 @@ from minissl.training import diagnostics
 from minissl.vision.augment import AUGMENTATIONS, IN_COLOUR, Augmentation
 from minissl.vision.images import check_images
 
+MEASURED = 2048  # held-out images at most: a loss of N images has memory and time of N squared
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings(Training, ImageOptions):
@@ -147,7 +149,7 @@ class TwoViews(ImageMethod):
     images: (count, height, width, channels), unlabelled; none where the method is only used.
     augment: ``(images, generator) -> images``. ``model``: images -> embeddings, with the part
     ``encoder`` that represents. held_out: images for ``evaluate``, by default the first
-    ``batch_size`` training images.
+    ``batch_size`` training images; of more than ``MEASURED`` so many.
 
     Raises ValueError for fewer images than ``batch_size``.
     """
@@ -175,7 +177,7 @@ class TwoViews(ImageMethod):
             )
         self.model, self.images, self.augment = model, images, augment
         self.batch_size = batch_size
-        held_out = images[:batch_size] if held_out is None else held_out
+        held_out = images[:batch_size] if held_out is None else some_of(held_out)
         self._held_out_views = self._views(held_out, np.random.default_rng(0))
 
     @classmethod
@@ -247,6 +249,17 @@ class TwoViews(ImageMethod):
             "alignment": diagnostics.alignment(first, second),
             "uniformity": diagnostics.uniformity(first),
         }
+
+
+def some_of(held_out: NDArray) -> NDArray:
+    """All, or ``MEASURED`` random ones of more, with a warning: they are compared all with all."""
+    if len(held_out) <= MEASURED:
+        return held_out
+    warnings.warn(
+        f"the method measures itself on {MEASURED:,} of the {len(held_out):,} held-out images",
+        stacklevel=3,
+    )
+    return held_out[np.random.default_rng(0).permutation(len(held_out))[:MEASURED]]
 
 
 def batch_of(size: int, images: int) -> int:

@@ -10,7 +10,9 @@ import pytest
 
 from benchmarks import common
 
-RACES = ["gpt_step", "lstm_step", "sampling", "shakespeare", "simclr_step"]
+RACES = [
+    "gpt_step", "images_steps", "losses", "lstm_step", "sampling", "shakespeare", "simclr_step",
+]  # fmt: skip
 COMMANDS = [*RACES, "processes", "tokenizer", "word_vectors", "wordpiece", "growth.__main__"]
 WRONG = [
     *((name, ["--repeats", "0"], "got 0, expected 1 or more") for name in COMMANDS[:-1]),

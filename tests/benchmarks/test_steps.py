@@ -6,12 +6,17 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import shakespeare
+from benchmarks import losses, shakespeare
 
 
-@pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step"])
+@pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step", "images_steps"])
 def test_losses_and_gradients_agree(name, capsys):
     import_module(f"benchmarks.{name}").check_agreement()
+    assert capsys.readouterr().out.startswith("agreed: ")
+
+
+def test_losses_with_labels_agree_with_their_peers(capsys):
+    losses.check_agreement(batch=128)
     assert capsys.readouterr().out.startswith("agreed: ")
 
 

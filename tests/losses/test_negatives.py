@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from minissl.autograd import gradcheck
+from minissl.autograd import operations as ops
+from minissl.losses import contrastive
 from minissl.losses.contrastive import bilinear_info_nce, info_nce, information_bound
 from tests.losses.compare import assert_same, of_ours
 
@@ -110,6 +112,24 @@ def test_places_and_dtypes(dtype, digits):
         for there in (torch.from_numpy(n), n):  # those of a queue may still lie in NumPy
             got = info_nce(q, k, negatives=there, **settings).item()
             assert got == pytest.approx(right, rel=digits)
+
+
+@pytest.mark.parametrize(("shape", "in_batch"), [((N, D), False), ((B, N, D), True)])
+def test_candidates_of_other_processes(shape, in_batch, monkeypatch):
+    """As if another process had the same rows, turned: shared negatives and keys come twice."""
+    query, key, negatives = draw(B, D), draw(B, D, seed=1), draw(*shape, seed=2)
+
+    def gather(x):
+        return ops.concatenate([x, x[:, ::-1]])
+
+    monkeypatch.setattr(contrastive, "gather_rows", gather)
+    settings = {"temperature": 0.4, "in_batch": in_batch, "reduction": "none"}
+    losses = info_nce(query, key, negatives=negatives, gather=True, **settings).numpy()
+    more = np.concatenate([negatives, negatives[..., ::-1]]) if not in_batch else negatives
+    if in_batch:  # the other's keys are more negatives of every query
+        others = np.broadcast_to(key[:, ::-1], (B, B, D))
+        more = np.concatenate([negatives, others], axis=1)
+    np.testing.assert_allclose(losses, by_loops(query, key, more, 0.4, in_batch))
 
 
 def test_no_negatives_of_its_own():

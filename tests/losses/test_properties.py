@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from minissl.autograd import operations as ops
 from minissl.losses.contrastive import (
@@ -170,6 +171,26 @@ def test_lengths_matter_or_do_not(name):
     else:
         assert abs(stretched - value) > 1e-4
         assert np.abs(radial).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.cosine])
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_beyond_the_squares_of_float32(name, scale):
+    rows = [z.astype(np.float32) for z in views()]
+    value = CASES[name].loss(*rows).item()
+    scaled, gradients = of_ours(CASES[name].loss, *(np.float32(scale) * z for z in rows))
+    assert scaled == pytest.approx(value, rel=1e-5)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+@every_loss
+def test_bfloat16(name):
+    """Computed in float32 of what bfloat16 rounded: the loss has its digits."""
+    if "bilinear" in name:
+        return
+    rows = [torch.from_numpy(z).bfloat16() for z in views()]
+    exact = CASES[name].loss(*(z.double().numpy() for z in rows)).item()
+    assert CASES[name].loss(*rows).item() == pytest.approx(exact, rel=2e-2)
 
 
 @every_loss

@@ -284,7 +284,7 @@ def test_the_gradient_is_that_of_the_loss(name, monkeypatch):
         generator = np.random.default_rng([7, draw])
         direction = [generator.standard_normal(p.shape) for p in parameters]
         up, down = (at(direction, size) - middle) / size, (middle - at(direction, -size)) / size
-        if abs(up - down) > 1e-5 * (abs(up) + abs(down)):
+        if abs(up - down) > 3e-5 * (abs(up) + abs(down)):
             continue  # a kink lies between
         slope = sum(np.sum(g * d) for g, d in zip(gradients, direction) if g is not None)
         assert (up + down) / 2 == pytest.approx(slope, rel=1e-4)

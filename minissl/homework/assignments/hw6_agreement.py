@@ -15,7 +15,6 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 from minissl.losses.contrastive import information_bound
 from minissl.models.convolutional import NormalizedMLP
 from minissl.nn.module import Module
-from minissl.pretrain.images.byol import slow_copy
 
 # ---- 6.8 follow ----------------------------------------------------------------------------------
 
@@ -29,6 +28,8 @@ follow = Task(
 
 def _networks(draw: Draw) -> tuple[Module, Module, dict[str, NDArray], dict[str, NDArray]]:
     """A slow copy and its network, which has moved on, and what both hold by name."""
+    from minissl.pretrain.images.byol import slow_copy  # an eighth of a second, for this task only
+
     network = NormalizedMLP(3, 4, 2, normalize_output=True, generator=draw.generator)
     slow = slow_copy(network)
     network.train()

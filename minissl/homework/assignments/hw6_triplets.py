@@ -171,7 +171,9 @@ def _check_mined(
         shapes = [part.shape for part in arrays]
         raise Wrong("the three arrays have one number for each triplet", given, shapes, "equal")
     if any(part.dtype.kind not in "iu" for part in arrays):
-        raise Wrong("row numbers are integers", given, [p.dtype for p in arrays], "int64")
+        raise Wrong(
+            "row numbers are integers, also of none", given, [p.dtype for p in arrays], "int64"
+        )
     found = sorted(zip(*(part.tolist() for part in arrays)))
     if len(set(found)) < len(found):
         raise Wrong("a triplet is there twice", given, found, sorted(right))

@@ -37,6 +37,13 @@ UNKNOWN = -100  # what ``cross_entropy`` leaves out
 class SupConSettings(FewLabels, ViewSettings):
     """A convolutional encoder with its projection head, contrasted by labels."""
 
+    labels_per_class: int = option(
+        0,
+        "use the labels of so many random images of each class, the others are a class each; 0: of "
+        "all",
+        least=0,
+        most=10**9,
+    )
     batch_size: int = option(128, "images per step, each in several views", least=2, most=1 << 20)
     views: int = option(2, "views of each image", least=2, most=100)
     temperature: float = option(0.1, "of the softmax", above=0, most=1000)
@@ -173,7 +180,7 @@ class SupCon(LabelledViews):
         return loss + self.classification * named
 
     def further(
-        self, of_views: Tensor, labels: NDArray, of_images: Tensor, image_labels: NDArray
+        self, of_views: Tensor, labels: NDArray, of_images: NDArray, image_labels: NDArray
     ) -> dict[str, float]:
         """The accuracy, 0 to 1, where it classifies."""
         if not self.classification or self.model.output is None:

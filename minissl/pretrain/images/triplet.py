@@ -65,7 +65,7 @@ class UnitModel(Module):
     def __init__(self, encoder: Module):
         self.encoder = encoder
 
-    def head(self, features: Tensor) -> Tensor:
+    def head(self, features: Any) -> Tensor:
         """Each row divided by its length."""
         return normalize(features)
 
@@ -154,7 +154,7 @@ class Triplet(LabelledViews):
         return self.model(batch)
 
     def further(
-        self, of_views: Tensor, labels: NDArray, of_images: Tensor, image_labels: NDArray
+        self, of_views: Tensor, labels: NDArray, of_images: NDArray, image_labels: NDArray
     ) -> dict[str, float]:
         """Which part of all triplets of the held-out batch still has a loss: see ``all_active``."""
         return {"active_share": all_active(self.model.head(of_views), labels, self.margin)}

@@ -45,7 +45,9 @@ def test_sizes_that_nobody_asked_for_are_those_of_the_data(
     name, size, channels, augmentation, tmp_path
 ):
     kind, images = load_method(name), some_images(size, channels)
-    left = toy_settings(name, image_size=0, channels=0, augmentation="auto", depth=0, steps=1)
+    left = toy_settings(
+        name, image_size=0, channels=0, augmentation="auto", depth=0, steps=1, labels_per_class=1
+    )
     labels = np.arange(12) % 2
     data = (
         LabelledImages(images, labels, [*"ab"]) if kind.Data is LabelledImages else Images(images)
@@ -209,7 +211,7 @@ def test_small_photos_are_augmented_as_in_the_papers_appendix_on_cifar():
 def test_digits_are_shifted_by_an_eighth_of_their_size(size):
     images, rng = some_images(size, 1), np.random.default_rng
     by_hand = compose(
-        lambda i, g: random_affine(i, g, 15, (0.8, 1.2), size / 8),
+        lambda i, g: random_affine(i, g, 15, (0.8, 1.2), max(1, size / 16)),
         lambda i, g: random_intensity(i, g, 0.3, 0.3),
         lambda i, g: additive_noise(i, g, 0.1),
     )

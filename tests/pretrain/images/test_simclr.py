@@ -189,3 +189,13 @@ def test_what_does_not_fit(digits):
         SimCLR(new_model(), digits.train_images[..., 0], compose())
     with pytest.raises(ValueError, match="labels of shape"):
         Supervised(None, digits.train_images, digits.train_labels[:5], compose())
+
+
+def test_of_many_held_out_images_some_are_compared_and_it_is_said(digits, monkeypatch):
+    """All with all: 60,000 images were 54 GB."""
+    monkeypatch.setattr("minissl.pretrain.views.MEASURED", 50)
+    with pytest.warns(UserWarning, match="measures itself on 50 of the 128 held-out images"):
+        method = new_method(digits)
+    assert method.evaluate()["held_out_loss"] == pytest.approx(chance_level("nt_xent", 50), abs=0.1)
+    monkeypatch.setattr("minissl.pretrain.views.MEASURED", 128)
+    assert len(new_method(digits)._held_out_views) == 256
