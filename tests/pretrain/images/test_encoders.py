@@ -208,7 +208,7 @@ def test_small_photos_are_augmented_as_in_the_papers_appendix_on_cifar():
 
 
 @pytest.mark.parametrize("size", [8, 28])
-def test_digits_are_shifted_by_an_eighth_of_their_size(size):
+def test_digits_are_shifted_with_their_size(size):
     images, rng = some_images(size, 1), np.random.default_rng
     by_hand = compose(
         lambda i, g: random_affine(i, g, 15, (0.8, 1.2), max(1, size / 16)),
