@@ -97,5 +97,6 @@ CLAIM = Claim(
     formats=dict.fromkeys([digits.column(LABELS), named.NEIGHBORS], ".1f"),
     rows="accuracy in %",
     about=named.about("CIFAR-10") + " At the scale small they are averaged to 16 x 16 pixels. All "
-    "runs have the same number of steps and the same learning rate.",
+    "runs have the same number of steps and the same learning rate. Seen: the smallest is the best "
+    "so early; between 0.2 and 1 there is no order.",
 )  # fmt: skip
