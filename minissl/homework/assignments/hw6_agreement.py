@@ -22,7 +22,7 @@ follow = Task(
     "6.8",
     "minissl.pretrain.images.byol:follow",
     "BYOL's slow average",
-    "lectures/12, section 2",
+    "lectures/12, section 12",
 )
 
 

@@ -2,8 +2,8 @@
 
 SimCLR: Chen, Kornblith, Norouzi and Hinton (2020), A Simple Framework for Contrastive Learning of
 Visual Representations. Lecture 12. With ``encoder`` "resnet18", 512 ``features`` and the
-augmentation "small-photos" it is the paper's network and views for CIFAR-10. Not here: the paper's
-LARS optimizer and its ResNet-50.
+augmentation "small-photos" it has the network and the views of the authors' script for CIFAR-10.
+Not here: LARS, the paper's optimizer, and its ResNet-50, which it takes for CIFAR-10 too.
 """
 
 from collections.abc import Callable
