@@ -341,11 +341,11 @@ def picture(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
     return svg_bytes(figure)
 
 
-QUERIES = 8  # rows of a contact sheet
+QUERIES = 10  # rows of a contact sheet at most: the digits, or the kinds of CIFAR-10, have one each
 
 
 def sheet(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
-    """The nearest images of some, a query of each class where there are classes, as SVG."""
+    """The nearest images of some, one of each of the first classes where there are any, as SVG."""
     import numpy as np
 
     from minissl import figures
