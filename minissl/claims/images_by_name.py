@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.claims.claim import Setup
@@ -44,6 +45,17 @@ def load(setup: Setup) -> LabelledSplit:
         arrays = read_arrays(file)
         parts += [arrays["images"][:count].astype(np.float32) / 255, arrays["labels"][:count]]
     return LabelledSplit(*parts)
+
+
+def halved(data: LabelledSplit) -> LabelledSplit:
+    """Each square of four pixels as one, their mean: a quarter of the work."""
+
+    def half(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        count, height, width, channels = images.shape
+        squares = images.reshape(count, height // 2, 2, width // 2, 2, channels)
+        return squares.mean(axis=(2, 4), dtype=np.float32)
+
+    return data._replace(train_images=half(data.train_images), test_images=half(data.test_images))
 
 
 def shape(data: LabelledSplit) -> dict[str, int]:

@@ -72,9 +72,9 @@ def scales(name: str) -> dict[str, dict[str, Any]]:
     """A small convolutional network on two cores; ResNet-18 on a GPU."""
     return named.scales(
         name,
-        quick={"scratch_steps": 2, "labels": (1, 5)},
-        small={"scratch_steps": 150, "labels": LABELS},
-        full={"scratch_steps": 2000, "labels": LABELS},
+        quick={"scratch_steps": 2, "labels": [1, 5]},
+        small={"scratch_steps": 150, "labels": [*LABELS]},
+        full={"scratch_steps": 2000, "labels": [*LABELS]},
     )
 
 

@@ -95,14 +95,16 @@ def trained(setup: Setup, data: LabelledSplit, name: str) -> tuple[TwoViews, His
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """The spread of the embeddings during training; what the labels say, and the rank beside it."""
-    drawn, (above, middle, below) = panels(2.9, 2.9, 4.6, width=digits.WIDTH)
+    drawn, (above, middle, below) = panels(3.2, 3.2, 5.4, width=digits.WIDTH)
     names = list(ARMS)
     for axis, shown in ((above, names[:5]), (middle, names[5:])):
         for name in shown:
             line(axis, measured, name, color=COLORS[name])
         axis.axhline(0, color="#888", linewidth=0.8)
         axis.set(ylabel="spread (z-std)", ylim=(-0.03, 1.08))
-        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+        axis.legend(
+            frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2, fontsize=9
+        )
     middle.set(xlabel="step")
     digits.bars(below, measured, COLORS, ACCURACY)
     for place, name in zip(below.get_yticks(), [*COLORS, digits.RANDOM]):
@@ -110,6 +112,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         below.annotate(f"{rank:.0f}", (103, place), va="center", fontsize=9, annotation_clip=False)
     below.annotate("rank", (101, len(names) + 1.7), fontsize=9, annotation_clip=False)
     below.set(xlabel="test accuracy with one label per class (%)", xlim=(0, 100))
+    below.tick_params(axis="y", labelsize=9)
     return drawn
 
 
