@@ -285,15 +285,6 @@ def as_json(
     from minissl.training.log import plain
 
     split = found.split
-    rows = [
-        {
-            "representation": row.name,
-            **plain(row.scores),
-            "few_labels": {str(n): values.tolist() for n, values in row.few.items()},
-            "notes": row.notes,
-        }
-        for row in found.rows
-    ]
     pairs = next((row.pairs for row in found.rows if row.pairs), None)
     about = {
         "minissl": __version__,
@@ -313,9 +304,18 @@ def as_json(
         "pairs": pairs and dict(zip(("same", "different", "sampled"), pairs)),
         "notes": found.notes,
         "own": plain(own),
-        "rows": rows,
+        "rows": [_row_as_json(row) for row in found.rows],
     }  # fmt: skip
     return json.dumps(about, indent=1, allow_nan=False).encode()
+
+
+def _row_as_json(row: Any) -> dict[str, Any]:
+    from minissl.training.log import plain
+
+    few = {str(n): values.tolist() for n, values in row.few.items()}
+    return {
+        "representation": row.name, **plain(row.scores), "few_labels": few, "notes": row.notes
+    }  # fmt: skip
 
 
 def picture(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:

@@ -1,4 +1,4 @@
-"""pretrain without labels, into a run folder that other commands open"""
+"""pretrain, mostly without labels, into a run folder that other commands open"""
 
 from __future__ import annotations
 
