@@ -92,12 +92,7 @@ def split_with_classes(
     there = np.unique(data.labels)
     pairs, notes = test, []
     if hold_out:
-        if hold_out < 2 or len(there) - hold_out < 2:
-            raise ValueError(
-                f"{hold_out} of {len(there)} classes cannot be held out: pairs need two classes, "
-                "and the readouts two others"
-            )
-        unseen = np.random.default_rng(seed).choice(there, hold_out, replace=False)
+        unseen = _held_out_classes(there, hold_out, seed)
         train, test = (part[~np.isin(data.labels[part], unseen)] for part in (train, test))
         pairs = np.flatnonzero(np.isin(data.labels, unseen))
         if not len(train) or not len(test):
@@ -118,6 +113,16 @@ def split_with_classes(
     looked_at = _some(np.sort(np.concatenate([test, pairs])) if hold_out else test, seed)
     classes = len(np.unique(data.labels[np.concatenate([train, test])]))
     return Split(data.labels, train, test, pairs, looked_at, classes, pair_classes, tuple(notes))
+
+
+def _held_out_classes(there: NDArray, count: int, seed: int) -> NDArray:
+    """So many of the classes, at random; ValueError where fewer than two would be on a side."""
+    if count < 2 or len(there) - count < 2:
+        raise ValueError(
+            f"{count} of {len(there)} classes cannot be held out: pairs need two classes, and the "
+            "readouts two others"
+        )
+    return np.random.default_rng(seed).choice(there, count, replace=False)
 
 
 def _some(examples: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

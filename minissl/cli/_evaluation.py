@@ -285,15 +285,6 @@ def as_json(
     from minissl.training.log import plain
 
     split = found.split
-    rows = [
-        {
-            "representation": row.name,
-            **plain(row.scores),
-            "few_labels": {str(n): values.tolist() for n, values in row.few.items()},
-            "notes": row.notes,
-        }
-        for row in found.rows
-    ]
     pairs = next((row.pairs for row in found.rows if row.pairs), None)
     about = {
         "minissl": __version__,
@@ -313,9 +304,18 @@ def as_json(
         "pairs": pairs and dict(zip(("same", "different", "sampled"), pairs)),
         "notes": found.notes,
         "own": plain(own),
-        "rows": rows,
+        "rows": [_row_as_json(row) for row in found.rows],
     }  # fmt: skip
     return json.dumps(about, indent=1, allow_nan=False).encode()
+
+
+def _row_as_json(row: Any) -> dict[str, Any]:
+    from minissl.training.log import plain
+
+    few = {str(n): values.tolist() for n, values in row.few.items()}
+    return {
+        "representation": row.name, **plain(row.scores), "few_labels": few, "notes": row.notes
+    }  # fmt: skip
 
 
 def picture(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
@@ -341,11 +341,11 @@ def picture(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
     return svg_bytes(figure)
 
 
-QUERIES = 8  # rows of a contact sheet
+QUERIES = 10  # rows of a contact sheet at most: the digits, or the kinds of CIFAR-10, have one each
 
 
 def sheet(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
-    """The nearest images of some, a query of each class where there are classes, as SVG."""
+    """The nearest images of some, one of each of the first classes where there are any, as SVG."""
     import numpy as np
 
     from minissl import figures

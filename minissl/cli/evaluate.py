@@ -21,8 +21,8 @@ from minissl.cli._shared import (
 
 DESCRIPTION = """\
 Prints what the method of a run measures of itself: the held-out loss and what else it knows. With
-DATA on all of that data, none of which is trained on; without, on what the run held out of its own,
-which is read again from where it was.
+DATA on all of that data, and a line says so if it is what the run was trained on; without, on what
+the run held out of its own, which is read again from where it was.
 
 With DATA there follows a table: the raw examples, the untrained network and the pretrained one (of
 an adaptation the adapted one too), all measured alike. Where the data has classes (a folder for
@@ -133,7 +133,17 @@ def _own_on(
         if needed:
             raise
         return {}, [*fitted, f"the method measures nothing of itself on {data}: {error}"]
-    return metrics, fitted + lines_of(metrics)
+    return metrics, fitted + lines_of(metrics) + _known(opened, raw, data)
+
+
+def _known(opened: Any, raw: Any, data: Path) -> list[str]:
+    """The line that says so where these are the very examples that were trained on."""
+    if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
+        return []
+    return [
+        f"these numbers are of examples that {opened.folder} has learned from, too: {data} is what "
+        "it was trained on"
+    ]
 
 
 def _own_data(opened: Any, fields: Any) -> Any:

@@ -1,4 +1,4 @@
-"""pretrain without labels, into a run folder that other commands open"""
+"""pretrain, mostly without labels, into a run folder that other commands open"""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ A run that was stopped (Ctrl-C, a crash) is continued by the same command, bit f
 one is trained further in a new folder, with a schedule of its own:
 
   minissl pretrain {name} DATA --run runs/more --from runs/first --steps 500"""
+ONE_WAY = 0.05  # a spread (``z_std``) that random weights have, and collapsed ones
 IN_PROCESSES = """
 
 On two GPUs (or two processors), where each process takes batches of its own:
@@ -144,4 +145,11 @@ def summary(history: Any, method: Any, folder: Path) -> str:
     now = f"minissl sample {folder}" if isinstance(method, Generates) else ""
     now = now or f"minissl probe {folder} LABELLED_FOLDER"
     after = f"after {steps} steps: " if steps is not None else ""
-    return f"{after}{', '.join(shown) or 'no log is left'}; now: {now}"
+    line = f"{after}{', '.join(shown) or 'no log is left'}; now: {now}"
+    spread = values.get("z_std")
+    if spread is not None and spread < ONE_WAY:
+        line += (
+            f"\nz std {spread:.2g} is near 0: all embeddings point nearly one way, as those of "
+            "random weights do, and of a network that has collapsed (lecture 12, sections 2 and 5)"
+        )
+    return line

@@ -37,7 +37,7 @@ from minissl.autograd.fused.contrastive import with_temperature
 from minissl.autograd.half import at_least_single
 from minissl.autograd.processes import gather_rows
 from minissl.autograd.tensor import Tensor, as_array
-from minissl.losses.metric import reduced
+from minissl.losses.metric import check_reduction, reduced
 
 
 def normalize(x: Any) -> Tensor:
@@ -243,6 +243,5 @@ def _check(first: Any, second: Any, reduction: str, loss: str) -> int:
             f"{loss}: the two views have shapes {tuple(first.shape)} and {tuple(second.shape)}, "
             "expected (batch, width) twice: row i of both must show the same thing"
         )
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    check_reduction(reduction)
     return first.shape[0]

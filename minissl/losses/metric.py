@@ -128,13 +128,18 @@ def reduced(losses: Tensor, reduction: str, *, of: Tensor | None = None) -> Tens
     ``of``: the distances that they were made from. One that is not finite is seen in nothing too,
     as of a batch without a triplet.
     """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    check_reduction(reduction)
     if reduction == "none":
         return losses
     if not losses.size:
         return ops.sum(losses if of is None else 0.0 * of)
     return ops.mean(losses) if reduction == "mean" else ops.sum(losses)
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise ValueError for one that no loss has."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
 def checked_margin(loss: str, margin: Any) -> float:

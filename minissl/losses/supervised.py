@@ -16,7 +16,7 @@ from minissl.autograd.fused.contrastive import with_temperature
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array, differentiable
 from minissl.losses.distances import pairwise_distances
-from minissl.losses.metric import labels_beside, same_and_different
+from minissl.losses.metric import check_reduction, labels_beside, same_and_different
 
 LOGARITHMS = ("outside", "inside")
 
@@ -135,5 +135,4 @@ def _check_rows(rows: Any, reduction: str, loss: str) -> None:
     require_floating(loss, as_array(rows))
     if len(rows.shape) != 2:
         raise ValueError(f"{loss}: expected (batch, width), got {tuple(rows.shape)}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    check_reduction(reduction)

@@ -42,7 +42,7 @@ def triplet_loss(
     """max(0, d(a, p) − d(a, n) + margin): the positive should be nearer by a margin.
 
     Shapes: three times (triplets, width). ``margin`` None is the soft margin, ln(1 + e^(d(a, p) −
-    d(a, n))), which never ends to pull (Hermans, Beyer and Leibe 2017). ``squared``: squared
+    d(a, n))), which never stops pulling (Hermans, Beyer and Leibe 2017). ``squared``: squared
     Euclidean distances; with rows of length 1 and a margin of 0.2 that is FaceNet's (Schroff,
     Kalenichenko and Philbin 2015). ``reduction``: ``"mean"`` over all triplets, those without a
     loss too, ``"sum"``, or ``"none"`` for (triplets,). Raises ValueError for other shapes, or a

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from minissl.adapt.method import FewLabels
 from minissl.autograd import fused, no_grad
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor
 from minissl.data.images import LabelledPixels
-from minissl.data.labels import draw_few_labels, likeliest, share_right
+from minissl.data.labels import likeliest, share_right
 from minissl.losses.consistency import (
     SCHEDULES,
     annealed_cross_entropy,
@@ -35,7 +36,7 @@ Batch = tuple[NDArray, NDArray, NDArray]  # changed images, first the labelled; 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencySettings(EncoderSettings):
+class ConsistencySettings(FewLabels, EncoderSettings):
     """An encoder with a Linear on top, and what it learns from images without labels.
 
     With 5 labels of each 8 x 8 digit a ``weight`` of 3 or 10 did worse than 1 in 120 steps, and
@@ -137,11 +138,9 @@ class Consistency(Classification):
         cls, settings: ConsistencySettings, data: LabelledPixels, seed: int
     ) -> dict[str, Any]:
         """Which labels are used, the same as an adaptation's of this seed, and the settings."""
-        count = settings.labels_per_class
-        generator = np.random.default_rng([seed, count, 0])
         names = "unlabelled_ratio", "steps", "weight", "sharpen", "confidence", "annealing"
         return {
-            "labelled": draw_few_labels(data.labels, count, generator) if len(data.images) else [],
+            "labelled": settings.choose(data.labels, seed) if len(data.images) else [],
             "stop_gradient": settings.stop_gradient,
             **{name: getattr(settings, name) for name in names},
         }

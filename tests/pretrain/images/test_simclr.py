@@ -56,7 +56,8 @@ def test_pretraining_without_labels_helps_when_labels_are_few(digits):
     """Seeds 0 to 4 gain 7.5 to 19 points in these 120 steps."""
     method = new_method(digits, batch_size=128)
     before, start = accuracy(method, digits), method.evaluate()
-    assert start["held_out_loss"] == pytest.approx(chance_level("nt_xent", 128), abs=0.02)
+    assert start["held_out_loss"] == pytest.approx(start["chance_loss"], abs=0.02)
+    assert start["chance_loss"] == chance_level("nt_xent", 128)
     train(method, steps=120, peak=5e-3)
     end = method.evaluate()
     assert accuracy(method, digits) > before + 0.04
@@ -74,6 +75,7 @@ def test_without_negatives_everything_collapses(digits):
     assert end["held_out_loss"] < 1e-3
     assert end["z_std"] < 0.02
     assert end["effective_rank"] < 1.2
+    assert "chance_loss" not in end  # no negatives, no chance
     assert accuracy(method, digits) < before - 0.03
 
 
@@ -142,7 +144,7 @@ def test_evaluation_is_deterministic_and_needs_no_graph(digits):
     assert first == method.evaluate()
     assert method.model.training
     assert set(first) == {
-        "held_out_loss", "z_std", "effective_rank", "alignment", "uniformity"
+        "held_out_loss", "z_std", "effective_rank", "alignment", "uniformity", "chance_loss"
     }  # fmt: skip
     views = method._views(digits.test_images[:128], np.random.default_rng(0))
     embeddings = method.model(views).numpy()
