@@ -77,8 +77,8 @@ class LabelledViews(ImageMethod):
                 f"the labels are numbers: {file_name_of(cls)} contrasts classes, read those"
             )
         settings = settings.settled(data)
-        held_out = [] if data.held_out_labels is None else data.held_out_labels
-        if len(held_out) and len(np.unique(held_out)) < 2:
+        held_out = data.held_out_labels
+        if held_out is not None and len(np.unique(held_out)) == 1:
             warnings.warn(
                 f"all {len(held_out)} held-out images are of one class: nothing is measured on "
                 "them. Give more images of the others",
