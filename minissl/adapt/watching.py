@@ -32,18 +32,20 @@ class Watch:
     of the nearest neighbours and of a linear probe, 0 to 1, and the effective rank on the test
     examples; NaN where a feature is not finite, since a look must not end a training.
 
-    most_train, most_test: random examples of more, the same ones in every run.
+    most_train, most_test: random examples of more, the same ones in every run. ``place``: where
+    they were read from, for errors.
     """
 
     raw: Any
     most_train: int = 2000
     most_test: int = 1000
+    place: str = "the examples to watch"
 
     def __call__(self, method: Any, data: Any) -> Callable[[], dict[str, float]]:
         """Read the examples as the method does. Raises ValueError where there are no classes."""
         labelled = data.labelled(self.raw)
         if why := why_no_classes(labelled):
-            raise ValueError(f"the examples to watch cannot be used: {why}")
+            raise ValueError(f"{self.place} cannot be watched: {why}")
         split, generator = split_with_classes(labelled), np.random.default_rng(0)
         parts = []
         for part, most in ((split.train, self.most_train), (split.test, self.most_test)):
@@ -52,8 +54,12 @@ class Watch:
                 some = np.sort(generator.choice(part, most, replace=False))
             parts.append(labelled.take(some))
         train, test = parts
-        if len(np.unique(train.labels)) < 2:
-            raise ValueError("the examples to watch leave one class to learn from: give more")
+        for part, use in ((train, "learn from"), (test, "test on")):
+            if len(np.unique(part.labels)) < 2:
+                raise ValueError(
+                    f"{self.place} cannot be watched: of {len(labelled)} examples one class is "
+                    f"left to {use}: give more of the others"
+                )
         k = NeighborSettings().neighbors(len(train))
 
         def look() -> dict[str, float]:

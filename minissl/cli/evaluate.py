@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(lines_of(_own(opened, _own_data(opened, fields), arguments))))
         return
     data, why = read_labelled_or_not(opened, arguments.data, fields)
-    own, lines = _own_on(opened, arguments, fields, needed=bool(why))
+    needed = bool(why) and (len(data) < 2 or not _learns_labels(opened))
+    own, lines = _own_on(opened, arguments, fields, needed=needed)
     if arguments.curves:
         lines += write_curves(arguments, opened)
     try:  # what is printed comes after what is written: perhaps nobody reads the one
@@ -81,6 +82,14 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(lines))
     base = getattr(opened, "base", opened)
     tell_what_is_not_read(reader_of(base.method), base.data, data.inputs, data.names)
+
+
+def _learns_labels(opened: Any) -> bool:
+    """Whether the method itself can do nothing without labels: its representation can."""
+    if getattr(opened, "base", None) is not None:
+        return True
+    kind = type(opened.method).Data
+    return bool(kind is kind.with_labels)
 
 
 def refuse_without_data(arguments: argparse.Namespace) -> None:

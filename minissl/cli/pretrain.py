@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
     from minissl.pretrain.run import open_run, pretrain
+    from minissl.reading import shown
 
     kind: Any = load_method(arguments.method)
     settings = settings_from(kind.Settings, arguments)
@@ -108,7 +109,8 @@ def run(arguments: argparse.Namespace) -> None:
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
         watch = arguments.watch and Watch(
-            kind.Data.with_labels.read(arguments.watch, settings.settled(data), fields)
+            kind.Data.with_labels.read(arguments.watch, settings.settled(data), fields),
+            place=shown(arguments.watch),
         )
         if first:
             tell_what_was_fitted(data)

@@ -113,6 +113,8 @@ def fit_images(images: NDArray, fit: Fit, where: str) -> tuple[NDArray[np.float3
             f"{where}: images have shape {images.shape}, which looks like one image in colour: "
             "save images[None], or, if they are that narrow, images[..., None]"
         )
+    if images.ndim > 2 and not len(images):
+        raise ValueError(f"{where}: there are no images in it: they have shape {images.shape}")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:

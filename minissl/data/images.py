@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -287,11 +288,26 @@ class LabelledImages(Images):
             require_two(self.class_names, len(self.images), "images")
         kept = keep_classes(kept, self.class_names)
         train, test = split_labelled(len(self.images), self.held_out)
+        _tell_classes_without(self.labels[train], self.class_names, len(test), len(self.images))
         return LabelledPixels(
             kept, settings, self.images[train], self.images[test],
             labels=self.labels[train], held_out_labels=self.labels[test],
             class_names=self.class_names,
         )  # fmt: skip
+
+
+def _tell_classes_without(
+    labels: NDArray, class_names: Sequence[str], held_out: int, images: int
+) -> None:
+    """Warn of classes that no image of the training part is of."""
+    missing = np.setdiff1d(np.arange(len(class_names)), labels)
+    if len(missing):
+        warnings.warn(
+            f"{len(missing)} of {len(class_names)} classes, {class_names[missing[0]]!r} among "
+            f"them, have no image to learn from, after {held_out} of {images} were held out: give "
+            "more of them",
+            stacklevel=3,
+        )
 
 
 Images.with_labels = LabelledImages

@@ -118,7 +118,7 @@ def draw_few_labels(
     if labels_per_class < 1 or counts.min() < labels_per_class:
         raise ValueError(
             f"asked for {labels_per_class} labels per class, the smallest of {len(classes)} "
-            f"classes has {counts.min()}"
+            f"classes has {counts.min()}: ask for fewer, or give more of that class"
         )
     chosen = [
         generator.choice(np.flatnonzero(labels == c), labels_per_class, replace=False)

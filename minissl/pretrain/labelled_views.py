@@ -6,6 +6,7 @@ below ``LabelledViews`` says what a batch is made of and how its embeddings are 
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
@@ -77,6 +78,13 @@ class LabelledViews(ImageMethod):
                 f"the labels are numbers: {file_name_of(cls)} contrasts classes, read those"
             )
         settings = settings.settled(data)
+        held_out = data.held_out_labels
+        if held_out is not None and len(np.unique(held_out)) == 1:
+            warnings.warn(
+                f"all {len(held_out)} held-out images are of one class: nothing is measured on "
+                "them. Give more images of the others",
+                stacklevel=3,
+            )
         return cls(
             cls.new_model(settings, len(data.class_names), seed=seed),
             data.images,

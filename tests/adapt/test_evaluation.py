@@ -267,3 +267,23 @@ def test_the_nearest_others_by_brute_force():
         np.testing.assert_allclose(near, [unit[i] @ unit[query] for i in row])
     assert numbers[0, 1] == 7
     assert rep.nearest_others(features[:3], [0], 9)[0].shape == (1, 3)
+
+
+def test_a_copy_of_the_query_is_another_example():
+    numbers, _ = rep.nearest_others(np.array([[1.0, 0], [1, 0], [0, 1]]), [1], 1)
+    assert numbers.tolist() == [[1, 0]]
+
+
+def test_the_seed_is_that_of_the_untrained_network_and_copies_are_told(runs):
+    opened = runs["byol"]
+    networks = rep.networks_of(opened, seed=5)
+    expected = type(opened.method).build(opened.settings, opened.data, seed=5)
+    for (name, ours), (_, theirs) in zip(
+        networks[rep.UNTRAINED].model.named_parameters(), expected.model.named_parameters()
+    ):
+        np.testing.assert_array_equal(ours.array, theirs.array, err_msg=name)
+    kind = type(opened.method).Data.with_labels
+    images = np.repeat(kind.toy(opened.settings).images[:1], 9, axis=0)
+    data = opened.data.labelled(kind(images, np.arange(9) % 2, ("a", "b")))
+    notes = ev.compare(opened, data, ev.Measures(labels_per_class=(1,), draws=1)).notes
+    assert "3 of the test examples are also trained on, byte for byte" in notes

@@ -9,6 +9,7 @@ from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.adapt.heads.probe import linear_probe
 from minissl.adapt.watching import NAMES, Watch
 from minissl.cli import main
+from minissl.data.labels import split_labelled
 from minissl.pretrain import load_method
 from minissl.pretrain.run import open_run, pretrain
 from minissl.training import History
@@ -101,11 +102,17 @@ def test_examples_that_cannot_be_watched_are_refused_before_anything_is_written(
     settings = toy_settings("byol")
     kind = load_method("byol").Data.with_labels
     numbers = Watch(kind.toy(settings, labels="number"))
-    with pytest.raises(ValueError, match="cannot be used: the labels are numbers"):
+    with pytest.raises(
+        ValueError, match="the examples to watch cannot be watched: the labels are numbers"
+    ):
         run("byol", tmp_path / "run", watch=numbers)
     images = kind.toy(settings).images
-    with pytest.raises(ValueError, match="cannot be used: the examples are of 1 class"):
+    with pytest.raises(ValueError, match="cannot be watched: the examples are of 1 class"):
         run("byol", tmp_path / "run", watch=Watch(kind(images, np.zeros(40, int), ("a",))))
+    labels = (np.arange(40) == split_labelled(40)[0][0]).astype(int)
+    rare = Watch(kind(images, labels, ("a", "b")), place="a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz cannot be watched: of 40 .* left to test on"):
+        run("byol", tmp_path / "run", watch=rare)
     assert not (tmp_path / "run").exists()
 
 

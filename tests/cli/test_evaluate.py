@@ -140,6 +140,22 @@ def test_unlabelled_images_and_classes_that_the_run_has_not_seen(runs, bars, tmp
     assert "pairs are not of unseen" not in printed  # the classes have other names than the run's
 
 
+def test_a_run_that_learned_from_labels_is_looked_at_without_any(runs, bars, tmp_path, capsys):
+    with np.load(bars) as arrays:
+        np.save(tmp_path / "plain.npy", arrays["images"])
+        np.save(tmp_path / "one.npy", arrays["images"][:1])
+    for run, columns in (("supervised", 3), ("probe", 3)):
+        if run == "probe":
+            adapted(run, open_run(runs / "simclr"), runs / run)
+        options = ["--out", tmp_path / run]
+        assert call("evaluate", runs / run, tmp_path / "plain.npy", *options) == 0
+        printed = capsys.readouterr().out
+        assert "the method measures nothing of itself on" in printed
+        assert {len(row) for row in cells(printed).values()} == {columns}
+        assert call("evaluate", runs / run, tmp_path / "one.npy", *options) == 1  # nothing at all
+        assert "one.npy" in capsys.readouterr().err
+
+
 def test_features_that_are_not_finite_are_told_beside_those_that_are(
     runs, bars, tmp_path, capsys, monkeypatch
 ):

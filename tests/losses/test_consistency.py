@@ -171,3 +171,8 @@ def test_refusals():
     for progress, classes in ((-0.1, 10), (1.1, 10), (math.nan, 10), (0.5, 1)):
         with pytest.raises(ValueError, match="2 or more classes"):
             annealing_threshold(progress, classes)
+
+
+def test_a_label_that_is_just_as_sure_as_the_threshold_has_no_loss():
+    assert annealed_cross_entropy(np.zeros((3, 2)), [0, 1, 0], 0.5).item() == 0
+    assert annealed_cross_entropy(np.zeros((3, 2)), [0, 1, 0], 0.5 + 1e-9).item() > 0.69

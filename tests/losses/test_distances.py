@@ -132,3 +132,16 @@ def test_shapes():
             pairwise_distances(first, second)
     with pytest.raises(TypeError, match="expected floating"):
         pairwise_distances(np.ones((2, 3), int))
+
+
+@pytest.mark.parametrize("unit", [1e-120, 1e120])
+def test_squares_and_their_gradients_in_any_unit(unit):
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    found = []
+    for scale in (1.0, unit):
+        rows = Tensor(scale * x, requires_grad=True)
+        d = pairwise_distances(rows, squared=True)
+        d.backward(np.random.default_rng(1).standard_normal((4, 4)))
+        found.append((d.numpy() / scale / scale, rows.grad / scale))
+    for ours, expected in zip(found[1], found[0]):
+        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)

@@ -170,6 +170,10 @@ def test_the_bilinear_critic():
         context, key, weight,
     )  # fmt: skip
     gradcheck(lambda *a: bilinear_info_nce(*a, reduction="none"), [context, key, weight])
+    other, square = draw(B, D, seed=3), draw(D, D, seed=4)  # W is not its transpose
+    scores = other @ square.T @ key.T
+    expected = np.mean(np.log(np.exp(scores).sum(axis=1)) - np.diag(scores))
+    assert bilinear_info_nce(other, key, square).item() == pytest.approx(expected)
     same = bilinear_info_nce(draw(B, D), key, np.eye(D) / 0.3).item()  # W = 1/τ: inner products
     assert same == pytest.approx(info_nce(draw(B, D), key, temperature=0.3, normalize=False).item())
     with pytest.raises(ValueError, match=r"weight has shape \(3, 5\), expected .* \(5, 3\)"):

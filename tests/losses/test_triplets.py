@@ -237,6 +237,7 @@ def test_the_active_share():
     triplets = Triplets(*(np.array(x) for x in ([0, 0], [1, 1], [2, 3])))
     assert active_share(d, triplets, 1.0) == 0.5
     assert active_share(d, triplets, 0.2) == 0
+    assert active_share(d, triplets, 0.5) == 0  # where the hinge ends there is no loss
     assert active_share(d, triplets, None) == 0
     none = Triplets(*(np.zeros(0, int) for _ in range(3)))
     assert math.isnan(active_share(d, none, 1.0))

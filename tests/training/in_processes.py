@@ -35,7 +35,22 @@ from minissl.training import DivergedError, distributed, fit
 from minissl.training import step as step_module
 from tests.training.tiny import TinyMethod
 
+
+def own_negatives(query, key, **options):
+    """Each query's own two beside the keys of the batch."""
+    return info_nce(
+        query, key, negatives=ops.stack([key * query, -query], axis=1), temperature=0.3, **options
+    )
+
+
+def only_negatives(query, key, **options):
+    """Its key against the negatives of all, without the other keys."""
+    return info_nce(query, key, negatives=key * query, in_batch=False, temperature=0.3, **options)
+
+
 LOSSES = {
+    "own_negatives": own_negatives,
+    "only_negatives": only_negatives,
     "nt_xent": partial(nt_xent, temperature=0.3),
     "info_nce": partial(info_nce, temperature=0.2),
     "simclr_cs229": partial(simclr_cs229, reduction="mean"),

@@ -133,8 +133,10 @@ def test_few_labels_are_seen_and_all_training_images():
     assert len(labelled) == 6  # two of each class
     assert others == {*numbers(method.images)}
     assert not others & {*numbers(method.held_out)}
-    expected = draw_few_labels(method.labels, 2, np.random.default_rng([0, 2, 0]))
-    assert labelled == {*numbers(method.images[expected])}  # as an adaptation draws them
+    for seed in (0, 1):  # as an adaptation draws them
+        expected = draw_few_labels(method.labels, 2, np.random.default_rng([seed, 2, 0]))
+        assert [*new_method(seed).labelled] == [*expected]
+    assert labelled == {*numbers(method.images[method.labelled])}
     assert {*method.labelled} != {*new_method(seed=1).labelled}
 
 

@@ -6,8 +6,10 @@ import pytest
 from minissl.autograd.tensor import Tensor, as_array
 from minissl.data import Kept
 from minissl.data.images import LabelledImages
+from minissl.data.labels import split_labelled
 from minissl.losses.contrastive import nt_xent
 from minissl.models.convolutional import ConvEncoder
+from minissl.nn.resnet import ResNet
 from minissl.pretrain.images.supcon import SupCon, SupConModel, SupConSettings
 from minissl.pretrain.labelled_views import recall_at_1
 from minissl.pretrain.run import train
@@ -39,7 +41,7 @@ def by_hand(z, labels, temperature, logarithm):
     losses = []
     for i in range(len(z)):
         others = [j for j in range(len(z)) if j != i]
-        e = {j: np.exp(z[i] @ z[j] / temperature) for j in others}
+        e = {j: np.exp((z[i] @ z[j] - 1) / temperature) for j in others}
         p = np.array([e[j] / sum(e.values()) for j in others if labels[j] == labels[i]])
         if len(p):
             losses.append(-np.log(p).mean() if logarithm == "outside" else -np.log(p.mean()))
@@ -65,11 +67,14 @@ def test_a_batch_is_views_of_different_images_with_their_labels():
 def test_the_loss_is_the_papers(logarithm):
     images, labels = load_digits().train_images[:40], load_digits().train_labels[:40]
     method = new_method(
-        images, labels, batch_size=12, views=3, temperature=0.3, logarithm=logarithm
+        images, labels, batch_size=12, views=3, temperature=1e-3, logarithm=logarithm
     )
     batch = method.batch(np.random.default_rng(1))
-    expected = by_hand(method.model(batch[0]).numpy(), batch[1], 0.3, logarithm)
-    assert method.loss(batch, None).item() == pytest.approx(expected, rel=1e-5)
+    z = method.model(batch[0]).numpy()
+    outside, inside = (by_hand(z, batch[1], 1e-3, name) for name in ("outside", "inside"))
+    assert outside > inside + 0.05  # at 0.3 they would be the same to six digits
+    expected = {"outside": outside, "inside": inside}[logarithm]
+    assert method.loss(batch, None).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_cross_entropy_of_known_labels_is_added_lambda_times():
@@ -105,12 +110,16 @@ def test_the_settings_say_whose_labels_are_used():
     images, labels = numbered(90)
     settings = SupConSettings(labels_per_class=4, batch_size=8, features=4, embedding=4)
     data = LabelledImages(images / 90, labels, NAMES).prepare(Kept(), settings)
+    other = np.flatnonzero(SupCon.build(settings, data, seed=3).labels >= 0)
+    assert sorted(settings.choose(data.labels, 3)) == other.tolist()  # as an adaptation's
     method = SupCon.build(settings, data)
     assert np.bincount(method.labels[method.labels >= 0]).tolist() == [4, 4, 4]
     used = method.labels >= 0
     np.testing.assert_array_equal(method.labels[used], data.labels[used])
     assert len(np.unique(method.labels[~used])) == 60 - 12
-    with pytest.raises(ValueError, match="asked for 30 labels per class, the smallest of 3"):
+    with pytest.raises(
+        ValueError, match=r"asked for 30 labels per class, the smallest of 3 .* ask for"
+    ):
         SupCon.build(SupConSettings(labels_per_class=30, batch_size=8), data)
 
 
@@ -162,12 +171,39 @@ def test_the_nearest_other_image_is_looked_at():
         recall_at_1([[1.0]], [0])
 
 
-def test_a_loss_of_one_class_is_not_measured():
+def test_what_is_held_out_is_measured_alone_always_alike_and_changes_nothing(monkeypatch):
+    data, generator = load_digits(), np.random.default_rng(0)
+    encoder = ResNet(1, 1, generator=generator)
+    model = SupConModel(encoder, features=8, embedding=4, generator=generator)
+    method = SupCon(
+        model, np.full_like(data.train_images[:40], np.nan), data.train_labels[:40], AUGMENT,
+        batch_size=20, held_out=data.test_images[:30], held_out_labels=data.test_labels[:30],
+    )  # fmt: skip
+    monkeypatch.setattr("minissl.pretrain.labelled_views.gather_rows", None)  # each for itself
+    views, labels = method.draw(method.held_out, method.held_out_labels, np.random.default_rng(0))
+    model.eval()
+    expected = by_hand(model(views).numpy(), labels, 0.1, "outside")
+    model.train()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    found = method.evaluate()
+    assert found == method.evaluate()
+    assert found["held_out_loss"] == pytest.approx(expected, rel=1e-5)
+    assert encoder.training
+    for name, array in model.state_dict().items():  # BatchNorm's means too
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_loss_of_one_class_is_not_measured_and_that_is_told():
     images, labels = numbered()
     method = new_method(
         images, labels, batch_size=8, held_out=images[:3], held_out_labels=labels[:3] * 0
     )
     assert method.evaluate() == {}
+    labels = np.zeros(60, int)
+    labels[split_labelled(60)[0][:5]] = 1
+    data = LabelledImages(images / 60, labels, NAMES[:2]).prepare(Kept(), SupConSettings())
+    with pytest.warns(UserWarning, match="all 20 held-out images are of one class: nothing"):
+        SupCon.build(SupConSettings(batch_size=8, features=4, embedding=4), data)
 
 
 def test_what_does_not_fit_is_refused():

@@ -5,6 +5,7 @@ import pytest
 
 from minissl.data import Kept
 from minissl.data.images import LabelledImages
+from minissl.data.labels import split_labelled
 from minissl.pretrain.images.supervised import Supervised, SupervisedSettings
 
 SETTINGS = SupervisedSettings(features=12, batch_size=200, steps=3)
@@ -63,6 +64,14 @@ def test_unseen_images_get_the_numbers_that_their_classes_have_in_the_run(raw):
     assert unseen.held_out_labels.tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match="class 'flying' is not one of this run: lying, standing"):
         data.unseen(LabelledImages(raw.images[:3], np.array([0, 0, 0]), ["flying"]))
+
+
+def test_a_class_whose_images_are_all_held_out_is_told(raw):
+    labels = np.zeros(60, int)
+    labels[split_labelled(60)[1][:2]] = 1
+    told = r"1 of 2 classes, 'standing' among them, have no image to learn from, after 20 of 60"
+    with pytest.warns(UserWarning, match=told):
+        LabelledImages(raw.images, labels, NAMES).prepare(Kept(), SETTINGS)
 
 
 def test_images_of_other_classes_than_those_kept_are_refused(raw):
