@@ -106,7 +106,7 @@ CLAIM = Claim(
     formats=dict.fromkeys(map(digits.column, LABELS), ".1f"),
     rows="accuracy in %, labels per class",
     about=digits.DATA
-    + " All arms see the same labelled images and the same augmentations; the probes are the mean of "
-    "ten draws. SimCLR is trained for as many steps. Seen: consistency helps, but without its "
+    + " All arms see the same labelled images and the same augmentations; the probes are the mean "
+    "of ten draws. SimCLR is trained for as many steps. Seen: consistency helps, but without its "
     "guards; with them it is no better than the labels alone.",
 )
