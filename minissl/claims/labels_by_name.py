@@ -1,4 +1,4 @@
-"""What pretraining without labels is worth on MNIST and on CIFAR-10: one experiment, two claims."""
+"""Lecture 12: what pretraining without labels is worth on MNIST and CIFAR-10, in two claims."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ CLAIM = Claim(
     about=named.about("MNIST")
     + " The probes are the mean of ten draws of labels, the network from scratch sees the first of "
     "them, with the same augmentations. In the last column the network from scratch was trained on "
-    "all labels, the others on none; 50 neighbours vote. Seen: SimCLR is far ahead with one "
-    "label per class; from five on the labels are worth more. In a first run digits were shifted by "
-    "up to 3.5 pixels, an eighth of the image, and not by 1.75: SimCLR then had 50.5 % with one "
-    "label, 76.6 with five and 87.8 by neighbours, below raw pixels. The expectations are of before "
-    "that run.",
+    "all labels, the others on none; 50 neighbours vote. Seen: SimCLR is far ahead with one label "
+    "per class; from five on the labels are worth more. In a first run digits were shifted by up "
+    "to 3.5 pixels, an eighth of the image, not by 1.75: SimCLR then had 50.5 % with one label, "
+    "76.6 with five and 87.8 by neighbours, below raw pixels. The expectations are of before that "
+    "run.",
 )

@@ -194,6 +194,6 @@ CLAIM = Claim(
     "NT-Xent. SupCon has them as positives. Counted in the batches of the training, where an image "
     "is drawn once. Seen: the count is the formula's, 25 of 254 in a batch of 128. To leave them "
     "out gains 7 points with one label per class in both batches, and it does so without naming "
-    "one class. SupCon gains 13.5 in the large batch; in the small one it is unsteady, from 50 to 83 "
+    "one class. SupCon gains 13.5 in the large batch; in the small one it is unsteady, 50 to 83 "
     "%, below NT-Xent with one of the seeds.",
 )

@@ -109,5 +109,5 @@ CLAIM = Claim(
     "labelled examples from the whole training set, five nearest ones vote. Steps and batch were "
     "tried with seed 7; the expectations were written before that. Seen: far less than expected. "
     "Fifty images, changed anew in each step, teach nearly all that 1,200 do; what more images "
-    "bring, at most 3 points, is there with 400. On photos it may be otherwise: digits differ little.",
+    "bring, at most 3 points, is there with 400. On photos it may be otherwise: digits are alike.",
 )
