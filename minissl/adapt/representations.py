@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.data.labels import Labelled, pick, split_labelled, unit_rows
+from minissl.data.labels import Labelled, pick, rows_of_length_one, split_labelled
 from minissl.pretrain.method import Augments
 
 UNTRAINED, PRETRAINED, ADAPTED = "untrained network", "pretrained network", "adapted network"
@@ -223,7 +223,7 @@ def nearest_others(
     1 + count), the query first. Fewer where there are fewer examples; equally near ones come in
     their order. An exact copy of the query is another example.
     """
-    unit = unit_rows(features)
+    unit = rows_of_length_one(features)
     count = min(count, len(unit) - 1)
     numbers, cosines = [], []
     for query in queries:

@@ -207,7 +207,7 @@ def feature_rows(features: ArrayLike) -> NDArray[np.float64]:
     return matrix
 
 
-def unit_rows(features: ArrayLike) -> NDArray[np.float64]:
+def rows_of_length_one(features: ArrayLike) -> NDArray[np.float64]:
     """Features (examples, width) with rows of length 1, in float64; a row of zeros stays zeros.
 
     Raises ValueError as ``feature_rows`` does.

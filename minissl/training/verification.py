@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.data.labels import unit_rows
+from minissl.data.labels import rows_of_length_one
 from minissl.options import is_whole
 
 _AT_ONCE = 1 << 22  # numbers that are multiplied together
@@ -91,7 +91,7 @@ def verification(
     Raises ValueError for shapes that do not fit, features that are not finite, and labels without a
     pair of the same class or without one of two classes.
     """
-    unit, labels = unit_rows(features), np.asarray(labels)
+    unit, labels = rows_of_length_one(features), np.asarray(labels)
     if labels.shape != unit.shape[:1]:
         raise ValueError(f"got features {unit.shape}, labels {labels.shape}: one label for each")
     if not is_whole(most_pairs) or most_pairs < 2:

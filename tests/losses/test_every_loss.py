@@ -27,7 +27,14 @@ ROWS = {
     "features", "embeddings",
 }  # fmt: skip
 LOGITS = {"logits", "target_logits"}
-NO_LOSS = {"normalize", "pair_scores", "pairwise_distances", "row_distances", "reduced"}
+NO_LOSS = {
+    "normalize",
+    "pair_scores",
+    "check_reduction",
+    "pairwise_distances",
+    "row_distances",
+    "reduced",
+}
 NO_GRADIENT = {"target_logits"}  # on purpose
 NEGATIVES = 3
 # float64 has no kernels: on torch arrays it is the composition that runs.

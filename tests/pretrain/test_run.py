@@ -69,7 +69,7 @@ def test_an_opened_run_remembers_everything(runs):
     opened = open_run(runs / "simclr")
     assert (opened.settings.loss, opened.settings.temperature) == ("positives_only", 0.7)
     assert (opened.method.loss_name, opened.method.temperature) == ("positives_only", 0.7)
-    assert opened.settings.augmentation == "auto"
+    assert opened.settings.augmentation == "digits"  # what "auto" was
     config = json.loads((runs / "simclr" / "config.json").read_text())["config"]
     assert config["method"] == "simclr"
     assert config["data"]["kind"] == "Images"

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from minissl.adapt.frozen import Frozen, Readout, Shape
 from minissl.adapt.method import FewLabels, Task
 from minissl.autograd.tensor import Tensor
-from minissl.data.labels import likeliest, share_right, unit_rows
+from minissl.data.labels import likeliest, rows_of_length_one, share_right
 from minissl.options import is_whole, option
 
 _AT_ONCE = 1 << 20  # similarities that are looked at together
@@ -36,7 +36,7 @@ def nearest_neighbor_predictions(
     (Wu et al. 2018, with their k = 200 and temperature; on small sets a smaller k is better.)
     Raises ValueError for shapes or settings that do not fit.
     """
-    train, test = unit_rows(features), unit_rows(test_features)
+    train, test = rows_of_length_one(features), rows_of_length_one(test_features)
     labels = np.asarray(labels)
     if labels.shape != train.shape[:1] or train.shape[1] != test.shape[1]:
         raise ValueError(

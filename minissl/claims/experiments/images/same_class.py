@@ -1,4 +1,4 @@
-"""Lecture 12: some negatives are of the same class; how many, and what do they cost?"""
+"""Lecture 12: how many negatives are of the same class, and what they cost."""
 
 from __future__ import annotations
 
