@@ -247,10 +247,11 @@ def check_agreement(batch: int = 512) -> None:
             runs = [ours(name, batch, classes), theirs(name, batch, classes, **settings)]
             losses = [run() for run in runs]
             gradients = [np.asarray(run.leaf.grad) for run in runs]  # type: ignore[attr-defined]
-            # Of all rows together: of 25,000 triplets one may be at the kink of its hinge.
-            error = np.linalg.norm(gradients[0] - gradients[1]) / np.linalg.norm(gradients[1])
+            errors = np.abs(gradients[0] - gradients[1]).max(axis=1) / np.abs(gradients[1]).max()
+            # Of 25,000 semi-hard triplets one may be at the kink of its hinge: its three rows.
+            error = np.sort(errors)[: -3 if name == "triplets, semi-hard" else None].max()
             worst = max(worst, error, abs(losses[0] - losses[1]) / abs(losses[1]))
-            if worst > 3e-3:
+            if worst > 1e-3:
                 raise SystemExit(f"{name}, {classes} classes: losses {losses}, gradients {error}")
     print(f"agreed: losses and gradients within {worst:.0e}")
 
