@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.autograd import operations as ops
-from minissl.autograd.arrays import namespace, total
+from minissl.autograd.arrays import namespace, require_floating, total
 from minissl.autograd.devices import beside
 from minissl.autograd.half import at_least_single
 from minissl.autograd.tensor import Tensor, as_array, differentiable
@@ -34,9 +34,10 @@ def sigreg(embeddings: Any, directions: Any) -> Tensor:
 
     the squared distance of their characteristic function from the Gaussian's, by the trapezoid
     rule. Shapes: embeddings (batch, width), directions (directions, width), in length 1: see
-    ``random_directions``; new ones are drawn for each step. Raises ValueError for other shapes or
-    an empty batch, or without a direction. Lecture 12.
+    ``random_directions``; new ones are drawn for each step. Raises ValueError for other shapes, an
+    empty batch, or without a direction, TypeError for integers. Lecture 12.
     """
+    require_floating("sigreg", as_array(embeddings))
     shape = tuple(embeddings.shape)
     directions = beside(as_array(directions), as_array(embeddings))
     fits = len(shape) == 2 == directions.ndim and directions.shape[1] == shape[1]

@@ -112,3 +112,8 @@ def test_directions():
             ValueError, match=r"expected \(batch, width\) and \(directions, width\)"
         ):
             sigreg(x, some)
+
+
+def test_integers_are_refused_in_words():
+    with pytest.raises(TypeError, match="sigreg: expected floating arrays, got int64"):
+        sigreg(np.arange(12).reshape(3, 4), np.eye(4))
