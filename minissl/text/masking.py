@@ -96,7 +96,7 @@ def choose_spans(
             break
         first = (generator.random(len(rows)) * counts[rows]).astype(np.int64)
         length = span_lengths(len(rows), generator, p=p, longest=longest)
-        new: NDArray = ~hidden[rows].any(axis=1)
+        new = np.asarray(~hidden[rows].any(axis=1))
         last = _reach(words, first, length, rows, left[rows], new)
         start, stop = words.starts[rows, first], words.starts[rows, last] + words.sizes[rows, last]
         places = start[:, None] + np.arange(-1, int((stop - start).max()) + 1)
