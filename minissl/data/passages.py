@@ -58,7 +58,7 @@ class PassageOptions(Options):
         super().__post_init__()
         if self.vocab and self.pieces != "wordpiece":
             raise ValueError(
-                f"vocab {self.vocab!r:.60} is a WordPiece: it goes with no {self.pieces}"
+                f"vocab must be empty with pieces={self.pieces}: {self.vocab!r:.60} is a WordPiece"
             )
 
 
