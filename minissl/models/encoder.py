@@ -29,6 +29,11 @@ class EncoderConfig(TransformerConfig):
     activation: str = "gelu_exact"
     norm_eps: float = 1e-12
 
+    @property
+    def output_init_std(self) -> float:
+        """As of all other weights: with post-norm no sum of branches grows with the layers."""
+        return super().output_init_std if self.norm_first else self.init_std
+
     def num_parameters(self) -> int:
         """Of the encoder: V d + T d + S d + 2 d + L (12 d² + 13 d); BERT-base 108.9 million."""
         rows = self.vocab_size + self.context_length + self.segments
@@ -74,7 +79,8 @@ class Encoder(Module):
 
         lengths: (batch,) how many tokens of a row are no padding, all of them unless given;
         segments: (batch, time) numbers of the text that each token is of, 0 unless given. Raises
-        ValueError for more tokens than the context has.
+        ValueError for more tokens than the context has, and for segments of another shape or
+        where ``config.segments`` is 0.
         """
         x = self.embed(tokens, segments, generator)
         return self.transformer(x, key_lengths=lengths, generator=generator)
@@ -99,14 +105,32 @@ class Encoder(Module):
         if tokens.ndim != 2:
             raise ValueError(f"expected tokens (batch, time), got shape {tuple(tokens.shape)}")
         x = self.tokens(tokens) + self.positions(tokens.shape[1])
+        segments = self._checked(segments, tokens)
         if self.segments is not None:
             x = x + self.segments(tokens * 0 if segments is None else segments)
         return self.dropout(self.norm(x), generator)
 
-    def attention_weights(self, tokens: Any, *, lengths: Any = None) -> np.ndarray:
+    def _checked(self, segments: Any, tokens: Any) -> Any:
+        """None, or one number for each token; ValueError for segments that would be lost."""
+        if segments is None:
+            return None
+        segments = as_array(segments)
+        if self.segments is None:
+            raise ValueError("got segments, but this encoder has none (config.segments is 0)")
+        if segments.shape != tokens.shape:
+            raise ValueError(
+                f"expected segments of the tokens' shape {tuple(tokens.shape)}, "
+                f"got {tuple(segments.shape)}"
+            )
+        return segments
+
+    def attention_weights(
+        self, tokens: Any, *, lengths: Any = None, segments: Any = None
+    ) -> np.ndarray:
         """Who looks at whom, without dropout: (layers, batch, heads, time, time)."""
         with evaluating(self):
-            return self.transformer.attention_weights(self.embed(tokens), key_lengths=lengths)
+            x = self.embed(tokens, segments)
+            return self.transformer.attention_weights(x, key_lengths=lengths)
 
 
 class MaskedWordHead(Module):
