@@ -35,12 +35,14 @@ def require_layout(
     found: the arrays of ``path`` by name. copies: what may be there as well. place: of the
     configuration, with the sizes that it asks for under its own names, the layers first.
     """
-    layers = next(iter(sizes))
+    name, layers = next(iter(sizes.items()))
     if missing := expected.keys() - found.keys():
-        raise ValueError(f"{path} lacks {listed(missing)}, which {place} asks for")
+        raise ValueError(
+            f"{path} lacks {listed(missing)}, which {place} asks for ({name} = {layers})"
+        )
     if left := found.keys() - expected.keys() - copies.keys():
         raise ValueError(
-            f"{path} has {listed(left)}, which {place} ({layers} = {sizes[layers]}) has no "
+            f"{path} has {listed(left)}, which {place} ({name} = {layers}) has no "
             "place for: the two belong to different models"
         )
     told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
