@@ -34,8 +34,12 @@ SIZES |= {"intermediate_size": 20, "max_position_embeddings": 9, "type_vocab_siz
 TOKENS = np.random.default_rng(0).integers(17, size=(3, 9))
 LENGTHS = np.array([9, 1, 5])
 SEGMENTS = (np.arange(9) > 3) * np.ones((3, 1), int)
-PARTS = {BertModel: {"pooler"}, BertForPreTraining: {"words", "pooler", "follows"},
-         BertForMaskedLM: {"words"}, BertForNextSentencePrediction: {"pooler", "follows"}}  # fmt: skip
+PARTS = {
+    BertModel: {"pooler"},
+    BertForPreTraining: {"words", "pooler", "follows"},
+    BertForMaskedLM: {"words"},
+    BertForNextSentencePrediction: {"pooler", "follows"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +144,7 @@ def test_an_encoder_of_ours_is_theirs(tmp_path):
     config = EncoderConfig(vocab_size=17, context_length=9, num_layers=2, width=12, num_heads=3)
     config = replace(config, segments=0, activation="relu", norm_eps=1e-3, init_std=0.4)
     model = MaskedEncoder(config, boundary=(4, 3), generator=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="head of the boundaries.*without_boundary=True"):
+    with pytest.raises(ValueError, match=r"head of the boundaries.*without_boundary=True"):
         save_bert(model, tmp_path / "not")
     assert not (tmp_path / "not").exists()
     save_bert(model, tmp_path, without_boundary=True)
@@ -158,7 +162,7 @@ def test_names_cover_the_model():
     config = EncoderConfig(vocab_size=17, context_length=9, num_layers=2, width=12, num_heads=3)
     model = MaskedEncoder(config, next_sentence=True, generator=np.random.default_rng(0))
     state, layout = model.state_dict(), bert_layout(config, HEADS)
-    assert {own: shape for own, shape in layout.values()} == {n: a.shape for n, a in state.items()}
+    assert dict(layout.values()) == {n: a.shape for n, a in state.items()}
     assert len(layout) == len(state)
     assert to_bert_layout(state, config, HEADS).keys() == layout.keys()
     assert len(set(NAMES.values())) == len(NAMES)
