@@ -20,7 +20,11 @@ from minissl.nn.transformer import Transformer, TransformerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(TransformerConfig):
-    """A Transformer's choices as in BERT, and those of the tokens it reads."""
+    """A Transformer's choices as in BERT, and those of the tokens it reads.
+
+    One is not BERT's: the weights that write into x begin smaller (``output_init_std``), as in
+    GPT-2; there all begin with ``init_std``.
+    """
 
     vocab_size: int  # how many different tokens
     context_length: int  # how many tokens it sees at once
@@ -28,11 +32,6 @@ class EncoderConfig(TransformerConfig):
     norm_first: bool = False
     activation: str = "gelu_exact"
     norm_eps: float = 1e-12
-
-    @property
-    def output_init_std(self) -> float:
-        """As of all other weights: with post-norm no sum of branches grows with the layers."""
-        return super().output_init_std if self.norm_first else self.init_std
 
     def num_parameters(self) -> int:
         """Of the encoder: V d + T d + S d + 2 d + L (12 d² + 13 d); BERT-base 108.9 million."""
@@ -79,8 +78,8 @@ class Encoder(Module):
 
         lengths: (batch,) how many tokens of a row are no padding, all of them unless given;
         segments: (batch, time) numbers of the text that each token is of, 0 unless given. Raises
-        ValueError for more tokens than the context has, and for segments of another shape or
-        where ``config.segments`` is 0.
+        ValueError for more tokens than the context has, and for segments of another shape, or
+        other than 0 where ``config.segments`` is 0.
         """
         x = self.embed(tokens, segments, generator)
         return self.transformer(x, key_lengths=lengths, generator=generator)
@@ -115,8 +114,10 @@ class Encoder(Module):
         if segments is None:
             return None
         segments = as_array(segments)
-        if self.segments is None:
-            raise ValueError("got segments, but this encoder has none (config.segments is 0)")
+        if self.segments is None and (segments != 0).any():
+            raise ValueError(
+                "got segments other than 0, but this encoder has none (config.segments is 0)"
+            )
         if segments.shape != tokens.shape:
             raise ValueError(
                 f"expected segments of the tokens' shape {tuple(tokens.shape)}, "
