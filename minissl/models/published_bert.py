@@ -101,24 +101,20 @@ def save_bert(
     model: MaskedEncoder,
     folder: str | os.PathLike[str],
     *,
+    heads: Collection[str] | None = None,
     padding: int | None = None,
-    without_boundary: bool = False,
 ) -> None:
     """Write ``config.json`` and ``model.safetensors`` in BERT's layout, as ``load_bert`` reads.
 
-    An encoder without segments gets one of zeros, which is the same function. ``padding``: the id
-    of the tokenizer's [PAD], for the configuration. Raises ValueError for a model that BERT's
-    layout cannot hold: pre-norm, without biases, or with SpanBERT's head for boundaries unless
-    ``without_boundary`` leaves that out.
+    ``heads``: of ``HEADS``, those to be written; None: all that the model has. An encoder without
+    segments gets one of zeros, which is the same function. ``padding``: the id of the tokenizer's
+    [PAD], for the configuration. Raises ValueError for a model that BERT's layout cannot hold
+    (pre-norm, without biases, with SpanBERT's head for boundaries unless ``heads`` leaves it out),
+    and for heads that it has not.
     """
     from safetensors.numpy import save
 
-    if model.boundary is not None and not without_boundary:
-        raise ValueError(
-            "BERT's layout has no place for the head of the boundaries of spans: pass "
-            "without_boundary=True to leave it out"
-        )
-    heads = [head for head in HEADS if getattr(model, head) is not None]
+    heads = _heads(model, heads)
     outputs = tuple(head for head in heads if head != "pooler")
     settings = bert_settings(model.config, _ARCHITECTURES[outputs], padding)
     folder = Path(folder)
@@ -190,6 +186,22 @@ def _bare(arrays: Mapping[str, Stored]) -> dict[str, Stored]:
         if bare != _CONSTANT:
             found[bare] = array
     return found
+
+
+def _heads(model: MaskedEncoder, asked: Collection[str] | None) -> list[str]:
+    """Those to be written, in the order of ``HEADS``; ValueError for what has no place."""
+    there = [head for head in HEADS if getattr(model, head) is not None]
+    if asked is None and model.boundary is not None:
+        raise ValueError(
+            "BERT's layout has no place for the head of the boundaries of spans: leave it out with "
+            f"heads={tuple(there)}"
+        )
+    heads = [head for head in there if asked is None or head in asked]
+    if odd := sorted(set(asked or ()) - set(heads)):
+        raise ValueError(f"heads: this model has {', '.join(there) or 'none'}, not {odd[0]!r}")
+    if "follows" in heads and "pooler" not in heads:
+        raise ValueError("heads: follows needs pooler, whose output it reads")
+    return heads
 
 
 def _require_copy(copy: Stored, of: Stored) -> None:

@@ -144,10 +144,10 @@ def test_an_encoder_of_ours_is_theirs(tmp_path):
     config = EncoderConfig(vocab_size=17, context_length=9, num_layers=2, width=12, num_heads=3)
     config = replace(config, segments=0, activation="relu", norm_eps=1e-3, init_std=0.4)
     model = MaskedEncoder(config, boundary=(4, 3), generator=np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"head of the boundaries.*without_boundary=True"):
+    with pytest.raises(ValueError, match=r"head of the boundaries.*heads=\('words',\)"):
         save_bert(model, tmp_path / "not")
     assert not (tmp_path / "not").exists()
-    save_bert(model, tmp_path, without_boundary=True)
+    save_bert(model, tmp_path, heads=["words"])
     peer = BertForMaskedLM.from_pretrained(tmp_path).eval()
     assert peer.config.type_vocab_size == 1
     inside = torch.from_numpy(np.arange(9) < LENGTHS[:, None]).long()
@@ -156,6 +156,25 @@ def test_an_encoder_of_ours_is_theirs(tmp_path):
     for ones in (model, load_bert(tmp_path)):
         got = ones.word_logits(ones(TOKENS, lengths=LENGTHS)).array
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_heads_can_be_left_out(folder, tmp_path):
+    model = load_bert(folder)
+    save_bert(model, tmp_path / "words", heads=["words"])
+    again = load_bert(tmp_path / "words")
+    assert (again.pooler, again.follows) == (None, None)
+    np.testing.assert_array_equal(again.words.bias.array, model.words.bias.array)
+    save_bert(model, tmp_path / "none", heads=[])
+    assert json.loads((tmp_path / "none" / "config.json").read_bytes())["architectures"] == [
+        "BertModel"
+    ]
+    for heads, words in [
+        (["boundary"], "has words, pooler, follows, not 'boundary'"),
+        (["follows"], "follows needs pooler"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            save_bert(model, tmp_path / "not", heads=heads)
+    assert not (tmp_path / "not").exists()
 
 
 def test_names_cover_the_model():
