@@ -135,7 +135,7 @@ def choose_spans(
             break
         first = order[rows, (generator.random(len(rows)) * counts[rows]).astype(np.int64)]
         length = span_lengths(len(rows), generator, p=p, longest=longest)
-        start, stop = _reach(words, rows, first, length, left[rows], large[rows])
+        start, stop = _reach(words, rows, first, length, left[rows], np.asarray(large)[rows])
         places = start[:, None] + np.arange(-1, int((stop - start).max()) + 1)
         near = places <= stop[:, None]  # the span and both neighbours
         at = np.minimum(places + 1, hidden.shape[1] - 1)
