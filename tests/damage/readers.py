@@ -464,6 +464,29 @@ class Weights(Reader):
         load_gpt2(self.folder)
 
 
+class Encoders(Weights):
+    """BERT as it is published, with all of its heads."""
+
+    count = 150
+
+    def make(self):
+        from minissl.models.encoder import EncoderConfig, MaskedEncoder
+        from minissl.models.published_bert import save_bert
+
+        config = EncoderConfig(vocab_size=11, context_length=5, num_layers=1, width=8, num_heads=2)
+        model = MaskedEncoder(config, next_sentence=True, generator=np.random.default_rng(0))
+        save_bert(model, self.folder)
+        return {
+            self.folder / "config.json": "json",
+            self.folder / "model.safetensors": "tensors",
+        }
+
+    def read(self):
+        from minissl.models.published_bert import load_bert
+
+        load_bert(self.folder)
+
+
 # ---- word vectors --------------------------------------------------------------------------------
 
 
@@ -536,6 +559,6 @@ READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
-    "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
+    "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights, "encoders": Encoders,
     "vectors": Vectors, "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip
