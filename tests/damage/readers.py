@@ -58,6 +58,7 @@ class Reader:
 
 
 # ---- runs ----------------------------------------------------------------------------------------
+KEPT = {"tokenizer.json", "vocab.txt", "task.json", "classes.json"}  # whose sums a run has
 
 
 class Run(Reader):
@@ -95,7 +96,7 @@ class Run(Reader):
     def seal(self, path):
         checkpoint = next((self.run / "checkpoints").iterdir())
         state = checkpoint / "checkpoint.json"
-        if path.parent == self.run and path.name in ("tokenizer.json", "task.json", "classes.json"):
+        if path.parent == self.run and path.name in KEPT:
             kept = json.loads(state.read_bytes())
             kept["config"]["kept"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
             state.write_text(json.dumps(kept))
@@ -109,6 +110,12 @@ class ImageRun(Run):
     """The same of a method of images."""
 
     count, method = 100, "simclr"
+
+
+class EncoderRun(Run):
+    """The same of an encoder, which keeps its vocabulary."""
+
+    count, method = 100, "bert"
 
 
 class Continued(Run):
@@ -587,6 +594,7 @@ READERS = {
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
     "tasks": Tasks,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
-    "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights, "encoders": Encoders,
-    "vectors": Vectors, "word-tests": Pairs, "cloze": Cloze,
+    "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
+    "encoders": Encoders, "encoder-run": EncoderRun, "vectors": Vectors,
+    "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip
