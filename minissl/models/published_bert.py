@@ -84,7 +84,7 @@ def load_bert(path: str | os.PathLike[str], *, dropout: float = 0.0) -> MaskedEn
     shapes = {theirs: shape for theirs, (_, shape) in layout.items()}
     copies = {copy: shapes[of] for copy, of in _COPIES.items() if of in shapes}
     require_layout(found, shapes, copies, path, place, bert_sizes(config))
-    for copy in copies.keys() & found.keys():
+    for copy in sorted(copies.keys() & found.keys()):
         _require_copy(found[copy], found[_COPIES[copy]])
     state = {ours: read_float32(found[theirs]) for theirs, (ours, _) in layout.items()}
     model = MaskedEncoder(

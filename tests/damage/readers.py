@@ -58,6 +58,7 @@ class Reader:
 
 
 # ---- runs ----------------------------------------------------------------------------------------
+KEPT = {"tokenizer.json", "vocab.txt", "task.json", "classes.json"}  # whose sums a run has
 
 
 class Run(Reader):
@@ -95,7 +96,7 @@ class Run(Reader):
     def seal(self, path):
         checkpoint = next((self.run / "checkpoints").iterdir())
         state = checkpoint / "checkpoint.json"
-        if path.parent == self.run and path.name in ("tokenizer.json", "task.json", "classes.json"):
+        if path.parent == self.run and path.name in KEPT:
             kept = json.loads(state.read_bytes())
             kept["config"]["kept"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
             state.write_text(json.dumps(kept))
@@ -109,6 +110,12 @@ class ImageRun(Run):
     """The same of a method of images."""
 
     count, method = 100, "simclr"
+
+
+class EncoderRun(Run):
+    """The same of an encoder, which keeps its vocabulary."""
+
+    count, method = 100, "bert"
 
 
 class Continued(Run):
@@ -491,6 +498,29 @@ class Weights(Reader):
         load_gpt2(self.folder)
 
 
+class Encoders(Weights):
+    """BERT as it is published, with all of its heads."""
+
+    count = 150
+
+    def make(self):
+        from minissl.models.encoder import EncoderConfig, MaskedEncoder
+        from minissl.models.published_bert import save_bert
+
+        config = EncoderConfig(vocab_size=11, context_length=5, num_layers=1, width=8, num_heads=2)
+        model = MaskedEncoder(config, next_sentence=True, generator=np.random.default_rng(0))
+        save_bert(model, self.folder)
+        return {
+            self.folder / "config.json": "json",
+            self.folder / "model.safetensors": "tensors",
+        }
+
+    def read(self):
+        from minissl.models.published_bert import load_bert
+
+        load_bert(self.folder)
+
+
 # ---- word vectors --------------------------------------------------------------------------------
 
 
@@ -565,5 +595,6 @@ READERS = {
     "tasks": Tasks,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
-    "vectors": Vectors, "word-tests": Pairs, "cloze": Cloze,
+    "encoders": Encoders, "encoder-run": EncoderRun, "vectors": Vectors,
+    "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip
