@@ -162,7 +162,7 @@ def _check_tied(subject: Any, case: Any, *, gradient: bool) -> None:
     as_output = differences(lambda e: oracle.tied(vectors, weight, tokens, targets, e), vectors)
     as_input = differences(lambda e: oracle.tied(e, weight, tokens, targets, vectors), vectors)
     seen = np.isin(np.arange(len(vectors)), tokens)[:, None]
-    {
+    wrong = {
         "the use as input is missing": as_output,
         "the use as output is missing": as_input,
         "the sum of both uses is asked for, not their mean": (as_output + as_input) / 2,
