@@ -37,7 +37,7 @@ class PassageOptions(Options):
         choices=("wordpiece", "bpe"), learned=True,
     )  # fmt: skip
     vocab_size: int = option(
-        4096, "tokens of the tokenizer, the special ones included", least=261, most=1_000_000,
+        4096, "tokens of the tokenizer, the special ones included", least=8, most=1_000_000,
         learned=True,
     )  # fmt: skip
     lowercase: bool = option(
@@ -58,7 +58,7 @@ class PassageOptions(Options):
         super().__post_init__()
         if self.vocab and self.pieces != "wordpiece":
             raise ValueError(
-                f"vocab {self.vocab!r:.60} is a WordPiece: it goes with no {self.pieces}"
+                f"vocab must be empty with pieces={self.pieces}: {self.vocab!r:.60} is a WordPiece"
             )
 
 

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 
+from minissl.data import Fields
 from minissl.data.pairs import LabelledTextPairs
 from minissl.data.sets import load_set
 from minissl.data.texts import LabelledTexts, Texts
@@ -203,6 +204,32 @@ class Lines(Reader):
     def read(self):
         for labels in ("class", "number"):
             LabelledTexts.read(self.folder / "a.jsonl", labels=labels)
+
+
+class Tasks(Reader):
+    """Files of tasks as they are published: with a first line, without one, and as objects."""
+
+    count = 150
+
+    def make(self):
+        sst = "\n".join(["sentence\tlabel", *(f"so {i}\t{i % 2}" for i in SIZES)])
+        cola = "\n".join(f"s{i}\t{i % 2}\t*\tIt is {i}." for i in SIZES)
+        sts = "\n".join(f"g\tf\t2012\t{i}\t{i / 2}\tone {i}\ttwo {i}" for i in SIZES)
+        keys, labels = ("sentence1", "sentence2", "gold_label"), ("neutral", "-", "entailment")
+        snli = [dict(zip(keys, (f"A {i}.", f"B {i}.", labels[i % 3]))) for i in SIZES]
+        lines = "\n".join(json.dumps(row) for row in snli)
+        files = {"sst-2.tsv": sst, "cola.tsv": cola, "sts-b.csv": sts}
+        made = self.write("snli.jsonl", lines, "jsonl")
+        for name, text in files.items():
+            made |= self.write(name, text)
+        return made
+
+    def read(self):
+        for path in self.files:
+            fields = Fields(layout=path.stem)
+            labels = "number" if path.stem == "sts-b" else "class"
+            kind = LabelledTexts if path.stem in ("sst-2", "cola") else LabelledTextPairs
+            kind.read(path, None, fields, labels=labels)
 
 
 # ---- images and arrays ---------------------------------------------------------------------------
@@ -535,6 +562,7 @@ class Cloze(Reader):
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
+    "tasks": Tasks,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
     "vectors": Vectors, "word-tests": Pairs, "cloze": Cloze,
