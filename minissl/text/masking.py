@@ -125,7 +125,7 @@ def choose_spans(
     """
     words, left = Words.of(allowed, begins), budget(allowed, share)
     fitting = (words.sizes > 0) & (words.sizes <= left[:, None])
-    large = ~fitting.any(axis=1)
+    large = fitting.sum(axis=1) == 0
     fitting[large] = words.sizes[large] > 0
     order, counts = np.argsort(~fitting, axis=1, kind="stable"), fitting.sum(axis=1)
     hidden = np.zeros((len(allowed), allowed.shape[1] + 2), bool)  # a token more at either end
@@ -135,7 +135,7 @@ def choose_spans(
             break
         first = order[rows, (generator.random(len(rows)) * counts[rows]).astype(np.int64)]
         length = span_lengths(len(rows), generator, p=p, longest=longest)
-        start, stop = _reach(words, rows, first, length, left[rows], np.asarray(large)[rows])
+        start, stop = _reach(words, rows, first, length, left[rows], large[rows])
         places = start[:, None] + np.arange(-1, int((stop - start).max()) + 1)
         near = places <= stop[:, None]  # the span and both neighbours
         at = np.minimum(places + 1, hidden.shape[1] - 1)
@@ -209,8 +209,8 @@ class Words(NamedTuple):
         edges = np.zeros((self.shape[0], self.shape[1] + 1), np.int8)
         row, word = np.nonzero(taken & (self.sizes > 0))
         start = self.starts[row, word]
-        np.add.at(edges, (row, start), 1)
-        np.add.at(edges, (row, start + self.sizes[row, word]), -1)
+        edges[row, start] = 1
+        edges[row, start + self.sizes[row, word]] -= 1  # 0 where the next word is taken too
         return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8) > 0
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import encoder_step, losses, shakespeare
+from benchmarks import encoder_step, losses, masking, shakespeare
 
 
 @pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step", "images_steps"])
@@ -27,6 +27,14 @@ def test_an_encoder_agrees_with_torchs(monkeypatch, capsys):
 def test_losses_with_labels_agree_with_their_peers(capsys):
     losses.check_agreement(batch=128)
     assert capsys.readouterr().out.startswith("agreed: ")
+
+
+def test_what_is_hidden_agrees_with_transformers(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MINISSL_TEST_DATA", raising=False)
+    text = " ".join(f"{n} unhidden wordpieces of {n * n}," for n in range(400))
+    masking.write_rows(tmp_path, text, 10_000)
+    masking.check_agreement(tmp_path, batch=30)
+    assert capsys.readouterr().out.startswith("agreed: 10,112 ids")
 
 
 def test_a_training_on_shakespeare_agrees_with_torchs(tmp_path, capsys):

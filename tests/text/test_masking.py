@@ -171,7 +171,7 @@ CASES = [
     ("words", ".a-aa--aa-.", 0.5),  # 4 or 5 of 9
     ("words", "a---a--a----", 0.1),  # every word is larger than the budget
     ("spans", ".aaaaaa.aaa.", 0.5),  # 4 of 9, in spans of at most 4 words
-    ("spans", "a-aa--a.a-a-aa", 0.4),  # 5 of 13
+    ("spans", "a-aa--a.--a-aa", 0.4),  # 5 of 13
     ("spans", "aa-aaa--.", 0.4),  # 3 of 8: rows that cannot be filled
     ("spans", "-a---a--.a----", 0.15),  # 2 of 13: only one word of 1, none but it fits
     ("spans", "a---a--.a----", 0.1),  # every word is larger than the budget
@@ -317,6 +317,20 @@ def test_a_generator_says_all():
         assert (first == again).all()
         assert (first == function(new_generator(5))).all()
         assert (first != choose(kind, allowed, begins, new_generator(6))).any()
+
+
+def test_words_are_those_of_a_loop():
+    allowed, begins = ragged(100, 40, seed=3)
+    begins |= ~allowed  # what a special token says does not matter
+    words = masking.Words.of(allowed, begins)
+    for row, (may, new) in enumerate(zip(allowed, begins, strict=True)):
+        found = [(word[0], len(word)) for word in words_of(may, new)]
+        starts, sizes = words.starts[row].tolist(), words.sizes[row].tolist()
+        assert list(zip(starts, sizes, strict=True))[: len(found)] == found
+        assert not any(sizes[len(found) :])
+    everything = np.ones(words.sizes.shape, bool)
+    assert (words.tokens(everything) == allowed).all()
+    assert not words.tokens(~everything).any()
 
 
 # ---- lengths -------------------------------------------------------------------------------------
