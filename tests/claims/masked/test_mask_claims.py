@@ -152,6 +152,16 @@ def test_a_network_that_prefers_one_token_names_that_one():
     assert mask_replacement.read(method, 32)[mask_replacement.FOUND] == pytest.approx(100 * named)
 
 
+def test_what_is_read_off_a_state_is_the_token_that_stands_there():
+    """Nothing is hidden: token vectors that are far apart are told, equal ones are not."""
+    method = toy(SpanBERT, "spanbert", masking="pieces", boundary_weight=0.0)
+    vectors = method.model.encoder.tokens.weight.array
+    vectors *= 100
+    assert mask_replacement.read_off(method, 64) > 95
+    vectors[:] = 0
+    assert mask_replacement.read_off(method, 64) < 40
+
+
 # ---- masks that are kept ------------------------------------------------------------------------
 
 

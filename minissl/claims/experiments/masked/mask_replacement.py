@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minissl.adapt.heads.probe import linear_probe
 from minissl.adapt.method import Task
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, RED, bars, groups, panels
+from minissl.claims.drawing import BLUE, GREY, RED, groups, panels
 from minissl.claims.pages_of_english import OWN, passages, trained
 from minissl.data.texts import LabelledTexts
 from minissl.nn.evaluating import evaluating
@@ -21,7 +21,10 @@ from minissl.pretrain.masked_language_model import MaskedLanguageModel
 MIXED, ALL, UNTRAINED = "80 % [MASK], 10 % random, 10 % kept", "100 % [MASK]", "untrained"
 ARMS: dict[str, tuple[float, float]] = {MIXED: (0.8, 0.1), ALL: (1.0, 0.0)}
 HIDDEN, THERE, WRONG, FOUND = "[MASK]", "the token", "another token", "the token, named"
-MOVED, PROBE = "state moved", "packages found"
+MOVED, READ_OFF, PROBE = "state moved", "the token, read off", "packages found"
+APART = "the first less the second"
+STRENGTHS = (1e-2, 1e-3, 1e-4)  # of the probe's penalty
+COMMON = 50  # pieces that are read off
 
 
 def measure(setup: Setup) -> Measured:
@@ -37,10 +40,16 @@ def measure(setup: Setup) -> Measured:
     for row, settings in kinds.items():
         setup.note(row)
         method, _ = trained(setup, SpanBERT, settings, data)
-        table[row] = read(method, setup.settings["rows"]) | probe(method, task)
+        table[row] = everything(method, task, setup.settings["rows"])
     random = SpanBERT.build(kinds[MIXED], data, seed=setup.seed)
-    table[UNTRAINED] = read(random, setup.settings["rows"]) | probe(random, task)
+    table[UNTRAINED] = everything(random, task, setup.settings["rows"])
+    table[APART] = {PROBE: table[MIXED][PROBE] - table[ALL][PROBE]}
     return Measured(table)
+
+
+def everything(method: MaskedLanguageModel, task: Task, rows: int) -> dict[str, float]:
+    """One row of the table."""
+    return read(method, rows) | {READ_OFF: read_off(method, rows), PROBE: probe(method, task)}
 
 
 def read(method: MaskedLanguageModel, rows: int) -> dict[str, float]:
@@ -70,24 +79,53 @@ def distance(clean: NDArray, other: NDArray) -> float:
     return float(((clean - other) ** 2).sum(axis=1).mean() / (2 * clean.var(axis=0).sum()))
 
 
-def probe(method: MaskedLanguageModel, task: Task) -> dict[str, float]:
-    """Held-out docstrings whose package a linear probe finds, in %: text without [MASK]."""
+def read_off(method: MaskedLanguageModel, rows: int) -> float:
+    """How many tokens, in %, a linear probe finds in their own states: those of the commonest.
+
+    It learns from two thirds of the held-out rows, in which nothing is hidden.
+    """
+    states, tokens = [], []
+    with evaluating(method.model):
+        for batch in method.held_out_batches(rows=rows):
+            text = method.is_text(batch.originals)
+            whole = batch._replace(tokens=batch.originals)
+            states.append(method.states_of(whole).numpy()[text])
+            tokens.append(batch.originals[text])
+    x, y = np.concatenate(states), np.concatenate(tokens)
+    used = np.isin(y, np.argsort(-np.bincount(y))[:COMMON])
+    x, y, learned = x[used], y[used], 2 * int(used.sum()) // 3
+    fitted = linear_probe(x[:learned], y[:learned], l2=1e-3)
+    return 100 * fitted.accuracy(x[learned:], y[learned:])
+
+
+def probe(method: MaskedLanguageModel, task: Task) -> float:
+    """Held-out docstrings whose package a linear probe finds, in %: text without [MASK].
+
+    Its penalty is the best one for a third of the texts to learn from, if it learns from the rest.
+    """
     train, test = task.to_learn_from(), task.held_out
     assert test is not None
-    fitted = linear_probe(method.represent(train.inputs), train.labels)
-    return {PROBE: 100 * fitted.accuracy(method.represent(test.inputs), test.labels)}
+    x, y, third = method.represent(train.inputs), train.labels, len(train.labels) // 3
+    tried = [
+        linear_probe(x[third:], y[third:], l2=l2).accuracy(x[:third], y[:third]) for l2 in STRENGTHS
+    ]
+    fitted = linear_probe(x, y, l2=STRENGTHS[int(np.argmax(tried))])
+    return 100 * fitted.accuracy(method.represent(test.inputs), test.labels)
 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
-    """Nats by what stands at the place; below, what a probe finds in text without [MASK]."""
-    drawn, (nats, found) = panels(2.6, 1.4)
+    """Nats by what stands at the place; below, what is found in text without [MASK]."""
+    drawn, (nats, found) = panels(2.6, 2.2)
     colors = {MIXED: BLUE, ALL: RED}
     columns = {HIDDEN: "[MASK]\nstands there", THERE: "the token\nitself", WRONG: "another\ntoken"}
     groups(nats, measured, colors, columns)
     nats.set(ylabel="nats of the original token", ylim=(0, 11))
     nats.legend(frameon=False, loc="upper left", title="trained with")
-    bars(found, measured, [*colors, UNTRAINED], PROBE, colors=[BLUE, RED, GREY], form="%.1f")
-    found.set(xlabel="packages found by a probe, without [MASK] (%)")
+    columns = {FOUND: "token named\nby the output", READ_OFF: "read off its\nstate by a probe"}
+    groups(
+        found, measured, {**colors, UNTRAINED: GREY}, {**columns, PROBE: "package of\na docstring"}
+    )
+    found.set(ylabel="right, without [MASK] (%)", ylim=(0, 118))
     return drawn
 
 
@@ -98,8 +136,10 @@ def expected() -> list[Expectation]:
         ahead(MIXED, ALL, FOUND, 40.0, "the same"),
         Expectation(Cell(ALL, THERE), Cell(ALL, HIDDEN), 0.1, "to show the token does not help it"),
         Expectation(Cell(MIXED, HIDDEN), Cell(MIXED, THERE), 2.0, "here it does"),
-        ahead(MIXED, ALL, MOVED, 30.0, "the state follows the token that is there"),
-        ahead(MIXED, ALL, PROBE, 2.0, "text in use has no [MASK]"),
+        ahead(MIXED, ALL, MOVED, 25.0, "the state follows the token that is there"),
+        Expectation(Cell(ALL, READ_OFF), 0.0, 95.0, "yet the token is in the state"),
+        Expectation(6.0, Cell(APART, PROBE), 0.0, "and a probe is not helped"),
+        Expectation(Cell(APART, PROBE), -6.0, 0.0, "nor harmed"),
     ]
 
 
@@ -107,12 +147,13 @@ ALIKE = {"evaluations": 1}
 
 CLAIM = Claim(
     name="mask-replacement",
-    title="If all that is hidden becomes [MASK], visible tokens are none of its business",
+    title="If all that is hidden becomes [MASK], a model cannot name a token that is there",
     statement=(
-        "A model that only ever predicts where [MASK] stands has no job where a token is there: it "
-        "cannot name that token, no better than if it were hidden, and a probe finds less in what "
-        "it makes of whole text. If one hidden token in ten stays and another becomes a random "
-        "one, every place may be asked for, and it represents all of them."
+        "A model that only ever predicts where [MASK] stands has no job where a token is there: "
+        "its output names that token no better than a hidden one. If one hidden token in ten stays "
+        "and another becomes a random one, every place may be asked for, and it names them. Yet a "
+        "probe of its own reads as much off the states of either: the token is there, only the "
+        "output never learned to say it."
     ),
     lecture="08, section 5",
     measure=measure,
@@ -153,8 +194,19 @@ CLAIM = Claim(
     own=(*OWN, "rows"),
     formats={
         **dict.fromkeys((HIDDEN, THERE, WRONG), ".2f"),
-        **dict.fromkeys((FOUND, MOVED, PROBE), ".1f"),
+        **dict.fromkeys((FOUND, MOVED, READ_OFF, PROBE), ".1f"),
     },
     rows="trained with",
-    about="TODO",
+    about=(
+        "Nats of the original token at the same hidden places of held-out rows, where [MASK] "
+        "stands, the token itself, or a random one. 'State moved': the squared distance of the "
+        "last hidden states with and without [MASK], in % of that of the states of two random "
+        "places. 'Read off': the 50 commonest pieces, by a linear probe on their own states. "
+        "Packages: 320 held-out docstrings of twelve packages, by a linear probe on the mean of "
+        "the states whose penalty is chosen for each row; chance is 8 %, the standard error 2.7 "
+        "points. The text is that of the claim about next sentences; 2 layers of width 64, 800 "
+        "steps of 32 rows of 64 tokens. In pilots with seed 100 a probe with one penalty for all "
+        "had found 9 points more in the first row, and with the best one for each none: the "
+        "states of the second have three times the deviation in their largest direction."
+    ),
 )

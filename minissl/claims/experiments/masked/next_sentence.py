@@ -272,7 +272,7 @@ CLAIM = Claim(
         },
         "small": {
             "pairs": 20_000,
-            "rows": 512,
+            "rows": 2048,
             "lengths": CONTEXTS,
             "length_steps": 1000,
             "steps": 2000,
