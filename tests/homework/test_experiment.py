@@ -143,6 +143,16 @@ def test_our_own_report_says_what_was_measured():
             assert f"| {values.mean():.1f} ± {values.std(ddof=1):.1f} |" in line
 
 
+def test_our_report_on_hidden_tokens_says_what_was_measured():
+    files = files_beside(OURS.with_name("hw7") / FILE)
+    rows, text = json.loads(files[RESULTS]), files[REPORT].decode()
+    for setting in ("all masked", "none random", "as in BERT"):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {setting} |"))
+        for measured in ("masked", "kept", "random"):
+            values = np.array([row[measured] for row in rows if row["setting"] == setting])
+            assert f"| {values.mean():.2f} ± {values.std(ddof=1):.2f} |" in line
+
+
 def test_our_report_on_curves_says_what_was_measured():
     files = files_beside(OURS.with_name("hw3") / FILE)
     rows, text = json.loads(files[RESULTS]), files[REPORT].decode()
