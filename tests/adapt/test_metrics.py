@@ -61,7 +61,7 @@ def test_four_counts_by_hand():
     assert f1_of_second([0, 0], [0, 0]) == 0
 
 
-@pytest.mark.parametrize("scale", [1, 1e-300, 1e200, -3])
+@pytest.mark.parametrize("scale", [1, 1e-300, 1e200, 1e307, -3])
 @pytest.mark.parametrize("digits", [0, 1, 8])
 def test_numbers_are_scored_as_scipy_does(scale, digits):
     """Rounded to whole numbers nearly all of them are tied."""

@@ -43,6 +43,9 @@ def test_a_task_is_learned_measured_and_its_test_file_predicted(place, tmp_path,
     own = dict(re.findall(r"^held out (\w+) +(-?[\d.e-]+)$", capsys.readouterr().out, re.M))
     assert own.keys() == {"accuracy", "matthews"}
     assert f"{float(own['matthews']):.3f}" == found[0]
+    opened = open_adaptation(run)  # on all of a file, as `minissl evaluate RUN DATA`
+    raw = opened.read(place / "in_domain_train.tsv", opened.read_fields())
+    assert "held_out_matthews" in opened.on(opened.data.unseen(raw)).evaluate()
     assert main(["predict", run, str(place / "test.tsv")]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["name"] for row in table] == ["test.tsv, line 2", "test.tsv, line 3"]

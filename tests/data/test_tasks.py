@@ -157,6 +157,8 @@ def test_rows_of_qqp_that_a_line_break_parted_are_left_out_and_counted(tmp_path)
     rows, raw = read(path, "qqp")
     assert rows == [(("a", "b"), "different")]
     assert "a.tsv: of 4 rows are left out 3 that a line break has parted, or with" in raw.fitted
+    unlabelled = TextPairs.read(path, None, Fields(layout="qqp"))
+    assert (unlabelled.pairs, unlabelled.fitted) == (raw.pairs, raw.fitted)
 
 
 @pytest.mark.parametrize(

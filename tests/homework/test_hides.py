@@ -29,8 +29,7 @@ def test_a_starter_imports_nothing_that_does_its_work(number):
     found = {
         node.module: {alias.name for alias in node.names}
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        and (node.module or "").startswith(FILES)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(FILES)
     }
     assert found == GIVEN[number]
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)

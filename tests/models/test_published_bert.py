@@ -150,6 +150,7 @@ def test_an_encoder_of_ours_is_theirs(tmp_path):
     save_bert(model, tmp_path, heads=["words"])
     peer = BertForMaskedLM.from_pretrained(tmp_path).eval()
     assert peer.config.type_vocab_size == 1
+    assert not peer.bert.embeddings.token_type_embeddings.weight.any()
     inside = torch.from_numpy(np.arange(9) < LENGTHS[:, None]).long()
     with torch.no_grad():
         expected = peer(torch.from_numpy(TOKENS), attention_mask=inside).logits.numpy()

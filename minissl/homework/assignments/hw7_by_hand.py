@@ -277,11 +277,11 @@ def boundaries(
 
     hidden (time,) booleans; a span is a run of hidden tokens. Gives (left, right, place), each
     (hidden tokens,) int64 in the order of the row: place is 0 for the first token of a span. A span
-    that begins the row has left = −1, one that ends it has right = time. Nothing hidden gives three
+    that begins the row has left = −1, one that ends it has right = −1. Nothing hidden gives three
     empty arrays. Joshi et al. (2020); lecture 08, section 7.
     """
     places = np.flatnonzero(hidden)
     visible = np.flatnonzero(~np.pad(hidden, 1)) - 1  # from -1 to time
     behind = np.searchsorted(visible, places)
     left, right = visible[behind - 1], visible[behind]
-    return left, right, places - left - 1
+    return left, np.where(right < len(hidden), right, -1), places - left - 1

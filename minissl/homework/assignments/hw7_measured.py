@@ -118,7 +118,7 @@ def _trained(rows: NDArray, held_out: NDArray, options: dict, seed: int, **how: 
     from minissl.text.masking import choose_pieces
     from minissl.training.plain import plain_loop
 
-    vocab, options = how.get("vocab", 9), {**options, **how.get("options", {})}
+    vocab, options = how.get("vocab", 9), {**options, **how.get("changed", {})}
     method = Masked(rows, vocab, options, seed=how.get("network", seed))
     optimizer = AdamW(method.model.named_parameters(), lr=options["learning_rate"])
     plain_loop(method, optimizer, options["steps"], seed=how.get("loop", seed))
@@ -141,7 +141,7 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
     function = handed.function("measure")
     rows = (draw.generator.integers(8, size=(40, 1)) + np.arange(8)) % 8 + 1
     rows, held_out = rows[:30], rows[30:]
-    options: dict[str, Any] = {"steps": 4, "width": 8, "batch_size": 8, "learning_rate": 1e-2}
+    options: dict[str, Any] = {"steps": 3, "width": 8, "batch_size": 8, "learning_rate": 1e-2}
     for seed, shares in ((0, (0.8, 0.1)), (1, (1.0, 0.0))):
         options["shares"] = shares
         given = {"options": dict(options), "seed": seed, "rows": "30 and 10 of 8 tokens"}
@@ -168,12 +168,12 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
 
 _MISTAKES: dict[str, dict[str, Any]] = {
     "these are the training rows: measure on those that were held out": {"of_training": True},
-    "it was not trained": {"options": {"steps": 0}},
+    "it was not trained": {"changed": {"steps": 0}},
     "the loop has a seed, too": {"loop": 0},
     "the network is not that of the seed: hand it on": {"network": lambda seed: 1 - seed},
     "the places are drawn by generator 0, for every seed": {"places": lambda seed: seed},
     "other tokens are drawn from 1 on: 0 is [MASK]": {"lowest": 0},
-    "the shares are not handed on": {"options": {"shares": (0.8, 0.1)}},
+    "the shares are not handed on": {"changed": {"shares": (0.8, 0.1)}},
 }
 
 

@@ -270,10 +270,10 @@ def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> No
     def ints(values: Any) -> NDArray:
         return np.array([*values], np.int64)
 
-    last = len(hidden) - 1
+    behind = ints(stop for _, stop, _ in tokens)
     right = (
         ints(start - 1 for start, _, _ in tokens),
-        ints(stop for _, stop, _ in tokens),
+        np.where(behind < len(hidden), behind, -1),
         ints(place - start for start, _, place in tokens),
     )
     symptoms: tuple[dict[str, NDArray], ...] = (
@@ -286,11 +286,12 @@ def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> No
             "there is one for each span: one for each hidden token": ints(s - 1 for s, _ in found),
         },
         {
-            "a span that ends the row has the row's length behind": np.minimum(right[1], last),
+            "a span that ends the row has −1 behind": behind,
+            "what is behind a span that ends the row is −1": np.minimum(behind, len(hidden) - 1),
             "this is the token behind, which may be hidden: the one behind its span": ints(
                 place + 1 for _, _, place in tokens
             ),
-            "this is the last of the span: the visible one behind it": right[1] - 1,
+            "this is the last of the span: the visible one behind it": behind - 1,
             "there is one for each span: one for each hidden token": ints(s for _, s in found),
         },
         {
@@ -341,6 +342,6 @@ def places_in_spans(subject: Any, draw: Draw) -> None:
 
 @boundaries.check(1)
 def ends_of_the_row(subject: Any, draw: Draw) -> None:
-    """Spans that begin or end the row: −1 and time; nothing hidden: three empty arrays."""
+    """Spans that begin or end the row: −1 there; nothing hidden: three empty arrays."""
     for row in ([0], [0, 0], [1], [1, 1, 0], [0, 1], [1, 0, 1]):
         _check_boundaries(subject, np.array(row, bool), (0, 1, 2))
