@@ -171,7 +171,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
 
 
 def expected() -> list[Expectation]:
-    """What a pilot with another seed made likely."""
+    """What pilots with another seed made likely; the last one was not tried before."""
     topic = "two pages are about different things"
     return [
         *(Expectation(56.0, Cell(LENGTHS, column), 0.0, "no way around") for column in PARTNERS),
