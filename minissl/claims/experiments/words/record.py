@@ -243,7 +243,7 @@ def scattered(parts: Sequence[NDArray], senses: Sequence[NDArray], column: str) 
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """The accuracies of the kinds of senses; below, the states of one word as points."""
-    drawn, (topic, order, after, points) = panels(2.3, 2.3, 2.3, 2.2)
+    drawn, (topic, order, after, points) = panels(2.7, 2.7, 2.7, 2.2)
     for axis, column, word in (
         (topic, TOPIC, BY_TOPIC[0]), (order, ORDER, BY_ORDER[0]), (after, AFTER, BY_TOPIC[0]),
     ):  # fmt: skip
