@@ -157,7 +157,7 @@ CLAIM = Claim(
         "token is in the states of either, where a probe finds it; of what the text is about, a "
         "probe finds more in those of the second."
     ),
-    lecture="08, section 5",
+    lecture="08, section 3",
     measure=measure,
     expectations=expected(),
     figure=figure,
