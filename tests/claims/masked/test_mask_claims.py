@@ -95,32 +95,32 @@ def test_what_bert_says_is_compared_with_the_labels():
         assert next_sentence.told(method, pairs) == pytest.approx(right)
 
 
-def test_each_step_reads_as_many_tokens_in_rows_of_one_length():
-    method = toy(next_sentence.ManyLengths, "spanbert", context_length=32, batch_size=4)
-    method.lengths = [8, 16, 32]
-    generator, seen = np.random.default_rng(0), set()
-    for _ in range(20):
-        tokens = method.batch(generator).tokens
-        assert tokens.size == 4 * 32
-        seen.add(tokens.shape[1])
-    assert seen == {8, 16, 32}
+def test_the_same_tokens_are_hidden_beside_both_texts(monkeypatch):
+    method, seen = toy(BERT, "bert", context_length=40), []
+    pairs = method.rows(method.data.stream, 60, np.random.default_rng(0))
+    hide = next_sentence.hide
 
+    def seeing(*given):
+        seen.append(hide(*given))
+        return seen[-1]
 
-def test_the_same_tokens_are_hidden_in_all_contexts():
-    method = toy(next_sentence.ManyLengths, "spanbert", context_length=64, masking="pieces")
-    [whole] = next_sentence.whole_rows(method, 6)
-    assert whole.tokens.shape == (6, 64)
-    assert set(whole.hidden.sum(axis=1)) == {round(0.15 * next_sentence.MIDDLE)}
-    for length in (26, 32, 64):
-        own = next_sentence.cut(whole, length)
-        assert own.tokens.shape == own.originals.shape == own.segments.shape == (6, length)
-        assert set(own.lengths) == {length}
-        assert np.array_equal(own.originals[own.hidden], whole.originals[whole.hidden])
-        assert np.array_equal(own.tokens[own.hidden], whole.tokens[whole.hidden])
-        start = (64 - length) // 2 + 1
-        assert np.array_equal(own.tokens[:, 1:-1], whole.tokens[:, start : start + length - 2])
-        assert set(own.tokens[:, 0]) == {method.cls}
-        assert set(own.tokens[:, -1]) == {method.sep}
+    monkeypatch.setattr(next_sentence, "hide", seeing)
+    method.model.words.bias.array[:] = 0
+    method.model.encoder.tokens.weight.array[:] = 0
+    found = next_sentence.beside(method, pairs)
+    assert [*found.values()] == pytest.approx([math.log(len(method.begins))] * 2, rel=1e-5)
+    own, other = seen
+    assert len(own.labels) == len(other.labels) == sum(pair.label == 0 for pair in pairs)
+    assert set(own.labels) == {0}
+    assert set(other.labels) == {1}
+    for a, b, same in zip(own.tokens, other.tokens, own.segments):
+        first = np.flatnonzero(same == 0)[: int((same == 1).argmax())]
+        assert np.array_equal(a[first], b[first])
+    assert np.array_equal(np.argwhere(own.hidden), np.argwhere(other.hidden))
+    assert not (own.hidden & (own.segments == 1)).any()
+    assert own.hidden.any(axis=1).all()
+    assert np.abs(own.lengths - other.lengths)[:-1].max() <= 3
+    assert not np.array_equal(own.originals, other.originals[:, : own.originals.shape[1]])
 
 
 # ---- what stands for a hidden token -------------------------------------------------------------
