@@ -17,7 +17,7 @@ from minissl.data.passages import Passages, PieceStream
 from minissl.pretrain import load_method
 from minissl.pretrain.masked_language_model import NoRow
 from minissl.text.wordpiece import SPECIAL_TOKENS, WordPiece
-from tests.text.test_masking import within
+from tests.text.hidden_rows import within
 
 NAMES = ["bert", "roberta", "spanbert"]
 FIRST = len(SPECIAL_TOKENS)  # the id of the first piece of the text
