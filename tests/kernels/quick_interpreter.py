@@ -77,7 +77,8 @@ def share_shapes():
     def block(self, element_ty, shape):
         sizes = (*(s.value if isinstance(s, core.constexpr) else s for s in shape),)
         if not sizes or any(type(size) is not int for size in sizes):
-            return new_block(self, element_ty, shape)  # which refuses it
+            new_block(self, element_ty, shape)  # which refuses it
+            return
         self.element_ty = element_ty
         self.shape, self.numel, name = of_block(sizes)
         self.name = f"<{name}, {element_ty}>"
