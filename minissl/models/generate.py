@@ -48,7 +48,7 @@ def generate(
     with engine_threads(1), evaluating(model):  # one token is too little work to share
         for _ in range(max_new_tokens):
             logits = next_token_logits(model, tokens, caches, quick=quick)
-            tokens.append(_pick(logits, temperature, top_k, top_p, generator))
+            tokens.append(pick(logits, temperature, top_k, top_p, generator))
             if on_token is not None:
                 on_token(tokens[-1])
             if tokens[-1] in stop:
@@ -128,7 +128,7 @@ def _likeliest(logits: np.ndarray) -> int:
     return likeliest
 
 
-def _pick(
+def pick(
     logits: np.ndarray,
     temperature: float,
     top_k: int | None,

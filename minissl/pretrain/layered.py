@@ -16,12 +16,18 @@ BATCH = 32  # examples that are read together
 LONGEST = 1024  # pieces of an example that a network reads which could read any number
 
 
+VECTORS = ("mean", "first", "last")
+
+
 class Layered(Represents):
     """A text is represented by the mean of the states of its pieces (tokens, or words).
 
     ``collate`` gives a tuple whose last part are the weights of that mean, (batch, time): 0 at what
-    is padding. A subclass says what the ``states`` of a batch are.
+    is padding. A subclass says what the ``states`` of a batch are. ``vector``: "mean", or the state
+    of the "first" piece (BERT's [CLS]) or of the "last" alone (all that a GPT has read).
     """
+
+    vector: str = "mean"
 
     @property
     @abstractmethod
@@ -38,22 +44,34 @@ class Layered(Represents):
 
     def encode(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
         """The mean over the pieces of a text: (batch, width)."""
-        return _mean(self.each(batch, generator), batch[-1])
+        return self._read(self.each(batch, generator), batch[-1])
 
     def represent(self, examples: Any, *, batch_size: int = BATCH, progress: str = "") -> NDArray:
         """See ``Represents``; in small batches, since every piece of a text has its states."""
         return super().represent(examples, batch_size=batch_size, progress=progress)
 
     def represent_layers(self, examples: Any, *, progress: str = "") -> NDArray:
-        """The mean of each layer's states: (examples, layers, width), in evaluation mode."""
+        """By each layer's states: (examples, layers, width), in evaluation mode."""
 
         if not len(examples):
             return np.repeat(self.represent(examples)[:, None], self.num_states, axis=1)
 
         def means(batch: Any) -> Tensor:
-            return ops.stack([_mean(states, batch[-1]) for states in self.states(batch)], axis=1)
+            read = [self._read(states, batch[-1]) for states in self.states(batch)]
+            return ops.stack(read, axis=1)
 
         return self.by_batches(means, examples, BATCH, progress)
+
+    def _read(self, states: Tensor, weights: Any) -> Tensor:
+        """The vector of each text: (batch, time, width) -> (batch, width)."""
+        if self.vector == "mean":
+            return ops.squeeze(ops.matmul(weights[:, None], states), axis=1)
+        inside = np.asarray(weights) > 0
+        if self.vector == "last":
+            places = inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
+        else:
+            places = np.argmax(inside, axis=1)
+        return states[np.arange(len(places)), places]
 
     def represent_each(self, examples: Any, *, progress: str = "") -> list[NDArray]:
         """Of each example the states of its pieces, (pieces, width), in evaluation mode."""
@@ -63,8 +81,3 @@ class Layered(Represents):
             for i, states, row in zip(chosen, self.each(batch).numpy(), inside):
                 found[int(i)] = states[row]
         return [found[i] for i in range(len(examples))]
-
-
-def _mean(states: Tensor, weights: Any) -> Tensor:
-    """(batch, time, width) -> (batch, width)."""
-    return ops.squeeze(ops.matmul(weights[:, None], states), axis=1)

@@ -180,6 +180,14 @@ class Scores(Protocol):
 
 
 @runtime_checkable
+class Fills(Protocol):
+    """A method that knows what may stand in a gap: ``minissl fill``."""
+
+    def fill(self, text: str, count: int) -> list[list[Any]]:
+        """For each [MASK] of a text the likeliest tokens: ``text`` and ``probability`` of each."""
+
+
+@runtime_checkable
 class Augments(Protocol):
     """A method that changes examples at random so that they stay what they are."""
 

@@ -238,8 +238,13 @@ class WordPiece:
         The file does not say whether it is an uncased vocabulary. Raises ValueError, with the
         file's name, when a token stands twice, is empty, or [UNK] is missing.
         """
-        with reading(path, "a vocabulary of one token a line"):
-            lines = read_bytes(Path(path)).decode("utf-8").split("\n")
+        return cls.from_bytes(read_bytes(Path(path)), str(path), lowercase=lowercase)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, place: str, *, lowercase: bool = True) -> Self:
+        """From the bytes of a ``vocab.txt``; ``place``: what an error calls them."""
+        with reading(place, "a vocabulary of one token a line"):
+            lines = data.decode("utf-8").split("\n")
             tokens = [line.removesuffix("\r") for line in lines]
             if not tokens[-1]:
                 tokens.pop()
@@ -247,9 +252,13 @@ class WordPiece:
                 raise ValueError(f"line {tokens.index('') + 1} is empty")
             return cls(tokens, lowercase=lowercase)
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def to_bytes(self) -> bytes:
         """As a ``vocab.txt``, which BERT's programs read."""
-        replace_durably(Path(path), "".join(f"{token}\n" for token in self.tokens).encode())
+        return "".join(f"{token}\n" for token in self.tokens).encode()
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """See ``to_bytes``; a file is replaced at once."""
+        replace_durably(Path(path), self.to_bytes())
 
 
 _BLOCK = 1 << 20  # bytes read from a file at once

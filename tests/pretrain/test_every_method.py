@@ -141,6 +141,15 @@ def test_it_goes_on_from_given_weights(name, tmp_path):
                 run(other, start=start_from)
 
 
+def another(one, value):
+    """A value of an option that is not this one."""
+    if isinstance(value, bool):
+        return not value
+    if one.metadata["choices"]:
+        return next(choice for choice in one.metadata["choices"] if choice != value)
+    return value + 1
+
+
 @every_method
 def test_what_was_learned_from_other_data_is_not_asked_for_in_vain(name, tmp_path):
     """A tokenizer goes with the weights: another size of it is refused, with nothing written."""
@@ -151,8 +160,8 @@ def test_what_was_learned_from_other_data_is_not_asked_for_in_vain(name, tmp_pat
     run(name, tmp_path / "first")
     opened = open_run(tmp_path / "first")
     for one in learned:
-        other = toy_settings(name, **{one.name: getattr(settings, one.name) + 1})
-        with pytest.raises(ValueError, match=rf"{one.name} is \d+, and .*first, whose weights"):
+        other = toy_settings(name, **{one.name: another(one, getattr(settings, one.name))})
+        with pytest.raises(ValueError, match=rf"{one.name} is \w+, and .*first, whose weights"):
             pretrain(
                 load_method(name), toy_data(name, other), other, tmp_path / "more",
                 progress=False, start=opened,
@@ -246,7 +255,8 @@ def in_float64(batch):
     if isinstance(batch, np.ndarray):
         return batch.astype(np.float64) if batch.dtype == np.float32 else batch
     if isinstance(batch, tuple | list):
-        return type(batch)(in_float64(part) for part in batch)
+        parts = [in_float64(part) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     if isinstance(batch, dict):
         return {key: in_float64(part) for key, part in batch.items()}
     return batch

@@ -1,0 +1,1 @@
+"""What hidden tokens teach an encoder."""
