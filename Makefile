@@ -12,9 +12,9 @@ INSTALL := $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,
 # One BLAS thread for each test worker: two workers with two threads each wait for one another.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# Files that the tests write durably wait for the disk, which memory does not. Where it has 2 GB free
+# Files that the tests write durably wait for the disk, which memory does not. Where it has 4 GB free
 # (so neither in a container with the usual 64 MB, nor on macOS) they lie there, and go with the run.
-IN_MEMORY = $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 2000000 {print "/dev/shm"}')
+IN_MEMORY = $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 {print "/dev/shm"}')
 
 .PHONY: help demo test lint format bench growth bench-gpu kernel-table site notebooks figures clean
 
