@@ -1,6 +1,7 @@
 """The claims about pairs and about masks: each row is what it says, at a scale of seconds."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,9 +39,10 @@ def test_a_page_has_the_parts_of_one_module_or_chapter_in_their_order():
     assert min(map(len, pages.values())) >= pages_of_english.SHORTEST
     assert not [name for name in pages if ":" in name or "[" in name]
     parts = {d.name: d.text for d in pages_of_english.python_english()}
-    chapter = [name for name in parts if name.startswith("topics/typesmapping")]
+    chapter = [name for name in parts if name.startswith("topics/types[")]
+    assert len(chapter) > 10  # [10] comes after [9], not after [1]
     numbered = sorted(chapter, key=lambda name: int(name.split("[")[1][:-1]))
-    assert pages["topics/typesmapping"] == "\n\n".join(parts[name] for name in numbered)
+    assert pages["topics/types"] == "\n\n".join(parts[name] for name in numbered)
     inside = [text for name, text in parts.items() if name.startswith("calendar:")]
     assert len(inside) > 20
     assert all(text in pages["calendar"] for text in inside)
@@ -95,32 +97,32 @@ def test_what_bert_says_is_compared_with_the_labels():
         assert next_sentence.told(method, pairs) == pytest.approx(right)
 
 
-def test_each_step_reads_as_many_tokens_in_rows_of_one_length():
-    method = toy(next_sentence.ManyLengths, "spanbert", context_length=32, batch_size=4)
-    method.lengths = [8, 16, 32]
-    generator, seen = np.random.default_rng(0), set()
-    for _ in range(20):
-        tokens = method.batch(generator).tokens
-        assert tokens.size == 4 * 32
-        seen.add(tokens.shape[1])
-    assert seen == {8, 16, 32}
+def test_the_same_tokens_are_hidden_beside_both_texts(monkeypatch):
+    method, seen = toy(BERT, "bert", context_length=40), []
+    pairs = method.rows(method.data.stream, 60, np.random.default_rng(0))
+    hide = next_sentence.hide
 
+    def seeing(*given):
+        seen.append(hide(*given))
+        return seen[-1]
 
-def test_the_same_tokens_are_hidden_in_all_contexts():
-    method = toy(next_sentence.ManyLengths, "spanbert", context_length=64, masking="pieces")
-    [whole] = next_sentence.whole_rows(method, 6)
-    assert whole.tokens.shape == (6, 64)
-    assert set(whole.hidden.sum(axis=1)) == {round(0.15 * next_sentence.MIDDLE)}
-    for length in (26, 32, 64):
-        own = next_sentence.cut(whole, length)
-        assert own.tokens.shape == own.originals.shape == own.segments.shape == (6, length)
-        assert set(own.lengths) == {length}
-        assert np.array_equal(own.originals[own.hidden], whole.originals[whole.hidden])
-        assert np.array_equal(own.tokens[own.hidden], whole.tokens[whole.hidden])
-        start = (64 - length) // 2 + 1
-        assert np.array_equal(own.tokens[:, 1:-1], whole.tokens[:, start : start + length - 2])
-        assert set(own.tokens[:, 0]) == {method.cls}
-        assert set(own.tokens[:, -1]) == {method.sep}
+    monkeypatch.setattr(next_sentence, "hide", seeing)
+    method.model.words.bias.array[:] = 0
+    method.model.encoder.tokens.weight.array[:] = 0
+    found = next_sentence.beside(method, pairs)
+    assert [*found.values()] == pytest.approx([math.log(len(method.begins))] * 2, rel=1e-5)
+    own, other = seen
+    assert len(own.labels) == len(other.labels) == sum(pair.label == 0 for pair in pairs)
+    assert set(own.labels) == {0}
+    assert set(other.labels) == {1}
+    for a, b, same in zip(own.tokens, other.tokens, own.segments):
+        first = np.flatnonzero(same == 0)[: int((same == 1).argmax())]
+        assert np.array_equal(a[first], b[first])
+    assert np.array_equal(np.argwhere(own.hidden), np.argwhere(other.hidden))
+    assert not (own.hidden & (own.segments == 1)).any()
+    assert own.hidden.any(axis=1).all()
+    assert np.abs(own.lengths - other.lengths)[:-1].max() <= 3
+    assert not np.array_equal(own.originals, other.originals[:, : own.originals.shape[1]])
 
 
 # ---- what stands for a hidden token -------------------------------------------------------------
@@ -160,6 +162,16 @@ def test_what_is_read_off_a_state_is_the_token_that_stands_there():
     assert mask_replacement.read_off(method, 64) > 95
     vectors[:] = 0
     assert mask_replacement.read_off(method, 64) < 40
+
+
+def test_the_probe_of_packages_learns_from_the_one_part_and_is_tested_on_the_other():
+    labels = np.arange(60) % 4
+    clean = np.eye(4)[labels]
+    train = SimpleNamespace(inputs=clean, labels=labels)
+    held_out = SimpleNamespace(inputs=clean[:20], labels=(labels[:20] + (np.arange(20) < 5)) % 4)
+    task = SimpleNamespace(to_learn_from=lambda: train, held_out=held_out)
+    method = SimpleNamespace(represent=lambda inputs: inputs)
+    assert mask_replacement.probe(method, task) == pytest.approx(75)
 
 
 # ---- masks that are kept ------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from minissl.claims.claim import Setup
 from minissl.claims.experiments.words import noise_contrastive as nce
 from minissl.claims.experiments.words import pmi, record, static_vectors
 from minissl.data import Kept
+from minissl.data.passages import SPECIAL, Passages, PieceStream
 from minissl.data.words import Words, WordTexts, to_stream
 from minissl.losses import words as losses
 from minissl.models.word_tables import WordTables
 from minissl.pretrain.words.skipgram import SkipGram
+from minissl.text.wordpiece import WordPiece
 from minissl.text.words import WordVocabulary
 from tests.claims.reading import cells, require_whole
 from tests.claims.test_claim import KEPT
@@ -157,6 +159,31 @@ def test_elmo_is_read_at_the_word():
     np.testing.assert_allclose(one[:half], other[:half], rtol=1e-4, atol=1e-6)
     assert np.abs(one[half:] - other[half:]).max() > 1e-3
     weights = [m.model.state_dict()["ahead.tokens.weight"] for m in (untrained, method)]
+    assert not np.array_equal(*weights)
+
+
+def test_a_word_of_several_pieces_has_the_mean_of_their_states():
+    """In its sentence alone, with padding or without; what follows the word is in it."""
+    words = ["[UNK]", "ba", "beda", "fo", "xy"]
+    letters = "abdefoxy"
+    pieces = WordPiece([*SPECIAL, "[UNK]", *letters, *(f"##{c}" for c in letters)])
+    settings = record.RoBERTaSettings(width=16, num_layers=1, num_heads=2, context_length=16)
+    method = record.RoBERTa.build(settings, Passages(Kept(), pieces, PieceStream(), PieceStream()))
+    uses = [record.Use([1, 2, 3], 1, 0), record.Use([1, 2, 4], 1, 0), record.Use([2], 0, 1)]
+    found = record.by_its_pieces(method, words, uses)
+    for use, vector in zip(uses, found):
+        tokens = method.data.tokens(" ".join(words[i] for i in use.ids))
+        start = 3 if use.place else 1  # [CLS] b ##a | b ##e ##d ##a
+        states = method.model(np.array([tokens])).numpy()[0, start : start + 4]
+        np.testing.assert_allclose(vector, states.mean(axis=0), rtol=1e-4, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
+def test_the_masked_model_is_kept_as_it_was_before_its_training():
+    setup = Setup(0, {**record.CLAIM.scales["quick"], "masked_steps": 1})
+    models = record.masked_models(setup, ["ba beda fo", "beda fo ba"] * 40)
+    assert models[0].tokenizer.encode("beda fo") == models[1].tokenizer.encode("beda fo")
+    weights = [m.model.state_dict()["encoder.tokens.weight"] for m in models]
     assert not np.array_equal(*weights)
 
 
