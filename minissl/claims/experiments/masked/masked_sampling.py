@@ -191,7 +191,7 @@ def runs_of(tokens: Sequence[int]) -> list[tuple[int, ...]]:
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """What the judge pays, and what is repeated."""
     drawn, axes = panels(2.4, 2.4)
-    for axis, column, form in zip(axes, (COST, REPEATED), ("%.2f", "%.0f")):
+    for axis, column, form in zip(axes, (COST, REPEATED), ("%.2f", "%.1f")):
         bars(axis, measured, ROWS, column, colors=COLORS, form=form)
         axis.set(xlabel=column)
     return drawn
