@@ -88,6 +88,7 @@ class BERT(MaskedLanguageModel):
         begin = middle if label == FOLLOWS else self._elsewhere(stream, start, middle, generator)
         if label == ELSEWHERE:
             last = stream.documents[stream.document_of(begin) + 1]
+            last = min(last, start) if begin < start else last  # else B repeats A
             left = max(1, target - (ends[middle] - ends[start]))
             stop = min(int(np.searchsorted(ends, ends[begin] + left)), last)
         a, b = stream.pieces[ends[start] : ends[middle]], stream.pieces[ends[begin] : ends[stop]]
