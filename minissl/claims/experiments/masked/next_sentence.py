@@ -196,7 +196,7 @@ CLAIM = Claim(
         "same page, neither does much better than a coin. And beside a text of another page, which "
         "is half of all pairs, a text has half of the context."
     ),
-    lecture="08, section 6",
+    lecture="08, section 4",
     measure=measure,
     expectations=expected(),
     figure=figure,
