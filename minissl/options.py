@@ -105,7 +105,7 @@ def _within(bounds: Mapping[str, Any], value: float) -> bool:
 def describe_values(one: Field) -> str:
     """In words, what an option can be: "a whole number from 1 to 8"."""
     if one.metadata.get("choices"):
-        return f"one of {', '.join(one.metadata['choices'])}"
+        return f"one of {', '.join(choice or repr('') for choice in one.metadata['choices'])}"
     words = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
     least, above, most = (one.metadata.get(name) for name in ("least", "above", "most"))
     limits = [f"> {above:,}"] if above is not None else []

@@ -163,5 +163,6 @@ def _row(
         chosen = settings.choose(task.train.labels, seed, draw)
         readout = kind.new_readout(settings, features.shape[1:], task)
         readout.learn(features[chosen], task.train.labels[chosen], features)
-        found.append(score(readout.predict(test), task.held_out.labels, kind.labels))
+        predicted = readout.predict(test)
+        found.append(score(predicted, task.held_out.labels, kind.labels, task.metrics))
     return Row(name, {key: np.array([one[key] for one in found]) for key in found[0]})

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minissl.adapt.metrics import METRICS
 from minissl.data import Examples, Kept
 from minissl.data.classes import as_in_the_run, require_two
 from minissl.data.labels import Labelled, draw_few_labels, rank_correlation, share_right
@@ -51,6 +53,7 @@ class Task:
 
     ``base``: the prepared data of the pretrained run, which reads examples. ``train``,
     ``held_out``: None in an adaptation that is only used. ``size``: of the training part.
+    ``metrics``: what a published task is judged by (``adapt.metrics``), () for nothing more.
     """
 
     kept: Kept
@@ -59,6 +62,7 @@ class Task:
     size: int
     train: Labelled | None = None
     held_out: Labelled | None = None
+    metrics: tuple[str, ...] = ()
 
     @classmethod
     def prepare(cls, base: Any, raw: Any, kind: str) -> Task:
@@ -80,7 +84,8 @@ class Task:
             _require_every_class(labelled, train)
         about = {"class_names": list(labelled.class_names), "size": len(train)}
         kept = Kept({**base.kept, TASK: json.dumps(about).encode()}, base.kept.folder)
-        return cls(kept, base, labelled.class_names, len(train), train, held_out)
+        metrics = getattr(raw, "metrics", ())  # images have none
+        return cls(kept, base, labelled.class_names, len(train), train, held_out, metrics)
 
     @classmethod
     def reopen(cls, kept: Kept, base: Any) -> Task:
@@ -116,7 +121,8 @@ class Task:
         if not self.class_names:
             _require_spread(labels, "to measure on")
         held_out = replace(labelled, labels=labels, class_names=self.class_names)
-        return replace(self, train=None, held_out=held_out)
+        metrics = getattr(raw, "metrics", ())
+        return replace(self, train=None, held_out=held_out, metrics=metrics)
 
     def examples(self, raw: Any) -> Examples:
         """What ``predict`` takes, of raw data without labels."""
@@ -224,7 +230,8 @@ class Adaptation(ABC):
         if self.task.held_out is None:
             return {}
         held_out = self.task.held_out
-        scores = score(self.predict(held_out.inputs), held_out.labels, self.labels)
+        predicted = self.predict(held_out.inputs)
+        scores = score(predicted, held_out.labels, self.labels, self.task.metrics)
         return {f"held_out_{name}": value for name, value in scores.items()}
 
 
@@ -244,14 +251,18 @@ class Confident(Protocol):
         """Of each class: (examples, classes), rows sum to 1."""
 
 
-def score(predictions: NDArray, labels: NDArray, kind: str) -> dict[str, float]:
+def score(
+    predictions: NDArray, labels: NDArray, kind: str, metrics: Sequence[str] = ()
+) -> dict[str, float]:
     """Of classes the accuracy, 0 to 1; of numbers R² and Spearman's rank correlation.
 
     R² is 1 − Σ (label − prediction)² / Σ (label − mean label)²: 0 is as good as the mean. The other
-    is ``data.labels.rank_correlation``.
+    is ``data.labels.rank_correlation``. ``metrics``: what the task is judged by besides, by names
+    of ``adapt.metrics``.
     """
     if kind == "class":
-        return {"accuracy": share_right(predictions, labels)}
+        found = {"accuracy": share_right(predictions, labels)}
+        return found | _further(predictions, labels, metrics)
     if predictions.shape != labels.shape or labels.ndim != 1 or not np.isfinite(predictions).all():
         raise ValueError(
             f"got predictions {predictions.shape} and labels {labels.shape}: expected one finite "
@@ -260,7 +271,13 @@ def score(predictions: NDArray, labels: NDArray, kind: str) -> dict[str, float]:
     spread = float(np.sum((labels - labels.mean()) ** 2))
     error = float(np.sum((labels - predictions) ** 2))
     r2 = 1 - error / spread if spread else 0.0
-    return {"r2": r2, "spearman": rank_correlation(predictions, labels)}
+    found = {"r2": r2, "spearman": rank_correlation(predictions, labels)}
+    return found | _further(predictions, labels, metrics)
+
+
+def _further(predictions: NDArray, labels: NDArray, names: Sequence[str]) -> dict[str, float]:
+    """The metrics of these names, in their order."""
+    return {name: METRICS[name](predictions, labels) for name in names}
 
 
 def softmax(logits: NDArray) -> NDArray:

@@ -105,7 +105,7 @@ class TrainedClassifier(Adaptation):
         return likeliest(self.probabilities(inputs))
 
     def evaluate(self) -> dict[str, float]:
-        """Loss in nats and accuracy, 0 to 1, on the held-out examples."""
+        """Loss in nats, accuracy, 0 to 1, and the task's metrics on the held-out examples."""
         held_out = self.task.held_out
         if held_out is None:
             return {}
@@ -113,5 +113,6 @@ class TrainedClassifier(Adaptation):
         of_labels = probabilities[np.arange(len(held_out)), held_out.labels]
         tiny = np.finfo(probabilities.dtype).tiny
         loss = float(-np.log(np.maximum(of_labels, tiny)).mean())
-        accuracy = score(likeliest(probabilities), held_out.labels, self.labels)["accuracy"]
-        return {"held_out_loss": loss, "held_out_accuracy": accuracy}
+        predicted = likeliest(probabilities)
+        scores = score(predicted, held_out.labels, self.labels, self.task.metrics)
+        return {"held_out_loss": loss} | {f"held_out_{name}": s for name, s in scores.items()}

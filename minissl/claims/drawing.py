@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,20 @@ def bars(
     axis.bar_label(drawn, fmt=form, padding=4, bbox=paper)
     axis.margins(x=0.12)
     axis.invert_yaxis()
+
+
+def groups(
+    axis: Any, measured: Sequence[Measured], rows: Mapping[str, str], columns: Mapping[str, str]
+) -> None:
+    """Upright bars: for each column (and its text) one per row (and its colour); a dot per seed."""
+    width = 0.8 / len(rows)
+    for number, (row, color) in enumerate(rows.items()):
+        for place, column in enumerate(columns):
+            seen, at = values(measured, row, column), place + width * (number - (len(rows) - 1) / 2)
+            axis.bar(at, seen.mean(), 0.93 * width, color=color, label=None if place else row)
+            axis.plot(np.full(len(seen), at), seen, ".", color="#222", markersize=4)
+    axis.set_xticks(range(len(columns)), [*columns.values()])
+    axis.tick_params(axis="x", length=0)
 
 
 def smooth(numbers: Sequence[float], width: int) -> np.ndarray:

@@ -80,17 +80,26 @@ def add_fields(
             type=_typed(one),
             default=None if of_run else one.default,
             metavar="NAME",
-            help=one.metadata["help"] + (" (default: the run's)" if of_run else " (%(default)s)"),
+            help=one.metadata["help"]
+            + (" (default: the run's)" if of_run else " (%(default)s)" if one.default else ""),
         )
 
 
 def fields_from(arguments: argparse.Namespace, of_run: Any = None) -> Any:
-    """The ``Fields`` that were chosen on the command line; the others are those of the run."""
+    """The ``Fields`` that were chosen on the command line; the others are those of the run.
+
+    A layout takes the place of the run's columns, and a column that of the run's layout.
+    """
     from minissl.data import FIELDS, Fields
 
     given = {one.name: getattr(arguments, one.name, None) for one in fields(Fields)}
     chosen = {name: value for name, value in given.items() if value is not None}
-    return replace(of_run or FIELDS, **chosen)
+    usual = of_run or FIELDS
+    if chosen.get("layout"):
+        usual = FIELDS
+    elif chosen:
+        usual = replace(usual, layout="")
+    return replace(usual, **chosen)
 
 
 DATA_HELP = "a file, a folder or the name of a data set"
@@ -180,7 +189,10 @@ def tell_what_is_not_read(
 
 
 def tell_what_was_fitted(raw: Any, file: Any = None) -> None:
-    """Print what was done to images of another size or shape than the network takes."""
+    """Print what was done to images of another size or shape than the network takes.
+
+    Or how many rows of a published file were left out.
+    """
     if fitted := getattr(raw, "fitted", ""):
         print(fitted, file=file)
 

@@ -70,7 +70,7 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Solved))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser, ("text_field", "label_field", "image_field"))
+    add_fields(parser, ("text_field", "label_field", "image_field", "layout"))
     add_options(parser, kind.Settings)
 
 

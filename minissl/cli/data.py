@@ -1,9 +1,10 @@
-"""list the data sets that have a name, fetch them once, say where they are"""
+"""list the data sets that have a name, fetch them once, say where they are; the tasks of GLUE"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,36 @@ examples:
   minissl probe runs/digits mnist/test          # a part of it
   minissl data get mnist --from ~/Downloads     # files that were fetched by other means
   MINISSL_DATA=/class/data minissl data get stl10   # one copy for everybody
-  minissl data where mnist"""
+  minissl data where mnist
+  minissl data tasks                            # what each asks, its metric, its --layout"""
 
 ELSEWHERE = """\
 Not here, for their size or their terms: ImageNet, COCO captions, IMDB, AG News, LibriSpeech, ...
 Fetch them yourself and give their folder (in it a folder of images or text files for each class),
 or a table (.csv, .tsv, .jsonl) with a column for each of text or image, and label."""
 
+RULE = """\
+printed: the average in the paper. It is the mean of the nine numbers of the row: the two test sets
+of MNLI count as much as a task each, and WNLI is left out. "of 8": with MNLI as one task. Who
+compares averages asks first what was averaged, here accuracies (acc.) with F1, Matthews and
+Spearman correlations. That a method is general is argued from the columns: better in each of many
+unlike tasks. Nobody can say for how many others that holds."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give the command its four actions."""
+    """Give the command its five actions."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, run, what in (
         ("list", run_list, "all data sets: what they are, how large, and whether they are here"),
         ("get", run_get, "fetch one, check its sum, and unpack it"),
         ("where", run_where, "print the path of a fetched one"),
         ("remove", run_remove, "remove a fetched one from the cache"),
+        ("tasks", run_tasks, "tasks on sentences: what they ask, how they are measured and read"),
     ):
         action = actions.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        action.set_defaults(function=run)
+        if name == "tasks":
+            continue
         if name != "list":
             part = ", or NAME/PART" if name == "where" else ""
             action.add_argument("name", metavar="NAME", help=f"see `minissl data list`{part}")
@@ -47,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="the folder that has a folder for each set (default: $MINISSL_DATA, else the "
             "user's cache)",
         )  # fmt: skip
-        action.set_defaults(function=run)
     get = actions.choices["get"]
     get.add_argument(
         "--from", dest="by_hand", type=path, metavar="PATH",
@@ -69,9 +81,7 @@ def run_list(arguments: argparse.Namespace) -> None:
         size = in_bytes(one.size) if one.files else "none"
         here = "yes" if one.is_here(cache) else "no"
         rows.append((one.name, size, here, ", ".join(one.kinds), one.licence))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    _print_columns(rows)
     print()
     for one in sets:
         parts = f" ({', '.join(f'{one.name}/{part}' for part in one.parts)})"
@@ -132,6 +142,50 @@ def run_remove(arguments: argparse.Namespace) -> None:
     gone = remove(dataset, arguments.cache)
     folder = dataset.folder(arguments.cache)
     print(f"{'removed' if gone else 'there is no'} {folder}")
+
+
+def run_tasks(arguments: argparse.Namespace) -> None:
+    """What each task asks, then the published table of five systems."""
+    from minissl.data.glue import COLUMNS, ROWS, average, average_of_tasks
+    from minissl.data.tasks import IN_WORDS, OTHERS, TASKS
+
+    for task in TASKS.values():
+        how = f"--layout {task.name}: {task.expected()}"
+        _tell_task(task, ", ".join(IN_WORDS[name] for name in task.metrics), how)
+    for other in OTHERS:
+        _tell_task(other, other.metric, "no layout: its examples are neither one text nor two")
+    print("GLUE, hidden test sets, times 100 (Devlin et al., arXiv:1810.04805v1)\n")
+    table = [
+        ("", *(c.title for c in COLUMNS), "mean", "mean", "printed"),
+        ("", *(c.metric for c in COLUMNS), "of 9", "of 8", ""),
+        ("examples", *(c.examples for c in COLUMNS), "", "", ""),
+    ]
+    for row in ROWS:
+        means = (f"{mean(row):.2f}" for mean in (average, average_of_tasks))
+        scores = (f"{score:.1f}" for score in (*row.scores, row.printed))
+        *nine, printed = scores
+        table.append((row.system, *nine, *means, printed))
+    _print_columns(table, str.rjust)
+    print(f"\n{RULE}")
+
+
+def _tell_task(task: Any, metric: str, how: str) -> None:
+    """A few lines of a task: what it asks, with a case, its size and metric, how it is read."""
+    import textwrap
+
+    print(f"{task.title}: {task.question}")
+    size = f"{task.examples:,} examples to learn from; {metric}; {task.paper}"
+    for line in (task.example, size, how):
+        print(textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="      "))
+    print()
+
+
+def _print_columns(rows: Sequence[Sequence[str]], place: Any = str.ljust) -> None:
+    """A table; ``place``: how all but the first column stand."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for first, *cells in rows:
+        line = [first.ljust(widths[0]), *(place(c, w) for c, w in zip(cells, widths[1:]))]
+        print("  ".join(line).rstrip())
 
 
 def _names(dataset: Any) -> list[str]:

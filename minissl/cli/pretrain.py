@@ -135,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def summary(history: Any, method: Any, folder: Path) -> str:
     """The last value of everything that was measured, and what to do now."""
-    from minissl.pretrain.method import Generates
+    from minissl.pretrain.method import Fills, Generates
 
     names = dict.fromkeys(name for record in history for name in record)
     ours = ("step", "lr", "grad_norm", "seconds", "device", "precision")
@@ -145,6 +145,8 @@ def summary(history: Any, method: Any, folder: Path) -> str:
     ]
     steps = history.latest("step")
     now = f"minissl sample {folder}" if isinstance(method, Generates) else ""
+    if isinstance(method, Fills):
+        now = f'minissl fill {folder} --text "the [MASK] of"'
     now = now or f"minissl probe {folder} LABELLED_FOLDER"
     after = f"after {steps} steps: " if steps is not None else ""
     line = f"{after}{', '.join(shown) or 'no log is left'}; now: {now}"

@@ -7,22 +7,43 @@ are two types, since a run is opened again without the data it was trained on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from minissl.data.labels import Labelled
+from minissl.data.tasks import LAYOUTS
 from minissl.options import Options, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fields(Options):
-    """Which columns of a table (.csv, .tsv, .jsonl) are what."""
+    """Which columns of a table (.csv, .tsv, .jsonl) are what.
+
+    By their names, or by the ``layout`` of a published task (``minissl.data.tasks``), which knows
+    them: with one, the names stay as they are.
+    """
 
     text_field: str = option("text", "the column with the text, or with the first of two texts")
     second_field: str = option("second", "the column with the second of two texts")
     label_field: str = option("label", "the column with the label: a class, or a number")
     image_field: str = option("image", "the column with the image file, from the table's folder")
+    layout: str = option(
+        "",
+        "instead of columns: the task whose file this is, as it was published "
+        f"({', '.join(filter(None, LAYOUTS))}; `minissl data tasks` tells more)",
+        choices=LAYOUTS,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        named = [one for one in fields(self) if one.name.endswith("_field")]
+        if self.layout and (other := [o for o in named if getattr(self, o.name) != o.default]):
+            name = other[0].name
+            raise ValueError(
+                f"{name} is {getattr(self, name)!r:.40}, but the layout {self.layout} says which "
+                f"column is what: give one of the two, {name} or layout"
+            )
 
 
 FIELDS = Fields()

@@ -93,7 +93,7 @@ class Captioned(Images):
 
         An image with five captions is five rows.
         """
-        table = table_at(path, fields, "images with captions")
+        table = table_at(path, fields, "images with captions", cls.fields)
         captions = table.texts("text_field")
         found = images_of_table(table, settings)
         return cls(found.images, captions, found.paths, found.files, found.fitted)

@@ -37,8 +37,8 @@ def read_images(
     if labels is not None:
         check_kind(labels)
     path = shown(found) if isinstance(found, Path) else found.name
-    if isinstance(found, Path) and is_table(found):
-        return _of_table(read_table(found, fields), settings, labels)
+    if is_table(found, fields):
+        return _of_table(read_table(found, fields, ("image_field",)), settings, labels)
     if isinstance(found, Path) and is_arrays(found):
         return _of_arrays(found, settings, labels)
     if isinstance(found, Path):

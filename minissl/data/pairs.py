@@ -93,22 +93,26 @@ class TokenPairs(Tokenized):
 
 
 class TextPairs:
-    """Pairs of texts as they were read."""
+    """Pairs of texts as they were read.
+
+    ``fitted``: what of a published file was left out, for a person; "" for nothing.
+    """
 
     default: ClassVar[str] = ""
     prepared: ClassVar[Any] = TokenPairs
     with_labels: ClassVar[Any]
-    fields: ClassVar[tuple[str, ...]] = ("text_field", "second_field")
+    fields: ClassVar[tuple[str, ...]] = ("text_field", "second_field", "layout")
 
-    def __init__(self, pairs: Sequence[Pair]):
-        self.pairs = tuple(pairs)
+    def __init__(self, pairs: Sequence[Pair], fitted: str = ""):
+        self.pairs, self.fitted = tuple(pairs), fitted
         if not self.pairs:
             raise ValueError("there are no pairs of texts: give one or more")
 
     @classmethod
     def read(cls, path: Path | None, settings: Any = None, fields: Fields = FIELDS) -> TextPairs:
         """The columns ``text_field`` and ``second_field`` of a table, none of them empty."""
-        return cls(_pairs_of(table_at(path, fields, "pairs of texts")))
+        table = table_at(path, fields, "pairs of texts", TextPairs.fields)
+        return cls(_pairs_of(table), fitted=table.told)
 
     @classmethod
     def read_examples(
@@ -146,9 +150,12 @@ class TextPairs:
 
 
 class LabelledTextPairs(TextPairs):
-    """Pairs with labels (pairs,): numbers of the ``class_names``, or float64 without classes."""
+    """Pairs with labels (pairs,): numbers of the ``class_names``, or float64 without classes.
 
-    fields = ("text_field", "second_field", "label_field")
+    ``metrics``: what a published task is judged by, () where it is not known.
+    """
+
+    fields = ("text_field", "second_field", "label_field", "layout")
 
     def __init__(
         self,
@@ -156,8 +163,11 @@ class LabelledTextPairs(TextPairs):
         labels: NDArray,
         class_names: Sequence[str],
         held_out: NDArray[np.int64] | None = None,
+        fitted: str = "",
+        metrics: tuple[str, ...] = (),
     ):
-        super().__init__(pairs)
+        super().__init__(pairs, fitted)
+        self.metrics = metrics
         self.labels = check_labels(labels, len(self.pairs), class_names)
         self.class_names, self.held_out = tuple(class_names), held_out
 
@@ -168,8 +178,10 @@ class LabelledTextPairs(TextPairs):
     ) -> LabelledTextPairs:  # fmt: skip
         """Two columns of texts and the column ``label_field`` of a table."""
         check_kind(labels)
-        table = table_at(path, fields, "pairs of texts")
-        return cls(_pairs_of(table), *table.labels(labels))
+        table = table_at(path, fields, "pairs of texts", cls.fields)
+        return cls(
+            _pairs_of(table), *table.labels(labels), fitted=table.told, metrics=table.metrics
+        )
 
     @classmethod
     def toy(
@@ -207,13 +219,16 @@ class LabelledTextPairs(TextPairs):
 TextPairs.with_labels = LabelledTextPairs
 
 
-def table_at(path: Path | None, fields: Fields, what: str) -> Table:
-    """The table at a path. ``what``: its rows, for the ValueError where there is none."""
+def table_at(path: Path | None, fields: Fields, what: str, asked: Sequence[str]) -> Table:
+    """The table at a path. ``what``: its rows, for the ValueError where there is none.
+
+    ``asked``: as in ``read_table``.
+    """
     found = None if path is None else located(path, "", what)
-    if not isinstance(found, Path) or not is_table(found):
+    if found is None or not is_table(found, fields):
         given = f", {shown(path)} is none" if path else ""
         raise ValueError(f"{what} are read from a table ({', '.join(TABLES)}){given}")
-    return read_table(found, fields)
+    return read_table(found, fields, asked)
 
 
 def _pairs_of(table: Table) -> list[Pair]:

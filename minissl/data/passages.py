@@ -37,7 +37,7 @@ class PassageOptions(Options):
         choices=("wordpiece", "bpe"), learned=True,
     )  # fmt: skip
     vocab_size: int = option(
-        4096, "tokens of the tokenizer, the special ones included", least=261, most=1_000_000,
+        4096, "tokens of the tokenizer, the special ones included", least=8, most=1_000_000,
         learned=True,
     )  # fmt: skip
     lowercase: bool = option(

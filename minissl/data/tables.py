@@ -2,6 +2,8 @@
 
 A .csv may quote (``"two\\nlines"``), a .tsv does not: a tab always parts two fields, and a quote is
 a quote. Both begin with the names of their fields. A line of a .jsonl is an object.
+
+With a layout (``Fields.layout``) a file is read as a published task says: see ``published``.
 """
 
 from __future__ import annotations
@@ -17,27 +19,54 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from minissl.data import Fields
+from minissl.data import FIELDS, Fields
 from minissl.data.labels import as_classes, as_numbers
+from minissl.data.published import (
+    NO_LAYOUT,
+    REPAIR,
+    Row,
+    check_asked,
+    choose,
+    of_lines,
+    of_objects,
+)
+from minissl.data.tasks import TASKS, PublishedTask
 from minissl.reading import parse_json, shown
 from minissl.text.files import TABLES, read_text
 
-REPAIR = "Repair the line, or leave it out"
-Row = tuple[int, dict[str, Any]]  # the line it begins on, from 1, and its values by field
 
+def is_table(place: Any, fields: Fields) -> bool:
+    """Whether a file is read by fields: its name says so, or a layout is given, whatever its name.
 
-def is_table(path: Path) -> bool:
-    """Whether a file is read by fields: its name says so."""
-    return path.suffix.lower() in TABLES and not path.is_dir()
+    Raises ValueError for a layout with a folder, or with a ``DataSet``: these are read otherwise.
+    """
+    file = isinstance(place, Path) and not place.is_dir()
+    if fields.layout and not file:
+        where = shown(place) if isinstance(place, Path) else f"the data set {place.name}"
+        raise ValueError(
+            f"the layout {fields.layout} is that of a file, {where} is none: give the task's file, "
+            f"or leave the layout out ({NO_LAYOUT})"
+        )
+    return file and (bool(fields.layout) or place.suffix.lower() in TABLES)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file, and how it is told which column is what."""
+    """The rows of a file, and how it is told which column is what.
+
+    ``task``: whose layout the file has, None without one. ``told``: how many rows were left out.
+    """
 
     path: Path
     rows: Sequence[Row]
     fields: Fields
+    task: PublishedTask | None = None
+    told: str = ""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What the task is judged by; () where it is not known."""
+        return self.task.metrics if self.task else ()
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +100,12 @@ class Table:
 
         A number or a truth of a .jsonl is the class of that name: 1 is "1", true is "true".
         """
+        if self.task and kind != self.task.kind:
+            raise ValueError(
+                f"{shown(self.path)}: the labels of {self.task.title} are a {self.task.kind} each, "
+                f"asked for is a {kind}: a number is learned by an adaptation such as regression, "
+                "a class by the others"
+            )
         labels = []
         for place, value in zip(self.places, self._column("label_field")):
             if isinstance(value, bool | int | float) and value == value:  # NaN: none was given
@@ -114,12 +149,15 @@ class Table:
             yield values[name]
 
 
-def read_table(path: Path, fields: Fields) -> Table:
+def read_table(path: Path, fields: Fields, asked: Sequence[str] = ()) -> Table:
     """Every row of a table, by its suffix. Blank lines are passed over.
 
+    ``asked``: which of the ``Fields`` will be, so that a file of another layout is named at once.
     Raises ValueError with the file and the line of what is damaged, and OSError for what cannot be
     read.
     """
+    if fields.layout:
+        return published(path, TASKS[fields.layout], asked)
     text = read_text(path, any_kind=True)
     suffix, where = path.suffix.lower(), shown(path)
     if suffix == ".tsv":
@@ -131,6 +169,43 @@ def read_table(path: Path, fields: Fields) -> Table:
     if not (found := list(rows)):
         raise ValueError(f"{where} has no rows: expected one for each example")
     return Table(path, found, fields)
+
+
+# ---- as published --------------------------------------------------------------------------------
+
+
+def published(path: Path, task: PublishedTask, asked: Sequence[str] = ()) -> Table:
+    """The file of a task: its columns by their published names, or by their places.
+
+    Objects in a .jsonl; in every other file a tab parts two columns and a quote is a quote, but for
+    a .csv without any tab in its first line. Texts lose the spaces around them, labels become the
+    names of their classes. Rows are left out, and counted in ``told``, where labels are asked for
+    and the file has none for them, and where the published file itself is broken.
+
+    Raises ValueError, with file and line, for another kind of examples than ``asked`` for, for a
+    first line that is not the task's, and for a row with more or fewer columns, or a label that
+    the task has not.
+    """
+    where, suffix = shown(path), path.suffix.lower()
+    check_asked(task, asked, where)
+    text = read_text(path, any_kind=True)
+    if suffix in (".jsonl", ".ndjson"):
+        columns, rows = of_objects(task, list(_objects(text, where)), where)
+    else:
+        first = text[: text.find("\n") + 1 or None]
+        quoted = suffix == ".csv" and "\t" not in first
+        found = _quoted(text, where) if quoted else _parted(text)
+        columns, rows = of_lines(task, found, where)
+    rows, told = choose(task, columns, rows, where, labelled="label_field" in asked)
+    fields = Fields(
+        text_field=columns.text,
+        second_field=columns.second or FIELDS.second_field,
+        label_field=columns.label,
+    )
+    return Table(path, rows, fields, task, told)
+
+
+# ---- rows ----------------------------------------------------------------------------------------
 
 
 def _objects(text: str, where: str) -> Iterator[Row]:

@@ -62,7 +62,7 @@ class Texts:
     default: ClassVar[str] = "python-english"
     prepared: ClassVar[Any] = Streams
     with_labels: ClassVar[Any]
-    fields: ClassVar[tuple[str, ...]] = ("text_field",)
+    fields: ClassVar[tuple[str, ...]] = ("text_field", "layout")
 
     def __init__(self, documents: Sequence[Document]):
         self.documents = tuple(documents)
@@ -74,11 +74,10 @@ class Texts:
         A row of a table without any text is passed over, as an empty file is.
         """
         found = located(path, cls.default, "texts")
-        if not isinstance(found, Path):
-            return cls(found.load())
-        if not is_table(found):
-            return cls(read_text_documents(found))
-        documents = _of_rows(read_table(found, fields))
+        if not is_table(found, fields):
+            whole = read_text_documents(found) if isinstance(found, Path) else found.load()
+            return cls(whole)
+        documents = _of_rows(read_table(found, fields, Texts.fields))
         pieces = [piece for whole in documents for piece in cut(whole, PIECE_CHARACTERS)]
         if not pieces:
             raise ValueError(f"{shown(found)} holds no text: its {len(documents)} row(s) are empty")
@@ -90,10 +89,10 @@ class Texts:
     ) -> Texts:
         """Without labels and whole: each file or row is one, also where it has no text at all."""
         found = located(path, cls.default, "texts")
+        if is_table(found, fields):
+            return Texts(_of_rows(read_table(found, fields, Texts.fields)))
         if not isinstance(found, Path):
             return Texts(found.load())
-        if is_table(found):
-            return Texts(_of_rows(read_table(found, fields)))
         return Texts(read_text_documents(found, piece_characters=WHOLE, keep_empty=True))
 
     @classmethod
@@ -142,11 +141,12 @@ class LabelledTexts(Texts):
 
     ``held_out``: indices of a test set that everybody uses, None where there is none. Two equal
     texts are two examples; ``LabelledStreams.describe`` says when that makes a test too easy.
+    ``metrics``: what a published task is judged by, () where it is not known.
     """
 
     default = "python-docstrings"
     prepared = LabelledStreams
-    fields = ("text_field", "label_field")
+    fields = ("text_field", "label_field", "layout")
 
     def __init__(
         self,
@@ -154,8 +154,10 @@ class LabelledTexts(Texts):
         labels: NDArray,
         class_names: Sequence[str],
         held_out: NDArray[np.int64] | None = None,
+        metrics: tuple[str, ...] = (),
     ):
         super().__init__(documents)
+        self.metrics = metrics
         self.labels = check_labels(labels, len(self.documents), class_names)
         self.class_names, self.held_out = tuple(class_names), held_out
 
@@ -174,8 +176,8 @@ class LabelledTexts(Texts):
             "table with --text-field and --label-field"
         )
         found = located(path, cls.default, "labelled texts")
-        if isinstance(found, Path) and is_table(found):
-            return cls._of_table(read_table(found, fields), labels)
+        if is_table(found, fields):
+            return cls._of_table(read_table(found, fields, cls.fields), labels)
         if labels == "number":
             raise ValueError(
                 f"{shown(path or cls.default)} gives classes, no numbers: those are read from a "
@@ -195,7 +197,7 @@ class LabelledTexts(Texts):
         if class_names:
             sources = [class_names[number] for number in labels]
         documents = [Document(*row) for row in zip(table.names, sources, texts)]
-        return cls(documents, labels, class_names)
+        return cls(documents, labels, class_names, metrics=table.metrics)
 
     @classmethod
     def toy(cls, settings: Any = None, *, seed: int = 0, labels: str = "class") -> LabelledTexts:

@@ -20,7 +20,11 @@ from minissl.nn.transformer import Transformer, TransformerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(TransformerConfig):
-    """A Transformer's choices as in BERT, and those of the tokens it reads."""
+    """A Transformer's choices as in BERT, and those of the tokens it reads.
+
+    One is not BERT's: the weights that write into x begin smaller (``output_init_std``), as in
+    GPT-2; there all begin with ``init_std``.
+    """
 
     vocab_size: int  # how many different tokens
     context_length: int  # how many tokens it sees at once
@@ -74,7 +78,8 @@ class Encoder(Module):
 
         lengths: (batch,) how many tokens of a row are no padding, all of them unless given;
         segments: (batch, time) numbers of the text that each token is of, 0 unless given. Raises
-        ValueError for more tokens than the context has.
+        ValueError for more tokens than the context has, and for segments of another shape, or
+        other than 0 where ``config.segments`` is 0.
         """
         x = self.embed(tokens, segments, generator)
         return self.transformer(x, key_lengths=lengths, generator=generator)
@@ -99,14 +104,34 @@ class Encoder(Module):
         if tokens.ndim != 2:
             raise ValueError(f"expected tokens (batch, time), got shape {tuple(tokens.shape)}")
         x = self.tokens(tokens) + self.positions(tokens.shape[1])
+        segments = self._checked(segments, tokens)
         if self.segments is not None:
             x = x + self.segments(tokens * 0 if segments is None else segments)
         return self.dropout(self.norm(x), generator)
 
-    def attention_weights(self, tokens: Any, *, lengths: Any = None) -> np.ndarray:
+    def _checked(self, segments: Any, tokens: Any) -> Any:
+        """None, or one number for each token; ValueError for segments that would be lost."""
+        if segments is None:
+            return None
+        segments = as_array(segments)
+        if self.segments is None and (segments != 0).any():
+            raise ValueError(
+                "got segments other than 0, but this encoder has none (config.segments is 0)"
+            )
+        if segments.shape != tokens.shape:
+            raise ValueError(
+                f"expected segments of the tokens' shape {tuple(tokens.shape)}, "
+                f"got {tuple(segments.shape)}"
+            )
+        return segments
+
+    def attention_weights(
+        self, tokens: Any, *, lengths: Any = None, segments: Any = None
+    ) -> np.ndarray:
         """Who looks at whom, without dropout: (layers, batch, heads, time, time)."""
         with evaluating(self):
-            return self.transformer.attention_weights(self.embed(tokens), key_lengths=lengths)
+            x = self.embed(tokens, segments)
+            return self.transformer.attention_weights(x, key_lengths=lengths)
 
 
 class MaskedWordHead(Module):

@@ -9,12 +9,13 @@ unpickled.
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from minissl.durable import replace_durably
+from minissl.models.foreign_layout import is_copy, require_layers, require_layout
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.models.gpt2_config import gpt2_settings, read_gpt2_config
 from minissl.models.weights import ONE_FILE, read_float32, stored_arrays
@@ -50,10 +51,13 @@ def load_gpt2(path: str | os.PathLike[str], *, dropout: float = 0.0) -> GPT:
     published = read_gpt2_config(place, dropout)
     config = published.config
     found = _without_prefix(stored_arrays(path))
-    _require_layout(found, config, path, place)
+    require_layers(found, "n_layer", config.num_layers, path, place)
+    shapes, sizes = gpt2_shapes(config), _sizes(config)
+    copies = {_HEAD: shapes["wte.weight"]} if config.tied_output else {}
+    require_layout(found, shapes, copies, path, place, sizes)
     if config.tied_output and _HEAD in found:
         _require_copy(found.pop(_HEAD), found["wte.weight"], place)
-    arrays = {name: read_float32(found[name]) for name in gpt2_shapes(config)}
+    arrays = {name: read_float32(found[name]) for name in shapes}
     state = from_gpt2_layout(arrays, config.num_layers, tied_output=config.tied_output)
     for i in range(config.num_layers):
         for kind in ("weight", "bias"):
@@ -101,6 +105,17 @@ def gpt2_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
         for name, shape in matrices.items():
             shapes |= {f"h.{i}.{name}.weight": shape, f"h.{i}.{name}.bias": shape[1:]}
     return shapes
+
+
+def _sizes(config: GPTConfig) -> dict[str, int]:
+    """Those that the shapes depend on, as ``config.json`` calls them."""
+    return {
+        "n_layer": config.num_layers,
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_embd": config.width,
+        "n_inner": config.mlp_width,
+    }
 
 
 def from_gpt2_layout(
@@ -159,44 +174,10 @@ def _without_prefix(arrays: Mapping[str, Stored]) -> dict[str, Stored]:
     return found
 
 
-def _require_layout(
-    found: Mapping[str, Stored], config: GPTConfig, path: Path, place: Path
-) -> None:
-    """Raise ValueError unless the file has exactly the arrays of the configuration."""
-    if config.num_layers > len(found):  # before a list of so many layers is made
-        raise ValueError(
-            f"{place} says n_layer = {config.num_layers}, {path} has only {len(found)} arrays"
-        )
-    expected = gpt2_shapes(config)
-    spare = {_HEAD} if config.tied_output else set()
-    if missing := expected.keys() - found.keys():
-        raise ValueError(f"{path} lacks {_listed(missing)}, which {place} asks for")
-    if left := found.keys() - expected.keys() - spare:
-        raise ValueError(
-            f"{path} has {_listed(left)}, which {place} (n_layer = {config.num_layers}) has no "
-            "place for: the two belong to different models"
-        )
-    for name, array in found.items():
-        shape = expected.get(name, expected["wte.weight"])
-        if array.shape != shape:
-            raise ValueError(
-                f"{array.file}: {name} has shape {array.shape}, {place} asks for {shape} "
-                f"(vocab_size = {config.vocab_size}, n_positions = {config.context_length}, "
-                f"n_embd = {config.width}, n_inner = {config.hidden_width})"
-            )
-
-
 def _require_copy(head: Stored, tokens: Stored, place: Path) -> None:
     """Raise ValueError when an output that should be tied is another matrix."""
-    if not np.array_equal(read_float32(head), read_float32(tokens), equal_nan=True):
+    if not is_copy(head, tokens):
         raise ValueError(
             f"{head.file}: {_HEAD} is not {tokens.name}, but by {place} the two are tied: if the "
             'output is meant to be its own, write "tie_word_embeddings": false there'
         )
-
-
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    """The first of many names, and how many more there are."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(ordered[:most]) + more

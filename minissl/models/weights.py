@@ -32,7 +32,8 @@ def stored_arrays(path: Path) -> dict[str, Stored]:
         raise ValueError(
             f"{path} has its weights only as {code[0]}, which can run any program when it is "
             f"opened: get {ONE_FILE}, or, where you trust the file, have transformers write one: "
-            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)"
+            "CLASS.from_pretrained(folder).save_pretrained(new_folder), where CLASS is what "
+            'config.json calls its "architectures"'
         )
     raise FileNotFoundError(f"{path} has neither {ONE_FILE} nor {INDEX}")
 
@@ -50,7 +51,7 @@ def read_float32(array: Stored) -> NDArray[np.float32]:
     except FloatingPointError:
         raise ValueError(
             f"{array.file}: {array.name} has a number that is infinite in float32: these weights "
-            "are damaged, or not those of a GPT-2; get them again"
+            "are damaged, or were never meant for it; get them again"
         ) from None
 
 

@@ -25,8 +25,13 @@ KINDS = ("pieces", "words", "spans")
 def budget(allowed: Mask, share: float = SHARE) -> NDArray[np.int64]:
     """How many tokens of each row are to be hidden: the share, one at least; (rows,).
 
-    A row in which nothing may be hidden has none.
+    A row in which nothing may be hidden has none. Raises TypeError for an ``allowed`` of numbers
+    and ValueError for a share outside 0 to 1.
     """
+    if allowed.dtype != np.bool_:  # ~ of a 1 is -2, which is no False
+        raise TypeError(f"allowed: expected an array of bool, got {allowed.dtype}: astype(bool)")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of hidden tokens: expected 0 to 1, got {share}")
     count = allowed.sum(axis=1)
     return np.minimum(np.maximum(np.rint(share * count).astype(np.int64), 1), count)
 
@@ -46,11 +51,10 @@ def choose(
 
 def choose_pieces(allowed: Mask, generator: np.random.Generator, share: float = SHARE) -> Mask:
     """Each token by itself: exactly ``budget`` of each row, all sets equally likely."""
-    keys = generator.random(allowed.shape)
-    keys[~allowed] = 2
-    ordered = np.sort(keys, axis=1)
-    last = np.take_along_axis(ordered, budget(allowed, share)[:, None] - 1, axis=1)
-    return allowed & (keys <= last)
+    count = budget(allowed, share)
+    keys = np.where(allowed, generator.random(allowed.shape), 2)
+    ordered = np.pad(np.sort(keys, axis=1), ((0, 0), (1, 0)), constant_values=-1)
+    return keys <= np.take_along_axis(ordered, count[:, None], axis=1)
 
 
 def choose_words(
@@ -77,33 +81,66 @@ def choose_words(
     return words.tokens(taken)
 
 
+def hide_spans_of_row(
+    allowed: Mask, begins: Mask, generator: np.random.Generator, share: float = SHARE,
+    *, p: float = SPAN, longest: int = LONGEST_SPAN, tries: int = 60,
+) -> Mask:  # fmt: skip
+    """One row, (time,) -> (time,), step by step: what ``choose_spans`` does with many at once."""
+    words: list[list[int]] = []  # the places of each
+    for place in np.flatnonzero(allowed).tolist():
+        if begins[place] or place == 0 or not allowed[place - 1]:
+            words.append([])
+        words[-1].append(place)
+    left = budget(allowed[None], share)[0]
+    fitting = [number for number, word in enumerate(words) if len(word) <= left]
+    hidden = np.zeros(len(allowed), bool)
+    for _ in range(tries):
+        if left <= 0:
+            break
+        first = generator.choice(fitting or len(words))
+        length = span_lengths(1, generator, p=p, longest=longest)[0]
+        span = list(words[first])
+        for word in words[first + 1 : first + length]:
+            if word[0] != span[-1] + 1 or len(span) + len(word) > left:
+                break
+            span += word
+        near = hidden[max(span[0] - 1, 0) : span[-1] + 2]
+        if not near.any() and (len(span) <= left or not fitting):
+            hidden[span] = True
+            left -= len(span)
+    return hidden
+
+
 def choose_spans(
     allowed: Mask, begins: Mask, generator: np.random.Generator, share: float = SHARE,
     *, p: float = SPAN, longest: int = LONGEST_SPAN, tries: int = 60,
 ) -> Mask:  # fmt: skip
     """Spans of whole words until the budget is spent: lengths of ``span_lengths``, random places.
 
-    No two spans touch: the token before and the token behind each stay visible (or are the row's
-    ends). A span stops before a token that may not be hidden, and before it would go over the
-    budget; the first of a row has one word at least. After ``tries`` spans a row is left as it is.
+    A span begins with any of the words that fit into the row's budget. It stops before a token that
+    may not be hidden, and before it would go over what is left. No two touch: the token before and
+    the token behind each stay visible (or are the row's ends); one that would is drawn again, and
+    after ``tries`` draws a row is left as it is. A row in which every word is larger than its
+    budget has one word hidden. ``hide_spans_of_row`` is the same, slow and plain.
     """
-    words = Words.of(allowed, begins)
-    left, counts = budget(allowed, share), (words.sizes > 0).sum(axis=1)
+    words, left = Words.of(allowed, begins), budget(allowed, share)
+    fitting = (words.sizes > 0) & (words.sizes <= left[:, None])
+    large = fitting.sum(axis=1) == 0
+    fitting[large] = words.sizes[large] > 0
+    order, counts = np.argsort(~fitting, axis=1, kind="stable"), fitting.sum(axis=1)
     hidden = np.zeros((len(allowed), allowed.shape[1] + 2), bool)  # a token more at either end
     for _ in range(tries):
-        rows = np.flatnonzero((left > 0) & (counts > 0))
+        rows = np.flatnonzero(left > 0)
         if not len(rows):
             break
-        first = (generator.random(len(rows)) * counts[rows]).astype(np.int64)
+        first = order[rows, (generator.random(len(rows)) * counts[rows]).astype(np.int64)]
         length = span_lengths(len(rows), generator, p=p, longest=longest)
-        new = np.asarray(~hidden[rows].any(axis=1))
-        last = _reach(words, first, length, rows, left[rows], new)
-        start, stop = words.starts[rows, first], words.starts[rows, last] + words.sizes[rows, last]
+        start, stop = _reach(words, rows, first, length, left[rows], large[rows])
         places = start[:, None] + np.arange(-1, int((stop - start).max()) + 1)
-        near = places <= stop[:, None]  # with both neighbours
+        near = places <= stop[:, None]  # the span and both neighbours
         at = np.minimum(places + 1, hidden.shape[1] - 1)
-        free = (last >= first) & ~(hidden[rows[:, None], at] & near).any(axis=1)
-        inside = near & (places >= start[:, None]) & (places < stop[:, None]) & free[:, None]
+        touched = (hidden[rows[:, None], at] & near).any(axis=1, keepdims=True)
+        inside = (places >= start[:, None]) & (places < stop[:, None]) & ~touched
         of, where = np.nonzero(inside)
         hidden[rows[of], at[of, where]] = True
         left[rows] -= inside.sum(axis=1)
@@ -111,22 +148,21 @@ def choose_spans(
 
 
 def _reach(
-    words: Words, first: NDArray, length: NDArray, rows: NDArray, left: NDArray, new: NDArray
-) -> NDArray[np.int64]:
-    """The last word of each span that begins with ``first``; first - 1 where not one word fits.
+    words: Words, rows: NDArray, first: NDArray, length: NDArray, left: NDArray, large: NDArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where a span of each of ``rows`` starts and stops; in the same place if no word is ``left``.
 
-    ``new``: rows in which nothing is hidden yet, whose first word may go over what is ``left``.
+    first: its first word. length: how many it wants. large: rows whose first may be over ``left``.
     """
-    last, size = first - 1, np.zeros(len(first), np.int64)
-    going = np.ones(len(first), bool)
-    for step in range(int(length.max())):
-        word = np.minimum(first + step, words.sizes.shape[1] - 1)
-        joined = words.starts[rows, word] == words.starts[rows, first] + size
-        size = size + words.sizes[rows, word]
-        going &= (step < length) & (words.sizes[rows, word] > 0) & joined
-        going &= (size <= left) | (new & (step == 0))
-        last = last + going
-    return last
+    step = np.arange(int(length.max()))
+    word = np.minimum(first[:, None] + step, words.sizes.shape[1] - 1)
+    start = words.starts[rows[:, None], word]
+    stop = start + words.sizes[rows[:, None], word]
+    goes_on = (step < length[:, None]) & (stop - start[:, :1] <= left[:, None])
+    goes_on[:, 0] |= large
+    goes_on[:, 1:] &= start[:, 1:] == stop[:, :-1]  # a word behind the last is at 0, as no other
+    reached = np.logical_and.accumulate(goes_on, axis=1)
+    return start[:, 0], np.where(reached, stop, start[:, :1]).max(axis=1)
 
 
 def span_lengths(
@@ -134,8 +170,10 @@ def span_lengths(
 ) -> NDArray[np.int64]:
     """Lengths in words, (count,): P(length) ∝ p (1 − p)^(length − 1) from 1 to ``longest``.
 
-    p = 0.2 and 10 give 3.80 words on average.
+    p = 0.2 and 10 give 3.80 words on average. Raises ValueError for p outside 0 to 1, or no length.
     """
+    if not 0 < p <= 1 or longest < 1:
+        raise ValueError(f"spans: expected 0 < p <= 1 and 1 <= longest, got {p} and {longest}")
     lengths = np.arange(1, longest + 1)
     weights = p * (1 - p) ** (lengths - 1)
     return generator.choice(lengths, size=count, p=weights / weights.sum())
@@ -171,8 +209,8 @@ class Words(NamedTuple):
         edges = np.zeros((self.shape[0], self.shape[1] + 1), np.int8)
         row, word = np.nonzero(taken & (self.sizes > 0))
         start = self.starts[row, word]
-        np.add.at(edges, (row, start), 1)
-        np.add.at(edges, (row, start + self.sizes[row, word]), -1)
+        edges[row, start] = 1
+        edges[row, start + self.sizes[row, word]] -= 1  # 0 where the next word is taken too
         return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8) > 0
 
 
@@ -185,7 +223,10 @@ def replace(
     tokens, hidden: (rows, time). mask: the id of [MASK]. shares: of [MASK] and of random tokens,
     which are drawn from the whole vocabulary, as in BERT's program. together: one draw for each
     span, all of whose tokens are replaced in the same way (SpanBERT); else one for each token.
+    Raises ValueError for shares that are no shares.
     """
+    if not (min(shares) >= 0 and sum(shares) < 1 + 1e-9):
+        raise ValueError(f"shares of [MASK] and random tokens: expected 1 at most, got {shares}")
     draws = generator.random(tokens.shape)
     if together:
         draws = np.take_along_axis(draws, span_starts(hidden), axis=1)
@@ -206,13 +247,14 @@ def boundaries(hidden: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     """Of each hidden token: the visible place before its span, that behind it, its number in there.
 
     Each (hidden tokens,), row by row; places count through all rows, number is 0 for the first of
-    a span. Spans that reach the end of a row have no boundary there: -1 before, the next row's
-    first behind. Texts between [CLS] and [SEP] have none of these.
+    a span. A boundary that would be outside of its row is -1: no text between [CLS] and [SEP] has
+    such a span.
     """
     rows, time = np.nonzero(hidden)
     length = hidden.shape[1]
     start = span_starts(hidden)[rows, time]
     backwards = span_starts(hidden[:, ::-1])[rows, length - 1 - time]
     stop = length - backwards  # behind the last
-    left = np.where(start > 0, rows * length + start - 1, -1)
-    return left, rows * length + stop, time - start
+    before = np.where(start > 0, rows * length + start - 1, -1)
+    behind = np.where(stop < length, rows * length + stop, -1)
+    return before, behind, time - start

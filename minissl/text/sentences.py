@@ -17,6 +17,6 @@ def sentences(text: str) -> list[str]:
     """
     ends = [match.end() for match in _END.finditer(text)]
     parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)])]
-    if len(parts) > 1 and not parts[-1].strip():  # white space at the end is no sentence
+    while len(parts) > 1 and not parts[-1].strip():  # white space at the end is no sentence
         parts[-2:] = [parts[-2] + parts[-1]]
     return [part for part in parts if part]

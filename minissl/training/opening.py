@@ -125,7 +125,7 @@ class Opening:
             self.role: self.name,
             "fingerprint": self.fingerprint,
         }
-        if fitted := getattr(self.data, "fitted", ""):  # of images: what was done to their sizes
+        if fitted := getattr(self.data, "fitted", ""):  # images of other sizes, rows left out
             about["fitted"] = fitted
         return {**kept, DATA: json.dumps(about, indent=1).encode()}
 

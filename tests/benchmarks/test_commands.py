@@ -11,12 +11,15 @@ import pytest
 from benchmarks import common
 
 RACES = [
-    "gpt_step", "images_steps", "losses", "lstm_step", "sampling", "shakespeare", "simclr_step",
+    "encoder_step", "gpt_step", "images_steps", "losses", "lstm_step", "sampling", "shakespeare",
+    "simclr_step",
 ]  # fmt: skip
-COMMANDS = [*RACES, "processes", "tokenizer", "word_vectors", "wordpiece", "growth.__main__"]
+OTHERS = ["masking", "processes", "tokenizer", "word_vectors", "wordpiece"]
+COMMANDS = [*RACES, *OTHERS, "growth.__main__"]
 WRONG = [
     *((name, ["--repeats", "0"], "got 0, expected 1 or more") for name in COMMANDS[:-1]),
     *((name, ["--threads", "0"], "got 0, expected 1 or more") for name in RACES),
+    ("masking", ["--ids", "0"], "got 0, expected 1 or more"),
     ("processes", ["--steps", "5"], "the first 5 are not counted"),
     *((name, ["--megabytes", "0"], "expected more than 0") for name in ("tokenizer", "wordpiece")),
     ("tokenizer", ["--text", "absent.txt"], "absent.txt: there is no such file"),
@@ -50,7 +53,7 @@ def test_wrong_options_are_refused_before_any_work(name, options, message, monke
 @pytest.mark.parametrize(
     ("name", "peer"),
     [(name, "torch") for name in [*RACES, "processes"]]
-    + [("tokenizer", "tiktoken"), ("word_vectors", "gensim")],
+    + [("masking", "transformers"), ("tokenizer", "tiktoken"), ("word_vectors", "gensim")],
 )
 def test_a_peer_that_is_absent_is_named(name, peer, monkeypatch):
     monkeypatch.setitem(sys.modules, peer, None)
@@ -61,7 +64,7 @@ def test_a_peer_that_is_absent_is_named(name, peer, monkeypatch):
 def test_every_benchmark_of_the_make_target_is_there_and_every_race_in_it():
     makefile = (common.RESULTS.parents[1] / "Makefile").read_text()
     listed = makefile.split("for name in ")[1].split(";")[0].split()
-    assert sorted(listed) == sorted([*RACES, "processes", "tokenizer", "word_vectors", "wordpiece"])
+    assert sorted(listed) == sorted([*RACES, *OTHERS])
 
 
 def test_ctrl_c_ends_all_processes_with_one_line():

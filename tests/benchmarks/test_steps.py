@@ -1,12 +1,13 @@
 """The benchmarks of training steps: their contenders compute the same."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
 import pytest
 
-from benchmarks import losses, shakespeare
+from benchmarks import encoder_step, losses, masking, shakespeare
 
 
 @pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step", "images_steps"])
@@ -15,9 +16,25 @@ def test_losses_and_gradients_agree(name, capsys):
     assert capsys.readouterr().out.startswith("agreed: ")
 
 
+def test_an_encoder_agrees_with_torchs(monkeypatch, capsys):
+    small = replace(encoder_step.CONFIG, num_layers=2, width=32, vocab_size=200, context_length=32)
+    for name, value in {"CONFIG": small, "VOCABULARY": 200, "TIME": 32, "ROWS": 8}.items():
+        monkeypatch.setattr(encoder_step, name, value)
+    encoder_step.check_agreement()
+    assert capsys.readouterr().out.count("agreed: ") == 3
+
+
 def test_losses_with_labels_agree_with_their_peers(capsys):
     losses.check_agreement(batch=128)
     assert capsys.readouterr().out.startswith("agreed: ")
+
+
+def test_what_is_hidden_agrees_with_transformers(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MINISSL_TEST_DATA", raising=False)
+    text = " ".join(f"{n} unhidden wordpieces of {n * n}," for n in range(400))
+    masking.write_rows(tmp_path, text, 10_000)
+    masking.check_agreement(tmp_path, batch=30)
+    assert capsys.readouterr().out.startswith("agreed: 10,112 ids")
 
 
 def test_a_training_on_shakespeare_agrees_with_torchs(tmp_path, capsys):

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 
+from minissl.data import Fields
 from minissl.data.pairs import LabelledTextPairs
 from minissl.data.sets import load_set
 from minissl.data.texts import LabelledTexts, Texts
@@ -57,6 +58,7 @@ class Reader:
 
 
 # ---- runs ----------------------------------------------------------------------------------------
+KEPT = {"tokenizer.json", "vocab.txt", "task.json", "classes.json"}  # whose sums a run has
 
 
 class Run(Reader):
@@ -94,7 +96,7 @@ class Run(Reader):
     def seal(self, path):
         checkpoint = next((self.run / "checkpoints").iterdir())
         state = checkpoint / "checkpoint.json"
-        if path.parent == self.run and path.name in ("tokenizer.json", "task.json", "classes.json"):
+        if path.parent == self.run and path.name in KEPT:
             kept = json.loads(state.read_bytes())
             kept["config"]["kept"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
             state.write_text(json.dumps(kept))
@@ -108,6 +110,12 @@ class ImageRun(Run):
     """The same of a method of images."""
 
     count, method = 100, "simclr"
+
+
+class EncoderRun(Run):
+    """The same of an encoder, which keeps its vocabulary."""
+
+    count, method = 100, "bert"
 
 
 class Continued(Run):
@@ -203,6 +211,32 @@ class Lines(Reader):
     def read(self):
         for labels in ("class", "number"):
             LabelledTexts.read(self.folder / "a.jsonl", labels=labels)
+
+
+class Tasks(Reader):
+    """Files of tasks as they are published: with a first line, without one, and as objects."""
+
+    count = 150
+
+    def make(self):
+        sst = "\n".join(["sentence\tlabel", *(f"so {i}\t{i % 2}" for i in SIZES)])
+        cola = "\n".join(f"s{i}\t{i % 2}\t*\tIt is {i}." for i in SIZES)
+        sts = "\n".join(f"g\tf\t2012\t{i}\t{i / 2}\tone {i}\ttwo {i}" for i in SIZES)
+        keys, labels = ("sentence1", "sentence2", "gold_label"), ("neutral", "-", "entailment")
+        snli = [dict(zip(keys, (f"A {i}.", f"B {i}.", labels[i % 3]))) for i in SIZES]
+        lines = "\n".join(json.dumps(row) for row in snli)
+        files = {"sst-2.tsv": sst, "cola.tsv": cola, "sts-b.csv": sts}
+        made = self.write("snli.jsonl", lines, "jsonl")
+        for name, text in files.items():
+            made |= self.write(name, text)
+        return made
+
+    def read(self):
+        for path in self.files:
+            fields = Fields(layout=path.stem)
+            labels = "number" if path.stem == "sts-b" else "class"
+            kind = LabelledTexts if path.stem in ("sst-2", "cola") else LabelledTextPairs
+            kind.read(path, None, fields, labels=labels)
 
 
 # ---- images and arrays ---------------------------------------------------------------------------
@@ -464,6 +498,29 @@ class Weights(Reader):
         load_gpt2(self.folder)
 
 
+class Encoders(Weights):
+    """BERT as it is published, with all of its heads."""
+
+    count = 150
+
+    def make(self):
+        from minissl.models.encoder import EncoderConfig, MaskedEncoder
+        from minissl.models.published_bert import save_bert
+
+        config = EncoderConfig(vocab_size=11, context_length=5, num_layers=1, width=8, num_heads=2)
+        model = MaskedEncoder(config, next_sentence=True, generator=np.random.default_rng(0))
+        save_bert(model, self.folder)
+        return {
+            self.folder / "config.json": "json",
+            self.folder / "model.safetensors": "tensors",
+        }
+
+    def read(self):
+        from minissl.models.published_bert import load_bert
+
+        load_bert(self.folder)
+
+
 # ---- word vectors --------------------------------------------------------------------------------
 
 
@@ -535,7 +592,9 @@ class Cloze(Reader):
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
+    "tasks": Tasks,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
-    "vectors": Vectors, "word-tests": Pairs, "cloze": Cloze,
+    "encoders": Encoders, "encoder-run": EncoderRun, "vectors": Vectors,
+    "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip

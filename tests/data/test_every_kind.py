@@ -1,7 +1,9 @@
 """What holds for every kind of data: found by its class, it passes these or it is not one."""
 
+import itertools
 import json
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,15 +12,17 @@ from minissl.data import Fields, Kept
 from minissl.data.captions import Captioned, CaptionOptions
 from minissl.data.images import Images, LabelledImages
 from minissl.data.pairs import LabelledTextPairs, Pair, TextPairs
+from minissl.data.passages import PassageOptions, Passages, PassageTexts, PieceStream
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.data.words import WordOptions, Words, WordTexts
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
+from minissl.text.wordpiece import WordPiece
 from minissl.text.words import WordVocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
-class EveryOption(CaptionOptions, WordOptions):
+class EveryOption(PassageOptions, CaptionOptions, WordOptions):
     """What any kind may be told."""
 
 
@@ -26,6 +30,7 @@ SETTINGS = EveryOption(image_size=8, channels=1, vocab_size=280)
 KINDS = (
     Texts,
     WordTexts,
+    PassageTexts,
     LabelledTexts,
     Images,
     LabelledImages,
@@ -81,6 +86,8 @@ def same(one, two):
         )
     if isinstance(one, np.ndarray):
         return one.dtype == two.dtype and np.array_equal(one, two)
+    if isinstance(one, WordPiece):
+        return one.tokens == two.tokens
     if hasattr(one, "special_tokens"):  # a tokenizer
         return one.ranks == two.ranks
     if isinstance(one, WordVocabulary):
@@ -95,7 +102,7 @@ def keys(examples):
 
 def trained(prepared):
     """The examples that are not held out."""
-    if isinstance(prepared, Words):
+    if isinstance(prepared, Words | Passages):
         return of_documents(prepared.stream)
     return prepared.inputs if hasattr(prepared, "inputs") else prepared.images
 
@@ -103,17 +110,22 @@ def trained(prepared):
 def held_out(prepared):
     """The examples that are."""
     found = prepared.held_out
-    return of_documents(found) if isinstance(prepared, Words) else found
+    return of_documents(found) if isinstance(prepared, Words | Passages) else found
 
 
 def of_documents(stream):
-    """The words of each document of a stream."""
+    """The words or pieces of each document of a stream."""
+    if isinstance(stream, PieceStream):
+        ends = stream.sentences[stream.documents]
+        return [stream.pieces[i:j].tolist() for i, j in itertools.pairwise(ends)]
     return [stream.words[stream.documents == n].tolist() for n in np.unique(stream.documents)]
 
 
 def inputs_of(prepared, raw):
-    """All examples as the prepared data reads them; of words those that have a vector."""
+    """All examples as its streams have them: words with a vector, pieces without [CLS], [SEP]."""
     inputs = prepared.examples(raw).inputs
+    if isinstance(prepared, Passages):
+        return [ids[1:-1] for ids in inputs]
     return [[i for i in ids if i] for ids in inputs] if isinstance(prepared, Words) else inputs
 
 
@@ -213,7 +225,7 @@ def test_an_example_is_trained_on_or_held_out(kind):
         count = len(prepared.text) + len(prepared.held_out_text)
         assert 0 < len(prepared.held_out_text) < 0.2 * count
         return
-    if kind is WordTexts:  # documents are cut, as those of Texts
+    if kind in (WordTexts, PassageTexts):  # documents are cut, as those of Texts
         count = len(prepared.stream) + len(prepared.held_out)
         whole = sum(len(ids) for ids in inputs_of(prepared, raw))
         assert count == pytest.approx(whole, abs=3)  # a cut may go through a number
@@ -227,16 +239,22 @@ def test_an_example_is_trained_on_or_held_out(kind):
     assert share == pytest.approx(1 / 3 if kind in LABELLED else 0.05, abs=0.02)
 
 
+def learn(usual, read, texts, *arguments, **options):
+    """``usual``, and what it is given to read."""
+    read.extend(texts)
+    return usual(texts, *arguments, **options)
+
+
 @pytest.mark.parametrize("kind", [k for k in KINDS if "text_field" in k.fields])
 def test_the_tokenizer_has_not_read_what_is_held_out(kind, monkeypatch):
-    usual, read = Tokenizer.train, []
-
-    def train(texts, *arguments, **options):
-        read.extend(texts)
-        return usual(texts, *arguments, **options)
-
-    monkeypatch.setattr(Tokenizer, "train", train)
+    read = []
+    for tokenizer in (Tokenizer, WordPiece):
+        train = staticmethod(partial(learn, tokenizer.train, read))
+        monkeypatch.setattr(tokenizer, "train", train)
     prepared = toy(kind).prepare(Kept(), SETTINGS)
+    if kind is PassageTexts:
+        assert [prepared.tokens(text)[1:-1] for text in read] == trained(prepared)
+        return
     if kind is Texts:
         assert "\n".join(read).encode() == prepared.text
         return

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel
 from transformers.activations import ACT2FN
 
-from minissl.models.gpt2_config import ACTIVATIONS
+from minissl.models.foreign_config import ACTIVATIONS
 from minissl.models.published import load_gpt2, save_gpt2
 
 SIZES = {"vocab_size": 17, "n_positions": 9, "n_embd": 12, "n_layer": 2, "n_head": 3}

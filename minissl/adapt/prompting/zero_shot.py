@@ -119,7 +119,7 @@ class ZeroShot(Adaptation):
         if held_out is None:
             return {}
         predictions = self.predict(held_out.inputs)
-        scores = score(predictions, held_out.labels, self.labels)
+        scores = score(predictions, held_out.labels, self.labels, self.task.metrics)
         found = {f"held_out_{name}": value for name, value in scores.items()}
         if self.settings.answers == "generate":
             found["held_out_without_answer"] = float(np.mean(predictions == NO_ANSWER))

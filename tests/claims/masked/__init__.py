@@ -1,0 +1,1 @@
+"""Claims about hidden tokens."""

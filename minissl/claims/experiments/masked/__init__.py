@@ -1,1 +1,1 @@
-"""Claims about encoders that say what is hidden: what they learn, and what they are good for."""
+"""What hidden tokens teach an encoder."""
