@@ -1,4 +1,4 @@
-"""Lecture 08: counts, static vectors, GPT and an encoder on one task, and what labels alone give."""
+"""Lecture 08: counts, vectors, GPT and an encoder on one task, and what labels alone give."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def measure(setup: Setup) -> Measured:
 
 
 def read(setup: Setup, kind: Any) -> Any:
-    """The English inside Python, or ``every`` so manieth document, as this kind of data."""
+    """The English inside Python, or one in ``every`` so many, as this kind of data."""
     return kind(kind.read(None).documents[:: setup.settings["every"]])
 
 
@@ -78,7 +78,8 @@ def without_network(setup: Setup, labelled: LabelledTexts) -> Table:
 def causal(setup: Setup, labelled: LabelledTexts) -> Table:
     """A GPT, pretrained and not."""
     setup.note(CAUSAL)
-    settings = chosen(GPTSettings, setup, batch_size=setup.settings["causal_batch"])
+    own: Any = {"batch_size": setup.settings["causal_batch"], "init_std": GPTSettings().init_std}
+    settings = chosen(GPTSettings, setup, **own)
     found = shared(setup, GPTPretraining, read(setup, Texts), settings, row=CAUSAL)
     task = Task.prepare(found.data, labelled, "class")
     untrained = GPTPretraining.build(settings, found.data, seed=setup.seed)
@@ -146,17 +147,30 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
 
 
 def expected() -> list[Expectation]:
-    """TODO"""
+    """Reading helps, size does not replace it; and the simple ways stay ahead."""
     two, five, twenty, everything = LABELS
     return [
-        ahead(ENCODER, SCRATCH, twenty, 5),
-    ]
+        *(ahead(CAUSAL, CAUSAL_SCRATCH, column, 3, "it begins with words that it has read")
+          for column in (five, twenty)),
+        *(ahead(ENCODER, SCRATCH, column, 2, "the same") for column in (five, twenty)),
+        *(ahead(ENCODER, DEEP, column, 2, "more layers are no more text")
+          for column in (five, twenty)),
+        ahead(CAUSAL, ENCODER, twenty, 1, "each token teaches it, not 15 in 100; GLUE has BERT "
+              "ahead, after a thousand times the text"),
+        ahead(MEAN, CAUSAL, two, 5, "two texts a class are few for a network"),
+        ahead(MEAN, ENCODER, five, 5, "the same"),
+        ahead(TFIDF, CAUSAL, twenty, 3, "counting words is hard to beat"),
+        ahead(TFIDF, ENCODER, twenty, 3, "the same"),
+        ahead(TFIDF, ENCODER, everything, 3, "also with all labels"),
+    ]  # fmt: skip
 
 
 CLAIM = Claim(
     name="few-labels-text",
     title="From which package is a docstring? Five ways to use text without labels",
-    statement="TODO",
+    statement="Text without labels is worth more to a network than more layers that learn from the "
+    "labels alone. But after a few million tokens neither GPT nor an encoder is ahead of averaged "
+    "word vectors with few labels, or of counting words with many.",
     lecture="08, section 11",
     measure=measure,
     expectations=expected(),
@@ -169,9 +183,9 @@ CLAIM = Claim(
             "vector_batch": 64, "min_count": 1,
         },
         "small": {
-            "every": 1, "vocab_size": 2000, "steps": 1000, "width": 96, "context_length": 64,
-            "batch_size": 32, "causal_batch": 26, "evaluations": 1, "tune_steps": 200,
-            "vector_steps": 400, "vector_width": 100, "vector_batch": 10_240,
+            "every": 1, "vocab_size": 1000, "steps": 3000, "width": 96, "context_length": 32,
+            "batch_size": 32, "init_std": 0.1, "causal_batch": 30, "evaluations": 1,
+            "tune_steps": 200, "vector_steps": 400, "vector_width": 100, "vector_batch": 10_240,
         },
         "full": {
             "every": 1, "vocab_size": 4096, "steps": 10_000, "num_layers": 4, "width": 256,
@@ -183,6 +197,15 @@ CLAIM = Claim(
     own=OWN,
     formats={**dict.fromkeys(LABELS, ".1f"), READ: ".2f", WEIGHTS: ",.0f"},
     rows="held-out accuracy in %",
-    about="TODO",
+    about="The task of the claim docstring-packages, of which tf-idf is a row here too: twelve "
+    "packages, chance is 8 %, and the same 320 texts are held out with every seed (two standard "
+    "errors are 5 points). GPT and encoder: 2 layers, width 96, 1000 pieces, 3000 steps on the "
+    "English inside Python, 288 of the held-out texts among it without labels; the encoders are "
+    "those of the claim span-masking. Fine-tuned, and trained on labels alone, for 200 steps of 16 "
+    "texts, of which the networks read the first 32 tokens; vectors and tf-idf use the whole text, "
+    "and whole words. GPT's pieces are byte-level BPE, the encoder's WordPiece without case: "
+    "compare each with its own network before pretraining. Skip-gram is that of the claim "
+    "static-vectors. In a pilot (seed 100, 2000 steps) an "
+    "encoder had 33 and 42 % with 5 and 20 labels, its network from scratch 27 and 44.",
     packages=("sklearn",),
 )  # fmt: skip
