@@ -183,9 +183,9 @@ CLAIM = Claim(
             "vector_batch": 64, "min_count": 1,
         },
         "small": {
-            "every": 1, "vocab_size": 1000, "steps": 3000, "width": 96, "context_length": 32,
+            "every": 1, "vocab_size": 1000, "steps": 2000, "width": 96, "context_length": 32,
             "batch_size": 32, "init_std": 0.1, "causal_batch": 30, "evaluations": 1,
-            "tune_steps": 200, "vector_steps": 400, "vector_width": 100, "vector_batch": 10_240,
+            "tune_steps": 150, "vector_steps": 400, "vector_width": 100, "vector_batch": 10_240,
         },
         "full": {
             "every": 1, "vocab_size": 4096, "steps": 10_000, "num_layers": 4, "width": 256,
@@ -199,13 +199,13 @@ CLAIM = Claim(
     rows="held-out accuracy in %",
     about="The task of the claim docstring-packages, of which tf-idf is a row here too: twelve "
     "packages, chance is 8 %, and the same 320 texts are held out with every seed (two standard "
-    "errors are 5 points). GPT and encoder: 2 layers, width 96, 1000 pieces, 3000 steps on the "
+    "errors are 5 points). GPT and encoder: 2 layers, width 96, 1000 pieces, 2000 steps on the "
     "English inside Python, 288 of the held-out texts among it without labels; the encoders are "
-    "those of the claim span-masking. Fine-tuned, and trained on labels alone, for 200 steps of 16 "
+    "those of the claim span-masking. Fine-tuned, and trained on labels alone, for 150 steps of 16 "
     "texts, of which the networks read the first 32 tokens; vectors and tf-idf use the whole text, "
     "and whole words. GPT's pieces are byte-level BPE, the encoder's WordPiece without case: "
     "compare each with its own network before pretraining. Skip-gram is that of the claim "
-    "static-vectors. In a pilot (seed 100, 2000 steps) an "
+    "static-vectors. In a pilot (seed 100) an "
     "encoder had 33 and 42 % with 5 and 20 labels, its network from scratch 27 and 44.",
     packages=("sklearn",),
 )  # fmt: skip

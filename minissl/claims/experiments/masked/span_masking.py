@@ -205,8 +205,8 @@ CLAIM = Claim(
             "tune_steps": 2, "rows": 8,
         },
         "small": {
-            "every": 1, "vocab_size": 1000, "steps": 3000, "width": 96, "context_length": 32,
-            "batch_size": 32, "init_std": 0.1, "evaluations": 1, "tune_steps": 200, "rows": 1024,
+            "every": 1, "vocab_size": 1000, "steps": 2000, "width": 96, "context_length": 32,
+            "batch_size": 32, "init_std": 0.1, "evaluations": 1, "tune_steps": 150, "rows": 1024,
         },
         "full": {
             "every": 1, "vocab_size": 4096, "steps": 10_000, "num_layers": 4, "width": 256,
@@ -220,13 +220,13 @@ CLAIM = Claim(
     rows="nats on held-out text; accuracy in %",
     about="The rows differ in what is hidden in pretraining; with spans, each is also predicted "
     "from its two ends, as in SpanBERT. All read the English inside Python, the same network (2 "
-    "layers, width 96, 1000 pieces, rows of 32) 3000 times 32 rows of one document each. In the "
+    "layers, width 96, 1000 pieces, rows of 32) 2000 times 32 rows of one document each. In the "
     "columns of nats everything hidden is [MASK]. Words and spans hide other tokens than pieces "
     "do, fewer rare ones: so what counts is by how much a model is better than the frequencies of "
     "pieces on the same tokens. A ## piece is one of each row that has one, the same in both "
     "columns. Accuracy: the task of the claim docstring-packages (twelve packages, chance 8 %, 320 "
     "held-out texts: two standard errors are 5 points), the mean of the states, all weights "
-    "trained for 200 steps. "
+    "trained for 150 steps. "
     "That spans work better, and that a piece of a word is told by the others, perhaps for that "
     "reason, are the words of the CS224N lecture. The paper's (Joshi et al. 2020) are the lengths, "
     "the replacement span by span, the boundary objective and single documents; it compares spans "
