@@ -15,6 +15,7 @@ from minissl.text.sentences import sentences
         ("A title\n\nA text. More\nof it", ["A title", "\n\nA text.", " More\nof it"]),
         ("一つ。二つ！「三つ。」四", ["一つ。", "二つ！", "「三つ。」", "四"]),
         ("Wait... what?", ["Wait...", " what?"]),
+        ("Well… yes", ["Well…", " yes"]),
         ("أين؟ هنا۔ نعم", ["أين؟", " هنا۔", " نعم"]),
         ("एक। दो॥ तीन", ["एक।", " दो॥", " तीन"]),
         ("A\r\n\r\nB. C\r\nD", ["A", "\r\n\r\nB.", " C\r\nD"]),
