@@ -126,7 +126,7 @@ def _each(opened: Any, raw: Any, inputs: Any) -> dict[str, Any]:
     pieces = opened.data.pieces(raw)
     vectors = method.represent_each(inputs, progress="features")
     sizes = [len(rows) for rows in vectors]
-    names = [name for text, size in zip(pieces, sizes) for name in text[:size]]
+    names = [name for text, size in zip(pieces, sizes) for name in method.cut(text)[:size]]
     features = np.concatenate([*vectors, np.zeros((0, method.width))])
     return {
         "features": features.astype(np.float32),

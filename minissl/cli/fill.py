@@ -47,7 +47,13 @@ def run(arguments: argparse.Namespace) -> None:
     for number, fillers in enumerate(gaps, 1):
         if len(gaps) > 1:
             print(f"{'' if number == 1 else chr(10)}gap {number} of {len(gaps)}")
-        width = max(len(one.text) for one in fillers)
-        for one in fillers:
+        texts = [_visible(one.text) for one in fillers]
+        width = max(map(len, texts))
+        for text, one in zip(texts, fillers):
             bar = "█" * round(BAR * one.probability)
-            print(f"{one.text:{width}}  {100 * one.probability:5.1f} %  {bar}".rstrip())
+            print(f"{text:{width}}  {100 * one.probability:5.1f} %  {bar}".rstrip())
+
+
+def _visible(text: str) -> str:
+    """A token on one line: of bytes it may be a line end or a control character."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

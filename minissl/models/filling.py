@@ -42,9 +42,14 @@ class FillsIn:
     def fill(self, text: str, count: int = 5) -> list[list[Filler]]:
         """The ``count`` likeliest tokens for each [MASK] in a text, all of them hidden at once.
 
-        Raises ValueError for a text without [MASK], or with more tokens than the context has.
+        Special tokens are never among them. With bytes a space before [MASK] is left out, since
+        there " cat" is one token and the space belongs to what is missing (as in RoBERTa). Raises
+        ValueError for a text without [MASK], or with more tokens than the context has.
         """
-        ids = self.tokenizer.encode(text, allow_special="all")
+        whole = isinstance(self.tokenizer, WordPiece)
+        ids = self.tokenizer.encode(
+            text if whole else text.replace(" [MASK]", "[MASK]"), allow_special="all"
+        )
         if self.mask not in ids:
             raise ValueError(
                 f"there is no [MASK] in {text!r:.60}: write it where a word is missing"
@@ -62,7 +67,8 @@ class FillsIn:
         logits[:, self._special()] = -np.inf
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-        order = np.argsort(-p, axis=1, kind="stable")[:, :count]
+        order = np.argsort(-p, axis=1, kind="stable")
+        order = order[:, : min(count, p.shape[1] - len(self._special()))]
         show = self.tokenizer.token_bytes
         return [
             [
@@ -124,12 +130,14 @@ class FillsIn:
         """Continue a text from left to right: fill the [MASK] behind it, ``count`` times.
 
         The model sees the last context_length tokens. ``write`` gets each piece as it comes; with
-        WordPiece the spaces between words are ours. Raises ValueError for sampling without a
+        WordPiece the spaces between words are ours. "[MASK]" in the prompt is ordinary text, unless
+        ``allow_special`` is "all". Raises ValueError for sampling without a
         generator.
         """
         if temperature != 0 and generator is None:
             raise ValueError("sampling needs generator=np.random.default_rng(seed)")
-        ids = list(self.tokenizer.encode(prompt.decode("utf-8", "replace"), allow_special="none"))
+        text = prompt.decode("utf-8", "replace")
+        ids = list(self.tokenizer.encode(text, allow_special=allow_special))
         room = self.model.config.context_length - 3
         with evaluating(self.model):
             for _ in range(count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from minissl.pretrain.method import Represents
 
 BATCH = 32  # examples that are read together
 LONGEST = 1024  # pieces of an example that a network reads which could read any number
-
-
 VECTORS = ("mean", "first", "last")
 
 
@@ -31,6 +30,11 @@ class Layered(Represents):
 
     @property
     @abstractmethod
+    def longest(self) -> int:
+        """How many tokens or words of a text are read."""
+
+    @property
+    @abstractmethod
     def num_states(self) -> int:
         """How many layers ``states`` gives."""
 
@@ -38,12 +42,16 @@ class Layered(Represents):
     def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
         """Of each layer (batch, time, width), the first that of the pieces by themselves."""
 
+    def cut(self, example: Sequence[Any]) -> Sequence[Any]:
+        """What is read of a text: of its tokens, or of what they are called; its beginning."""
+        return example[: self.longest]
+
     def each(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
         """What represents each piece: (batch, time, width), the last layer's state."""
         return self.states(batch, generator)[-1]
 
     def encode(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
-        """The mean over the pieces of a text: (batch, width)."""
+        """The mean over the pieces of a text, or the ``vector`` of one: (batch, width)."""
         return self._read(self.each(batch, generator), batch[-1])
 
     def represent(self, examples: Any, *, batch_size: int = BATCH, progress: str = "") -> NDArray:
@@ -52,7 +60,6 @@ class Layered(Represents):
 
     def represent_layers(self, examples: Any, *, progress: str = "") -> NDArray:
         """By each layer's states: (examples, layers, width), in evaluation mode."""
-
         if not len(examples):
             return np.repeat(self.represent(examples)[:, None], self.num_states, axis=1)
 

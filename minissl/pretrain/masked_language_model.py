@@ -300,7 +300,7 @@ class MaskedLanguageModel(FillsIn, Layered, Pretraining):
 
         Raises ValueError for an example without tokens.
         """
-        cut = [self._cut(np.asarray(example, np.int64)) for example in examples]
+        cut = [np.asarray(self.cut(example), np.int64) for example in examples]
         lengths = np.array([len(example) for example in cut])
         if not all(lengths):
             raise ValueError(f"example {int(np.argmin(lengths))} of the batch has no tokens")
@@ -310,11 +310,11 @@ class MaskedLanguageModel(FillsIn, Layered, Pretraining):
         dtype = self.model.encoder.tokens.weight[:0].numpy().dtype
         return tokens, lengths, (inside / lengths[:, None]).astype(dtype)
 
-    def _cut(self, example: NDArray) -> NDArray:
+    def cut(self, example: Sequence[Any]) -> Sequence[Any]:
         """At most ``longest`` tokens; the last one, [SEP], stays the last."""
         if len(example) <= self.longest:
             return example
-        return np.concatenate([example[: self.longest - 1], example[-1:]])
+        return [*example[: self.longest - 1], example[-1]]
 
     def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
         """Of each layer (batch, time, width)."""

@@ -6,14 +6,16 @@ next one unless a blank line stands between them.
 
 import re
 
-_END = re.compile(r"""[.!?…]["'”’)\]]*(?=\s)|[。！？][」』”’）]*|(?<=\S)(?=[^\S\n]*\n[^\S\n]*\n)""")
+_BLANK_LINE = r"(?<=\S)(?=[^\S\n]*\n[^\S\n]*\n)"
+_END = re.compile(r"""[.!?…؟۔।॥]["'”’)\]]*(?=\s)|[。！？][」』”’）]*|""" + _BLANK_LINE)
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, which put together are the text; spaces belong to the next one.
 
-    A sentence ends behind . ! ? and the quotes and brackets that close there, before white space;
-    behind 。！？; and at a blank line. Example: 'A "b." C' gives 'A "b."' and ' C'.
+    A sentence ends behind . ! ? … (or ؟ ۔ । ॥) and the quotes and brackets that close there, before
+    white space; behind 。！？ and what closes; and at a blank line. Example: 'A "b." C' gives
+    'A "b."' and ' C'.
     """
     ends = [match.end() for match in _END.finditer(text)]
     parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)])]

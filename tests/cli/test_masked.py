@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minissl.cli import main
+from minissl.models.filling import Filler
 from minissl.pretrain import load_method
 from minissl.pretrain.run import open_run, pretrain
 from tests.pretrain.toy import toy_data, toy_settings
@@ -45,6 +46,15 @@ def test_fill_says_what_is_missing(run, tmp_path, capsys):
     assert "'gpt', which cannot fill gaps; methods that can: bert, roberta, spanbert" in said
 
 
+def test_a_filler_that_cannot_be_printed_is_written_out(capsys, monkeypatch, run):
+    method = type(open_run(run).method)
+    gap = [Filler("a\n", 0.5), Filler("\x1b[2J", 0.25), Filler("é", 0.125)]
+    monkeypatch.setattr(method, "fill", lambda self, text, count: [gap])
+    lines = call(capsys, "fill", run, "--text", "a [MASK]").splitlines()
+    assert [line.split()[0] for line in lines] == [r"a\n", r"\x1b[2J", "é"]
+    assert [line.count("█") for line in lines] == [12, 6, 3]
+
+
 def test_sample_and_cloze_take_it(run, capsys):
     assert call(capsys, "sample", run, "--prompt", "my bird", "--tokens", 4).startswith("my bird")
     assert "all kinds" in call(capsys, "cloze", run, "--count", 2)
@@ -73,6 +83,22 @@ def test_embed_by_the_first_token_the_last_and_all_layers(run, tmp_path, capsys)
     for option in (["--layers"], ["--vector", "first"]):
         said = call(capsys, "embed", run, tmp_path / "two.csv", "--each", *option, "--out", out)
         assert "with --each every piece has its vector" in said
+
+
+def test_each_vector_stands_beside_its_own_piece(run, tmp_path, capsys):
+    long = "my bird sang a song to the dog that ran to the log and sang"
+    (tmp_path / "two.csv").write_text(f"text\nmy bird\n{long}\n")
+    said = call(capsys, "embed", run, tmp_path / "two.csv", "--each", "--out", tmp_path / "o.npz")
+    assert "1 of 2 texts are longer than the 12 tokens" in said
+    method = open_run(run).method
+    with np.load(tmp_path / "o.npz", allow_pickle=False) as file:
+        of = [file["pieces"][file["text"] == number].tolist() for number in (0, 1)]
+        features = file["features"][file["text"] == 1]
+    assert [(pieces[0], pieces[-1]) for pieces in of] == [("[CLS]", "[SEP]")] * 2
+    assert len(of[1]) == 12
+    tokens = [method.tokenizer.ids[piece] for piece in of[1]]  # read again by their names
+    expected = method.represent_each([tokens])[0]
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_embed_by_another_vector_needs_texts(tmp_path, capsys):

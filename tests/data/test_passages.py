@@ -1,6 +1,7 @@
 """Texts as pieces, sentences and documents; the tokenizer of a run, of its own or published."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from minissl.data.passages import (
     PassageOptions,
     Passages,
     PassageTexts,
+    read_vocabulary,
     to_stream,
     word_beginnings,
 )
@@ -18,7 +20,7 @@ from minissl.data.texts import Texts
 from minissl.pretrain import load_method
 from minissl.pretrain.run import open_run, pretrain
 from minissl.text import Tokenizer
-from minissl.text.documents import Document
+from minissl.text.documents import Document, split_documents
 from minissl.text.wordpiece import SPECIAL_TOKENS, WordPiece
 from tests.pretrain.toy import toy_settings
 
@@ -66,6 +68,55 @@ def test_examples_stand_between_special_tokens(pieces):
     again = Passages.reopen(data.kept, settings)
     assert again.tokens("a dog") == data.tokens("a dog")
     assert len(again.stream) == len(again.held_out) == 0
+
+
+def test_training_text_is_apart_from_what_is_held_out():
+    """Each document has a character of its own, which the tokenizer knows from training alone."""
+    documents = [Document(str(i), "s", f"{chr(0x4E00 + i)} b. [MASK] c.") for i in range(300)]
+    train, held_out = split_documents(documents)
+    settings = PassageOptions(vocab_size=2000)
+    data = PassageTexts(documents).prepare(Kept(), settings)
+    known = {document.text[0] for document in documents} & data.tokenizer.ids.keys()
+    assert known == {document.text[0] for document in train}
+    firsts = [data.tokenizer.ids[document.text[0]] for document in train]
+    starts = data.stream.sentences[data.stream.documents[:-1]]
+    assert data.stream.pieces[starts].tolist() == firsts
+    assert data.stream.documents.tolist() == list(range(0, 2 * len(train) + 1, 2))
+    assert data.held_out.documents.tolist() == list(range(0, 2 * len(held_out) + 1, 2))
+    assert data.special("[MASK]") not in data.stream.pieces, "a text masked unasked"
+    assert f"in {2 * len(train)} sentences" in data.describe()
+    assert f"{len(data.stream.pieces):,} pieces" in data.describe()
+    unseen = data.unseen(Texts(documents[:3]))
+    assert (len(unseen.stream), len(unseen.held_out.documents)) == (0, 4)
+    others = [document._replace(text="other " + document.text) for document in documents]
+    again = PassageTexts(others).prepare(data.kept, settings)  # the tokenizer is not learned anew
+    assert again.tokenizer.tokens == data.tokenizer.tokens
+    with pytest.raises(ValueError, match=r"vocab\.txt has \d+ tokens, more than vocab_size 100"):
+        Passages.reopen(data.kept, PassageOptions(vocab_size=100))
+    with pytest.raises(ValueError, match=r"vocab\.txt is missing"):
+        Passages.reopen(Kept(), settings)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_case_is_kept_where_it_is_asked_for(tmp_path, lowercase):
+    documents = [Document(str(i), "s", "Ab aB.") for i in range(300)]
+    settings = PassageOptions(vocab_size=100, lowercase=lowercase)
+    data = PassageTexts(documents).prepare(Kept(), settings)
+    (tmp_path / "vocab.txt").write_bytes(data.kept["vocab.txt"])
+    published = replace(settings, vocab=str(tmp_path / "vocab.txt"))
+    for one in (
+        data,
+        Passages.reopen(data.kept, settings),
+        SimpleNamespace(tokens=read_vocabulary(published).encode),
+    ):
+        assert (one.tokens("Ab") == one.tokens("ab")) == lowercase
+        assert data.tokenizer.ids["[UNK]"] not in one.tokens("Ab")
+
+
+def test_a_character_of_which_a_byte_is_missing_is_left_out():
+    settings = PassageOptions(vocab_size=261, pieces="bpe")
+    data = PassageTexts(Texts.toy().documents).prepare(Kept(), settings)
+    assert data.text_of(data.tokens("a é")[:-2]) == "a "
 
 
 def test_a_published_vocabulary_is_copied_and_compared(tmp_path):

@@ -44,6 +44,22 @@ def test_a_gap_is_filled_by_the_likeliest_tokens_that_are_not_special(method):
         np.testing.assert_allclose([one.probability for one in gap], p[best], rtol=1e-9)
 
 
+def test_a_space_before_a_gap_is_of_what_is_missing(method):
+    """Bytes: " sang" is one token. WordPiece knows no spaces."""
+    assert method.fill("my bird [MASK] a log", 3) == method.fill("my bird[MASK] a log", 3)
+    assert (
+        method.fill("my  [MASK]", 3) != method.fill("my[MASK]", 3)
+        or method.settings.pieces == "wordpiece"
+    )
+
+
+def test_no_more_tokens_than_there_are_fill_a_gap(method):
+    (gap,) = method.fill("my [MASK]", 10**6)
+    assert len(gap) == method.tokenizer.vocab_size - len(method.tokenizer.special_tokens)
+    assert sum(one.probability for one in gap) == pytest.approx(1)
+    assert min(one.probability for one in gap) > 0
+
+
 def test_a_score_is_a_chain_from_left_to_right(method):
     prompts, answers = ["my bird", "", "a dog"], [" sang a", " xyz", " ran"]
     found = method.score(prompts, answers)
@@ -101,5 +117,13 @@ def test_it_goes_on_with_a_text_by_filling_the_gap_behind_it(method):
         method.sample(b"", 5, generator=np.random.default_rng(1), write=out.append)
     assert again[0] == again[1]
     assert len(again[0]) == 5
+    ordinary, special = ([], [])
+    for how, out in (("none", ordinary), ("all", special)):
+        method.sample(b"my [MASK]", 1, temperature=0, write=out.append, allow_special=how)
+        ids = method.tokenizer.encode("my [MASK]", allow_special=how)
+        p = log_p(method, [method.cls, *ids, method.mask, method.sep], len(ids) + 1)
+        p[list(method.tokenizer.special_tokens.values())] = -np.inf
+        token = method.tokenizer.token_bytes(int(p.argmax()))
+        assert out[0].strip() == token.removeprefix(b"##").strip()
     with pytest.raises(ValueError, match="sampling needs generator"):
         method.sample(b"", 1, write=written.append)

@@ -114,8 +114,9 @@ class BERT(MaskedLanguageModel):
         if self.settings.partners == "same":
             need = "a document with three sentences"
         return NoRow(
-            f"the text has not what pairs are made of, {need}: give more text, or take another "
-            "method, such as roberta, which needs no pairs"
+            f"the text has not what pairs are made of, {need}: give more text (a sentence "
+            "ends at . ! ? and at a blank line), or take another method, such as roberta, which "
+            "needs no pairs"
         )
 
     def loss(self, batch: MaskedBatch, generator: np.random.Generator) -> Tensor:
@@ -127,6 +128,12 @@ class BERT(MaskedLanguageModel):
         if self.settings.objective == "next":
             return follows
         return self.masked_loss(batch, states) + follows
+
+    def count(self, batch: MaskedBatch) -> float:
+        """How many are predicted: hidden tokens, or pairs where these alone are learned from."""
+        if self.settings.objective == "next":
+            return float(len(batch.labels))
+        return super().count(batch)
 
     def measured(self, batch: MaskedBatch, states: Tensor) -> dict[str, tuple[float, float]]:
         """Also how many pairs are told right, and their nats."""
