@@ -20,6 +20,7 @@ from minissl.nn.evaluating import evaluating
 from minissl.text.wordpiece import INSIDE, WordPiece
 
 BATCH = 64
+MASK = "[MASK]"
 
 
 class Filler(NamedTuple):
@@ -42,9 +43,11 @@ class FillsIn:
     def fill(self, text: str, count: int = 5) -> list[list[Filler]]:
         """The ``count`` likeliest tokens for each [MASK] in a text, all of them hidden at once.
 
-        Raises ValueError for a text without [MASK], or with more tokens than the context has.
+        With BPE a space before [MASK] is part of what is missing, for " word" is one token. Raises
+        ValueError for a text without [MASK], or with more tokens than the context has.
         """
-        ids = self.tokenizer.encode(text, allow_special="all")
+        shown = text if isinstance(self.tokenizer, WordPiece) else text.replace(f" {MASK}", MASK)
+        ids = self.tokenizer.encode(shown, allow_special="all")
         if self.mask not in ids:
             raise ValueError(
                 f"there is no [MASK] in {text!r:.60}: write it where a word is missing"
