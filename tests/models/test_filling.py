@@ -45,10 +45,7 @@ def test_a_gap_is_filled_by_the_likeliest_tokens_that_are_not_special(method):
 
 
 def test_a_space_before_a_gap_is_no_token_of_its_own(method):
-    apart, together = (
-        method.fill(text) for text in ("my [MASK] sang [MASK]", "my[MASK] sang[MASK]")
-    )
-    assert apart == together
+    assert method.fill("my [MASK] sang [MASK]") == method.fill("my[MASK] sang[MASK]")
 
 
 def test_a_score_is_a_chain_from_left_to_right(method):
