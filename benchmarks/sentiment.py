@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from minissl.data.words import WordTexts
 from minissl.pretrain import load_method
 from minissl.pretrain.run import Opened, fit_as_told, train
 from minissl.pretrain.words.skipgram import SkipGram
+from minissl.text.documents import Document
 from minissl.training import Checkpoint
 
 FIELDS = Fields(text_field="sentence", label_field="label")
@@ -38,31 +40,39 @@ FREQUENT, TFIDF, VECTORS = "the more frequent class", "tf-idf of words", "averag
 SCRATCH, TUNED = "encoder from scratch", "encoder, pretrained"
 
 
+@cache
+def read(train: str, test: str, text: str) -> tuple[LabelledTexts, LabelledTexts, list[Document]]:
+    """The labelled sentences of both files, and all that is pretrained on."""
+    first, second = (LabelledTexts.read(Path(path), None, FIELDS) for path in (train, test))
+    return first, second, [*Texts.read(Path(text), None).documents, *first.documents]
+
+
+@cache
+def prepared(kind: Any, texts: tuple[Document, ...], settings: Any) -> Any:
+    """Texts made ready once for all seeds."""
+    return kind(texts).prepare(Kept(), settings)
+
+
 def accuracies(arguments: Any, seed: int) -> dict[str, float]:
     """Of one seed: accuracy in percent by contender."""
-    first, second = (LabelledTexts.read(Path(p), None, FIELDS) for p in _files(arguments))
+    first, second, texts = read(arguments.train, arguments.test, arguments.text)
     raw = LabelledTexts(
         [*first.documents, *second.documents],
         np.concatenate([first.labels, second.labels]),
         first.class_names,
         held_out=np.arange(len(first.documents), len(first.documents) + len(second.documents)),
     )
-    texts = [*Texts.read(Path(arguments.text), None).documents, *first.documents]
-    found = {FREQUENT: 100 * max(np.mean(second.labels == c) for c in (0, 1))}
+    found = {FREQUENT: 100 * max(float(np.mean(second.labels == c)) for c in (0, 1))}
     found[TFIDF] = _tf_idf(first, second)
     found[VECTORS] = _vectors(texts, first, second, seed)
     kind = load_method(arguments.method)
     settings = replace(kind.Settings(), steps=arguments.steps, evaluations=1)
-    data = PassageTexts(texts).prepare(Kept(), settings)
+    data = prepared(PassageTexts, tuple(texts), settings)
     method = kind.build(settings, data, seed=seed)
     tuned = {SCRATCH: _tuned(arguments, _opened(method, settings, data), raw, seed)}
     train(method, settings, seed=seed, progress=False)
     tuned[TUNED] = _tuned(arguments, _opened(method, settings, data), raw, seed)
     return found | tuned
-
-
-def _files(arguments: Any) -> tuple[str, str]:
-    return arguments.train, arguments.test
 
 
 def _opened(method: Any, settings: Any, data: Any) -> Opened:
@@ -93,8 +103,8 @@ def _tf_idf(first: LabelledTexts, second: LabelledTexts) -> float:
 
 
 def _vectors(texts: Any, first: LabelledTexts, second: LabelledTexts, seed: int) -> float:
-    settings = SkipGram.Settings(evaluations=1, steps=2000)
-    data = WordTexts(texts).prepare(Kept(), settings)
+    settings = SkipGram.Settings(evaluations=1)
+    data = prepared(WordTexts, tuple(texts), settings)
     method = SkipGram.build(settings, data, seed=seed)
     train(method, settings, seed=seed, progress=False)
     parts: list[Labelled] = [data.labelled(raw) for raw in (first, second)]
@@ -124,7 +134,7 @@ def main() -> None:
     parser.add_argument("--test", required=True, help="another, which is only measured on")
     parser.add_argument("--text", required=True, help="what is pretrained on")
     parser.add_argument("--method", default="spanbert", choices=("bert", "roberta", "spanbert"))
-    parser.add_argument("--steps", type=positive, default=3000, help="of the pretraining")
+    parser.add_argument("--steps", type=positive, default=1500, help="of the pretraining")
     parser.add_argument("--passes", type=positive, default=5, help="through the labelled sentences")
     parser.add_argument("--seeds", type=positive, default=3, help="(default: %(default)s)")
     arguments = parser.parse_args()

@@ -50,7 +50,8 @@ class Families:
 
     def load(self, name: str) -> Any:
         """The class of a member. Raises ValueError with the names that there are."""
-        module = f"{self.package}.{self.family(name)}.{self._file(name).stem}"
+        file = self._file(name)
+        module = f"{self.package}.{file.parent.name}.{file.stem}"
         return getattr(import_module(module), self.attribute)
 
     def _file(self, name: str) -> Path:

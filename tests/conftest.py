@@ -31,7 +31,7 @@ with contextlib.suppress(ModuleNotFoundError):
 LONG = (
     "test_every_launch_compiles_well", "tests/site/", "test_distributed", "tests/notebooks/",
     "test_killed_in_the_rows", "homework/test_proof", "test_damaged_files", "test_devices",
-    "test_gpu_runs",
+    "test_gpu_runs", "two_processes_on_a_slow_disk", "test_killed_at_every",
 )  # fmt: skip
 
 

@@ -11,8 +11,12 @@ from benchmarks import encoder_step, losses, masking, shakespeare
 
 
 @pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step", "images_steps"])
-def test_losses_and_gradients_agree(name, capsys):
-    import_module(f"benchmarks.{name}").check_agreement()
+def test_losses_and_gradients_agree(name, capsys, monkeypatch):
+    """The benchmark itself asks at its full size before it measures; here two rows are enough."""
+    benchmark = import_module(f"benchmarks.{name}")
+    if name in ("gpt_step", "lstm_step"):
+        monkeypatch.setattr(benchmark, "BATCH", 2)
+    benchmark.check_agreement()
     assert capsys.readouterr().out.startswith("agreed: ")
 
 

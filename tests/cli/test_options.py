@@ -3,6 +3,7 @@
 import argparse
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,15 +59,19 @@ def place(tmp_path_factory):
     return folder
 
 
+@cache  # asked before each of 600 tests
+def kinds_of_data():
+    return {load_method(name).Data for name in method_names()}
+
+
 @pytest.fixture(autouse=True)
 def toys(monkeypatch, place):
     """All data that is read is generated, so that every method can be called alike."""
-    for name in method_names():
-        data = load_method(name).Data
+    for kind in kinds_of_data():
         monkeypatch.setattr(
-            data, "read", classmethod(lambda cls, path, settings, fields: cls.toy(settings))
+            kind, "read", classmethod(lambda cls, path, settings, fields: cls.toy(settings))
         )
-    for kind in {load_method(name).Data.with_labels for name in method_names()}:
+    for kind in {kind.with_labels for kind in kinds_of_data()}:
         monkeypatch.setattr(kind, "read", classmethod(labelled))
     few = [Document("a", "b", "A few words."), Document("c", "d", "A few more of them.")]
     monkeypatch.setattr(

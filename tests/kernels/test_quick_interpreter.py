@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import triton
@@ -55,3 +56,23 @@ def test_the_language_is_put_back():
         kernel[(1,)](torch.zeros(4), torch.zeros(1), COUNT="three")
     assert {name: getattr(tl, name) for name in names} == before
     assert launched(1)[0] == 20
+
+
+def test_a_size_that_is_no_power_of_two_is_refused_as_before():
+    core = interpreter.tl.core
+    assert core.block_type(tl.float32, [4, 8]).name == "<['4', '8'], fp32>"
+    assert core.block_type(tl.float32, [core.constexpr(4)]).numel == 4
+    for sizes, error in (([], TypeError), ([3], ValueError), ([4.0], TypeError)):
+        with pytest.raises(error):
+            core.block_type(tl.float32, sizes)
+
+
+def test_types_of_numpy_by_name():
+    for name in ("int1", "int8", "uint16", "int32", "uint64", "float16", "float32", "float64"):
+        known = np.dtype(bool if name == "int1" else name)
+        block = tl.block_type(getattr(tl, name), [2])
+        assert interpreter._get_np_dtype(getattr(tl, name)) == known
+        assert interpreter._get_np_dtype(block) == known
+        assert interpreter._get_np_dtype(tl.pointer_type(block.scalar)) == np.uint64
+        assert interpreter._get_np_dtype(tl.block_type(tl.pointer_type(tl.int8), [2])) == np.uint64
+    assert interpreter._get_np_dtype(tl.bfloat16) == np.uint16

@@ -1,13 +1,10 @@
-"""Masking: exact distributions worked out by hand, invariants by slow loops, binomial bounds.
+"""Masking of long and ragged rows, token by token; lengths of spans; what is read instead.
 
-The distributions are of single small rows, whose outcomes are enumerated here with their
-probabilities; long and ragged rows are looked at token by token.
+The chances of each outcome of small rows are in ``test_masking_chances.py``.
 """
 
 import math
 from collections import Counter
-from functools import cache
-from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -26,195 +23,10 @@ from minissl.text.masking import (
     span_lengths,
     span_starts,
 )
+from tests.text.hidden_rows import new_generator, ragged, runs_of, to_hide, within, words_of
 
 KINDS = masking.KINDS
 MASK, VOCABULARY = 103, 5000
-
-
-def new_generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-# ---- rows and what is known of them --------------------------------------------------------------
-
-
-def row_of(text):
-    """``allowed`` and ``begins`` of a row: "a" begins a word, "-" goes on with it, "." is special.
-
-    >>> "..a-a." has words of two tokens and of one.
-    """
-    return np.array([c != "." for c in text]), np.array([c == "a" for c in text])
-
-
-def words_of(allowed, begins):
-    """The places of each word, by a loop over one row."""
-    found, open_word = [], False
-    for place, (may, new) in enumerate(zip(allowed, begins, strict=True)):
-        if may and (new or not open_word):
-            found.append([])
-        if may:
-            found[-1].append(place)
-        open_word = may
-    return [tuple(word) for word in found]
-
-
-def to_hide(count, share=0.15):
-    """The budget in words: the share, rounded (a half to the even number), one at least."""
-    return min(max(round(share * count), 1), count)
-
-
-def ragged(rows, time, seed=0):
-    """Rows such as [CLS] A [SEP] B [SEP], padded to many lengths, in words of 1 to 6 pieces."""
-    generator = new_generator(seed)
-    allowed = np.zeros((rows, time), bool)
-    for row in allowed:
-        end = generator.integers(3, time + 1)
-        row[1 : end - 1] = True
-        row[generator.integers(1, end)] = False
-    return allowed, allowed & (generator.random((rows, time)) < 0.7)
-
-
-def runs_of(hidden):
-    """(start, stop) of each run of hidden tokens of one row, by a loop."""
-    found, start = [], None
-    for place, now in enumerate([*hidden, False]):
-        if now and start is None:
-            start = place
-        if not now and start is not None:
-            found.append((start, place))
-            start = None
-    return found
-
-
-# ---- exact distributions -------------------------------------------------------------------------
-
-
-def exact_pieces(allowed, _, share):
-    places = np.flatnonzero(allowed).tolist()
-    sets = list(combinations(places, to_hide(len(places), share)))
-    return {frozenset(one): 1 / len(sets) for one in sets}
-
-
-def exact_words(allowed, begins, share):
-    """Every order of the words is equally likely; what does not fit is passed over."""
-    words, found = words_of(allowed, begins), Counter()
-    for order in permutations(words):
-        hidden, left = set(), to_hide(int(allowed.sum()), share)
-        for word in order:
-            if len(word) <= left:
-                hidden.update(word)
-                left -= len(word)
-        found[frozenset(hidden or order[0])] += 1 / math.factorial(len(words))
-    return found
-
-
-def exact_spans(allowed, begins, share, p=0.2, longest=10):
-    """All that can be drawn from each state of a row; what changes nothing is drawn again."""
-    words, total = words_of(allowed, begins), to_hide(int(allowed.sum()), share)
-    weights = [p * (1 - p) ** (length - 1) for length in range(1, longest + 1)]
-
-    def span(first, length, left):
-        places = words[first]
-        for word in words[first + 1 : first + length]:
-            if word[0] > places[-1] + 1 or len(places) + len(word) > left:
-                break
-            places = places + word
-        return places
-
-    @cache
-    def end(hidden):
-        left, steps = total - len(hidden), Counter()
-        if left > 0:
-            for first, word in enumerate(words):
-                if len(word) > left and (hidden or min(map(len, words)) <= left):
-                    continue
-                for length, weight in enumerate(weights, 1):
-                    places = span(first, length, left)
-                    if not hidden & set(range(places[0] - 1, places[-1] + 2)):
-                        steps[hidden | set(places)] += weight
-        if not steps:
-            return Counter({hidden: 1.0})
-        found = Counter()
-        for state, weight in steps.items():
-            for last, chance in end(state).items():
-                found[last] += chance * weight / steps.total()
-        return found
-
-    return end(frozenset())
-
-
-EXACT = {"pieces": exact_pieces, "words": exact_words, "spans": exact_spans}
-
-
-def by_row(_, allowed, begins, generator, share):
-    return np.array(
-        [hide_spans_of_row(*row, generator, share) for row in zip(allowed, begins, strict=True)]
-    )
-
-
-def disagreement(seen, expected):
-    """The chi-square test's p of outcomes (sets of places), the rare ones taken together."""
-    assert set(seen) <= set(expected)
-    draws = seen.total()
-    often = [one for one, chance in expected.items() if chance * draws >= 8]
-    rest = 1 - sum(expected[one] for one in often)
-    counts, chances = [seen[one] for one in often], [expected[one] for one in often]
-    if rest * draws >= 8:
-        counts, chances = [*counts, draws - sum(counts)], [*chances, rest]
-    assert len(counts) > 1
-    total = sum(chances)
-    return chisquare(counts, [sum(counts) * c / total for c in chances]).pvalue
-
-
-CASES = [
-    ("pieces", ".aaaa.aaa.", 0.4),  # 3 of 7
-    ("words", ".a-aa--aa-.", 0.5),  # 4 or 5 of 9
-    ("words", "a---a--a----", 0.1),  # every word is larger than the budget
-    ("spans", ".aaaaaa.aaa.", 0.5),  # 4 of 9, in spans of at most 4 words
-    ("spans", "a-aa--a.--a-aa", 0.4),  # 5 of 13
-    ("spans", "aa-aaa--.", 0.4),  # 3 of 8: rows that cannot be filled
-    ("spans", "-a---a--.a----", 0.15),  # 2 of 13: only one word of 1, none but it fits
-    ("spans", "a---a--.a----", 0.1),  # every word is larger than the budget
-]
-
-
-@pytest.mark.parametrize(("kind", "text", "share"), CASES)
-def test_outcomes_are_as_likely_as_enumerated(kind, text, share):
-    expected = EXACT[kind](*row_of(text), share)
-    assert sum(expected.values()) == pytest.approx(1)
-    several = [(choose, 20_000 if len(expected) > 1 else 1000)]
-    if kind == "spans":
-        several.append((by_row, 1500 if len(expected) > 1 else 20))
-    for function, rows in several:
-        allowed, begins = (np.tile(row, (rows, 1)) for row in row_of(text))
-        hidden = function(kind, allowed, begins, new_generator(), share)
-        seen = Counter(frozenset(np.flatnonzero(row).tolist()) for row in hidden)
-        if len(expected) == 1:
-            assert set(seen) == set(expected)
-        else:
-            assert disagreement(seen, expected) > 0.001
-
-
-def within(count, draws, chance, deviations=4):
-    """Whether a binomial count is where all but one in 16,000 would be."""
-    return abs(count - draws * chance) <= deviations * math.sqrt(draws * chance * (1 - chance))
-
-
-def test_many_rows_and_one_by_one_give_the_same_shares_and_lengths():
-    """A longer row, words of 1 to 4 pieces: share of each place, mean length of the spans."""
-    text = ".aa-a--aaa-a-aaaa---a." + "a-aaa--a-aaaaa-a--aa-."
-    found = []
-    for function, rows in ((choose, 20_000), (by_row, 1500)):
-        allowed, begins = (np.tile(row, (rows, 1)) for row in row_of(text))
-        hidden = function("spans", allowed, begins, new_generator(1), 0.15)
-        lengths = [stop - start for row in hidden[:1500] for start, stop in runs_of(row)]
-        found.append((hidden.mean(axis=0), rows, np.array(lengths)))
-    (many, rows, lengths), (single, fewer, others) = found
-    error = np.sqrt(many * (1 - many) * (1 / rows + 1 / fewer))
-    assert (np.abs(many - single) <= 4 * error).all()
-    error = math.sqrt(lengths.var() / len(lengths) + others.var() / len(others))
-    assert abs(lengths.mean() - others.mean()) <= 4 * error
-    assert 2 < others.mean() < 4
 
 
 # ---- every row -----------------------------------------------------------------------------------
@@ -320,7 +132,7 @@ def test_a_generator_says_all():
 
 
 def test_words_are_those_of_a_loop():
-    allowed, begins = ragged(100, 40, seed=3)
+    allowed, begins = (array[:, 1:] for array in ragged(100, 40, seed=3))
     begins |= ~allowed  # what a special token says does not matter
     words = masking.Words.of(allowed, begins)
     for row, (may, new) in enumerate(zip(allowed, begins, strict=True)):

@@ -1,6 +1,7 @@
 """The claims about pairs and about masks: each row is what it says, at a scale of seconds."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,9 +39,10 @@ def test_a_page_has_the_parts_of_one_module_or_chapter_in_their_order():
     assert min(map(len, pages.values())) >= pages_of_english.SHORTEST
     assert not [name for name in pages if ":" in name or "[" in name]
     parts = {d.name: d.text for d in pages_of_english.python_english()}
-    chapter = [name for name in parts if name.startswith("topics/typesmapping")]
+    chapter = [name for name in parts if name.startswith("topics/types[")]
+    assert len(chapter) > 10  # [10] comes after [9], not after [1]
     numbered = sorted(chapter, key=lambda name: int(name.split("[")[1][:-1]))
-    assert pages["topics/typesmapping"] == "\n\n".join(parts[name] for name in numbered)
+    assert pages["topics/types"] == "\n\n".join(parts[name] for name in numbered)
     inside = [text for name, text in parts.items() if name.startswith("calendar:")]
     assert len(inside) > 20
     assert all(text in pages["calendar"] for text in inside)
@@ -160,6 +162,16 @@ def test_what_is_read_off_a_state_is_the_token_that_stands_there():
     assert mask_replacement.read_off(method, 64) > 95
     vectors[:] = 0
     assert mask_replacement.read_off(method, 64) < 40
+
+
+def test_the_probe_of_packages_learns_from_the_one_part_and_is_tested_on_the_other():
+    labels = np.arange(60) % 4
+    clean = np.eye(4)[labels]
+    train = SimpleNamespace(inputs=clean, labels=labels)
+    held_out = SimpleNamespace(inputs=clean[:20], labels=(labels[:20] + (np.arange(20) < 5)) % 4)
+    task = SimpleNamespace(to_learn_from=lambda: train, held_out=held_out)
+    method = SimpleNamespace(represent=lambda inputs: inputs)
+    assert mask_replacement.probe(method, task) == pytest.approx(75)
 
 
 # ---- masks that are kept ------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from minissl.data.passages import Passages, PieceStream
 from minissl.pretrain import load_method
 from minissl.pretrain.masked_language_model import NoRow
 from minissl.text.wordpiece import SPECIAL_TOKENS, WordPiece
-from tests.text.test_masking import within
+from tests.text.hidden_rows import within
 
 NAMES = ["bert", "roberta", "spanbert"]
 FIRST = len(SPECIAL_TOKENS)  # the id of the first piece of the text
@@ -85,8 +85,8 @@ def test_a_batch_piece_by_piece(name, masking):
     assert batch.originals.shape[1] == batch.lengths.max() <= ROOM + 2
     assert (batch.tokens == batch.originals)[~batch.hidden].all()
     assert not batch.hidden[np.isin(batch.originals, [cls, sep, pad])].any()
-    for row, length, segments, hidden in zip(
-        batch.originals, batch.lengths, batch.segments, batch.hidden, strict=True
+    for row, length, segments, hidden, label in zip(
+        batch.originals, batch.lengths, batch.segments, batch.hidden, batch.labels, strict=True
     ):
         assert row[0] == cls
         assert row[length - 1] == sep
@@ -96,6 +96,8 @@ def test_a_batch_piece_by_piece(name, masking):
         assert text == length - 1 - len(ends)
         if name == "bert":
             assert len(ends) == 2
+            follows = DOCUMENT[row[1] - FIRST] == DOCUMENT[row[ends[0] + 1] - FIRST]
+            assert label == (0 if follows else 1)
             assert segments.tolist() == [
                 int(ends[0] < place <= ends[1]) for place in range(len(row))
             ]
@@ -174,15 +176,17 @@ def test_one_row_of_bert_in_ten_is_short():
     """Of sentences of one piece the length is the target: uniform from 2 to the room."""
     stream = new_stream([[1] * 340, [1] * 340])
     rows = new_method("bert", stream).rows(stream, 6000, draw())
-    inside = [row for row in rows if row.label == 0 and (row.first[0] - FIRST) % 340 < 310]
+    far = [all((text[0] - FIRST) % 340 < 310 for text in row[:2]) for row in rows]
+    inside = [row for row, enough in zip(rows, far, strict=True) if enough]
     sizes = np.array([len(row.first) + len(row.second) for row in inside])
     room = ROOM - 1
     assert within((sizes < room).sum(), len(sizes), 0.1 * (room - 2) / (room - 1))
     short = sizes[sizes < room]
     assert abs(short.mean() - (room + 1) / 2) < 4 * (room - 2) / math.sqrt(12 * len(short))
     assert set(short) == set(range(2, room))
-    firsts = np.array([len(row.first) for row, size in zip(inside, sizes) if size == room])
-    assert set(firsts) == set(range(1, room))  # A and B are parted anywhere
+    for label in (0, 1):  # A and B are parted anywhere
+        full = [row for row, size in zip(inside, sizes) if (row.label, size) == (label, room)]
+        assert {len(row.first) for row in full} == set(range(1, room))
 
 
 def test_the_longer_text_is_cut_at_both_ends():

@@ -123,7 +123,7 @@ class Closed:
         with evaluating(method.model):
             logits = method._logits_at(rows, places)
             nats = next_token_loss(logits, np.array(targets), reduction="none").numpy()
-        return -np.bincount(of, weights=nats, minlength=len(prompts))
+        return -np.bincount(of, weights=nats, minlength=len(prompts)).astype(np.float64)
 
 
 def goes_on(pair: ClozePair) -> str:
