@@ -154,8 +154,8 @@ def tied_loss(
     vectors (vocab, width) float64; weight (width, width); tokens, targets (places,). The "encoder"
     is one matrix: the state of a place is h = vectors[token] · weight, its logits are h · vectorsᵀ,
     and the loss is the mean of −ln softmax at the targets. A token may be in ``tokens`` several
-    times. Gives the loss and its gradient by ``vectors`` (vocab, width), which is the sum of what
-    comes from both uses. Lecture 08, section 5.
+    times. Logits of 1000 are no overflow. Gives the loss and its gradient by ``vectors`` (vocab,
+    width), which is the sum of what comes from both uses. Lecture 08, section 5.
     """
     states = vectors[tokens] @ weight
     logits = states @ vectors.T
