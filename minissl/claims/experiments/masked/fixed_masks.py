@@ -120,7 +120,7 @@ CLAIM = Claim(
         "worse than before everywhere else. With ten masks of each row, as in BERT's data files, "
         "it holds; masks drawn anew each time, as in RoBERTa, are better still."
     ),
-    lecture="08, section 7",
+    lecture="08, section 3",
     measure=measure,
     expectations=expected(),
     figure=figure,
