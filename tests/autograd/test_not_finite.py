@@ -155,7 +155,10 @@ def test_the_future_reaches_nobody(which, times, lengths, library):
     seen = max(before, 0)
     np.testing.assert_allclose(output[:, :, :seen], expected[:, :, :seen], rtol=1e-12)
     assert np.isnan(output[:, :, seen:]).all()
-    np.testing.assert_allclose(gradients[0][:, :, :seen], expected_back[0][:, :, :seen], rtol=1e-12)
+    # A gradient of 0 is rounding in one of the two: a query that sees one key has p (g - g) there.
+    np.testing.assert_allclose(
+        gradients[0][:, :, :seen], expected_back[0][:, :, :seen], rtol=1e-12, atol=1e-14
+    )
 
 
 def test_scores_beyond_the_dtype_are_not_an_empty_mask():
