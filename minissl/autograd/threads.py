@@ -29,8 +29,9 @@ _threads: ContextVar[int] = ContextVar("threads", default=1)
 def engine_threads(count: int | None = None) -> Iterator[None]:
     """Share the work of each operation among ``count`` threads (default: see ``num_cores``).
 
-    The results do not depend on the number of threads. A block inside another changes nothing
-    unless it gives a count.
+    The results do not depend on the number of threads, but for the last bits of large products
+    where BLAS adds up in another order at the edge of a part (OpenBLAS on Haswell and Zen). A block
+    inside another changes nothing unless it gives a count.
     """
     if count is None:
         count = num_cores() if num_threads() == 1 else num_threads()

@@ -236,8 +236,9 @@ def test_the_number_of_threads_changes_nothing(kind):
             results.append([output, *gradients])
     for other in results[1:]:
         for i, (mine, theirs) in enumerate(zip(results[0], other, strict=True)):
-            if i in (0, 6, 7):  # what was read, and what reached the state before the first step
-                np.testing.assert_array_equal(mine, theirs)
+            if i in (0, 6, 7):  # what was read, and what reached the state before the first step:
+                # the same but for the product below, whose parts some BLAS round at their edges
+                np.testing.assert_allclose(mine, theirs, rtol=0, atol=4e-6 * abs(theirs).max())
             np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5 * abs(theirs).max())
 
 
