@@ -69,7 +69,9 @@ EXEMPT = {
     "keep_classes class_names", "no_labels class_names", "require_two class_names",
     "as_in_the_run class_names", "as_in_the_run of_run", "check_members names",
     "unpack_idx class_names", "write_part class_names", "walk rooms", "three words",
-    "CanScore.score prompts", "CanScore.score answers",
+    "CanScore.score prompts", "CanScore.score answers", "keep_pieces texts",
+    "Columns.fit names", "PublishedTask.columns_of names", "check_asked asked", "published asked",
+    "read_table asked", "table_at asked",
 }  # fmt: skip
 
 

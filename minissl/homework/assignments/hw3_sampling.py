@@ -107,7 +107,7 @@ generate = Task(
     f"{GENERATE}:generate",
     "write text",
     "lectures/10, section 4",
-    hides=("decode", "engine_threads", "next_token_logits", "_pick"),
+    hides=("decode", "engine_threads", "next_token_logits", "pick"),
 )
 
 

@@ -59,7 +59,7 @@ def test_gaps_are_filled_from_the_left_and_seen_by_the_next():
 
 
 def test_a_judgement_by_hand():
-    tokenizer = Tokenizer([])
+    tokenizer = Tokenizer({bytes([byte]): byte for byte in range(256)})
     judge = SimpleNamespace(
         tokenizer=tokenizer, score=lambda prompts, texts: np.array([-3.0 * len(t) for t in texts])
     )

@@ -1,4 +1,4 @@
-"""Lecture 08: hiding whole words and spans is harder than hiding pieces; does it teach more?"""
+"""Lecture 08: hiding words and spans is harder than hiding pieces; and what it teaches."""
 
 from __future__ import annotations
 
