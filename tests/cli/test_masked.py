@@ -55,6 +55,14 @@ def test_a_filler_that_cannot_be_printed_is_written_out(capsys, monkeypatch, run
     assert [line.count("█") for line in lines] == [12, 6, 3]
 
 
+def test_fill_computes_where_it_is_told_to(run, capsys, monkeypatch):
+    places = []
+    kind = type(open_run(run).method)
+    monkeypatch.setattr(kind, "to", lambda self, device: places.append(device))
+    call(capsys, "fill", run, "--text", "a [MASK]", "--device", "cpu")
+    assert places == ["cpu"]
+
+
 def test_sample_and_cloze_take_it(run, capsys):
     assert call(capsys, "sample", run, "--prompt", "my bird", "--tokens", 4).startswith("my bird")
     assert "all kinds" in call(capsys, "cloze", run, "--count", 2)
@@ -80,6 +88,11 @@ def test_embed_by_the_first_token_the_last_and_all_layers(run, tmp_path, capsys)
     with np.load(out, allow_pickle=False) as file:
         assert file["features"].shape == (2, 2, 16)
         np.testing.assert_allclose(file["features"][:, -1], expected["mean"], rtol=1e-4, atol=1e-5)
+    call(capsys, "embed", run, tmp_path / "two.csv", "--layers", "--vector", "last", "--out", out)
+    with np.load(out, allow_pickle=False) as file:
+        np.testing.assert_allclose(file["features"][:, -1], expected["last"], rtol=1e-4, atol=1e-5)
+    turned = opened.method.represent_each(examples[::-1])  # in the order that is asked for
+    assert [len(rows) for rows in turned] == [len(rows) for rows in each[::-1]]
     for option in (["--layers"], ["--vector", "first"]):
         said = call(capsys, "embed", run, tmp_path / "two.csv", "--each", *option, "--out", out)
         assert "with --each every piece has its vector" in said

@@ -9,11 +9,13 @@ from tests.pretrain.toy import toy_method
 
 @pytest.fixture(scope="module", params=["bert", "roberta"])
 def method(request):
-    made = toy_method(request.param, seed=3)
+    made = toy_method(request.param, seed=3, dropout=0.5)
+    made.model.train()
     made.model.astype(np.float64)
     generator = np.random.default_rng(0)
     for parameter in made.model.parameters():  # far from the even start
         parameter.array = parameter.array + 0.3 * generator.standard_normal(parameter.shape)
+    made.model.words.bias.array[list(made.tokenizer.special_tokens.values())] += 5
     return made
 
 
@@ -97,10 +99,61 @@ def test_a_long_prompt_loses_its_beginning_and_a_long_answer_is_refused(method):
         method.fill("a dog")
 
 
+def filled(method, unit, size):
+    """Copies of a text of one token, as many as are asked for."""
+    text = unit * size
+    assert len(encode(method, text)) == size
+    return text
+
+
+def test_what_just_has_room_is_taken_whole(method):
+    room, unit = method.settings.context_length - 2, " a"
+    assert len(method.fill(filled(method, unit, room - 1) + "[MASK]")) == 1
+    with pytest.raises(ValueError, match=f"has {room + 1} tokens"):
+        method.fill(filled(method, unit, room) + "[MASK]")
+    whole = filled(method, unit, room)
+    assert np.isfinite(method.score([""], [whole])).all()
+    prompts, answers = [filled(method, unit, room - 1), whole], [unit, unit]
+    assert method.answer_lengths(prompts, answers)[1].tolist() == [False, True]
+    (token,) = encode(method, unit)
+    before = encode(method, " ran" + filled(method, unit, room - 3))[-room + 1 :]
+    row = [method.cls, *before, method.mask, method.sep]
+    expected = log_p(method, row, 1 + len(before))[token]
+    found = method.score([" ran" + filled(method, unit, room - 3)], [unit])[0]
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_prompt_is_ordinary_text(method):
+    before, (token,) = encode(method, "[MASK]"), encode(method, " a")
+    assert len(before) > 1
+    row = [method.cls, *before, method.mask, method.sep]
+    found = method.score(["[MASK]"], [" a"])[0]
+    assert found == pytest.approx(log_p(method, row, 1 + len(before))[token], rel=1e-9)
+
+
+def test_one_token_to_choose_from_is_the_likeliest(method):
+    outs = [[], [], []]
+    for out, options in zip(outs, ({"temperature": 0}, {"top_k": 1}, {"top_p": 1e-9})):
+        generator = np.random.default_rng(5)
+        method.sample(b"a dog", 4, generator=generator, write=out.append, **options)
+    assert outs[0] == outs[1] == outs[2]
+
+
+def test_pieces_that_go_on_inside_a_word_are_joined(method):
+    if method.settings.pieces != "wordpiece":
+        return
+    out = []
+    method.sample(b"a", 60, generator=np.random.default_rng(2), temperature=3, write=out.append)
+    assert 5 < sum(piece.startswith(b" ") for piece in out) < 55
+    assert not any(b"##" in piece for piece in out)
+
+
 def test_it_goes_on_with_a_text_by_filling_the_gap_behind_it(method):
     written = []
-    method.sample(b"my bird", 6, temperature=0, write=written.append)
-    ids = encode(method, "my bird")
+    prompt = "my bird sang to a dog " * 3  # longer than the context
+    method.sample(prompt.encode(), 6, temperature=0, write=written.append)
+    ids = encode(method, prompt)
+    assert len(ids) > method.settings.context_length
     special = list(method.tokenizer.special_tokens.values())
     for piece in written:
         row = [method.cls, *ids[-(method.settings.context_length - 3) :], method.mask, method.sep]

@@ -84,11 +84,15 @@ def test_the_objectives_of_bert():
     for objective in ("both", "masked", "next"):
         method = made("bert", objective=objective, batch_size=7)
         batch = method.batch(draw())
-        assert set(batch.labels) == {0, 1}
+        labels = [row.label for row in method.rows(STREAM, 7, draw())]
+        assert batch.labels.tolist() == labels
+        assert set(labels) == {0, 1}
         found = parts(method, batch)
         masked, pairs = found.nats.mean(), found.pair_nats.mean()
         expected = {"both": masked + pairs, "masked": masked, "next": pairs}[objective]
         assert method.loss(batch, draw()).item() == pytest.approx(expected, rel=1e-5)
+        total = method.masked_loss(batch, method.states_of(batch), "sum").item()
+        assert total == pytest.approx(found.nats.sum(), rel=1e-5)
         assert method.count(batch) == (7 if objective == "next" else batch.hidden.sum())
 
 
@@ -196,6 +200,20 @@ def test_settings_and_seed_reach_the_weights():
     assert (large.model.config.context_length, large.model.config.num_heads) == (ROOM + 2, 2)
     other = kind.build(large.settings, large.data, seed=1)
     assert (other.model.pooler.weight.numpy() != large.model.pooler.weight.numpy()).all()
+
+
+def test_a_text_from_elsewhere_begins_with_any_sentence_of_its_document():
+    stream = new_stream([[1] * 4, [1] * 4, [1] * 4])
+    rows = new_method("bert", stream).rows(stream, 200, draw())
+    starts = {(int(row.second[0]) - FIRST) % 4 for row in rows if row.label == 1}
+    assert starts == {0, 1, 2, 3}
+
+
+def test_every_sentence_begins_rows_of_spanbert():
+    """The last one of the text too: it is short, so the row begins earlier and ends with it."""
+    stream = new_stream([[5], [30, 2]])
+    rows = new_method("spanbert", stream).rows(stream, 100, draw())
+    assert {int(row.first[-1]) - FIRST for row in rows} == {4, 5 + ROOM - 1, 36}
 
 
 # ---- held out ------------------------------------------------------------------------------------
