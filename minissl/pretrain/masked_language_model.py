@@ -47,7 +47,7 @@ class MaskedSettings(Training, PassageOptions):
         "pieces", "what is hidden: pieces of words, whole words, or spans of words",
         choices=("pieces", "words", "spans"),
     )  # fmt: skip
-    mask_share: float = option(0.15, "of the tokens that are hidden", above=0, most=1)
+    mask_share: float = option(0.15, "how much of the text is hidden", above=0, most=1)
     mask_tokens: float = option(0.8, "of what is hidden, that [MASK] stands for", least=0, most=1)
     random_tokens: float = option(
         0.1, "of what is hidden, that a random token stands for; the rest is left as it is",
