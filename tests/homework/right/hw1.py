@@ -1,0 +1,3 @@
+"""Homework 1, written in other styles."""
+
+RIGHT = {}

@@ -1,0 +1,3 @@
+"""Homework 4, written in other styles."""
+
+RIGHT = {}
