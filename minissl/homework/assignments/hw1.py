@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from minissl.homework.assignments.hw1_gradcheck import gradcheck
-from minissl.homework.assignments.hw1_graphs import parents_first, walk_back
-from minissl.homework.assignments.hw1_rules import divide, matmul, max, softmax
+from minissl.homework.assignments.hw1_graphs import parents_first
+from minissl.homework.assignments.hw1_reductions import max, softmax
+from minissl.homework.assignments.hw1_rules import divide, matmul
 from minissl.homework.assignments.hw1_uses import scatter_add, unbroadcast
+from minissl.homework.assignments.hw1_walk import walk_back
 from minissl.homework.task import Assignment
 
 ASSIGNMENT = Assignment(
