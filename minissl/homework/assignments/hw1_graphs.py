@@ -178,9 +178,9 @@ def deep_graphs(subject: Any, draw: Draw) -> None:
         for node in nodes.values():
             node.parents = node.parents  # counted from here again
         _judge(subject, nodes, f"a chain of {length} nodes")
-    if seconds[1] > max(0.25, 9 * seconds[0]):
+    if seconds[1] > max(0.25, 6.5 * seconds[0]):
         sentence = (
-            "four times the nodes take more than nine times as long: to look whether a node was "
+            "four times the nodes take more than six times as long: to look whether a node was "
             "seen, keep a set (of id(node)), not a list that is searched"
         )
         given = {"program": f"a chain of {DEEP // 4}, and of {DEEP} nodes"}

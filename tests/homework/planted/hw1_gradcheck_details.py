@@ -70,7 +70,7 @@ def checker(
             scale = max(abs(analytic), abs(numeric), 1e-2 * float(np.linalg.norm(gradient)))
             rounding = 0 if relative else 1e-14 / h * abs(value(i, 0, np.abs(cotangent)))
             if relative:
-                wrong = not abs(analytic - numeric) / scale <= tolerance
+                wrong = not np.float64(abs(analytic - numeric)) / scale <= tolerance
             else:
                 wrong = differ(analytic, numeric, tolerance * scale + rounding)
             if wrong:
