@@ -1,9 +1,10 @@
-"""Homework 1: the rules of autograd, the walk back, and the check of a rule. Lecture 02."""
+"""Homework 1: the rules of autograd, the walk back, the check of a rule, an experiment. Lecture 02."""
 
 from __future__ import annotations
 
 from minissl.homework.assignments.hw1_gradcheck import gradcheck
 from minissl.homework.assignments.hw1_graphs import parents_first
+from minissl.homework.assignments.hw1_measured import experiment
 from minissl.homework.assignments.hw1_reductions import max, softmax
 from minissl.homework.assignments.hw1_rules import divide, matmul
 from minissl.homework.assignments.hw1_uses import scatter_add, unbroadcast
@@ -14,4 +15,5 @@ ASSIGNMENT = Assignment(
     1,
     "autograd and gradient checking",
     (divide, unbroadcast, matmul, max, softmax, scatter_add, parents_first, walk_back, gradcheck),
+    experiment,
 )

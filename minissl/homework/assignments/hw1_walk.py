@@ -13,7 +13,14 @@ from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments.hw1_graphs import DEEP, DOUBLINGS, HERE
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
-walk_back = Task("1.8", "minissl.autograd.nodes:walk_back", "the walk back", HERE)
+walk_back = Task(
+    "1.8",
+    "minissl.autograd.nodes:walk_back",
+    "the walk back",
+    HERE,
+    hides=("Sums", "Rows", "memory", "is_repeated"),
+    allows=("minissl.autograd.nodes:_conform",),
+)
 
 
 def _walk(subject: Any, program: str, root: Tensor, g: NDArray, leaves: dict[str, Tensor]) -> Any:

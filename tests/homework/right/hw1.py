@@ -9,6 +9,7 @@ import numpy as np
 from minissl.autograd.nodes import Node, _conform
 from minissl.autograd.recording import no_grad
 from minissl.autograd.tensor import Tensor, differentiable
+from tests.homework.planted import hw1_experiment
 from tests.homework.planted.hw1_graphs_details import _sum, _walk, search
 from tests.homework.planted.hw1_gradcheck_details import checker
 
@@ -135,7 +136,9 @@ def softmax_by_jacobian(a, /, axis=-1):
 
     def back(g):
         jacobian = c[..., :, None] * (np.eye(c.shape[-1], dtype=c.dtype) - c[..., None, :])
-        return np.moveaxis(np.einsum("...i,...ij->...j", np.moveaxis(g, axis, -1), jacobian), -1, axis)
+        return np.moveaxis(
+            np.einsum("...i,...ij->...j", np.moveaxis(g, axis, -1), jacobian), -1, axis
+        )
 
     return np.moveaxis(c, -1, axis), (back,)
 
@@ -256,9 +259,7 @@ def walk_by_uses(root, seed):
 # ---- 1.9 gradcheck -------------------------------------------------------------------------------
 
 
-def gradcheck_of_all_inputs(
-    function, inputs, *, seed=0, tolerance=1e-6, directions=3, step=1e-3
-):
+def gradcheck_of_all_inputs(function, inputs, *, seed=0, tolerance=1e-6, directions=3, step=1e-3):
     """One direction through all inputs at once; Richardson's formula for the differences."""
     arrays = [x.detach().numpy() if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
     moving = [i for i, a in enumerate(arrays) if np.issubdtype(a.dtype, np.floating)]
@@ -319,4 +320,15 @@ RIGHT = {
     "1.8": lambda root, seed: _walk(root, seed, _sum),
     "1.9": checker(),
     "1.9 of all inputs": gradcheck_of_all_inputs,
+    "1.10": hw1_experiment.handed(
+        difference=hw1_experiment.differences(),
+        errors=hw1_experiment.tables(),
+        summary=hw1_experiment.numbers(),
+        measure=hw1_experiment.measured(),
+    ),
+    "1.10 at once": hw1_experiment.handed(
+        difference=hw1_experiment.differences_by_rows,
+        errors=hw1_experiment.errors_at_once,
+        summary=hw1_experiment.summary_by_sorting,
+    ),
 }
