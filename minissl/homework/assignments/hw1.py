@@ -1,4 +1,4 @@
-"""Homework 1: the rules of autograd, the walk back, the check of a rule, an experiment. Lecture 02."""
+"""Homework 1: rules, the walk back, the check of a rule, and an experiment. Lecture 02."""
 
 from __future__ import annotations
 

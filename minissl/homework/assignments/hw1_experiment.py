@@ -54,7 +54,7 @@ def difference(f: Any, x: NDArray, h: float, kind: str) -> NDArray:
     return (f(x + step) - f(x - step)) / (2 * step)
 
 
-def errors(f: Any, df: Any, x: NDArray, steps: Sequence[float], kind: str) -> NDArray:
+def errors(f: Any, df: Any, x: NDArray, steps: Sequence[float] | NDArray, kind: str) -> NDArray:
     """The relative error |difference − df| / |df| for every step and every x, as float64.
 
     ``df(x)`` is the true slope: ask it in float64, at the very x that ``difference`` was given.
@@ -65,7 +65,7 @@ def errors(f: Any, df: Any, x: NDArray, steps: Sequence[float], kind: str) -> ND
     return np.abs(found - true) / np.abs(true)
 
 
-def summary(table: NDArray, steps: Sequence[float]) -> dict[str, float]:
+def summary(table: NDArray, steps: Sequence[float] | NDArray) -> dict[str, float]:
     """What the errors (steps, points) of one seed say, in four numbers.
 
     - "step": the step whose median error over the points is smallest;

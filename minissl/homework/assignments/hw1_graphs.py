@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def _expect_the_same_again(subject: Any, edges: dict[str, str]) -> None:
         )
         names = {id(node): name for name, node in nodes.items()}
         shown = [[names.get(id(node)) for node in found] for found in (again, first)]
-        raise Wrong(sentence, {"parents of each node": edges}, *shown)
+        raise Wrong(sentence, {"parents of each node": edges}, shown[0], shown[1])
 
 
 @parents_first.check(2)

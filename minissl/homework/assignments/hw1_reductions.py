@@ -24,6 +24,7 @@ AXES: tuple[Any, ...] = (None, 0, 1, -1, (0, 1))
 
 def _tables(draw: Draw, *, ties: bool = False) -> Any:
     """Arrays of 2 axes, then of 3, and an axis; ``ties``: of few different whole numbers."""
+    cases: list[tuple[tuple[int, ...], Any]]
     cases = [(shape, axis) for shape in ((1, 2), (3, 3)) for axis in AXES]
     cases += [((2, 3, 2), axis) for axis in (1, -2, (0, 2), (-1, 0))] + [((4,), 0)]
     for shape, axis in draw.cases(*cases, more=_table):

@@ -151,10 +151,10 @@ def several_uses(subject: Any, draw: Draw) -> None:
         lambda g, x: [np.append(g * x[1:], 0) + np.append(0, g * x[:-1])],
         draw,
     )
-    leaf, g = Tensor(x, requires_grad=True), draw.normal(3)
+    again, g = Tensor(x, requires_grad=True), draw.normal(3)
     for times in (2, 5):  # one leaf in two graphs
         program = f"L = {times} x, the second graph of this x" if times == 5 else "L = 2 x"
-        got = _walk(subject, program, times * leaf, g, {"x": leaf})
+        got = _walk(subject, program, times * again, g, {"x": again})
         kept = {"the gradient of an earlier walk is still there": 7 * g}
         expect(got["x"], times * g, given={"program": program, "seed": g}, symptoms=kept)
 

@@ -42,10 +42,9 @@ def tables(
 
     def errors(f, df, x, steps, kind):
         true = df(x if single else x.astype(np.float64))
-        rows = []
-        for h in sorted(steps) if flip else steps:
-            rows.append(relate(ours.difference(f, x, h, kind).astype(np.float64), true))
-        return np.stack(rows)
+        given = sorted(steps) if flip else steps
+        found = (ours.difference(f, x, h, kind).astype(np.float64) for h in given)
+        return np.stack([relate(one, true) for one in found])
 
     return errors
 

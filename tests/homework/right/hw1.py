@@ -10,8 +10,8 @@ from minissl.autograd.nodes import Node, _conform
 from minissl.autograd.recording import no_grad
 from minissl.autograd.tensor import Tensor, differentiable
 from tests.homework.planted import hw1_experiment
-from tests.homework.planted.hw1_graphs_details import _sum, _walk, search
 from tests.homework.planted.hw1_gradcheck_details import checker
+from tests.homework.planted.hw1_graphs_details import _sum, _walk, search
 
 # ---- 1.1 divide ----------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ def scatter_add_by_sorting(size, positions, values):
 
 
 def scatter_add_at(size, positions, values):
-    result = np.zeros((size,) + values.shape[1:], dtype=values.dtype)
+    result = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
     np.add.at(result, positions, values)
     return result
 
