@@ -56,7 +56,7 @@ def graph(edges: Mapping[str, str], node: Callable[..., Node] = Node) -> dict[st
     last node is made first, and all are of one operation: neither memory nor names give an order.
     """
     made: dict[str, Any] = {"-": None}
-    for name in reversed(edges):
+    for name in reversed([*edges]):
         made[name] = node("op", (), (), np.zeros(()))
     for name, parents in edges.items():
         found = [made.setdefault(p, Tensor(0.0, requires_grad=True)) for p in parents.split()]

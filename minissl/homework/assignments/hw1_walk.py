@@ -170,11 +170,11 @@ def _nested(y: Tensor, left: bool = False) -> Tensor:
 @walk_back.check(2)
 def shapes(subject: Any, draw: Draw) -> None:
     """A gradient has its leaf's shape and dtype, whatever was broadcast or summed."""
-    x = draw.normal(2, 3)
+    table = draw.normal(2, 3)
     _expect_gradients(
         subject,
         "L = sum(x)",
-        {"x": x},
+        {"x": table},
         lambda x: x.sum(),
         lambda g, x: [np.broadcast_to(g, x.shape)],
         draw,
