@@ -142,7 +142,7 @@ def _expect(
     raise Wrong(sentence, given, verdict, "accepted" if accepted else "AssertionError")
 
 
-@gradcheck.check(3)
+@gradcheck.check(2)
 def accepts_what_is_right(subject: Any, draw: Draw) -> None:
     """Right rules pass, whatever the size of their values."""
     for name, function, shapes in RIGHT:

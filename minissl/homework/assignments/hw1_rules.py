@@ -96,7 +96,7 @@ def _expect_slope(subject: Any, which: int, slope: Any, mistakes: Any, draw: Dra
     expect_own_rules(subject, [a[0], b[0]], [a[1], b[1]], g)
 
 
-@divide.check(1)
+@divide.check(2)
 def values(subject: Any, draw: Draw) -> None:
     """a / b, in the dtype of a and b."""
     for dtype in (np.float64, np.float32):

@@ -72,7 +72,7 @@ def _smaller(generator: np.random.Generator) -> tuple[tuple[int, ...], tuple[int
     return shape, kept[int(generator.integers(0, len(kept) + 1)) :]
 
 
-@unbroadcast.check(3)
+@unbroadcast.check(4)
 def new_axes(subject: Any, draw: Draw) -> None:
     """Axes in front that the input did not have."""
     cases = (((2,), ()), ((2, 3), (3,)), ((3, 3), (3,)), ((2, 3, 4), (4,)), ((2, 3, 4), (3, 4)))
@@ -102,7 +102,7 @@ def both(subject: Any, draw: Draw) -> None:
     expect(call(subject, turned, (3, 1)), expected, given=given, otherwise=sentence)
 
 
-@unbroadcast.check(2)
+@unbroadcast.check(1)
 def nothing_to_do(subject: Any, draw: Draw) -> None:
     """Equal shapes, axes of size 1 on both sides, empty arrays; the dtype stays."""
     for wide, shape in (((3,), (3,)), ((2, 1), (2, 1)), ((1, 1, 2), (1, 2)), ((0, 3), (3,))):
