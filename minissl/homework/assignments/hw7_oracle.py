@@ -53,6 +53,8 @@ def expect_outcomes(
     strange = _fits(counts, right, draws)
     if strange is None:
         return
+    if len(counts) == 1:
+        otherwise = f"{otherwise}: {draws} draws were all alike"
     likeliest = -math.inf
     for sentence, mistake in (symptoms or {}).items():
         wrong = rule(**mistake)
