@@ -19,7 +19,11 @@ boundaries = Task(
 )
 
 
-def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> None:
+Three = tuple[NDArray, NDArray, NDArray]
+
+
+def _beside(hidden: NDArray) -> tuple[Three, tuple[dict[str, NDArray], ...]]:
+    """left, right and place, and for each what well-known mistakes give."""
     found = oracle.runs(hidden.tolist())
     tokens = [(start, stop, place) for start, stop in found for place in range(start, stop)]
 
@@ -32,7 +36,7 @@ def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> No
         np.where(behind < len(hidden), behind, -1),
         ints(place - start for start, _, place in tokens),
     )
-    symptoms: tuple[dict[str, NDArray], ...] = (
+    return right, (
         {
             "a span that begins the row has −1 in front": np.maximum(right[0], 0),
             "this is the token before, which may be hidden: the one before its span": ints(
@@ -64,6 +68,10 @@ def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> No
             ),
         },
     )
+
+
+def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> None:
+    right, symptoms = _beside(hidden)
     given = {"hidden": hidden.astype(int)}
     got = call(subject, hidden)
     if not isinstance(got, tuple) or len(got) != 3:
@@ -72,7 +80,7 @@ def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> No
         name = ("left", "right", "place")[i]
         wrong = {f"{name}: {sentence}": value for sentence, value in symptoms[i].items()}
         wrong[f"{name}: the tokens come in the order of the row"] = right[i][::-1]
-        first = [stop - start for start, stop in found][:1]
+        first = [stop - start for start, stop in oracle.runs(hidden.tolist())][:1]
         wrong[f"{name}: only the first span was looked at"] = right[i][: sum(first)]
         expect(got[i], right[i], given=given, symptoms=wrong, otherwise=f"{name} is another")
 

@@ -67,43 +67,40 @@ def rows_without_padding(subject: Any, draw: Draw) -> None:
                symptoms=symptoms)  # fmt: skip
 
 
+def _misread(arrays: Sequence[NDArray], lengths: NDArray, real: NDArray) -> dict[str, NDArray]:
+    """What well-known mistakes make of rows with padding: a sentence -> outputs of real tokens."""
+    cleaned = [np.where(real[..., None], x, 0.0) for x in arrays]
+
+    def of(seen: Any, given: Sequence[NDArray] = arrays) -> NDArray:
+        outputs = oracle.attend(given, lengths, seen=seen)
+        return np.asarray(outputs[real])
+
+    def everything(t: int, length: int, time: int) -> range:
+        return range(time)
+
+    def first_row(t: int, length: int, time: int) -> range:
+        return range(lengths[0])
+
+    return {
+        "padding was attended to": of(everything),
+        "a score of 0 is no mask: it counts e⁰ = 1 in the softmax": of(everything, cleaned),
+        "the weights of the real tokens do not sum to 1: mask before the softmax": of(
+            everything, [*arrays[:2], cleaned[2]]
+        ),
+        "the first row's length was taken for all rows": of(first_row),
+        "the first row's length was taken for all rows, and padding was 0": of(first_row, cleaned),
+        "the last real token is not seen": of(lambda t, length, time: range(max(length - 1, 1))),
+        "one token of the padding is seen": of(lambda t, length, time: range(length + 1)),
+    }
+
+
 @attend.check(3)
 def padding_changes_nothing(subject: Any, draw: Draw) -> None:
     """The outputs of real tokens are those of the row without padding, whatever the padding is."""
     for arrays, lengths in _ragged(draw):
         right = oracle.attend(arrays, lengths)
         real = np.arange(right.shape[1]) < lengths[:, None]
-        given = _case(arrays, lengths)
-
-        cleaned = [np.where(real[..., None], x, 0.0) for x in arrays]
-        values_alone = [*arrays[:2], cleaned[2]]
-
-        def of(given: Any = arrays, **how: Any) -> NDArray:
-            return oracle.attend(given, lengths, **how)[real]  # noqa: B023
-
-        def everything(t: int, length: int, time: int) -> range:
-            return range(time)
-
-        def first_row(t: int, length: int, time: int) -> range:
-            return range(lengths[0])  # noqa: B023
-
-        symptoms = {
-            "padding was attended to": of(seen=everything),
-            "a score of 0 is no mask: it counts e⁰ = 1 in the softmax": of(
-                cleaned, seen=everything
-            ),
-            "the weights of the real tokens do not sum to 1: mask before the softmax": of(
-                values_alone, seen=everything
-            ),
-            "the first row's length was taken for all rows": of(seen=first_row),
-            "the first row's length was taken for all rows, and padding was 0": of(
-                cleaned, seen=first_row
-            ),
-            "the last real token is not seen": of(
-                seen=lambda t, length, time: range(max(length - 1, 1))
-            ),
-            "one token of the padding is seen": of(seen=lambda t, length, time: range(length + 1)),
-        }
+        given, symptoms = _case(arrays, lengths), _misread(arrays, lengths, real)
         got = np.asarray(call(subject, *arrays, lengths))
         if got.shape != right.shape:
             expect(got, right, given=given)
@@ -186,29 +183,47 @@ def _check_tied(subject: Any, case: Any, *, gradient: bool) -> None:
         loss = float(got[0])
         expect(loss, right, given=given, symptoms=symptoms, otherwise=unless_near(loss, right))
         return
+    slopes, mistakes = _both_uses(*case)
+    expect(np.asarray(got[1]), slopes, given=given, symptoms=mistakes,
+           otherwise="the gradient is wrong", tolerance=1e-6)  # fmt: skip
+
+
+def _both_uses(
+    vectors: NDArray, weight: NDArray, tokens: NDArray, targets: NDArray
+) -> tuple[NDArray, dict[str, NDArray]]:
+    """The gradient by differences, and what well-known mistakes give."""
     as_output = differences(lambda e: oracle.tied(vectors, weight, tokens, targets, e), vectors)
     as_input = differences(lambda e: oracle.tied(e, weight, tokens, targets, vectors), vectors)
-    seen = np.isin(np.arange(len(vectors)), tokens)[:, None]
-    wrong = {
+    by_states = differences(
+        lambda h: float(np.mean(oracle.cross_entropy(h @ vectors.T, targets))),
+        vectors[tokens] @ weight,
+    )
+    last = np.zeros_like(vectors)
+    for token, row in zip(tokens, by_states @ weight.T):
+        last[token] = row
+
+    def without_ones(e: NDArray) -> float:
+        own = math.fsum(e[token] @ weight @ e[target] for token, target in zip(tokens, targets))
+        return oracle.tied(e, weight, tokens, targets) + own / len(tokens)
+
+    right, seen = as_output + as_input, np.isin(np.arange(len(vectors)), tokens)[:, None]
+    return right, {
+        "a token that is there twice gets both gradients: += with an index adds only one": (
+            as_output + last
+        ),
+        "the gradient by the logits is p − 1 at the target: the 1 of the target is missing": (
+            differences(without_ones, vectors)
+        ),
         "the use as input is missing": as_output,
         "the use as output is missing": as_input,
-        "the sum of both uses is asked for, not their mean": (as_output + as_input) / 2,
+        "the sum of both uses is asked for, not their mean": right / 2,
         "what came from the output was overwritten by what came from the input": np.where(
             seen, as_input, as_output
         ),
-        "the gradient of the sum over the places, not of their mean": (as_output + as_input)
-        * len(tokens),
-        "the sign is wrong": -as_output - as_input,
-        "this is the gradient by the states, not by the vectors": differences(
-            lambda h: float(np.mean(oracle.cross_entropy(h @ vectors.T, targets))),
-            vectors[tokens] @ weight,
-        ),
+        "the gradient of the sum over the places, not of their mean": right * len(tokens),
+        "the sign is wrong": -right,
+        "this is the gradient by the states, not by the vectors": by_states,
     }
-    hint = "the gradient is wrong"
-    if len(set(tokens.tolist())) < len(tokens):
-        hint = "a token that is there twice gets both gradients: += with an index adds only one"
-    expect(np.asarray(got[1]), as_output + as_input, given=given, symptoms=wrong,
-           otherwise=hint, tolerance=1e-6)  # fmt: skip
 
 
 @tied_loss.check(2)

@@ -176,7 +176,12 @@ def from_the_whole_vocabulary(subject: Any, draw: Draw) -> None:
         otherwise="not all tokens of the vocabulary are equally likely",
         draws=len(random),
     )
-    tokens = np.ones(LONG, np.int64)
+    _check_two(subject, draw)
+
+
+def _check_two(subject: Any, draw: Draw) -> None:
+    """A vocabulary of [MASK] and another: a random token is either, half of the time."""
+    tokens, hidden = np.ones(LONG, np.int64), np.ones(LONG, bool)
     order = iter(_kinds(_read(subject, draw, tokens, hidden, 0, 2), tokens, 0))
     oracle.expect_outcomes(
         lambda: next(order),

@@ -299,8 +299,10 @@ def an_end(subject: Any, draw: Draw) -> None:
     given = {"sizes": sizes, "budget": 12}
     check_generator(lambda g: is_mask(call(subject, sizes, 12, g), 80, given), given, draw)
     words = [1] * int(draw.generator.integers(35, 50))
+    _of_spans(subject, draw, (words, 30), sum, tries=1, draws=1000, p=0.2, longest=10)
     sentence = "without p it is 0.2, and without longest it is 10"
     _of_spans(subject, draw, (words, 30), sum, tries=1, draws=1000, otherwise=sentence)
+    _of_spans(subject, draw, ([1] * 6, 3), sum, p=0.5, longest=1, tries=60)
     sentence = "without tries it is 60"
     _of_spans(subject, draw, ([1] * 6, 3), sum, p=0.5, longest=1, otherwise=sentence)
     given = {"sizes": np.ones(30, int), "budget": 9, "tries": 1}

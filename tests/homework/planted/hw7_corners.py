@@ -109,6 +109,8 @@ for _mistake, _shows, _tier in [
     ("an epsilon", "ε in the logarithm|no logarithm", network.tier(log_p=clipped)),
     ("one maximum", "of each place|no logarithm", network.tier(log_p=one_maximum)),
     ("into the vectors", "changed its input", into_the_vectors),
+    ("no one-hot", "1 of the target", network.tier(
+        scale=lambda slopes: np.where(slopes < 0, 1 / len(slopes) + slopes, slopes))),
     ("gradient by the states", "by the states, not by the vectors", lambda *given: (
         network.tier()(*given)[0],
         network.slopes_of(network.log_softmax(given[0][given[2]] @ given[1] @ given[0].T), given[3])
