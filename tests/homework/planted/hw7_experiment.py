@@ -20,7 +20,7 @@ FILES, ROWS, TEXT = handed.files, handed.rows, handed.text
 def views(
     at=lambda places: places,
     names=("masked", "kept", "random"),
-    kept=lambda rows, masked: rows,
+    kept=lambda rows, masked: rows.copy(),
     copy=np.copy,
 ):
     """three_views by writing into copies, with something to get wrong in it."""
