@@ -6,8 +6,9 @@ one is told which.
 """
 
 from minissl.homework.assignments.hw4_gradient import gradients, z_std
-from minissl.homework.assignments.hw4_kernels import layer_norm, online_softmax
+from minissl.homework.assignments.hw4_kernels import layer_norm
 from minissl.homework.assignments.hw4_losses import normalize, simclr_cs229
+from minissl.homework.assignments.hw4_online import online_softmax
 from minissl.homework.assignments.hw4_paper import nt_xent
 from minissl.homework.task import Assignment
 

@@ -154,7 +154,7 @@ for _mistake, _shows, _how in [
     ("one maximum for the whole matrix", "largest of its own row|NaN", {"lse": _by_largest_of_all}),
     ("a small number under the logarithm", "under the logarithm", {"loss": _with_epsilon}),
     ("clipped", "clipped", {"logits": lambda s: ops.clip(s, -50.0, 50.0)}),
-    ("no shape is looked at", "should raise a ValueError", {"check": False}),
+    ("no shape is looked at", "should raise a ValueError|it raised IndexError", {"check": False}),
     ("the second views stand still", "no gradient reaches second",
      {"views": lambda a, b: (a, b.detach())}),
     ("float64 targets", "dtype",
@@ -264,7 +264,7 @@ def _negatives_only(s):
 add("4.3", "its own term subtracted from the sum", shows="subtracted|NaN")(_own_subtracted)
 for _mistake, _shows, _how in [
     ("a mask of −100", "mask must be −∞", {"mask": -100.0}),
-    ("float(temperature)", "no gradient reaches the temperature|temperature.*gradient",
+    ("float(temperature)", "no gradient reaches temperature",
      {"tau": _number}),
     ("any temperature", "should raise a ValueError", {"check_temperature": False}),
     ("any shapes", "should raise a ValueError|it raised", {"check": False}),
@@ -326,7 +326,7 @@ for _mistake, _shows, _how in [
      {"deviation": lambda u: math.sqrt(u.var(axis=0).mean())}),
     ("the median column", "median", {"deviation": lambda u: np.median(u.std(axis=0))}),
     ("√examples", "√examples", {"factor": lambda u: math.sqrt(len(u))}),
-    ("times the width", "times the width", {"factor": lambda u: u.shape[1]}),
+    ("times the width", "by the width", {"factor": lambda u: u.shape[1]}),
     ("rows of zeros left out", "zeros were left out",
      {"prepare": lambda x: x[np.any(x != 0, axis=1)]}),
     ("1 − the mean cosine", "mean cosine", {"whole": _one_minus_cosine}),
