@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from minissl.homework.task import Draw, Task, Wrong, expect, unwritten
 
 KERNELS = ("torch", "triton")
-# Triton itself; and what watches its interpreter, which lies between a student and Triton.
-ALLOWS = ("triton.*:*", "minissl.homework.watched:*")
+ALLOWS = ("triton*",)
 
 layer_norm = Task(
     "4.6",

@@ -12,11 +12,14 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw4_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 
 LOSSES = "minissl.losses.contrastive"
-# The library's own operation for these losses, what it needs, and what several processes need.
-HIDDEN = ("fused", "gather_rows", "namespace", "_single")
+# The library's own operations for these losses, what they need, and what several processes need.
+HIDDEN = (
+    "fused", "unit_vectors", "contrastive_cross_entropy", "gather_rows", "namespace", "_single",
+)  # fmt: skip
 
 normalize = Task(
     "4.1",
@@ -24,6 +27,7 @@ normalize = Task(
     "unit vectors",
     "lectures/12, section 4",
     hides=HIDDEN,
+    allows=ENGINE,
 )
 simclr_cs229 = Task(
     "4.2",
@@ -31,6 +35,7 @@ simclr_cs229 = Task(
     "the board's loss",
     "lectures/12, section 3",
     hides=HIDDEN,
+    allows=ENGINE,
 )
 
 

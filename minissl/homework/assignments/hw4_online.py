@@ -29,7 +29,7 @@ def _right(scores: NDArray, bits: float, maximum: NDArray, total: NDArray) -> An
     return {
         "maximum": new,
         "weights": weights,
-        "rescale": rescale,
+        "rescale": np.where(rescale < 1e-30, 0, rescale),  # as in float32
         "total": total * rescale + weights.sum(axis=1),
     }
 

@@ -1,5 +1,7 @@
 """Wrong answers to the kernels of homework 4."""
 
+import functools
+
 import numpy as np
 import torch
 import triton
@@ -82,7 +84,7 @@ def _wrong(
         result *= w[None, :]
     if bias is not None and MISTAKE != "bias":
         b = tl.load(bias + column, mask=column < WIDTH, other=0.0)[None, :]
-        result = (result + b) * w[None, :] if MISTAKE == "bias first" else result + b
+        result += b * w[None, :] if MISTAKE == "bias first" else b
     elif MISTAKE == "needs bias":
         result += tl.load(bias + column, mask=column < WIDTH, other=0.0)[None, :]
     if MISTAKE == "into x":
@@ -120,7 +122,7 @@ class _With:
         self.mistake = mistake
 
     def __getitem__(self, grid):
-        return lambda *given, **sizes: _wrong[grid](*given, **sizes, MISTAKE=self.mistake)
+        return functools.partial(_wrong[grid], MISTAKE=self.mistake)
 
 
 for _mistake, _words, _shows in (
@@ -154,11 +156,11 @@ for _mistake, _words, _shows in (
     ("into x", "it stores into x", "writes into x|changed x"),
     ("dtype of x", "y in the dtype of x", "dtype of y"),
     ("stride of y", "y has the stride of x", "outside of y|y is wrong"),
-    ("no statistics", "no statistics", "statistics were never written"),
+    ("no statistics", "no statistics", "statistics was never written"),
     ("deviation", "the deviation for r", "1 / r"),
     ("variance", "the variance for r", "variance"),
     ("first mean", "r, then the mean", "exchanged"),
-    ("loose statistics", "statistics without a mask", "outside of statistics"),
+    ("loose statistics", "statistics without a mask", "outside of statistics|into statistics where"),
 ):
     add("4.6", _words, shows=_shows)(_With(_mistake))
 
@@ -404,7 +406,7 @@ for _words, _shows, _kernel in (
     ("weights under the old maximum", "under the old maximum", _old_maximum),
     ("a score of 0 taken for padding", "score of 0", _padding),
     ("differences clipped", "clipped", _clipped),
-    ("scores clipped: a hidden key is seen", "hidden|−∞", _hidden),
+    ("scores clipped: a hidden key is seen", "hidden|−∞|infinities", _hidden),
     ("nothing is kept when no larger score comes", "no larger", _only_larger),
     ("the mean of the weights", "mean of the weights", _mean),
     ("the largest weight", "largest weight", _largest),
