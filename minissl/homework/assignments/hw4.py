@@ -8,6 +8,7 @@ one is told which.
 from minissl.homework.assignments.hw4_gradient import gradients, z_std
 from minissl.homework.assignments.hw4_kernels import layer_norm
 from minissl.homework.assignments.hw4_losses import normalize, simclr_cs229
+from minissl.homework.assignments.hw4_measured import experiment
 from minissl.homework.assignments.hw4_online import online_softmax
 from minissl.homework.assignments.hw4_paper import nt_xent
 from minissl.homework.task import Assignment
@@ -16,4 +17,5 @@ ASSIGNMENT = Assignment(
     4,
     "contrastive losses and kernels",
     (normalize, simclr_cs229, nt_xent, z_std, gradients, layer_norm, online_softmax),
+    experiment,
 )

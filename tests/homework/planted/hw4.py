@@ -9,9 +9,10 @@ from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from tests.homework.planted import Collection
 from tests.homework.planted.hw4_delegates import PLANTED as DELEGATES
+from tests.homework.planted.hw4_experiment import PLANTED as EXPERIMENT
 from tests.homework.planted.hw4_losses import PLANTED as LOSSES
 
-PLANTED = Collection([*LOSSES, *DELEGATES])
+PLANTED = Collection([*LOSSES, *DELEGATES, *EXPERIMENT])
 add = PLANTED.add
 
 if importlib.util.find_spec("triton"):

@@ -7,6 +7,8 @@ import numpy as np
 
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import differentiable
+from minissl.training import diagnostics
+from tests.homework.planted.hw4_experiment import aligned, handed, near, viewed
 from tests.homework.planted.hw4_losses import _backward, _board, _paper
 
 RIGHT = {}
@@ -198,3 +200,23 @@ def by_einsum(upstream, difference, query, key, temperature):
     return [np.einsum("ij,jd->id", g, k), dk, -np.einsum("jd,jd->", dk, k) / temperature]
 
 
+
+
+# ---- 4.8 -----------------------------------------------------------------------------------------
+
+RIGHT["4.8 in loops, and with fit"] = handed(
+    alignment=aligned(), neighbors=near(), measure=viewed()
+)
+
+
+def neighbors_by_distance(first, second, labels):
+    """Of vectors of length 1 the nearest has the largest cosine."""
+    first, second = (x / np.sqrt((x * x).sum(1))[:, None] for x in (first, second))
+    distances = ((first[:, None] - second[None]) ** 2).sum(axis=2)
+    distances[np.diag_indices(len(distances))] = np.inf
+    return (labels[np.argmin(distances, 1)] == labels).mean()
+
+
+RIGHT["4.8 by distances, and by the library"] = handed(
+    alignment=diagnostics.alignment, neighbors=neighbors_by_distance
+)
