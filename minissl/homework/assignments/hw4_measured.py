@@ -173,8 +173,8 @@ def _wrong_numbers(
     """What well-known mistakes give."""
     mistakes: dict[str, dict[str, Any]] = {
         "these are the training images: measure on the test images": {"of_training": True},
-        "the test images themselves were measured, not views of them": {"plain": True},
         "both views are the same: the generator has to go on": {"one_view": True},
+        "the test images themselves were measured, not views of them": {"plain": True},
         "it was not trained": {"steps": 0},
         "the loop has a seed, too": {"loop": 1 - seed},
         "the network is not that of the seed: hand it on": {"network": 1 - seed},
