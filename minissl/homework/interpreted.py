@@ -58,14 +58,18 @@ def layer_norm(
             ROWS=rows_each,
             BLOCK=triton.next_power_of_2(width),
         )
-    for memory in (y, statistics):
-        if not memory.intact():
-            raise Misuse(f"it writes outside of {memory.name}: the mask of tl.store is too wide")
-        if np.any(memory.read() == UNTOUCHED):
-            raise Misuse(f"some of {memory.name} was never written: {_WHERE[memory.name]}")
     if not np.array_equal(before, given.read()):
         raise Misuse("it writes into x, which is only to be read")
-    return Written(y.read(), statistics.read(), watch.left_out)
+    return Written(_whole(y), _whole(statistics), watch.left_out)
+
+
+def _whole(memory: Memory) -> NDArray:
+    """What was written. Raises Misuse where it is not all, or more than that."""
+    if not memory.intact():
+        raise Misuse(f"it writes outside of {memory.name}: the mask of tl.store is too wide")
+    if np.any((written := memory.read()) == UNTOUCHED):
+        raise Misuse(f"some of {memory.name} was never written: {_WHERE[memory.name]}")
+    return written
 
 
 _WHERE = {

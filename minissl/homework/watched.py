@@ -56,10 +56,10 @@ class Memory:
         self.name, self.shape = name, tuple(shape)
         apart = self.shape[-1] + (GAP if values is not None and len(shape) == 2 else 0)
         size = math.prod(self.shape[:-1]) * apart
-        around = math.nan if values is not None else UNTOUCHED
-        self.memory = torch.full(
-            (size + 2 * GUARD,), around, dtype=getattr(torch, dtype), device=device()
-        )
+        kind = getattr(torch, dtype)
+        given = values is not None and kind.is_floating_point
+        around = math.nan if given else UNTOUCHED
+        self.memory = torch.full((size + 2 * GUARD,), around, dtype=kind, device=device())
         self.inside = np.zeros(len(self.memory), bool)
         rows = self.inside[GUARD : GUARD + size].reshape(-1, apart)
         rows[:, : self.shape[-1]] = True

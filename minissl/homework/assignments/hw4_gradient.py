@@ -68,9 +68,7 @@ def spread_of_directions(z_std: Any, draw: Draw) -> None:
     shapes = draw.cases((2, 3), (3, 5), (6, 2), more=lambda g: (*g.integers(3, 9, 2).tolist(),))
     for shape in shapes:
         x = draw.normal(*shape) + 0.5
-        expect(
-            call(z_std, x), _spread(x), given={"features": x}, symptoms=oracle.wrong_spreads(x)
-        )
+        expect(call(z_std, x), _spread(x), given={"features": x}, symptoms=oracle.wrong_spreads(x))
     rows = draw.generator.integers(1, 9, (3, 2)).tolist()
     expect(call(z_std, rows), _spread(np.array(rows)), given={"features (a list)": rows})
 
@@ -126,7 +124,7 @@ def _wrong_gradients(case: Case, difference: NDArray, right: list[Any]) -> list[
     """What well-known mistakes give, of the query, the key and the temperature."""
     w, query, key, _, temperature = case
     logits = w[:, None] * difference
-    query_gradient, key_gradient, of_temperature = right
+    of_temperature = right[2]
     forgotten, upstream = "the temperature was forgotten", "the upstream gradient was forgotten"
     wrong: list[dict[str, Any]] = [
         {forgotten: logits @ key, upstream: difference @ key / temperature},
@@ -155,15 +153,26 @@ def _wrong_gradients(case: Case, difference: NDArray, right: list[Any]) -> list[
     return wrong
 
 
+def _right_gradients(case: Case) -> list[Any]:
+    """Those of the query, the key and the temperature, by finite differences of the loss."""
+    w, query, key, positives, temperature = case
+    q, k = query.astype(np.float64), key.astype(np.float64)
+
+    def loss(q: NDArray, k: NDArray, t: Any) -> float:
+        return float(np.sum(w * oracle.losses(q @ k.T / t, positives)))
+
+    return [
+        differences(lambda x: loss(x, k, temperature), q),
+        differences(lambda x: loss(q, x, temperature), k),
+        differences(lambda x: loss(q, k, x.item()), np.array(temperature)).item(),
+    ]
+
+
 def _check_gradient(backward: Any, draw: Draw, which: int) -> None:
     for case in _cases(draw):
         w, query, key, positives, temperature = case
-        wide = [a.astype(np.float64) for a in (w, query, key)]
-        difference = _difference(wide[1], wide[2], positives, temperature).astype(w.dtype)
-
-        def loss(q: NDArray, k: NDArray, t: Any, case: Case = case) -> float:
-            return float(np.sum(case[0] * oracle.losses(q @ k.T / t, case[3])))
-
+        wide_query, wide_key = query.astype(np.float64), key.astype(np.float64)
+        difference = _difference(wide_query, wide_key, positives, temperature).astype(w.dtype)
         given = {
             "upstream": w, "difference": difference, "query": query, "key": key,
             "temperature": temperature,
@@ -171,15 +180,9 @@ def _check_gradient(backward: Any, draw: Draw, which: int) -> None:
         got = call(backward, w, difference, query, key, temperature)
         if not isinstance(got, tuple | list) or len(got) != 3:
             raise Wrong("expected three gradients: query, key, temperature", given, got, "a tuple")
-        q, k, t = wide[1], wide[2], temperature
-        right = [
-            differences(lambda x, loss=loss, k=k, t=t: loss(x, k, t), q),
-            differences(lambda x, loss=loss, q=q, t=t: loss(q, x, t), k),
-            differences(lambda x, loss=loss, q=q, k=k: loss(q, k, x.item()), np.array(t)),
-        ]
-        expected = right[which] if which < 2 else float(right[2])
+        right = _right_gradients(case)
         wrong = _wrong_gradients(case, difference, right)[which]
-        expect(got[which], expected, given=given, symptoms=wrong, tolerance=1e-5)
+        expect(got[which], right[which], given=given, symptoms=wrong, tolerance=1e-5)
 
 
 @gradients.check(5)

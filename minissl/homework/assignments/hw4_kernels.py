@@ -147,7 +147,6 @@ def _check_case(kernel: Any, case: Case) -> None:
     )  # fmt: skip
     x = case.x.astype(np.float64)
     mean, variance, r = _statistics(x, case.eps)
-    level = float(np.abs(mean).max())
     y, statistics = case.finished(x - mean[:, None], r), np.stack([mean, r])
     if out.left_out and not np.isfinite(np.append(out.y, out.statistics)).all():
         sentence = (
@@ -155,30 +154,37 @@ def _check_case(kernel: Any, case: Case) -> None:
             "tl.load an other"
         )
         raise Wrong(sentence, case.given, out.y, y)
+    _compare(case, out.y, y, "y", _wrong_outputs(case, x))
+    symptoms = {
+        "the second statistics are 1 / r": np.stack([mean, 1 / r]),
+        "the second statistics are the variance; r = 1/√(variance + eps)": np.stack(
+            [mean, variance]
+        ),
+        "means and r are exchanged in the statistics": np.stack([r, mean]),
+    }
+    _compare(case, out.statistics, statistics, "statistics", symptoms)
+
+
+def _compare(
+    case: Case, got: NDArray, right: NDArray, name: str, symptoms: dict[str, NDArray]
+) -> None:
+    """As exact as the dtypes allow."""
+    level, half = float(np.abs(case.x.mean(axis=1)).max()), "float16" in case.dtypes
+    sentence = {
+        "y": "y is wrong",
+        "statistics": "statistics must hold the means, then, ``rows`` further on, the r",
+    }[name]
+    if level > 10 and name == "y":
+        sentence = (
+            "digits are lost where the mean is large: centre first, then square (E[x²] − E[x]² "
+            "cancels)"
+        )
+    in_single = " in float16: the arithmetic is in float32, convert what you load .to(tl.float32)"
     # Of a large mean float32 keeps fewer digits of what differs from it.
-    single = 1e-5 * (1 + level / 10)
-    half = "float16" in case.dtypes
-    sentence = "y is wrong" if level < 10 else (
-        "digits are lost where the mean is large: centre first, then square (E[x²] − E[x]² cancels)"
-    )  # fmt: skip
-    in_single = "the arithmetic is in float32: convert what you load by .to(tl.float32)"
+    rounded = 4e-3 if got.dtype == np.float16 else 1e-5 * (1 + level / 10)
     expect(
-        out.y.astype(np.float64), y, given=case.given,
-        tolerance=4e-3 if case.dtypes[2] == "float16" else single,
-        symptoms=_wrong_outputs(case, x),
-        otherwise=f"{sentence} in {case.dtypes[2]}: {in_single}" if half else sentence,
-    )  # fmt: skip
-    expect(
-        out.statistics.astype(np.float64), statistics, given=case.given, tolerance=single,
-        symptoms={
-            "the second statistics are 1 / r": np.stack([mean, 1 / r]),
-            "the second statistics are the variance; r = 1/√(variance + eps)": np.stack(
-                [mean, variance]
-            ),
-            "means and r are exchanged in the statistics": np.stack([r, mean]),
-        },
-        otherwise=f"the statistics, which are float32, have lost digits: {in_single}" if half else
-        "statistics must hold the means, then, ``rows`` further on, the r",
+        got.astype(np.float64), right, given=case.given, tolerance=rounded, symptoms=symptoms,
+        otherwise=sentence + in_single * half,
     )  # fmt: skip
 
 

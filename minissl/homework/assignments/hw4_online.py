@@ -34,16 +34,14 @@ def _right(scores: NDArray, bits: float, maximum: NDArray, total: NDArray) -> An
     }
 
 
-def _wrong(
-    scores: NDArray, bits: float, maximum: NDArray, total: NDArray
-) -> dict[str, dict[str, NDArray]]:
-    """What well-known mistakes give, for each of the four."""
-    right, in_bits = _right(scores, bits, maximum, total), scores * bits
-    new, weights, rescale = right["maximum"], right["weights"], right["rescale"]
-    alone, added = in_bits.max(axis=1), weights.sum(axis=1)
-    after = total * rescale + added
-    of_maximum = {
-        "the old maximum was forgotten: take the larger of both": alone,
+def _wrong_maxima(
+    scores: NDArray, bits: float, maximum: NDArray, rescale: NDArray
+) -> dict[str, NDArray]:
+    """What well-known mistakes give for the new maximum."""
+    in_bits = scores * bits
+    new = np.maximum(maximum, in_bits.max(axis=1))
+    found = {
+        "the old maximum was forgotten: take the larger of both": in_bits.max(axis=1),
         "the largest score must be multiplied by bits too": np.maximum(maximum, scores.max(axis=1)),
         "one maximum was taken for the whole tile: each row has its own": np.maximum(
             maximum, in_bits.max()
@@ -54,9 +52,20 @@ def _wrong(
     }
     if scores.shape[0] == scores.shape[1]:
         columns = np.maximum(maximum, in_bits.max(axis=0))
-        of_maximum["the largest is to be taken along the keys, axis 1"] = columns
+        found["the largest is to be taken along the keys, axis 1"] = columns
+    return found
+
+
+def _wrong(
+    scores: NDArray, bits: float, maximum: NDArray, total: NDArray
+) -> dict[str, dict[str, NDArray]]:
+    """What well-known mistakes give, for each of the four."""
+    right, in_bits = _right(scores, bits, maximum, total), scores * bits
+    new, weights, rescale = right["maximum"], right["weights"], right["rescale"]
+    added = weights.sum(axis=1)
+    after = total * rescale + added
     return {
-        "maximum": of_maximum,
+        "maximum": _wrong_maxima(scores, bits, maximum, rescale),
         "weights": {
             "e was used as the base; bits already holds log2 e": np.exp(in_bits - new[:, None]),
             "the new maximum was not subtracted": 2**in_bits,
@@ -72,7 +81,7 @@ def _wrong(
             "e was used as the base; both maxima are in bits": np.exp(maximum - new),
             "the order is weights, rescale, maximum, total": new,
             "the old sums were dropped where no larger score came": np.where(
-                alone > maximum, rescale, 0
+                new > maximum, rescale, 0
             ),
         },
         "total": {

@@ -48,7 +48,7 @@ def paper(
 
 def wrong_units(x: NDArray) -> dict[str, Any]:
     """Of ``normalize``, for any number of axes."""
-    last = {"axis": -1, "keepdims": True}
+    last: dict[str, Any] = {"axis": -1, "keepdims": True}
     found = {
         "the whole array was divided by one length": x / np.linalg.norm(x),
         "divided by the squared length": x / (x**2).sum(**last),
@@ -134,17 +134,23 @@ def wrong_papers(a: NDArray, b: NDArray, temperature: float) -> dict[str, Any]:
             logits, partner, itself
         ).mean(),
         "only the first views' rows were counted": rows[: len(a)].mean(),
-        "the sum over the rows was taken, not the mean": rows.sum(),
-        "the means of both sides were added: this is twice the loss": 2 * rows.mean(),
-        "the loss is multiplied by 2τ, as in MoCo v3; the paper does not": (
-            2 * temperature * rows.mean()
-        ),
-        "the loss is multiplied by τ; the paper does not": temperature * rows.mean(),
-        "the loss is multiplied by τ / 0.07, as in SupCon's code; the paper does not": (
-            temperature / 0.07 * rows.mean()
-        ),
+        **_wrong_factors(rows, temperature),
         "the partner of view i is i + B, not its neighbour in the stack": of(logits, neighbours),
     }  # fmt: skip
+
+
+def _wrong_factors(rows: NDArray, temperature: float) -> dict[str, float]:
+    """The mean of the rows, times something."""
+    factors = {
+        "the sum over the rows was taken, not the mean": len(rows),
+        "the means of both sides were added: this is twice the loss": 2,
+        "the loss is multiplied by 2τ, as in MoCo v3; the paper does not": 2 * temperature,
+        "the loss is multiplied by τ; the paper does not": temperature,
+        "the loss is multiplied by τ / 0.07, as in SupCon's code; the paper does not": (
+            temperature / 0.07
+        ),
+    }
+    return {sentence: float(factor * rows.mean()) for sentence, factor in factors.items()}
 
 
 def _wrong_lengths(a: NDArray, b: NDArray, of: Callable[[NDArray], float]) -> dict[str, float]:

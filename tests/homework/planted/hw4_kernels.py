@@ -160,7 +160,7 @@ for _mistake, _words, _shows in (
     ("deviation", "the deviation for r", "1 / r"),
     ("variance", "the variance for r", "variance"),
     ("first mean", "r, then the mean", "exchanged"),
-    ("loose statistics", "statistics without a mask", "outside of statistics|into statistics where"),
+    ("loose statistics", "statistics without a mask", "(outside of|into) statistics"),
 ):
     add("4.6", _words, shows=_shows)(_With(_mistake))
 

@@ -228,12 +228,6 @@ def _pairs_together(rows, reduction):
     return (rows[:half] + rows[half:]) / 2
 
 
-def _without_own(z, t):
-    """The own term is taken from the sum, in floats."""
-    s = z @ ops.matrix_transpose(z) / t
-    return s
-
-
 def _own_subtracted(first, second, temperature, *, gather=False, reduction="mean"):
     _check(first, second, reduction, "nt_xent")
     if not 0 < float(Tensor(temperature).item()) < math.inf:

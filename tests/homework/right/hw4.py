@@ -200,8 +200,6 @@ def by_einsum(upstream, difference, query, key, temperature):
     return [np.einsum("ij,jd->id", g, k), dk, -np.einsum("jd,jd->", dk, k) / temperature]
 
 
-
-
 # ---- 4.8 -----------------------------------------------------------------------------------------
 
 RIGHT["4.8 in loops, and with fit"] = handed(
