@@ -65,7 +65,9 @@ def _spread(x: NDArray) -> float:
 @z_std.check(5)
 def spread_of_directions(z_std: Any, draw: Draw) -> None:
     """Rows to length 1, the standard deviation of each column, their mean, times √width."""
-    shapes = draw.cases((2, 3), (3, 5), (6, 2), more=lambda g: (*g.integers(3, 9, 2).tolist(),))
+    shapes = draw.cases(
+        (2, 3), (3, 5), (6, 2), (5, 1), more=lambda g: (*g.integers(3, 9, 2).tolist(),)
+    )
     for shape in shapes:
         x = draw.normal(*shape) + 0.5
         expect(call(z_std, x), _spread(x), given={"features": x}, symptoms=oracle.wrong_spreads(x))

@@ -42,7 +42,7 @@ simclr_cs229 = Task(
 def pairs(draw: Draw) -> Iterator[tuple[NDArray, NDArray]]:
     """Batches of two views, the smallest first: (a, b)."""
     shapes = draw.cases(
-        (2, 2), (3, 5), more=lambda g: (int(g.integers(2, 9)), int(g.integers(2, 12)))
+        (2, 2), (3, 5), (1, 3), more=lambda g: (int(g.integers(2, 9)), int(g.integers(2, 12)))
     )
     return ((draw.normal(*shape), draw.normal(*shape)) for shape in shapes)
 
@@ -63,7 +63,7 @@ def scalar(function: Any, /, *arguments: Any, **options: Any) -> Any:
 @normalize.check(2)
 def rows_have_length_one(normalize: Any, draw: Draw) -> None:
     """Every row is divided by its own length: along the last axis, however short it is."""
-    for shape in ((2, 2), (2, 2), (3, 5), (4,), (2, 3, 4), (3, 5)):
+    for shape in ((2, 2), (2, 2), (3, 5), (4,), (2, 3, 4), (1, 3), (3, 1)):
         x, before = draw.normal(*shape), draw.normal(*shape)
         earlier = call(normalize, Tensor(before)).numpy()
         length = np.linalg.norm(before, axis=-1, keepdims=True)

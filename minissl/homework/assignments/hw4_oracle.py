@@ -136,6 +136,9 @@ def wrong_papers(a: NDArray, b: NDArray, temperature: float) -> dict[str, Any]:
         "only the first views' rows were counted": rows[: len(a)].mean(),
         **_wrong_factors(rows, temperature),
         "the partner of view i is i + B, not its neighbour in the stack": of(logits, neighbours),
+        "the partner of view i is i + B: the nearest is not always it": of(
+            logits, np.where(itself, -np.inf, logits).argmax(axis=1)
+        ),
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def square_root(x):
 
 @add("4.1", "a small number beside the length", shows="short rows")
 def with_epsilon(x):
-    return x / (ops.norm(x, axis=-1, keepdims=True) + 1e-10)
+    return x / (ops.norm(x, axis=-1, keepdims=True) + 1e-12)
 
 
 @add("4.1", "zeros are divided by a tiny number", shows="gradient of a row of zeros")
@@ -71,6 +71,17 @@ def _remembered():
 
 
 add("4.1", "lengths kept from call to call", shows="from an earlier call")(_remembered())
+
+
+@add("4.1", "rows of a matrix only", shows="raised|shape is")
+def of_a_matrix(x):
+    length = ops.sqrt(ops.sum(x * x, axis=1))
+    return x / ops.where(length.array == 0, 1.0, length)[:, None]
+
+
+@add("4.1", "a small number under the root", shows="short rows")
+def under_the_root(x):
+    return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-12)
 
 
 @add("4.1", "centred first", shows="mean was subtracted")
@@ -161,6 +172,9 @@ for _mistake, _shows, _how in [
      {"own": lambda s: ops.sum(s * np.eye(len(s)), axis=1), "lse": lambda s: ops.logsumexp(s, 1)}),
     ("a column", "shape is", {"of": lambda rows, r: ops.expand_dims(rows, axis=1) if r == "none"
                               else _reduced(rows, r)}),
+    ("a batch of one is no batch", "shape is", {"of": lambda rows, r: ops.squeeze(rows, axis=0)
+                                               if r == "none" and len(rows) == 1
+                                               else _reduced(rows, r)}),
     ("the mean over the pairs of rows", "divided by B twice",
      {"of": lambda rows, r: ops.mean(rows) / len(rows) if r == "mean" else _reduced(rows, r)}),
 ]:  # fmt: skip
@@ -280,6 +294,17 @@ for _mistake, _shows, _how in [
      {"of": lambda rows, r: rows if r == "none" else ops.mean(rows)}),
 ]:  # fmt: skip
     add("4.3", _mistake, shows=_shows)(_paper(**_how))
+
+
+@add("4.3", "the nearest view is the partner", shows=r"the partner of view i is i \+ B")
+def nearest_as_partner(first, second, temperature, *, gather=False, reduction="mean"):
+    _check(first, second, reduction, "nt_xent")
+    z = _unit(ops.concatenate([first, second]))
+    s = ops.where(np.eye(len(z), dtype=bool), -np.inf, z @ ops.matrix_transpose(z) / temperature)
+    rows = ops.logsumexp(s, axis=1) - s[np.arange(len(z)), s.array.argmax(axis=1)]
+    return _reduced(rows, reduction)
+
+
 add("4.3", "2τ beside it, as in MoCo v3", shows="2τ")(_scaled(lambda t: 2 * t))
 add("4.3", "τ / 0.07 beside it, as in SupCon's code", shows="0.07")(_scaled(lambda t: t / 0.07))
 
