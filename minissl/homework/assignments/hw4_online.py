@@ -106,7 +106,8 @@ def one_step(step: Any, draw: Draw) -> None:
     for bits in draw.cases(1.0, 0.5, more=lambda g: float(g.uniform(0.2, 2))):
         for rows, keys in shapes:
             scores = np.round(draw.normal(rows, keys) - 1, 2)
-            scores[-1, 0] = 0
+            scores[0] = -np.abs(scores[0]) - 0.25  # a new maximum below 0
+            scores[-1, :2] = 0, 1.5
             maximum = np.round(draw.normal(rows), 2)
             maximum[:2] = -6.0, 3.0  # the tile brings a larger score, and does not
             total = draw.generator.uniform(1, 3, rows)
