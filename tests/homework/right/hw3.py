@@ -1,16 +1,16 @@
 """Homework 3, written in other styles."""
 
-from tests.homework.planted import hw3, hw3_experiment, hw3_model, hw3_recurrent, hw3_training
+from tests.homework.planted import hw3_experiment, hw3_model, hw3_recurrent, hw3_text, hw3_training
 
 RIGHT = {
-    "3.1": hw3.cutter(lambda windows: (windows[..., :-1], windows[..., 1:])),
-    "3.2": hw3.loss(),
+    "3.1": hw3_text.cutter(lambda windows: (windows[..., :-1], windows[..., 1:])),
+    "3.2": hw3_text.loss(),
     "3.3": hw3_model.masker(),
     "3.4": hw3_model.attender(),
     "3.5": hw3_model.splitter(),
     "3.6": hw3_model.blocks(),
-    "3.7": hw3.sampler(),
-    "3.8": hw3.writer(),
+    "3.7": hw3_text.sampler(),
+    "3.8": hw3_text.writer(),
     "3.9": hw3_recurrent.stepper(),
     "3.9 number by number": hw3_recurrent.step_by_columns,
     "3.10": hw3_recurrent.way_back(),
