@@ -242,6 +242,9 @@ def probabilities(
     """The distribution to draw from, token by token in order of likelihood."""
     p = softmax(logits.astype(np.float64) / temperature)
     order = sorted(range(len(p)), key=lambda token: (-p[token], token))
+    if how == "nucleus first":  # at temperature 1, and the temperature for what is left
+        seen = probabilities(logits, 1.0, top_k, top_p) > 0
+        return softmax(np.where(seen, logits.astype(np.float64) / temperature, -np.inf))
     if how == "least likely":
         order.reverse()
     k = len(order) if top_k is None else top_k + (how == "one more")
@@ -256,7 +259,7 @@ def probabilities(
                 break
             nucleus.append(token)
             reached += p[token] / total
-            if how != "alone" and reached >= top_p:
+            if how != "alone" and (reached > top_p if how == "passed" else reached >= top_p):
                 break
         if how == "alone":
             nucleus = [token for token in kept if p[token] >= top_p]

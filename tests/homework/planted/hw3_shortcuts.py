@@ -20,12 +20,14 @@ from minissl.training.step import train_step
 from tests.homework.planted import Collection
 
 PLANTED = Collection()
-OWN = "not be called here|is not yours|has to be your own|is the library's"
+OWN = "hands the work to the library's own|which this task does not allow|nothing that you wrote"
 
 
 @PLANTED.add("3.1", "through its name", shows=OWN)
 def _(windows):
-    return getattr(import_module("minissl.losses.language_modeling"), "teacher_" + "forcing")(windows)
+    return getattr(import_module("minissl.losses.language_modeling"), "teacher_" + "forcing")(
+        windows
+    )
 
 
 @PLANTED.add("3.2", "the fused twin", shows=OWN)
@@ -176,4 +178,3 @@ def _(method, optimizer, steps, **settings):
 @PLANTED.add("3.15", "by the log-probabilities of a neighbor", shows=OWN)
 def _(model, stream, *, stride=None, batch_size=16):
     return held_out.stream_nats(model, stream, stride=stride, batch_size=batch_size)
-

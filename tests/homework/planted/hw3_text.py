@@ -129,13 +129,20 @@ def sampler(
     again=True,
     dtype=np.float64,
     check=True,
+    finite=True,
     normalise=True,
 ):
     """next_token_probabilities as it reads, with something to get wrong in it."""
 
     def next_token_probabilities(logits, *, temperature=1.0, top_k=None, top_p=None):
-        if check and (temperature <= 0 or top_k == 0 or (top_p and top_p > 1) or top_p == 0):
+        if check and (
+            temperature <= 0
+            or (1 if top_k is None else top_k) < 1
+            or not 0 < (1 if top_p is None else top_p) <= 1
+        ):
             raise ValueError("temperature, top_k or top_p is out of range")
+        if finite and not np.isfinite(logits.max()):
+            raise ValueError("the largest logit is not finite")
         p = softmax(cool(logits.astype(dtype), temperature))
         kept = order(p)
         if top_k is not None:

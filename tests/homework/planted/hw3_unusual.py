@@ -51,7 +51,11 @@ def _asserting(windows):
 
 
 for _mistake, _shows, _answer in [
-    ("remembered by shape", "the same shape", remembering(_cut, lambda windows: windows.shape)),
+    (
+        "remembered by shape",
+        "earlier call with the same shape",
+        remembering(_cut, lambda windows: windows.shape),
+    ),
     ("int64", "the dtype is", cutter(lambda w: (w[..., :-1].astype(int), w[..., 1:].astype(int)))),
     ("batches only", "raised IndexError", cutter(lambda w: (w[:, :-1], w[:, 1:]))),
     ("lists", "got list", cutter(lambda w: (w[..., :-1].tolist(), w[..., 1:].tolist()))),
@@ -106,8 +110,8 @@ def _negative_is_ignored(logits, targets, *, ignore_index=-100, **settings):
 
 for _mistake, _shows, _answer in [
     ("one maximum for all rows", "of its own row", loss(_one_maximum)),
-    ("ε in the logarithm", "nothing may be added", loss(_never_zero)),
-    ("smoothing without gradient", "label smoothing has no gr", loss(smooth=_smooth_without_gradient)),
+    ("ε in the logarithm", "a large loss is cut off", loss(_never_zero)),
+    ("smoothing without gradient", "smoothing has no gradient", loss(smooth=_smooth_without_gradient)),
     ("float64", "the dtype is", loss(reduce=_wide)),
     ("the gradient of a mean for the sum", "is that of the mean", loss(reduce=_always_divided)),
     ("targets overwritten", r"changed its input \(argument 2\)", _targets_overwritten),
@@ -142,7 +146,7 @@ def _square(shape, causal, key_lengths):
 
 
 for _mistake, _shows, _answer in [
-    ("remembered by shape and causal", "the same shape",
+    ("remembered by shape and causal", "earlier call with the same shape",
      remembering(masker(), lambda shape, causal, lengths: (shape, causal, lengths is None))),
     ("remembered by shape", "causal is not used", remembering(masker(), lambda shape, *rest: shape)),
     ("to be added to scores", "the dtype is float64, expected bool", masker(finish=_additive)),
@@ -278,7 +282,9 @@ def crossing(cross, order=1, attend=lambda self, x, **settings: self.attention(x
         ):
             own = {"causal": causal, "key_lengths": key_lengths, "cache": cache}
             other = {"key_lengths": memory_lengths, "generator": generator}
-            branches = [(lambda x: attend(self, x, **own, generator=generator), self.attention_norm)]
+            branches = [
+                (lambda x: attend(self, x, **own, generator=generator), self.attention_norm)
+            ]
             if self.cross_attention is not None:
                 branches.append(
                     (lambda x: cross(self, x, memory, other, own), self.cross_attention_norm)
@@ -301,9 +307,9 @@ def _cross(self, x, memory, other, own):
 def _always_dropped(self, x, branch, norm, dropped):
     """Dropout of its own, which does not ask for the mode."""
     y = branch(norm(x)) if self.norm_first else branch(x)
-    if self.dropout.probability:
-        kept = np.random.default_rng(0).random(y.shape) >= self.dropout.probability
-        y = y * Tensor(kept / (1 - self.dropout.probability))
+    if self.dropout.p:
+        kept = np.random.default_rng(0).random(y.shape) >= self.dropout.p
+        y = y * Tensor(kept / (1 - self.dropout.p))
     return x + y if self.norm_first else norm(x + y)
 
 
@@ -341,8 +347,7 @@ def _nucleus_by_any(p, top_p):
 
 def _warm_nucleus(logits, *, temperature=1.0, top_k=None, top_p=None):
     p = sampler()(logits, top_k=top_k, top_p=top_p)
-    hidden = np.where(p > 0, logits, -np.inf)
-    return sampler()(hidden, temperature=temperature)
+    return sampler()(np.where(p > 0, logits, -np.inf), temperature=temperature)
 
 
 def _from_the_end(logits, *, top_k=None, **settings):
@@ -364,9 +369,9 @@ for _mistake, _shows, _answer in [
      sampler(nucleus=lambda p, q: int(np.searchsorted(np.cumsum(p), q, side="right")) + 1)),
     ("top_p before the temperature", "chosen before the temperature", _warm_nucleus),
     ("top_k from the end", "should raise a ValueError", _from_the_end),
-    ("no token may be ruled out", "raised ValueError", _finite),
-    ("NaN is not noticed", "should raise a ValueError", sampler()),
-    ("remembered by length", "the same shape",
+    ("no token may be ruled out", "raised ValueError: logits must", _finite),
+    ("NaN is not noticed", "should raise a ValueError", sampler(finite=False)),
+    ("remembered by length", "earlier call with the same shape",
      remembering(sampler(), lambda logits, **s: (len(logits), *s.items()))),
 ]:  # fmt: skip
     PLANTED.add("3.7", _mistake, shows=_shows)(_answer)
@@ -432,5 +437,3 @@ class _AsItIs:
 
     def __exit__(self, *error):
         return None
-
-

@@ -62,7 +62,11 @@ def _interleaved(parts):
 for _mistake, _shows, _step in [
     ("the first example's gates", "each example has its own gates", _first_example),
     ("e^x above and below", "NaN", stepper(gate=_exploding)),
-    ("remembered by shape", "the same shape", remembering(stepper(), lambda gates, c: c.shape)),
+    (
+        "remembered by shape",
+        "earlier call with the same shape",
+        remembering(stepper(), lambda gates, c: c.shape),
+    ),
     ("one array", "expected two arrays", stepper(answer=lambda h, c: np.stack([h, c]))),
 ]:
     PLANTED.add("3.9", _mistake, shows=_shows)(_step)
@@ -70,7 +74,7 @@ for _mistake, _shows, _step in [
 for _mistake, _shows, _back in [
     ("nudged", "lost in rounding", nudged),
     ("dc overwritten", r"changed its input \(argument 4\)", _dc_overwritten),
-    ("remembered by shape", "the same shape", _by_memory()),
+    ("remembered by shape", "earlier call with the same shape", _by_memory()),
     (
         "another order",
         "the order is i, f, g, o",
@@ -258,7 +262,6 @@ for _mistake, _shows, _loop in [
     ("arrays are kept", "a loss is a Python number", looper(keep=lambda loss: loss.numpy())),
 ]:
     PLANTED.add("3.14", _mistake, shows=_shows)(_loop)
-
 
 
 # ---- 3.15 stream_nats ----------------------------------------------------------------------------
