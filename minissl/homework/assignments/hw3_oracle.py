@@ -64,6 +64,7 @@ def allowed(
     shift: int | None = None,
     later: bool = False,
     longer: int = 0,
+    least: int = 0,
     lengths_of: str = "keys",
     either: bool = False,
 ) -> NDArray:
@@ -74,7 +75,7 @@ def allowed(
     for b, h, i, j in np.ndindex(batch, heads, query_time, key_time):
         past = j >= i + shift if later else j <= i + shift
         place = j if lengths_of == "keys" else i
-        inside = key_lengths is None or place < key_lengths[b] + longer
+        inside = key_lengths is None or place < max(key_lengths[b] + longer, least)
         past = past or not causal
         answer[b, h, i, j] = (past or inside) if either and causal else (past and inside)
     return answer
@@ -93,13 +94,15 @@ def attention(
 ) -> NDArray:
     """softmax(Q Kᵀ · scale) V. ``kept``: what each weight is multiplied with (dropout).
 
-    ``mask``: "after" the softmax, or scores that may not be seen are "zero" before it, or what
-    nobody may see becomes the "mean".
+    ``mask``: "after" the softmax, or scores that may not be seen are "zero" before it, or "small",
+    −100, and their weights 0 afterwards, or what nobody may see becomes the "mean".
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = np.einsum("bhid,bhjd->bhij", query, key) * scale
     if mask == "after":
         weights = softmax(scores, axis) * seen
+    elif mask == "small":
+        weights = softmax(np.where(seen, scores, -100.0), axis) * seen
     elif mask == "zero":
         weights = softmax(np.where(seen, scores, 0.0), axis)
     else:
@@ -177,6 +180,15 @@ BLOCK_MISTAKES = {
     "the cross-attention is left out": "no memory",
 }
 
+# The same, of a block that looks at a memory.
+MEMORY_MISTAKES = {
+    "the memory is no past of x: the cross-attention is not causal": "causal memory",
+    "LayerNorm is for what is added to, not for the memory": "memory normalised",
+    "the cross-attention looks at x: its keys and values are the memory": "looks at x",
+    "the cross-attention comes after the self-attention": "memory first",
+    "the cross-attention has parts of its own: self.cross_attention": "attention again",
+}
+
 
 def block(
     x: NDArray,
@@ -198,11 +210,20 @@ def block(
     ]
     if memory is not None and how != "no memory":
         shape = (len(x), 1, time, memory.shape[1])
-        memory_seen = allowed(shape, False, memory_lengths)
-        name = "cross_attention"
-        branches.append(
-            (f"{name}_norm", lambda x: multi_head(x, memory, p, name, num_heads, memory_seen))
-        )
+        memory_seen = allowed(shape, causal and how == "causal memory", memory_lengths)
+        name = "attention" if how == "attention again" else "cross_attention"
+
+        def look(x: NDArray) -> NDArray:
+            source, which = memory, memory_seen
+            if how == "memory normalised":
+                source = layer_norm(memory, p, "cross_attention_norm")
+            elif how == "looks at x":
+                source, which = x, True
+            return multi_head(x, source, p, name, num_heads, which)
+
+        branches.append(("cross_attention_norm", look))
+        if how == "memory first":
+            branches.reverse()
     branches.append(("mlp_norm", lambda x: mlp(x, p)))
     if how == "mlp first":
         branches.reverse()

@@ -7,7 +7,6 @@ import numpy as np
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.nn import transformer
-from minissl.nn.evaluating import evaluating
 from tests.homework.planted import Collection
 from tests.homework.planted.hw3_model import attender, blocks, masker, splitter
 from tests.homework.planted.hw3_text import cutter, loss, sampler, writer
@@ -154,8 +153,6 @@ for _mistake, _shows, _answer in [
     ("one length for all", "should raise a ValueError", _one_length_for_all),
     ("lengths that are no integers", "should raise a ValueError", _any_number),
     ("square", "cannot be broadcast", _square),
-    ("hidden from later queries only", "key_lengths is not used",
-     masker(inside=lambda i, j, n: (j < n) | (j <= i))),
 ]:  # fmt: skip
     PLANTED.add("3.3", _mistake, shows=_shows)(_answer)
 
@@ -192,7 +189,8 @@ def _dropping(kept, grow):
         if not dropout:
             return attender()(query, key, value, **settings)
         shape = (*query.shape[:3], key.shape[2])
-        eye = Tensor(np.broadcast_to(np.eye(shape[3]), (*shape[:2], shape[3], shape[3])))
+        eye = np.eye(shape[3], dtype=query.dtype)
+        eye = Tensor(np.broadcast_to(eye, (*shape[:2], shape[3], shape[3])))
         weights = attender()(query, key, eye, **settings)
         mask = kept(shape, dropout, seed)
         return ops.matmul(ops.where(mask, weights, 0.0) * grow(dropout), value)
@@ -234,7 +232,7 @@ for _mistake, _shows, _answer in [
     ("a mask of −100", "is not small enough", attender(hidden=lambda scores: -100.0)),
     ("causal or lengths", "key_lengths is not used", _either),
     ("weights, too", "got tuple", _with_weights),
-    ("a mask of its own", "not that of dropout_mask", _dropping(_global, lambda p: 1 / (1 - p))),
+    ("a mask of its own", "not those of dropout_mask", _dropping(_global, lambda p: 1 / (1 - p))),
     ("the dropped are kept", "True in dropout_mask", _dropping(_inverted, lambda p: 1 / (1 - p))),
     ("grows the wrong way", "must grow by", _dropping(_kept, lambda p: 1 - p)),
     ("ε below the weights", "values are wrong", attender(softmax=_renormalised)),
@@ -251,12 +249,11 @@ def _join(g, shape):
 
 
 for _mistake, _shows, _answer in [
-    ("the gradient in float64", "the dtype is", splitter(join=lambda g, s: _join(g, s) * np.ones(s))),
     ("the mean of the heads goes back", "shared by all heads",
      splitter(join=lambda g, s: _join(np.broadcast_to(g.mean(1, keepdims=True), g.shape), s))),
     ("the gradient once for each head", "times num_heads",
      splitter(join=lambda g, s: _join(g, s) * g.shape[1])),
-    ("float64", "the dtype is",
+    ("float64", "would give float64",
      splitter(lambda x, h: x.astype(float).reshape(*x.shape[:2], h, -1).swapaxes(1, 2))),
 ]:  # fmt: skip
     PLANTED.add("3.5", _mistake, shows=_shows)(_answer)
@@ -319,7 +316,7 @@ for _mistake, _shows, _answer in [
     ("the lengths of x for the memory", "raised|memory_lengths is not",
      crossing(lambda s, x, m, other, own: s.cross_attention(
          x, m, key_lengths=own["key_lengths"], generator=other["generator"]))),
-    ("the memory normalised", "not the memory",
+    ("the memory normalised", "not for the memory",
      crossing(lambda s, x, m, other, own: s.cross_attention(x, s.cross_attention_norm(m), **other))),
     ("x instead of the memory", "looks at x",
      crossing(lambda s, x, m, other, own: s.cross_attention(x, x))),

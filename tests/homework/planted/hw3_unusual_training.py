@@ -8,7 +8,7 @@ from minissl.losses.language_modeling import next_token_loss
 from minissl.nn.evaluating import evaluating
 from minissl.optim.clip import clip_grad_norm
 from tests.homework.planted import Collection
-from tests.homework.planted.hw3_recurrent import logistic, stepper, way_back, windower
+from tests.homework.planted.hw3_recurrent import stepper, way_back, windower
 from tests.homework.planted.hw3_training import counter, looper, scheduler, updater
 from tests.homework.planted.hw3_unusual import remembering
 
