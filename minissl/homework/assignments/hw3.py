@@ -9,12 +9,13 @@ from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw3_oracle as oracle
 from minissl.homework.assignments.again import asked_again
 from minissl.homework.assignments.hw3_block import block, split_heads
+from minissl.homework.assignments.hw3_loop import loop
 from minissl.homework.assignments.hw3_measured import experiment
 from minissl.homework.assignments.hw3_model import allowed_keys, attention, gradients
 from minissl.homework.assignments.hw3_probabilities import sampling
 from minissl.homework.assignments.hw3_recurrent import lstm_cell, lstm_cell_back, windows
 from minissl.homework.assignments.hw3_sampling import generate
-from minissl.homework.assignments.hw3_training import adamw, loop, nats, schedule
+from minissl.homework.assignments.hw3_training import adamw, nats, schedule
 from minissl.homework.guard import ENGINE
 from minissl.homework.task import Assignment, Draw, Task, Wrong, call, expect, expect_error
 

@@ -179,7 +179,6 @@ for _mistake, _shows, _updater in [
     ("ε before the correction", "ε is added after", _early_epsilon),
     ("always step 1", "`step` is not used", updater(time=lambda step: 1)),
     ("grows", "the parameter grows", updater(shrink=lambda p, lr, decay: p * (1 + lr * decay))),
-    ("times t", "β to the power t", updater(time=lambda step: 1 + 0.1 * (step - 1))),
 ]:
     PLANTED.add("3.12", _mistake, shows=_shows)(_updater)
 
@@ -204,8 +203,6 @@ for _mistake, _shows, _scheduler in [
     ("final at the last step", "one step after the last", scheduler(progress=_last_step)),
     ("0 at the end", "is not used", scheduler(
         mix=lambda peak, final, share: final + (peak - final) * share if share else 0.0)),
-    ("a cosine of the rate", "is the share that has passed", scheduler(
-        progress=lambda s, w, n: (s - w) / n if w else s / n)),
 ]:  # fmt: skip
     PLANTED.add("3.13", _mistake, shows=_shows)(_scheduler)
 
@@ -218,7 +215,7 @@ def _(step, *, peak, warmup_steps, total_steps, final=0.0):
     )
 
 
-@PLANTED.add("3.13", "peak for the floor", shows="never below")
+@PLANTED.add("3.13", "peak for the floor", shows="is not used")
 def _(step, *, peak, warmup_steps, total_steps, final=0.0):
     rate = scheduler()(step, peak=peak, warmup_steps=warmup_steps, total_steps=total_steps)
     return max(rate, final)
@@ -294,12 +291,6 @@ def _in_place(model, stream, *, stride=None, batch_size=16):
     return total
 
 
-def _in_its_dtype(model, stream, *, stride=None, batch_size=16):
-    after = stream[1:].copy()
-    after[:0] = -100
-    return counter()(model, stream, stride=stride)
-
-
 def _training_afterwards(model, stream, **settings):
     total = counter()(model, stream, **settings)
     model.train()
@@ -308,7 +299,7 @@ def _training_afterwards(model, stream, **settings):
 
 for _mistake, _shows, _counter in [
     ("the stream overwritten", r"changed its input \(argument 2\)", _in_place),
-    ("uint8 as it is", "raised OverflowError", _in_its_dtype),
+    ("uint8 as it is", "raised OverflowError", counter(target=lambda s, place: s[place + 1])),
     ("training mode afterwards", "was in evaluation mode", _training_afterwards),
     (
         "the last stride of every window",
