@@ -42,6 +42,7 @@ ALWAYS = (
     "Node.*",
     "Module.__call__",
     "*.__post_init__",
+    "minissl.homework.assignments.*:*.*",  # what a check hands out, not its oracles
 )
 # What is built from Tensors may use the engine, in any style. None of it is fused or composed.
 ENGINE = (

@@ -102,7 +102,6 @@ block = Task(
     allows=(
         *ENGINE,
         *("MultiHeadAttention.forward", "MLP.forward", "LayerNorm.forward", "Dropout.forward"),
-        "!Block.forward",
     ),
 )
 

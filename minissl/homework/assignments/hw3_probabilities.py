@@ -19,6 +19,7 @@ sampling = Task(
     f"{GENERATE}:next_token_probabilities",
     "what sampling draws from",
     "lectures/10, section 3",
+    hides=("_likeliest",),
 )
 
 

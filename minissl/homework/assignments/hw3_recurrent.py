@@ -222,5 +222,7 @@ def round_and_round(subject: Any, draw: Draw) -> None:
 def refusals(subject: Any, draw: Draw) -> None:
     """ValueError for no lane or token, a number below 0, and a stream shorter than a window."""
     refused: list[Case] = [(9, 0, 2, 0), (9, 2, 0, 0), (3, 4, 1, 0), (4, 2, 4, 0), (9, 2, 2, -1)]
-    for size, lanes, length, number in draw.cases(*refused, more=lambda g: (3, 1, int(g.integers(3, 99)), 0)):
+    for size, lanes, length, number in draw.cases(
+        *refused, more=lambda g: (3, 1, int(g.integers(3, 99)), 0)
+    ):
         expect_error(ValueError, subject, draw.generator.permutation(size), lanes, length, number)

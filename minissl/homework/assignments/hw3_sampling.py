@@ -14,7 +14,6 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.evaluating import evaluating
 
-CALLBACKS = "minissl.homework.assignments.*"  # what the checks hand out may be called
 BEFORE = "a token of stop in the prompt does not stop it: only new ones do"
 
 
@@ -38,12 +37,8 @@ generate = Task(
     "lectures/10, section 4",
     hides=("decode", "engine_threads", "next_token_logits", "pick"),
     allows=(
-        *(
-            f"GPT.{name}"
-            for name in ("forward", "hidden", "logits", "new_caches", "context_length")
-        ),
-        *("Module.eval", "Module.train", "Tensor.__getitem__", "Tensor.reshape", "KeyValueCache.*"),
-        *("no_grad", "next_token_probabilities", CALLBACKS),
+        *("GPT.*", "KeyValueCache.*", "Module.*", "Tensor.*", "no_grad"),
+        "next_token_probabilities",
     ),
 )
 
