@@ -213,7 +213,7 @@ def masked(subject: Any, draw: Draw) -> None:
             seen = oracle.allowed(shape, causal, some)
             _check_attention(subject, inputs, seen, causal=causal, key_lengths=some)
         far = [300 * inputs[0], *inputs[1:]]  # scores of hundreds, so that −100 is large
-        seen = oracle.allowed(shape, True, lengths)
+        seen = oracle.allowed(shape, True, lengths.tolist())
         _check_attention(subject, far, seen, causal=True, key_lengths=lengths)
 
 
@@ -231,8 +231,8 @@ def large_scores(subject: Any, draw: Draw) -> None:
         query /= 1000
         seen = oracle.allowed(sizes[:4], True, None)
         kept = dropout_mask(sizes[:4], 0.3, 7) / 0.7
-        wide = (x.astype(np.float64) for x in (query, key, value))
-        expected = oracle.attention(*wide, seen, kept=kept)
+        q, k, v = (x.astype(np.float64) for x in (query, key, value))
+        expected = oracle.attention(q, k, v, seen, kept=kept)
         options: dict[str, Any] = {"causal": True, "dropout": 0.3, "seed": 7}
         got = call(subject, *map(Tensor, (query, key, value)), **options)
         expect(got, expected.astype(np.float32), given={**given, **options})

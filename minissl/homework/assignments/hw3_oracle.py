@@ -214,11 +214,11 @@ def block(
         name = "attention" if how == "attention again" else "cross_attention"
 
         def look(x: NDArray) -> NDArray:
-            source, which = memory, memory_seen
+            source, which = memory, np.asarray(memory_seen)
             if how == "memory normalised":
                 source = layer_norm(memory, p, "cross_attention_norm")
             elif how == "looks at x":
-                source, which = x, True
+                source, which = x, np.asarray(True)
             return multi_head(x, source, p, name, num_heads, which)
 
         branches.append(("cross_attention_norm", look))

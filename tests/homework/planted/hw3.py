@@ -9,6 +9,7 @@ from tests.homework.planted import (
     hw3_text,
     hw3_training,
     hw3_unusual,
+    hw3_unusual_text,
     hw3_unusual_training,
 )
 
@@ -19,6 +20,7 @@ PLANTED = Collection(
         *hw3_recurrent.PLANTED,
         *hw3_training.PLANTED,
         *hw3_unusual.PLANTED,
+        *hw3_unusual_text.PLANTED,
         *hw3_unusual_training.PLANTED,
         *hw3_shortcuts.PLANTED,
         *hw3_experiment.PLANTED,
