@@ -38,7 +38,7 @@ generate = Task(
     hides=("decode", "engine_threads", "next_token_logits", "pick"),
     allows=(
         *("GPT.*", "KeyValueCache.*", "Module.*", "Tensor.*", "no_grad"),
-        "next_token_probabilities",
+        *("engine_threads", "next_token_probabilities"),
     ),
 )
 
