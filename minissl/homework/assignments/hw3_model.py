@@ -138,17 +138,25 @@ def _inputs(draw: Draw, sizes: Sizes) -> list[NDArray]:
     return [2 * draw.normal(b, h, q, d), 2 * draw.normal(b, h, k, d), draw.normal(b, h, k, v)]
 
 
+def _other_roots(query: NDArray, key: NDArray, value: NDArray) -> dict[str, float]:
+    """Sentence -> the scale of who takes another size for head_dim."""
+    sizes = {"value_dim": value.shape[3], "key_time": key.shape[2], "query_time": query.shape[2]}
+    return {
+        f"the scores are divided by √{name}, not by √head_dim": 1 / math.sqrt(size)
+        for name, size in sizes.items()
+        if size not in (1, query.shape[3], query.shape[3] ** 2)
+    }
+
+
 def _check_attention(subject: Any, inputs: list[NDArray], seen: Any, **options: Any) -> None:
     given = dict(zip(("query", "key", "value"), inputs)) | options
-    scale = options.get("scale")
-
+    scale, head_dim = options.get("scale"), inputs[0].shape[-1]
     query, key, value = inputs
 
     def by(**how: Any) -> Any:
         settings: dict[str, Any] = {"scale": scale} | how
         return oracle.attention(query, key, value, seen, **settings)
 
-    head_dim, query_time = query.shape[-1], query.shape[2]
     causal, lengths = options.get("causal", False), options.get("key_lengths")
     shape = (*query.shape[:3], key.shape[2])
     symptoms = {
@@ -176,11 +184,7 @@ def _check_attention(subject: Any, inputs: list[NDArray], seen: Any, **options: 
             query, key, value, oracle.allowed(shape, causal, lengths, shift=0), scale=scale
         ),
     }
-    for name, size in (("value_dim", value.shape[-1]), ("key_time", shape[3]),
-                       ("query_time", query_time)):  # fmt: skip
-        if size not in (1, head_dim, head_dim**2):
-            sentence = f"the scores are divided by √{name}, not by √head_dim"
-            symptoms[sentence] = by(scale=1 / math.sqrt(size))
+    symptoms |= {s: by(scale=scale) for s, scale in _other_roots(query, key, value).items()}
     got = call(subject, *map(Tensor, inputs), **options)
     expect(got, by(), given=given, symptoms=symptoms)
 

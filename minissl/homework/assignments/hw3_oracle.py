@@ -190,6 +190,16 @@ MEMORY_MISTAKES = {
 }
 
 
+def _look_at(memory: NDArray, seen: NDArray, p: Parameters, num_heads: int, how: str) -> Any:
+    """The cross-attention as a function of x; ``how`` names a mistake."""
+    name = "attention" if how == "attention again" else "cross_attention"
+    if how == "memory normalised":
+        memory = layer_norm(memory, p, "cross_attention_norm")
+    if how == "looks at x":
+        return lambda x: multi_head(x, x, p, name, num_heads, True)
+    return lambda x: multi_head(x, memory, p, name, num_heads, seen)
+
+
 def block(
     x: NDArray,
     p: Parameters,
@@ -211,16 +221,7 @@ def block(
     if memory is not None and how != "no memory":
         shape = (len(x), 1, time, memory.shape[1])
         memory_seen = allowed(shape, causal and how == "causal memory", memory_lengths)
-        name = "attention" if how == "attention again" else "cross_attention"
-
-        def look(x: NDArray) -> NDArray:
-            source, which = memory, np.asarray(memory_seen)
-            if how == "memory normalised":
-                source = layer_norm(memory, p, "cross_attention_norm")
-            elif how == "looks at x":
-                source, which = x, np.asarray(True)
-            return multi_head(x, source, p, name, num_heads, which)
-
+        look = _look_at(memory, memory_seen, p, num_heads, how)
         branches.append(("cross_attention_norm", look))
         if how == "memory first":
             branches.reverse()

@@ -123,6 +123,22 @@ def _check_greedy(subject: Any, model: Any, prompt: list[int], count: int, **opt
         "one token too few": expected[:-1],
         "the unlikeliest token is taken": _greedy(model, prompt, count, pick=np.argmin),
     }
+    symptoms |= _other_windows(model, prompt, count, expected)
+    otherwise = "the tokens are wrong"
+    if settings["cache"]:
+        uncached = call(subject, model, prompt, count, **settings | {"cache": False})
+        if isinstance(uncached, list) and uncached == expected:
+            otherwise = "with the cache other tokens come than without: give it only those it lacks"
+            symptoms = {}
+    given = {"model": "a random GPT", "prompt": prompt, "max_new_tokens": count, **settings}
+    expect(got, expected, given=given, symptoms=symptoms, otherwise=otherwise)
+
+
+def _other_windows(
+    model: Any, prompt: list[int], count: int, expected: list[int]
+) -> dict[str, list[int]]:
+    """What comes when something else is read than the last tokens of the context."""
+    symptoms: dict[str, list[int]] = {}
     if len(prompt) + count > model.config.context_length:
         context = model.config.context_length
         symptoms |= {
@@ -142,14 +158,7 @@ def _check_greedy(subject: Any, model: Any, prompt: list[int], count: int, **opt
                 _short_sighted(model, prompt, count)
             ),
         }
-    otherwise = "the tokens are wrong"
-    if settings["cache"]:
-        uncached = call(subject, model, prompt, count, **settings | {"cache": False})
-        if isinstance(uncached, list) and uncached == expected:
-            otherwise = "with the cache other tokens come than without: give it only those it lacks"
-            symptoms = {}
-    given = {"model": "a random GPT", "prompt": prompt, "max_new_tokens": count, **settings}
-    expect(got, expected, given=given, symptoms=symptoms, otherwise=otherwise)
+    return symptoms
 
 
 def _short_sighted(model: Any, prompt: list[int], count: int) -> list[int]:

@@ -156,17 +156,10 @@ def line_training(
     w, losses, old = start.copy(), [], np.zeros_like(start)
     once = np.random.default_rng(seed)
     for step in range(steps):
-        generator = np.random.default_rng([seed, step])
-        if how == "seed alone":
-            generator = np.random.default_rng(seed)
-        elif how == "one generator":
-            generator = once
-        elif how == "step alone":
-            generator = np.random.default_rng(step)
-        elif how == "seed not used":
-            generator = np.random.default_rng([0, step])
-        elif how == "exchanged":
-            generator = np.random.default_rng([step, seed])
+        made_of: dict[str, Any] = {"seed alone": seed, "step alone": step, "seed not used": [0, step],
+                   "exchanged": [step, seed]}  # fmt: skip
+        generator = np.random.default_rng(made_of.get(how, [seed, step]))
+        generator = once if how == "one generator" else generator
         x, y = line_batch(generator, len(w))
         if how == "two generators":
             generator = np.random.default_rng([seed, step])
