@@ -156,8 +156,8 @@ def line_training(
     w, losses, old = start.copy(), [], np.zeros_like(start)
     once = np.random.default_rng(seed)
     for step in range(steps):
-        made_of: dict[str, Any] = {"seed alone": seed, "step alone": step, "seed not used": [0, step],
-                   "exchanged": [step, seed]}  # fmt: skip
+        made_of: dict[str, Any] = {"seed alone": seed, "step alone": step}
+        made_of |= {"seed not used": [0, step], "exchanged": [step, seed]}
         generator = np.random.default_rng(made_of.get(how, [seed, step]))
         generator = once if how == "one generator" else generator
         x, y = line_batch(generator, len(w))
