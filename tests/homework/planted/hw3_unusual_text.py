@@ -183,7 +183,7 @@ def _lists_only(model, prompt, max_new_tokens, **settings):
 
 
 for _mistake, _shows, _answer in [
-    ("the prompt grows", "the prompt has changed", _grows),
+    ("the prompt grows", "changed its input|the prompt has changed", _grows),
     ("global generator", "with the same generator", writer(draw=_global_draw)),
     ("told at the end", "as it comes", _told_at_the_end),
     ("training mode afterwards", "was in evaluation mode", _training_afterwards),
