@@ -87,13 +87,13 @@ class SourceRole(SphinxRole):
 
 
 class Claim(SphinxDirective):
-    """Shows a claim as it was measured: the kept table, verdict, conditions and figure."""
+    """Shows a claim as it was measured: verdict and figure, then table and conditions."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The kept result in a box."""
-        from minissl.claims.report import to_markdown
+        """The kept result in a box: claim, verdict and figure; the numbers are folded."""
+        from minissl.claims.report import details, headline
 
         name = self.arguments[0].strip()
         folder = Path(self.config.claims_folder)
@@ -104,9 +104,13 @@ class Claim(SphinxDirective):
                 raise self.error(f"{{claim}} {name}: no kept result {path.name}; kept: {kept}")
         measured = json.loads(result.read_text(encoding="utf-8"))
         box = nodes.container(classes=["claim"], ids=[f"claim-{name}"])
-        box += self.parse_text_to_nodes(to_markdown(measured))
+        box += self.parse_text_to_nodes(headline(measured))
         uri = os.path.relpath(figure, self.env.srcdir / os.path.dirname(self.env.docname))
         box += nodes.image(uri=Path(uri).as_posix(), alt=f"Figure: {measured['statement']}")
+        summary = "The numbers, what was expected of them, and how it was run"
+        box += nodes.raw("", f"<details><summary>{summary}</summary>", format="html")
+        box += self.parse_text_to_nodes(details(measured))
+        box += nodes.raw("", "</details>", format="html")
         return [box]
 
 
