@@ -164,7 +164,9 @@ def fold_answers(app: Any, doctree: nodes.document) -> None:
         answers = written_by_hand(block.astext())
         if answers and "python" in block.get("language", ""):
             before = nodes.raw("", opening(answers, "An answer"), format="html")
-            block.replace_self([before, block.deepcopy(), nodes.raw("", "</details>", format="html")])
+            block.replace_self(
+                [before, block.deepcopy(), nodes.raw("", "</details>", format="html")]
+            )
 
 
 def _named(text: str) -> list[Path]:
