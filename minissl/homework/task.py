@@ -24,14 +24,27 @@ if TYPE_CHECKING:
     from minissl.homework.experiment import Experiment
 
 Case = TypeVar("Case")
+# Of the largest expected element: another order of the same steps may differ by so much.
+TOLERANCES = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-3}
 
 
 class Wrong(AssertionError):
-    """A case that shows a mistake. ``symptom``: one sentence; the rest is printed below it."""
+    """A case that shows a mistake. ``symptom``: one sentence; the rest is printed below it.
 
-    def __init__(self, symptom: str, given: Mapping[str, Any], got: Any, expected: Any):
+    ``difference``: how far apart the two are, for when they print alike.
+    """
+
+    def __init__(
+        self,
+        symptom: str,
+        given: Mapping[str, Any],
+        got: Any,
+        expected: Any,
+        difference: str = "",
+    ):
         super().__init__(symptom)
         self.symptom, self.given, self.got, self.expected = symptom, given, got, expected
+        self.difference = difference
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,8 @@ class Task:
     subclass with that method, and checks are given the subclass). ``lecture``: where to read.
     ``seconds``: the time limit of all its checks together. ``requires``: packages beyond the core.
     ``hides``: what the library's body uses and the starter does not import, because it would give
-    the answer away or is not needed.
+    the answer away or is not needed. ``allows``: what a student may call of the library or of
+    other packages, beside what the starter imports (patterns, see ``guard.Guard``).
     """
 
     number: str
@@ -86,6 +100,7 @@ class Task:
     seconds: float = 30
     requires: tuple[str, ...] = ()
     hides: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ()
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -178,7 +193,7 @@ def unwritten(error: BaseException | None) -> str | None:
 
 
 def call(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
-    """Call it, and see that it leaves its arrays alone; a crash becomes a case.
+    """Call it, and see that it leaves its arrays, lists and dicts alone; a crash becomes a case.
 
     Raises Wrong when it raises (that it is not written passes through) or changes an argument.
     """
@@ -192,10 +207,8 @@ def call(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> An
         message = f"it raised {type(error).__name__}: {error}"
         raise Wrong(message, before, type(error).__name__, "a result") from error
     for name, value in given.items():
-        now, then = _array(value), _array(before[name])
-        if isinstance(now, np.ndarray) and not np.array_equal(
-            now, then, equal_nan=now.dtype.kind == "f"
-        ):
+        if not _unchanged(value, before[name]):
+            now, then = _array(value), _array(before[name])
             raise Wrong(f"it changed its input ({name})", before, now, then)
     return result
 
@@ -224,16 +237,19 @@ def expect(
     given: Mapping[str, Any],
     symptoms: Mapping[str, Any] | None = None,
     otherwise: str = "the values are wrong",
-    tolerance: float = 1e-9,
+    tolerance: float | None = None,
 ) -> None:
     """Raise Wrong unless ``got`` is ``expected`` in shape, dtype and, nearly, in value.
 
     Tensors are compared as arrays. ``given``: the case, by name. ``symptoms``: sentence -> what a
     well-known mistake gives; the sentence is shown when the answer is just that.
     ``otherwise``: the sentence for any other value. ``tolerance``: relative to the largest expected
-    element; not used for integers, strings and other things that must be equal.
+    element, None for what the dtype of ``expected`` makes sense of (``TOLERANCES``); not used for
+    integers, strings and other things that must be equal.
     """
     got, expected = _array(got), _array(expected)
+    if tolerance is None:
+        tolerance = TOLERANCES.get(str(getattr(expected, "dtype", "")), 0.0)
     for sentence, value in (symptoms or {}).items():
         if _same(got, _array(value), tolerance) and not _same(got, expected, tolerance):
             raise Wrong(sentence, given, got, expected)
@@ -254,7 +270,18 @@ def expect(
         sentence = f"expected {type(expected).__name__}, got {type(got).__name__}"
         raise Wrong(sentence, given, got, expected)
     if not _same(got, expected, tolerance):
-        raise Wrong(otherwise, given, got, expected)
+        raise Wrong(otherwise, given, got, expected, _difference(got, expected, tolerance))
+
+
+def _difference(got: Any, expected: Any, tolerance: float) -> str:
+    """The largest difference of two arrays, where it is, and what was allowed; "" for others."""
+    if not isinstance(expected, np.ndarray) or expected.dtype.kind != "f" or not expected.size:
+        return ""
+    apart = np.abs(np.asarray(got, np.float64) - expected.astype(np.float64))
+    place = np.unravel_index(np.argmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
+    where = f" at {tuple(int(i) for i in place)}" if place else ""
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    return f"{apart[place]:.3g}{where}; {tolerance * largest:.3g} is allowed"
 
 
 def _array(value: Any) -> Any:
@@ -266,7 +293,24 @@ def _array(value: Any) -> Any:
 def _copy(value: Any) -> Any:
     if isinstance(value, Tensor):
         return Tensor(value.numpy().copy())
+    if type(value) in (list, tuple):
+        return type(value)(_copy(v) for v in value)
+    if type(value) is dict:
+        return {k: _copy(v) for k, v in value.items()}
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _unchanged(now: Any, then: Any) -> bool:
+    """Whether an argument is what its copy is; of other objects nothing is known."""
+    if type(now) in (list, tuple):
+        return len(now) == len(then) and all(map(_unchanged, now, then))
+    if type(now) is dict:
+        return [*now] == [*then] and all(_unchanged(now[key], then[key]) for key in now)
+    now, then = _array(now), _array(then)
+    if isinstance(now, np.ndarray):
+        equal_nan = now.dtype.kind == "f"
+        return isinstance(then, np.ndarray) and np.array_equal(now, then, equal_nan=equal_nan)
+    return not isinstance(now, str | int) or now == then
 
 
 def _same(got: Any, expected: Any, tolerance: float) -> bool:
