@@ -237,7 +237,7 @@ def test_claim_and_verdict_come_first_then_table_expectations_and_command(result
     low, high = (f"{x(map(measure_alone, range(3))):.2f}" for x in (min, max))
     assert re.search(rf"\| truth +\| 2\.\d\d \({low} to {high}\) +\| 3 +\|", truth)
     assert lie.rstrip("| ").endswith(")")  # it has no length: the cell is empty
-    row = r"\| score: truth exceeds lie by at least 1 \(it is true\) +\| 2\.1\d? +\| 3 of 3 +\| held "
+    row = r"\| score: truth exceeds lie by at least 1 \(it is true\) +\| 2\.1\d? +\| 3 of 3 +\| he"
     assert re.search(row, text)
     assert "\nMade for the tests.\n" in text
     assert "`python -m minissl claim toy`: scale small, seeds 0, 1, 2; " in text
