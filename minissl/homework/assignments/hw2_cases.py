@@ -67,7 +67,9 @@ def require_bytes(found: Sequence[Any], given: Mapping[str, Any]) -> None:
             raise Wrong(sentence, given, found, "bytes")
         if isinstance(token, bytearray | memoryview):
             kind = type(token).__name__
-            raise Wrong(f"a token must be bytes, not a {kind}, which is no key", given, token, "bytes")
+            raise Wrong(
+                f"a token must be bytes, not a {kind}, which is no key", given, token, "bytes"
+            )
 
 
 def starts_anew(

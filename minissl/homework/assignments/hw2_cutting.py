@@ -218,7 +218,9 @@ def _wrong_pieces(
             part.lower() for part in parts
         ),
         "the count of a later text replaces those before: add to them": {
-            piece: n for text in texts for piece, n in _count(oracle.cut_at(text, special)[::2]).items()
+            piece: n
+            for text in texts
+            for piece, n in _count(oracle.cut_at(text, special)[::2]).items()
         },
         "each piece counts once, however often it occurs": dict.fromkeys(right, 1),
         "where two special tokens begin at one place, the longer is meant": _count(

@@ -70,9 +70,7 @@ def drawn(generator: np.random.Generator, alphabet: str = "heloé w") -> Vocabul
 decode = Task("2.6", f"{TOKENIZER}.decode", "decode", "lectures/03, section 6")
 
 
-def _check_decode(
-    subject: Any, ids: Any, vocabulary: Vocabulary = USUAL, **options: str
-) -> None:
+def _check_decode(subject: Any, ids: Any, vocabulary: Vocabulary = USUAL, **options: str) -> None:
     tokenizer, given = vocabulary.tokenizer(subject), {"ids": ids, **options, **vocabulary.given}
     errors = options.get("errors", "replace")
     numbers, table = [int(i) for i in ids], vocabulary.table
@@ -102,7 +100,9 @@ def _wrong_texts(ids: list[int], vocabulary: Vocabulary, errors: str) -> dict[st
         "an incomplete character at the end is lost: the decoder has to know that this is all": (
             codecs.getincrementaldecoder("utf-8")(errors).decode(data)
         ),
-        "bytes that are not UTF-8 are lost: errors is not handed on": data.decode("utf-8", "ignore"),
+        "bytes that are not UTF-8 are lost: errors is not handed on": data.decode(
+            "utf-8", "ignore"
+        ),
         "errors is not handed on: bytes that are not UTF-8 always become U+FFFD": (
             data.decode("utf-8", "replace")
         ),
@@ -211,7 +211,11 @@ def _check_encode(
     if (tokenizer.ranks, tokenizer.special_tokens) != (vocabulary.ranks, vocabulary.special):
         sentence = "it changed the tokenizer: ranks and special_tokens must stay as they are"
         raise Wrong(sentence, given, "other ones", "the same")
-    if isinstance(got, list) and got and not all(isinstance(i, int | np.integer | bytes) for i in got):
+    if (
+        isinstance(got, list)
+        and got
+        and not all(isinstance(i, int | np.integer | bytes) for i in got)
+    ):
         raise Wrong("ids must be whole numbers (int)", given, got, expected)
     symptoms = _wrong_ids(plain, allow, vocabulary)
     if isinstance(text, bytes):
@@ -319,9 +323,7 @@ def the_caller_decides(subject: Any, draw: Draw) -> None:
     expect_error(ValueError, tokenizer.encode, "he", allow_special=["<|unknown|>"])
 
 
-def _check_refused(
-    subject: Any, text: str, allow: Collection[str], name: str = "<|end|>"
-) -> None:
+def _check_refused(subject: Any, text: str, allow: Collection[str], name: str = "<|end|>") -> None:
     """The text has a special token that must not pass."""
     given = {"text": text, "allow_special": allow, **USUAL.given}
     try:

@@ -190,7 +190,9 @@ def learn_in_arrays(counts: Mapping[bytes, int], most: int) -> list[Pair]:
         found = np.bincount(code[both], weight[:-1][both], minlength=1)
         if not found.max():
             break
-        equal = [(tokens[c // size], tokens[c % size]) for c in np.flatnonzero(found == found.max())]
+        equal = [
+            (tokens[c // size], tokens[c % size]) for c in np.flatnonzero(found == found.max())
+        ]
         left, right = max(equal)
         at: list[int] = []
         for i in np.flatnonzero(code == number[left] * size + number[right]).tolist():

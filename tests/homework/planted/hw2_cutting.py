@@ -31,7 +31,9 @@ def recursive_segment(word, ranks):
 @PLANTED.add("2.4", "a rank of 0 is taken for none", shows="rank 0")
 def _(word, ranks):
     tokens = [bytes([byte]) for byte in word]
-    while found := [(ranks[a + b], i) for i, (a, b) in enumerate(pairwise(tokens)) if ranks.get(a + b)]:
+    while found := [
+        (ranks[a + b], i) for i, (a, b) in enumerate(pairwise(tokens)) if ranks.get(a + b)
+    ]:
         i = min(found)[1]
         tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
     return tokens
@@ -180,7 +182,11 @@ for _mistake, _shows, _count in [
     ("counts of a later text replace the earlier", "later text", latest),
     ("the pattern is not used", "GPT-2's pattern", own_pattern),
     ("only the first special token", "first special token", first_only),
-    ("letters that are not ASCII vanish", "ASCII", counter(key=lambda p: p.encode("ascii", "ignore"))),
+    (
+        "letters that are not ASCII vanish",
+        "ASCII",
+        counter(key=lambda p: p.encode("ascii", "ignore")),
+    ),
     ("UTF-16", "UTF-8", counter(key=lambda p: p.encode("utf-16-le"))),
     ("empty pieces", "empty piece", counter(cut=lambda part: ["", *re.findall(r"\S+|\s+", part)])),
 ]:

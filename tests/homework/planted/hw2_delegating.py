@@ -73,7 +73,11 @@ for _task, _mistake, _function in [
     ("2.1", "the library's, in a lambda", lambda words: bpe.count_pairs(dict(words))),
     ("2.2", "the library's, with another type of word", lambda w, p: bpe.merge(tuple(w), p)),
     ("2.3", "the fast way to learn", fast_for_naive),
-    ("2.3", "the library's, one by one", lambda counts: (p for p in bpe.learn_merges_naive(counts))),
+    (
+        "2.3",
+        "the library's, one by one",
+        lambda counts: (p for p in bpe.learn_merges_naive(counts)),
+    ),
     ("2.4", "dropout of nothing", without_dropout),
     ("2.4", "a tokenizer for one word", one_word_tokenizer),
     ("2.4", "the part for long words", long_way),

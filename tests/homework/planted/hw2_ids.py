@@ -136,7 +136,11 @@ def _(self, text, allow, right):
 @wrong_encode("a token inside a longer one is refused", "longer is meant|raised ValueError")
 def _(self, text, allow, right):
     for name in self.special_tokens:
-        if name in (text if isinstance(text, str) else "") and not isinstance(allow, str) and name not in allow:
+        if (
+            name in (text if isinstance(text, str) else "")
+            and not isinstance(allow, str)
+            and name not in allow
+        ):
             raise ValueError(f"{name} is in the text")
     return right(text, allow_special=allow)
 
@@ -274,7 +278,9 @@ def _(self, text, allow, right):
 
 @wrong_encode("as few tokens as there can be", "as few tokens")
 def _(self, text, allow, right):
-    return encoder(segment=fewest)(self.ranks, pattern=self.pattern, special_tokens=self.special_tokens).encode(text, allow_special=allow)
+    return encoder(segment=fewest)(
+        self.ranks, pattern=self.pattern, special_tokens=self.special_tokens
+    ).encode(text, allow_special=allow)
 
 
 def fewest(word, ranks):
@@ -285,4 +291,3 @@ def fewest(word, ranks):
             ([*ways[i], word[i:end]] for i in range(end) if word[i:end] in ranks), key=len
         )
     return ways[len(word)]
-

@@ -72,7 +72,11 @@ for _mistake, _shows, _count in [
         "taken apart",
         pair_counter(pairs=lambda word: pairwise([bytes([b]) for b in b"".join(word)])),
     ),
-    ("counts as numbers of 32 bits", "OverflowError", pair_counter(weight=lambda n: int(np.int32(n)))),
+    (
+        "counts as numbers of 32 bits",
+        "OverflowError",
+        pair_counter(weight=lambda n: int(np.int32(n))),
+    ),
     (
         "floating-point counts",
         "whole numbers",

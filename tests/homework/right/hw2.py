@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from minissl.text import tokenizer
 from minissl.text.patterns import GPT2
-from tests.homework.planted import hw2_encoding, hw2_learning, hw2_training
+from tests.homework.planted import hw2_encoding, hw2_experiment, hw2_learning, hw2_training
 
 
 # ---- learning ------------------------------------------------------------------------------------
@@ -228,7 +228,9 @@ class WithABuffer(tokenizer.Tokenizer):
             return [
                 self.ranks[token]
                 for piece in self.pattern.split(text)
-                for token in all_merges_in_order(piece.encode("utf-8", "surrogateescape"), self.ranks)
+                for token in all_merges_in_order(
+                    piece.encode("utf-8", "surrogateescape"), self.ranks
+                )
             ]
         if found[0] not in allowed:
             raise ValueError(f"{found[0]} may not become an id")
@@ -258,4 +260,15 @@ RIGHT = {
     "2.7 by recursion over special tokens": WithABuffer,
     "2.8 words that have the pair": hw2_training.quick_learner(),
     "2.8 a heap": hw2_learning.heap_learner(),
+    "2.9 arrays of counts": hw2_experiment.handed(
+        bytes_per_token=hw2_experiment.ratio(),
+        unused=hw2_experiment.idle(),
+        measure=hw2_experiment.measured(),
+    ),
+    "2.9 bytes of the ids": hw2_experiment.handed(
+        bytes_per_token=lambda tokenizer, texts: (
+            len("".join(texts).encode())
+            / len([i for text in texts for i in tokenizer.encode(text, allow_special="none")])
+        ),
+    ),
 }
