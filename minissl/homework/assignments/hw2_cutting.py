@@ -135,7 +135,7 @@ def any_ranks_any_bytes(subject: Any, draw: Draw) -> None:
         tokens = list(ranks)
         generator.shuffle(tokens)
         word = letters(generator, 20, "ab \xe9").encode("latin-1")
-        said = {token: ranks[token] for token in merges} | {"and 256 bytes": "of higher ranks"}
+        said = f"{ {token: ranks[token] for token in merges} }, and 256 bytes of higher ranks"
         _check_segment(subject, word, {token: ranks[token] for token in tokens}, said)
 
 

@@ -111,10 +111,9 @@ def python_code() -> Iterator[str]:
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            first_line = body[0] if isinstance(body, list) and len(body) > 1 else None
-            if isinstance(first_line, ast.Expr) and isinstance(first_line.value, ast.Constant):
-                del body[0]
+            match getattr(node, "body", None):
+                case [ast.Expr(ast.Constant()), _, *_] as body:
+                    del body[0]
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 yield ast.unparse(node)

@@ -171,8 +171,8 @@ def from_left_to_right(subject: Any, draw: Draw) -> None:
     """In a a a the left two are joined, and no token is used twice; in a long word too."""
     for word in draw.cases("aa", "aaa", "aaaa", "aaaaa", more=lambda g: letters(g, 12, "aab")):
         _check_merge(subject, tokens(" ".join(word)), (b"a", b"a"))
-    word = tokens(" ".join(draw.generator.choice(list("aab"), size=600)))
-    _check_merge(lambda *given: long_case(subject, *given), word, (b"a", b"b"))
+    long = tokens(" ".join(draw.generator.choice(list("aab"), size=600)))
+    _check_merge(lambda *given: long_case(subject, *given), long, (b"a", b"b"))
 
 
 @merge.check(2)

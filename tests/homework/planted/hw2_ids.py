@@ -105,7 +105,10 @@ def _(self, ids, errors="replace"):
 # ---- 2.7 Tokenizer.encode ------------------------------------------------------------------------
 
 
-def wrong_encode(mistake, shows, base=encoder()):
+RIGHT = encoder()
+
+
+def wrong_encode(mistake, shows, base=RIGHT):
     """Decorator: the function is a wrong ``encode``; ``right`` encodes as it should."""
 
     def keep(encode):
@@ -174,7 +177,7 @@ class BytesAreIds(tokenizer.Tokenizer):
     """Single bytes have their value as id, and merges are found by id."""
 
     def encode(self, text, *, allow_special="raise"):
-        names = {token: number for token, number in self.ranks.items()}
+        names = dict(self.ranks)
         names |= {bytes([byte]): byte for byte in range(256)}
         return with_table(self, text, allow_special, names, self.special_tokens)
 
@@ -221,13 +224,14 @@ PLANTED.add("2.7", "special tokens get the ids after the last", shows="id of a s
 )
 
 
+MEMORY: dict = {}
+
+
 class OneMemory(tokenizer.Tokenizer):
     """All tokenizers remember in one dictionary."""
 
-    KEPT: dict = {}
-
     def encode(self, text, *, allow_special="raise"):
-        return with_table(self, text, allow_special, self.ranks, self.special_tokens, self.KEPT)
+        return with_table(self, text, allow_special, self.ranks, self.special_tokens, MEMORY)
 
 
 PLANTED.add("2.7", "one memory for all tokenizers", shows="earlier call")(OneMemory)

@@ -331,7 +331,7 @@ def touched_together(counts):
 
 
 for _mistake, _shows, _learn in [
-    ("an outdated count in the heap is believed", "does not stop|joins a pair", heap_learner(False)),
+    ("an outdated count is believed", "does not stop|joins a pair", heap_learner(False)),
     ("a pair twice in a word is taken back once", "pair that occurs", heap_learner(twice=False)),
     ("new pairs do not come into the heap", "missing|joins a pair", heap_learner(fresh=False)),
     ("only the thousand most frequent words", "rare", heap_learner(keep=1000)),

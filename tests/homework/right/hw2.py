@@ -11,7 +11,6 @@ from minissl.text import tokenizer
 from minissl.text.patterns import GPT2
 from tests.homework.planted import hw2_encoding, hw2_experiment, hw2_learning, hw2_training
 
-
 # ---- learning ------------------------------------------------------------------------------------
 
 
@@ -63,7 +62,7 @@ def sorting(counts):
     while True:
         found = defaultdict(int)
         for word, count in words:
-            for pair in zip(word, word[1:]):
+            for pair in pairwise(word):
                 found[pair] += count
         if not found:
             return
@@ -93,7 +92,7 @@ def linked(word, ranks):
     before = {i + 1: i for i in range(len(word))}
 
     def entry(start):
-        end = after.get(after.get(start, len(word)), None)
+        end = after.get(after.get(start, len(word)))
         found = None if end is None else ranks.get(word[start:end])
         return None if found is None else (found, start, end)
 
