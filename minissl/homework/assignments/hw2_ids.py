@@ -67,7 +67,13 @@ def drawn(generator: np.random.Generator, alphabet: str = "heloé w") -> Vocabul
 
 # ---- 2.6 Tokenizer.decode ------------------------------------------------------------------------
 
-decode = Task("2.6", f"{TOKENIZER}.decode", "decode", "lectures/03, section 6")
+decode = Task(
+    "2.6",
+    f"{TOKENIZER}.decode",
+    "decode",
+    "lectures/03, section 6",
+    allows=("Tokenizer.decode_bytes", "Tokenizer.token_bytes"),
+)
 
 
 def _check_decode(subject: Any, ids: Any, vocabulary: Vocabulary = USUAL, **options: str) -> None:

@@ -191,7 +191,11 @@ def longer_tokens(subject: Any, draw: Draw) -> None:
 # ---- 2.3 learn_merges_naive, 2.8 learn_merges ----------------------------------------------------
 
 learn_naive = Task(
-    "2.3", "minissl.text.bpe:learn_merges_naive", "learn merges", "lectures/03, section 3"
+    "2.3",
+    "minissl.text.bpe:learn_merges_naive",
+    "learn merges",
+    "lectures/03, section 3",
+    allows=("count_pairs", "merge"),
 )
 learn_fast = Task(
     "2.8",
