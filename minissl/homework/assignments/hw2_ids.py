@@ -27,6 +27,14 @@ class Vocabulary(NamedTuple):
     def tokenizer(self, subject: Any) -> Any:
         return call(subject, self.ranks, pattern=RUNS, special_tokens=self.special)
 
+    def ask(self, name: str, method: Any, asked: Any, **options: Any) -> Any:
+        """``call`` of a method; what it raises is shown beside the vocabulary."""
+        try:
+            return call(method, asked, **options)
+        except Wrong as error:
+            given = {name: asked, **options, **self.given}
+            raise Wrong(error.symptom, given, error.got, error.expected) from error
+
     @property
     def given(self) -> dict[str, Any]:
         return {"vocabulary": self.said}
@@ -81,9 +89,9 @@ def _check_decode(subject: Any, ids: Any, vocabulary: Vocabulary = USUAL, **opti
     errors = options.get("errors", "replace")
     numbers, table = [int(i) for i in ids], vocabulary.table
     expected = b"".join(table[i] for i in numbers).decode("utf-8", errors)
-    got = call(tokenizer.decode, ids, **options)
+    got = vocabulary.ask("ids", tokenizer.decode, ids, **options)
     expect(got, expected, given=given, symptoms=_wrong_texts(numbers, vocabulary, errors))
-    again = call(tokenizer.decode, iter(numbers), **options)
+    again = vocabulary.ask("ids", tokenizer.decode, iter(numbers), **options)
     if again != expected:
         sentence = "ids may be an iterator, which can be read only once"
         raise Wrong(sentence, {**given, "ids": f"iter({numbers})"}, again, expected)
@@ -210,7 +218,7 @@ def _check_encode(
     """``allow`` is what is given as allow_special: the names that are in the text, or a word."""
     plain = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
     tokenizer = vocabulary.tokenizer(subject)
-    got = call(tokenizer.encode, text, allow_special=allow)
+    got = vocabulary.ask("text", tokenizer.encode, text, allow_special=allow)
     given = {"text": text, "allow_special": allow, **vocabulary.given}
     special = vocabulary.special if allow != "none" else {}
     expected = oracle.encode(plain, vocabulary.ranks, special)

@@ -209,9 +209,6 @@ def learn_in_arrays(counts: Mapping[bytes, int], most: int) -> list[Pair]:
 
 # What decides between pairs, by the mistake it is; first the mistakes that rarer cases show.
 WRONG_RULES: dict[str, Choose] = {
-    "of equal counts the longest token is made: compare the first token, then the second": (
-        lambda found, made: max(found, key=lambda pair: (found[pair], len(b"".join(pair)), pair))
-    ),
     "ties are decided by the joined bytes: compare the first token, then the second": (
         lambda found, made: max(found, key=lambda pair: (found[pair], pair[0] + pair[1]))
     ),
@@ -220,6 +217,9 @@ WRONG_RULES: dict[str, Choose] = {
     ),
     "ties are decided by the order in which tokens were made: compare their bytes": (
         lambda found, made: max(found, key=lambda p: (found[p], made.index(p[0]), made.index(p[1])))
+    ),
+    "of equal counts the longest token is made: compare the first token, then the second": (
+        lambda found, made: max(found, key=lambda pair: (found[pair], len(b"".join(pair)), pair))
     ),
     "of equal counts the pair met first is taken: the order of the words must not matter": (
         lambda found, made: max(found, key=lambda pair: found[pair])
