@@ -48,17 +48,6 @@ def counted(generator: np.random.Generator, alphabet: str = "abc") -> dict[bytes
 # ---- what holds for every answer -----------------------------------------------------------------
 
 
-def unchanged(function: Callable[..., Any], *arguments: Any) -> Any:
-    """``call``, and see that dictionaries and lists stay as they were."""
-    before = [copy(a) if isinstance(a, dict | list) else a for a in arguments]
-    result = call(function, *arguments)
-    for was, now in zip(before, arguments):
-        if isinstance(was, dict | list) and (was != now or [*was] != [*now]):
-            kind = "dictionary" if isinstance(was, dict) else "list"
-            raise Wrong(f"it changed the {kind} it was given", {"given": was}, now, was)
-    return result
-
-
 def require_bytes(found: Sequence[Any], given: Mapping[str, Any]) -> None:
     """Raise Wrong for a token that looks like bytes and is none."""
     for token in found:

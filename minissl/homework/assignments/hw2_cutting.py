@@ -15,7 +15,6 @@ from minissl.homework.assignments.hw2_cases import (
     long_case,
     require_bytes,
     starts_anew,
-    unchanged,
 )
 from minissl.homework.assignments.hw2_oracle import BYTES
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
@@ -73,7 +72,7 @@ def _check_segment(
         "the answer must be the tokens' bytes, not their ids": [ranks[t] for t in expected],
         "the answer must be a list, not a tuple": tuple(expected),
     }
-    got = long_case(subject, word, ranks) if long else unchanged(subject, word, ranks)
+    got = long_case(subject, word, ranks) if long else call(subject, word, ranks)
     if isinstance(got, list) and got != [ranks[t] for t in expected]:
         require_bytes(got, given)
     expect(got, expected, given=given, symptoms=symptoms)
@@ -89,7 +88,7 @@ def joins_what_forms_a_token(subject: Any, draw: Draw) -> None:
     """Neighbours are joined as long as any two form a token."""
     answers = (([b"ab"], [b"ab", b"c"]), ([b"bc"], [b"a", b"bc"]))
     starts_anew(
-        lambda word, merges: unchanged(subject, word, ranks_of(merges)),
+        lambda word, merges: call(subject, word, ranks_of(merges)),
         *(((b"abc", merges), tokens) for merges, tokens in answers),
         what=["word", "merges in ranks"],
     )
@@ -167,7 +166,7 @@ def _count(texts: Iterable[str]) -> dict[bytes, int]:
 def _check_pieces(subject: Any, texts: list[str], special: list[str], single: bool = False) -> None:
     given = {"texts": texts[0] if single else texts, "pattern": RUNS.expression}
     given |= {"special_tokens": special}
-    got = unchanged(subject, given["texts"], RUNS, special)
+    got = call(subject, given["texts"], RUNS, special)
     if not isinstance(got, Mapping):
         raise Wrong(f"expected a Counter, got {type(got).__name__}", given, got, "a Counter")
     parts = [part for text in texts for part in oracle.cut_at(text, special)[::2]]

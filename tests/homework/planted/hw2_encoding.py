@@ -56,7 +56,7 @@ def _(word, ranks):
     return [ranks[token] for token in bpe.segment(word, ranks)]
 
 
-@PLANTED.add("2.4", "the dictionary is used up", shows="changed the dictionary")
+@PLANTED.add("2.4", "the dictionary is used up", shows="changed its input")
 def _(word, ranks):
     tokens = bpe.segment(word, ranks)
     for token in tokens:
