@@ -32,11 +32,13 @@ class Settings:
     """How to check. ``seed``: of the random cases, of which every check gets ``extra``.
 
     ``use_mine``: the other functions are the student's where they are written, not the library's.
+    ``guarded``: the work has to be the student's own (False for the answer key, which is not).
     """
 
     seed: int = 0
     extra: int = 3
     use_mine: bool = False
+    guarded: bool = True
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ def main() -> None:
     report.add(event="loaded")
     failed = vars(sys.modules[task.stem])["failed_imports"]
     for check in task.checks:
-        seed, extra = request["seed"], request["extra"]
-        outcome = run_check(task, check, subject, seed=seed, extra=extra, file=file)
+        options = {name: request[name] for name in ("seed", "extra", "guarded")}
+        outcome = run_check(task, check, subject, file=file, **options)
         report.add(event="outcome", **asdict(_with_imports(outcome, failed)))
     return None
 
