@@ -133,7 +133,7 @@ def _(word, tokens):
     return search(0)
 
 
-@PLANTED.add("5.2", "goes through the tokens and uses them up", shows="pop|KeyError|AttributeError")
+@PLANTED.add("5.2", "goes through the tokens and uses them up", shows="changed its input")
 def _(word, tokens):
     pieces = wordpiece.longest_pieces(word, tokens)
     for piece in set(pieces or ()):
@@ -289,7 +289,7 @@ def _(pairs, vocab_size):
 
 @PLANTED.add("5.4", "counts that were rounded", shows="values are wrong|NaN|doubled")
 def _(pairs, vocab_size):
-    return mutual_by_table(pairs._replace(counts=np.floor(pairs.counts)), vocab_size)
+    return mutual_by_table(pairs._replace(counts=np.ceil(pairs.counts)), vocab_size)
 
 
 # ---- 5.5 keep_probabilities, 5.6 noise_distribution ----------------------------------------------

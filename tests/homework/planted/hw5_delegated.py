@@ -15,7 +15,7 @@ from tests.homework.planted import Collection
 from tests.homework.planted.hw5_learning import refuse
 
 PLANTED = Collection()
-CALLS = r"calls? .*hw|not the student|is the library's|has to be|call"
+CALLS = "hands the work to|which this task does not allow|nothing that you wrote"
 
 
 # ---- the library's own, in disguise --------------------------------------------------------------
@@ -48,17 +48,18 @@ def _(counts, known):
 
 @PLANTED.add("5.1", "the method of a vocabulary", shows=CALLS)
 def _(counts, known):
-    running = [word for word, count in counts.items() for _ in range(count)]
-    if not running:
-        raise ValueError("there is no word")
+    names = {word: f"w{i}" for i, word in enumerate(counts)}
+    running = [names[word] for word, count in counts.items() for _ in range(count)]
     vocabulary = words.WordVocabulary({"a": 1})
-    vocabulary.ids = dict.fromkeys((word for word in running if word in known), 1)
+    vocabulary.ids = {name: 1 for word, name in names.items() if word in known}
     return vocabulary.unknown_rate(" ".join(running))
 
 
 @PLANTED.add("5.2", "the tokenizer", shows=CALLS)
 def _(word, tokens):
-    kept = [token for token in tokens if token]
+    ends = range(len(word) + 1)
+    pieces = {p for i in ends for j in ends[i + 1 :] for p in (word[i:j], f"##{word[i:j]}")}
+    kept = sorted(piece for piece in pieces if piece in tokens)
     tokenizer = wordpiece.WordPiece(["[UNK]", *kept], lowercase=False)
     ids = tokenizer.encode(word)
     return None if 0 in ids else [tokenizer.tokens[i] for i in ids]
@@ -72,7 +73,7 @@ def _(words, documents, vocab_size, window, *, by_distance=True):
     )
 
 
-PLANTED.add("5.4", "a partial", shows="")(
+PLANTED.add("5.4", "a partial", shows=CALLS)(
     functools.partial(cooccurrence.pointwise_mutual_information)
 )
 
@@ -95,7 +96,9 @@ def _(center, context, negatives):
     tensors = [Tensor(x, requires_grad=True) for x in (center, context, negatives)]
     loss = losses.negative_sampling(*tensors)
     loss.backward()
-    return loss.item(), *(x.grad.astype(a.dtype) for x, a in zip(tensors, (center, context, negatives)))
+    return loss.item(), *(
+        x.grad.astype(a.dtype) for x, a in zip(tensors, (center, context, negatives))
+    )
 
 
 @PLANTED.add("5.7", "torch does it", shows=CALLS)
@@ -141,7 +144,7 @@ class _(adagrad.AdaGrad):
         inner.step()
 
 
-@PLANTED.add("5.10", "only inherits", shows="")
+@PLANTED.add("5.10", "only inherits", shows=CALLS)
 class _(adagrad.AdaGrad):
     update = adagrad.AdaGrad.update
 

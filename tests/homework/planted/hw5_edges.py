@@ -3,8 +3,6 @@
 They keep something between calls, write into what they were given, or know one kind of input only.
 """
 
-import math
-
 import numpy as np
 
 from minissl.autograd import operations as ops
@@ -284,9 +282,9 @@ def _(counts, power=0.75):
     return drawer(check=lambda counts, power: checked(counts))(counts, power)
 
 
-@PLANTED.add("5.6", "log(1 + count) for small counts", shows="values are wrong|log counts")
+@PLANTED.add("5.6", "float32", shows="the dtype is float32")
 def _(counts, power=0.75):
-    return drawer(lambda s, counts, power: np.where(s > 1, s**power, np.log2(1 + s)))(counts, power)
+    return drawer()(counts, power).astype(np.float32)
 
 
 # ---- 5.7 negative_sampling_gradients -------------------------------------------------------------
@@ -318,7 +316,8 @@ def clipped(x):
 @PLANTED.add("5.7", "scores end at 6", shows="clipped")
 def _(center, context, negatives):
     return sampler(
-        softplus=lambda x: np.logaddexp(0, clipped(x)), sigmoid=lambda x: 1 / (1 + np.exp(-clipped(x)))
+        softplus=lambda x: np.logaddexp(0, clipped(x)),
+        sigmoid=lambda x: 1 / (1 + np.exp(-clipped(x))),
     )(center, context, negatives)
 
 
@@ -337,7 +336,11 @@ def _(center, context, negatives):
     return found
 
 
-@PLANTED.add("5.7", "all noise words of the batch for each center", shows="noise words of its own|it raised|shape")
+@PLANTED.add(
+    "5.7",
+    "all noise words of the batch for each center",
+    shows="noise words of its own|it raised|shape",
+)
 def _(center, context, negatives):
     everyone = np.broadcast_to(negatives[:1], negatives.shape)
     return sampler()(center, context, everyone)
@@ -356,9 +359,11 @@ def _(counts, largest=100.0, power=0.75):
 def _(counts, largest=100.0, power=0.75):
     return weigher(
         lambda x, most, p: np.minimum(1, x / most) ** p,
-        lambda counts, largest, power: losses.glove_weights(np.abs(np.nan_to_num(counts)), largest, power)
-        if (np.nan_to_num(counts) >= 0).all()
-        else checked(counts),
+        lambda counts, largest, power: (
+            losses.glove_weights(np.abs(np.nan_to_num(counts)), largest, power)
+            if (np.nan_to_num(counts) >= 0).all()
+            else checked(counts)
+        ),
     )(counts, largest, power)
 
 
@@ -389,7 +394,9 @@ def _(predicted, counts, largest=100.0, power=0.75):
     return loss
 
 
-@PLANTED.add("5.9", "the logarithm of the prediction, too", shows="NaN|prediction is a logarithm already")
+@PLANTED.add(
+    "5.9", "the logarithm of the prediction, too", shows="NaN|prediction is a logarithm already"
+)
 def _(predicted, counts, largest=100.0, power=0.75):
     return fitter()(ops.log(ops.abs(predicted)), counts, largest, power)
 

@@ -6,13 +6,12 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from minissl.autograd import operations as ops
-from minissl.autograd.tensor import Tensor
 from minissl.losses import consistency, contrastive, distances, metric, supervised, triplets
 from minissl.pretrain.images import byol
 from tests.homework.planted import Collection
 
 PLANTED = Collection()
-CALLS = r"calls? .*hw|not the student|is the library's|has to be|call"
+CALLS = "hands the work to|which this task does not allow|nothing that you wrote"
 
 
 for _task, _module, _name in [
@@ -55,7 +54,7 @@ def _(first, second=None, *, squared=False):
     return found * found if squared else found
 
 
-PLANTED.add("6.2", "a partial", shows="")(functools.partial(metric.pair_loss))
+PLANTED.add("6.2", "a partial", shows=CALLS)(functools.partial(metric.pair_loss))
 
 
 @PLANTED.add("6.3", "all triplets of a batch of three", shows=CALLS)

@@ -225,7 +225,8 @@ for _mistake, _shows, _functions in [
     ("made-up numbers", "another than", {"measure": made_up}),
     ("its own learning rate", "learning rate", {
         "measure": measured(options=lambda o: {**o, "learning_rate": 1e-2})}),
-    ("always the same mining", "mining", {"measure": measured(options=lambda o: {**o, "mining": "hard"})}),
+    ("always the same mining", "mining", {
+        "measure": measured(options=lambda o: {**o, "mining": "hard"})}),
     ("no margin in measure", "margin", {"measure": no_margin_for_the_share}),
     ("the loss is on the kink", "above 0", {"active_share": active(hit=lambda gap: gap >= 0)}),
     ("moves the rows", "changed its input", {"recall_at_1": infinite_diagonal}),
@@ -255,7 +256,11 @@ for _mistake, _shows, _files in [
         {**FILES, "report.md": TEXT.replace("| hardest |", "| hard |").encode()},
     ),
     ("an empty plot", "shows 'figure.svg'", {**FILES, "figure.svg": b""}),
-    ("a recall that no count gives", "of 360 images", results([{**ROWS[0], "recall": 0.95123}, *ROWS[1:]])),
+    (
+        "a recall that no count gives",
+        "images, which the test has",
+        results([{**ROWS[0], "recall": 0.95123}, *ROWS[1:]]),
+    ),
     ("shares above 1", "from 0 to 1", results([{**row, "active": 1.5} for row in ROWS])),
 ]:
     PLANTED.add("6.12", _mistake, shows=_shows)(handed(_files, measure=None))
