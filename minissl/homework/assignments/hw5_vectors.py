@@ -124,7 +124,7 @@ def _shape(generator: np.random.Generator) -> tuple[int, ...]:
 @adagrad.check(4)
 def sums_of_squares(subject: Any, draw: Draw) -> None:
     """s ← s + g², then p ← p − lr g / (√s + ε), s beginning with initial_sum."""
-    shapes: tuple[tuple[int, ...], ...] = ((1, 1), (2, 2), (3,))
+    shapes: Any = ((1, 1), (2, 2), (3,))
     for shape in draw.cases(*shapes, more=_shape):
         for options in ({"eps": 0.5}, {"initial_sum": 1.0, "eps": 0.0}, {}):
             start, steps = draw.normal(*shape), [draw.normal(*shape) for _ in range(3)]
