@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import numpy as np
 from minissl.autograd.tensor import Tensor
 from minissl.homework.allowed import allowed_calls
 from minissl.homework.guard import Guard
+from minissl.homework.plain import kind_of, plain, told
 from minissl.homework.task import Check, Draw, Task, Wrong, unwritten
 
-_LONGEST = 700  # characters of a printed value
+_LONGEST, _LONGEST_ARRAY = 700, 2000  # characters of a printed value
+_MOST_VALUES = 12  # of a case
+_CAUSES = 20  # errors behind an error that are looked at
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def run_check(
     guard = Guard(allowed_calls(task), task.label)
 
     def outcome(status: str, symptom: str = "", case: Mapping[str, Any] | None = None) -> Outcome:
-        shown = {name: as_text(value) for name, value in (case or {}).items()}
+        shown = as_case(case or {})
         return Outcome(check.name, check.about, check.points, status, symptom, shown)
 
     try:
@@ -95,35 +99,47 @@ def run_check(
 
 def symptom_of(error: BaseException) -> str:
     """One sentence about an error that ended a check."""
-    if isinstance(error, Wrong):
-        return error.symptom
-    if isinstance(error, SystemExit):
+    kind = type(error)  # an own class may say of itself what it likes
+    if issubclass(kind, Wrong):
+        return plain(vars(error).get("symptom"))
+    if issubclass(kind, SystemExit):
         return "it called exit(): a function must return its result"
-    return f"it does not do what the check needs: {type(error).__name__}: {error}"
+    return f"it does not do what the check needs: {told(error)}"
 
 
 def _line(error: BaseException | None, file: Any) -> str:
     """Where in the student's file it happened: "", or " (hw1.py, line 34)"."""
-    while error is not None and file is not None:
+    for _ in range(_CAUSES):
+        if error is None or file is None:
+            break
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(file)]
         if lines:
-            return f" ({Path(file).name}, line {lines[-1]})"
+            return f" ({plain(Path(file).name, 100)}, line {lines[-1]})"
         error = error.__cause__ or error.__context__
     return ""
 
 
+def as_case(case: Any) -> dict[str, str]:
+    """A case, name -> value as text. Never raises, and is short whatever somebody put into it."""
+    try:
+        items = [*islice(dict.items(case), _MOST_VALUES)]
+        return {plain(name, 60): as_text(value) for name, value in items}
+    except BaseException as error:  # no dict: a Wrong of the student's own
+        return {"case": f"cannot be printed ({kind_of(error)})"}
+
+
 def as_text(value: Any) -> str:
-    """A value as a student can read it: arrays short, with their shape and dtype."""
+    """A value as a student can read it: arrays short, with their shape and dtype. Never raises."""
     try:
         if isinstance(value, Tensor):
             value = value.numpy()
         if not isinstance(value, np.ndarray):
-            text = value if isinstance(value, str) else repr(value)
-            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+            return plain(value if isinstance(value, str) else repr(value), _LONGEST)
         shown = np.array2string(
             value, precision=5, suppress_small=True, threshold=40, edgeitems=3, max_line_width=88
         )
+        shown = plain(shown, _LONGEST_ARRAY)
         return shown if value.ndim == 0 else f"{shown}   shape {value.shape}, {value.dtype}"
-    except Exception as error:  # a class of the student's own whose repr fails
-        return f"a {type(value).__name__} that cannot be printed ({type(error).__name__})"
+    except BaseException as error:  # a class of the student's own whose repr fails
+        return f"a {kind_of(value)} that cannot be printed ({kind_of(error)})"

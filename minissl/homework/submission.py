@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from minissl.homework.experiment import Experiment, Handed, files_beside
+from minissl.homework.plain import plain, told
 from minissl.homework.task import Assignment, Task
 
 _LIBRARY = Path(__file__).resolve().parents[1]  # which has files of these names, too
@@ -21,7 +22,11 @@ EXTRAS = {"torch": "torch", "triton": "kernels", "matplotlib": "demo", "sklearn"
 
 
 class NotLoaded(Exception):
-    """The file cannot be loaded; when its syntax is wrong (the cause), for no task."""
+    """The file cannot be loaded for this task."""
+
+
+class NotPython(NotLoaded):
+    """Its syntax is wrong: the file cannot be loaded for any task."""
 
 
 class NotThere(Exception):
@@ -61,15 +66,25 @@ def missing_packages(task: Task) -> str | None:
     return f'{" and ".join(missing)} not installed: pip install "minissl[{extras}]"{linux}'
 
 
-def subject_of(path: Path, assignment: Assignment, task: Task, *, use_mine: bool = False) -> Any:
+def subject_of(
+    path: Path,
+    assignment: Assignment,
+    task: Task,
+    *,
+    use_mine: bool = False,
+    only_load: bool = False,
+) -> Any:
     """The function or class of one task, from the student's file; all of an experiment's files.
 
     Every other function of the assignment is the library's, in the file too, unless ``use_mine``.
+    ``only_load``: so is the task's own, which shows whether the rest of the file can be loaded.
     Raises NotLoaded or NotThere, with a sentence for the student.
     """
     if isinstance(task, Experiment):
         return _handed_in(path, task)
-    module = _load(path, assignment, task, use_mine)
+    module = _load(path, assignment, task, use_mine, only_load)
+    if only_load:
+        return task.answer()
     subject = vars(module).get(task.name)
     if subject is None:
         raise NotThere(f"{path.name} does not define {task.name}")
@@ -98,9 +113,17 @@ def _handed_in(path: Path, task: Experiment) -> Handed:
     return Handed(vars(module), files_beside(path))
 
 
-def _load(path: Path, assignment: Assignment, task: Task, use_mine: bool) -> ModuleType:
+def failed_imports(task: Task) -> list[str]:
+    """What the imports said that failed when the file was loaded for this task."""
+    found: list[str] = getattr(sys.modules.get(task.stem), "failed_imports", [])
+    return found
+
+
+def _load(
+    path: Path, assignment: Assignment, task: Task, use_mine: bool, only_load: bool
+) -> ModuleType:
     """The file as a module in which all other tasks' functions are the library's."""
-    others = [t for t in assignment.tasks if t.name != task.name]
+    others = [t for t in assignment.tasks if t.name != task.name or only_load]
     replaced = {t.name: t for t in others if not use_mine or missing_packages(t)}
     answers = {
         name: t.answer() for name, t in replaced.items() if set(t.requires) <= set(task.requires)
@@ -118,16 +141,21 @@ def _execute(
     module = importlib.util.module_from_spec(spec)
     vars(module).update(answers, failed_imports=[])
     sys.modules[name] = module  # where dataclasses and Triton look for it
+    shown = plain(path.name, 100)
     try:
-        loader.exec_module(module)
+        code = loader.get_code(name)
     except SyntaxError as error:
-        raise NotLoaded(f"{path.name}, line {error.lineno}: {error.msg}") from error
+        raise NotPython(f"{shown}, line {error.lineno}: {plain(error.msg)}") from error
+    except (ValueError, MemoryError, RecursionError) as error:  # a zero byte, or far too deep
+        raise NotPython(f"{shown}: {told(error)}") from error
+    try:
+        exec(code, vars(module))
     except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
-        what = "exit()" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-        raise NotLoaded(f"{path.name}{where}: {what}") from error
+        what = "exit()" if issubclass(type(error), SystemExit) else told(error)
+        raise NotLoaded(f"{shown}{where}: {what}") from error
     vars(module).update(answers)  # also over what the file made of these names in another way
     return module
 
