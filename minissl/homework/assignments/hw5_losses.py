@@ -209,7 +209,7 @@ glove = Task(
     f"{LOSSES}:glove",
     "GloVe's loss",
     "lectures/04, section 7",
-    hides=("_require_counts", "_tensor", "constant", "require_floating"),
+    hides=("_require_counts", "_tensor", "constant", "require_floating", "namespace"),
     allows=ENGINE,
 )
 

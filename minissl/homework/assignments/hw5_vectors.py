@@ -23,7 +23,7 @@ adagrad = Task(
     "minissl.optim.adagrad:AdaGrad.update",
     "a step of AdaGrad",
     "lectures/04, section 7",
-    hides=("for_each_chunk", "stored"),
+    hides=("for_each_chunk", "stored", "namespace", "PIECE_BYTES"),
 )
 Given = Sequence[NDArray | Rows]
 OTHER_RATE = 9.0

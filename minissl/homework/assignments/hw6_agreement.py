@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.assignments.hw6_distances import LOSS, check_reductions
+from minissl.homework.assignments.hw6_distances import check_reductions
 from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 from minissl.models.convolutional import NormalizedMLP
 from minissl.nn.module import Module
@@ -144,7 +145,8 @@ consistency = Task(
     "minissl.losses.consistency:consistency_loss",
     "the same image, the same answer",
     "lectures/12, section 15",
-    allows=LOSS,
+    hides=("beside", "namespace", "as_array"),
+    allows=ENGINE,
 )
 
 

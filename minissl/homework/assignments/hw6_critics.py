@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.assignments.hw6_distances import LOSS, check_reductions
+from minissl.homework.assignments.hw6_distances import check_reductions
 from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 from minissl.losses.contrastive import information_bound
 
@@ -26,16 +27,16 @@ info_nce = Task(
     "lectures/12, section 16",
     hides=(
         "fused", "gather_rows", "_check", "_check_negatives", "_with_own_negatives",
-        "_unit", "_single",
+        "_unit", "_single", "beside", "as_array",
     ),
-    allows=(*LOSS, "normalize"),
+    allows=(*ENGINE, "reduced", "normalize"),
 )  # fmt: skip
 bilinear = Task(
     "6.11",
     f"{CONTRASTIVE}:bilinear_info_nce",
     "a critic that is learned",
     "lectures/12, section 16",
-    allows=(*LOSS, "information_bound", "normalize"),
+    allows=(*ENGINE, "reduced", "information_bound", "normalize"),
 )
 NEGATIVES: dict[str, Any] = {  # name -> their shape, for a batch and a width
     "none": lambda batch, width: None,

@@ -15,9 +15,6 @@ from minissl.homework.assignments.manners import call_twice
 from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 
-# What a loss may be made of: the engine, and what the starter imports for one of the losses.
-LOSS = (*ENGINE, "reduced", "checked_margin", "pairwise_distances")
-
 # ---- 6.1 pairwise_distances ----------------------------------------------------------------------
 
 pairwise_distances = Task(
@@ -147,7 +144,7 @@ pair_loss = Task(
     "near together, or a margin apart",
     "lectures/12, section 13",
     hides=("_booleans", "row_distances"),
-    allows=LOSS,
+    allows=(*ENGINE, "pairwise_distances"),
 )
 
 

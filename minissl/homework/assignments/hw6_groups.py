@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.assignments.hw6_distances import LOSS, check_reductions
+from minissl.homework.assignments.hw6_distances import check_reductions
 from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, expect, expect_error
 
 HIDDEN = (
     "same_and_different", "labels_beside", "_reduced", "_check_rows", "with_temperature", "fused",
-    "gpu",
+    "gpu", "namespace", "move",
 )  # fmt: skip
 
 supcon = Task(
@@ -27,7 +28,7 @@ supcon = Task(
     "contrast with labels",
     "lectures/12, section 14",
     hides=HIDDEN,
-    allows=(*LOSS, "normalize"),
+    allows=(*ENGINE, "reduced", "normalize"),
 )
 soft_nearest = Task(
     "6.7",
@@ -35,7 +36,7 @@ soft_nearest = Task(
     "how much of the softmax is one's own",
     "lectures/12, section 14",
     hides=HIDDEN,
-    allows=LOSS,
+    allows=(*ENGINE, "reduced"),
 )
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.assignments.hw6_distances import LOSS, check_reductions
+from minissl.homework.assignments.hw6_distances import check_reductions
 from minissl.homework.assignments.hw6_groups import HIDDEN, Before, batches, loss_of, otherwise
 from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 
 # ---- 6.5 lifted_structured_loss ------------------------------------------------------------------
@@ -24,7 +25,7 @@ lifted = Task(
     "a pair against all its negatives",
     "lectures/12, section 13",
     hides=HIDDEN,
-    allows=LOSS,
+    allows=ENGINE,
 )
 WITH_PAIRS = ([0, 0, 1], [0, 1, 0, 2, 0], [0, 1, 0, 1], [-1, 2, 2, -1])
 

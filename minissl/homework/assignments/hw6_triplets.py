@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.assignments.hw6_distances import LOSS, check_reductions
+from minissl.homework.assignments.hw6_distances import check_reductions
 from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 
 TRIPLETS = "minissl.losses.triplets"
@@ -25,7 +26,7 @@ triplet_loss = Task(
     "nearer by a margin",
     "lectures/12, section 13",
     hides=("_hinge", "row_distances"),
-    allows=LOSS,
+    allows=(*ENGINE, "pairwise_distances"),
 )
 NAMES = ("anchor", "positive", "negative")
 
@@ -173,7 +174,7 @@ mine_triplets = Task(
     f"{TRIPLETS}:mine_triplets",
     "which triplets are worth it",
     "lectures/12, section 13",
-    hides=("same_and_different", "_semi_hard", "_drawn"),
+    hides=("same_and_different", "_semi_hard", "_drawn", "move"),
 )
 Labelled = tuple[NDArray, list[int]]
 
