@@ -117,7 +117,7 @@ def _root_of_absolutes(
     return values
 
 
-def _shape(generator: np.random.Generator) -> tuple[int, ...]:
+def _shape(generator: np.random.Generator) -> Any:
     return int(generator.integers(2, 5)), int(generator.integers(1, 4))
 
 
