@@ -86,7 +86,7 @@ class Results:
 
     @property
     def comment(self) -> str:
-        """Why tasks have no points, each reason once: "1.2, 1.3: not written; 1.7: it raised ..."."""
+        """Why tasks have no points, each reason once: "1.2, 1.3: not written; 1.7: it ..."."""
         if self.problem and not self.score:
             return self.problem
         tasks: dict[str, list[str]] = {}
