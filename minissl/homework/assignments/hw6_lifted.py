@@ -104,12 +104,13 @@ def without_a_pair(subject: Any, draw: Draw) -> None:
 @lifted.check(1)
 def far_negatives(subject: Any, draw: Draw) -> None:
     """Where e^(margin − d) has no digits left, J has: on a line at 0, 1000 and 2000."""
-    rows = np.array([[0.0], [1000.0], [2000.0]])
     sentence = "e^(−1000) is 0 and its logarithm −∞: use logsumexp, which takes the largest out"
-    for labels, right in (([0, 0, 1], 0.5), ([0, 1, 0], (1001 + math.log(2)) ** 2 / 2)):
-        given = {"embeddings": rows, "labels": labels}
-        got = call_twice(loss_of(subject, labels), Tensor(rows))
-        expect(got, right, given=given, otherwise=sentence)
+    for gap in draw.cases(1000.0, more=lambda g: float(g.uniform(900, 2000))):
+        rows = np.array([[0.0], [gap], [2 * gap]])
+        for labels, right in (([0, 0, 1], 0.5), ([0, 1, 0], (gap + 1 + math.log(2)) ** 2 / 2)):
+            given = {"embeddings": rows, "labels": labels}
+            got = call_twice(loss_of(subject, labels), Tensor(rows))
+            expect(got, right, given=given, otherwise=sentence)
 
 
 @lifted.check(2)

@@ -358,9 +358,10 @@ def drawn_by_distance(subject: Any, draw: Draw) -> None:
 def what_cannot_be_mined(subject: Any, draw: Draw) -> None:
     """Another mining, and a distance that is not finite, are errors; "all" takes it."""
     labels = np.array([0, 0])
-    for far in (math.nan, math.inf):
-        distances = np.array([[0.0, far], [far, 0.0]])
-        for mining in ("hard", "semi-hard"):
-            expect_error(ValueError, subject, distances, labels, mining)
-    expect_error(ValueError, subject, np.eye(2), labels, "soft")
-    _check_mined(subject, (distances, [0, 0]), "all", [], {})
+    for size in draw.cases(1.0, more=lambda g: float(g.uniform(0.1, 2))):
+        for far in (math.nan, math.inf):
+            distances = np.array([[0.0, far], [size, 0.0]])
+            for mining in ("hard", "semi-hard"):
+                expect_error(ValueError, subject, distances, labels, mining)
+            _check_mined(subject, (distances, [0, 0]), "all", [], {})
+        expect_error(ValueError, subject, size * np.ones((2, 2)), labels, "soft")
