@@ -46,6 +46,7 @@ ALWAYS = (
     # Between a kernel and Triton's interpreter: what watches it, and what torch does to inspect.
     "minissl.homework.watched:*",
     "torch.package.*:_patched_getfile",
+    "minissl.homework.assignments.*:*.*",  # what a check hands out, not its oracles
 )
 # What is built from Tensors may use the engine, in any style. None of it is fused or composed.
 ENGINE = (
