@@ -15,6 +15,8 @@ from minissl.homework.guard import ENGINE, PACKAGES
 from minissl.homework.source import Import, find, named_in, used_by
 from minissl.homework.task import Task
 
+_SAID = {"triton*": "the language of Triton"}  # patterns that are no names
+
 
 def allowed_calls(task: Task) -> tuple[str, ...]:
     """The patterns of the calls that a task allows; an experiment may use whatever helps."""
@@ -54,8 +56,9 @@ def what_is_allowed(task: Task, written: frozenset[str]) -> str:
     more = [p for p in task.allows if p not in {*ENGINE, *single} and p[:1] != "!"]
     if {*ENGINE} <= {*task.allows}:
         own.append("the operators and methods of `Tensor`, `minissl.autograd.operations`")
-    own += [f"`{pattern.replace(':', '.')}`" for pattern in more]
-    taken_back = [f"`{p[1:].replace(':', '.')}`" for p in task.allows if p[:1] == "!"]
+    own += [_SAID.get(pattern, f"`{pattern.replace(':', '.')}`") for pattern in more]
+    names = [p[1:].replace(":", ".") for p in task.allows if p[:1] == "!"]
+    taken_back = [f"`{name}`" for name in names if "[" not in name]
     text = f"**You may use** {', '.join(['NumPy', 'the standard library', *own])}"
     return text + (f"; but not {', '.join(taken_back)}." if taken_back else ".")
 
