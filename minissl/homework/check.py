@@ -28,11 +28,13 @@ class Settings:
     """How to check. ``seed``: of the random cases, of which every check gets ``extra``.
 
     ``use_mine``: the other functions are the student's where they are written, not the library's.
+    ``guarded``: the work has to be the student's own (False for the answer key, which is not).
     """
 
     seed: int = 0
     extra: int = 3
     use_mine: bool = False
+    guarded: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Results:
 
     @property
     def comment(self) -> str:
-        """Why tasks have no points, each reason once: "1.2, 1.3: not written; 1.7: it raised ..."."""
+        """Why tasks have no points, each reason once: "1.2, 1.3: not written; 1.7: it ..."."""
         if self.problem and not self.score:
             return self.problem
         tasks: dict[str, list[str]] = {}
@@ -188,11 +190,13 @@ class _Child:
         self.started = True
         self.loaded |= event in ("loaded", "not there")
         if event == "not loaded":
-            self.not_loaded, self.no_python = line["text"], line["no_python"]
+            self.not_loaded, self.no_python = plain(line["text"], 1000), line["no_python"]
         elif event == "not there":
-            self.not_there = line["text"]
+            self.not_there = plain(line["text"], 1000)
         elif event == "outcome":
-            outcome = Outcome(**{name: line[name] for name in line if name != "event"})
+            case = {plain(name, 60): plain(value, 2100) for name, value in line["case"].items()}
+            symptom = plain(line["symptom"], 1000)
+            outcome = Outcome(line["check"], "", 0, line["status"], symptom, case)
             self.outcomes.setdefault(outcome.check, outcome)
 
     def _ending(self, ended: Ended, task: Task, name: str, printed: str) -> str:

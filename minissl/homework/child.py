@@ -89,9 +89,9 @@ def main() -> None:
 
 def _run(task: Task, check: Check, subject: Any, request: dict[str, Any], file: Path) -> Outcome:
     """One check. Nobody presses Ctrl-C in a child: a KeyboardInterrupt is the student's."""
-    seed, extra = request["seed"], request["extra"]
+    options = {name: request[name] for name in ("seed", "extra", "guarded")}
     try:
-        outcome = run_check(task, check, subject, seed=seed, extra=extra, file=file)
+        outcome = run_check(task, check, subject, file=file, **options)
     except BaseException as error:
         symptom = f"it ended the check by {told(error)}"
         return Outcome(check.name, check.about, check.points, "wrong", symptom)

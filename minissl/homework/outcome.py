@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 import warnings
 import zlib
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from minissl.autograd.tensor import Tensor
+from minissl.homework.allowed import allowed_calls
+from minissl.homework.guard import Guard
 from minissl.homework.plain import kind_of, plain, told
 from minissl.homework.task import Check, Draw, Task, Wrong, unwritten
 
@@ -49,12 +52,21 @@ def draw_for(task: Task, check: Check, seed: int, extra: int) -> Draw:
 
 
 def run_check(
-    task: Task, check: Check, subject: Any, *, seed: int = 0, extra: int = 3, file: Any = None
+    task: Task,
+    check: Check,
+    subject: Any,
+    *,
+    seed: int = 0,
+    extra: int = 3,
+    file: Any = None,
+    guarded: bool = True,
 ) -> Outcome:
     """Run one check of a function (or class). Never raises, but for KeyboardInterrupt.
 
-    ``file``: where the subject is written; an error then says its line there.
+    ``file``: where the subject is written; an error then says its line there. ``guarded``: the work
+    has to be the student's own; False for the library's functions, which are not.
     """
+    guard = Guard(allowed_calls(task), task.label)
 
     def outcome(status: str, symptom: str = "", case: Mapping[str, Any] | None = None) -> Outcome:
         shown = as_case(case or {})
@@ -63,7 +75,8 @@ def run_check(
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            check.run(subject, draw_for(task, check, seed, extra))
+            with guard if guarded else contextlib.nullcontext():
+                check.run(subject, draw_for(task, check, seed, extra))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -76,7 +89,11 @@ def run_check(
         if not isinstance(error, Wrong):
             return outcome("wrong", symptom)
         answers = {"got": error.got, "expected": error.expected}
+        if error.difference and as_text(error.got) == as_text(error.expected):
+            answers["difference"] = error.difference
         return outcome("wrong", symptom, {**error.given, **answers})
+    if guarded and (reason := guard.sentence()):
+        return outcome("wrong", reason)
     return outcome("passed")
 
 

@@ -10,7 +10,9 @@ import re
 from typing import Any
 
 MESSAGE = 600  # characters of an error's message
-_UNPRINTABLE = re.compile(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]|[\u2028\u2029\u202a-\u202e]")
+_UNPRINTABLE = re.compile(
+    r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]|[\u2028\u2029\u202a-\u202e]"
+)
 
 
 def plain(text: Any, most: int = MESSAGE) -> str:

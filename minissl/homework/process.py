@@ -55,7 +55,9 @@ def run_child(request: Mapping[str, Any], folder: Path, seconds: float) -> Ended
         env=_environment(folder),
         start_new_session=_POSIX,
     )
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     pipes = [_Pipe(process.stdout, received.take), _Pipe(process.stderr, printed.take)]
     try:
         with contextlib.suppress(BrokenPipeError):

@@ -168,23 +168,27 @@ def _bindings(body: list[ast.stmt], module: str) -> Iterator[Import]:
 
 def imports_of(assignment: Assignment, task: Task, solved: bool) -> set[Import]:
     """What the function uses of its module, but for other tasks, which are in the file."""
-    module, node = find(task.target)
-    nodes = list(ast.walk(node))
-    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    local = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    local |= {n.arg for n in nodes if isinstance(n, ast.arg)}
     written = {t.name for t in assignment.tasks}
     found = set()
-    for name in names - local:
-        binding = module.bindings.get(name)
-        if binding is None or (not solved and name in task.hides):
+    for binding in used_by(task.target):
+        if not solved and binding.bound in task.hides:
             continue
         if binding.module.split(".")[0] in _OURS and binding.name in written:
             continue
         found.add(binding)
-    if "annotations" in module.bindings:
+    if "annotations" in find(task.target)[0].bindings:
         found.add(Import("__future__", "annotations", "annotations"))
     return found
+
+
+def used_by(target: str) -> set[Import]:
+    """The names of its module that a function uses, and where they come from."""
+    module, node = find(target)
+    nodes = list(ast.walk(node))
+    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    local = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    local |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    return {module.bindings[name] for name in names - local if name in module.bindings}
 
 
 def import_lines(imports: set[Import]) -> list[str]:

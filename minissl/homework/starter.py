@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from importlib import resources
 from pathlib import Path
 
+from minissl.homework.allowed import what_is_allowed
 from minissl.homework.experiment import FILE, Experiment
 from minissl.homework.source import experiment_file, student_file
 from minissl.homework.task import Assignment
@@ -37,15 +40,28 @@ def start(assignment: Assignment, folder: Path) -> Path:
 
 
 def handout(assignment: Assignment) -> str:
-    """The handout, with a table of the tasks before its first section (``## ``).
+    """The handout, with a table of the tasks before its first section (``## ``), and below each
+    task's heading what may be used for it.
 
     What a person judges of an experiment stands where the text has ``<!-- rubric -->``.
     """
     text = _kept(f"hw{assignment.number}.md")
+    written = frozenset(task.name for task in assignment.tasks)
+    for task in assignment.tasks:
+        before, heading, after = text.partition(f"\n## {task.number} ")
+        title, _, rest = after.partition("\n")
+        allowed = _filled(what_is_allowed(task, written))
+        text = f"{before}{heading}{title}\n\n{allowed}\n{rest}" if heading else text
     if assignment.experiment:
         text = text.replace("<!-- rubric -->", rubric(assignment.experiment))
     before, section, after = text.partition("\n## ")
     return f"{before.rstrip()}\n\n{table(assignment)}\n{section}{after}"
+
+
+def _filled(text: str) -> str:
+    """Lines of 100 characters at most; what stands in backticks is not broken."""
+    kept = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\0"), text)
+    return textwrap.fill(kept, 100, break_long_words=False).replace("\0", " ")
 
 
 def table(assignment: Assignment) -> str:

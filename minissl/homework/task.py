@@ -24,14 +24,27 @@ if TYPE_CHECKING:
     from minissl.homework.experiment import Experiment
 
 Case = TypeVar("Case")
+# Of the largest expected element: another order of the same steps may differ by so much.
+TOLERANCES = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-3}
 
 
 class Wrong(AssertionError):
-    """A case that shows a mistake. ``symptom``: one sentence; the rest is printed below it."""
+    """A case that shows a mistake. ``symptom``: one sentence; the rest is printed below it.
 
-    def __init__(self, symptom: str, given: Mapping[str, Any], got: Any, expected: Any):
+    ``difference``: how far apart the two are, for when they print alike.
+    """
+
+    def __init__(
+        self,
+        symptom: str,
+        given: Mapping[str, Any],
+        got: Any,
+        expected: Any,
+        difference: str = "",
+    ):
         super().__init__(symptom)
         self.symptom, self.given, self.got, self.expected = symptom, given, got, expected
+        self.difference = difference
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,8 @@ class Task:
     subclass with that method, and checks are given the subclass). ``lecture``: where to read.
     ``seconds``: the time limit of all its checks together. ``requires``: packages beyond the core.
     ``hides``: what the library's body uses and the starter does not import, because it would give
-    the answer away or is not needed.
+    the answer away or is not needed. ``allows``: what a student may call of the library or of
+    other packages, beside what the starter imports (patterns, see ``guard.Guard``).
     """
 
     number: str
@@ -86,6 +100,7 @@ class Task:
     seconds: float = 30
     requires: tuple[str, ...] = ()
     hides: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ()
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -224,16 +239,19 @@ def expect(
     given: Mapping[str, Any],
     symptoms: Mapping[str, Any] | None = None,
     otherwise: str = "the values are wrong",
-    tolerance: float = 1e-9,
+    tolerance: float | None = None,
 ) -> None:
     """Raise Wrong unless ``got`` is ``expected`` in shape, dtype and, nearly, in value.
 
     Tensors are compared as arrays. ``given``: the case, by name. ``symptoms``: sentence -> what a
     well-known mistake gives; the sentence is shown when the answer is just that.
     ``otherwise``: the sentence for any other value. ``tolerance``: relative to the largest expected
-    element; not used for integers, strings and other things that must be equal.
+    element, None for what the dtype of ``expected`` makes sense of (``TOLERANCES``); not used for
+    integers, strings and other things that must be equal.
     """
     got, expected = _array(got), _array(expected)
+    if tolerance is None:
+        tolerance = TOLERANCES.get(str(getattr(expected, "dtype", "")), 0.0)
     for sentence, value in (symptoms or {}).items():
         if _same(got, _array(value), tolerance) and not _same(got, expected, tolerance):
             raise Wrong(sentence, given, got, expected)
@@ -254,7 +272,18 @@ def expect(
         sentence = f"expected {type(expected).__name__}, got {type(got).__name__}"
         raise Wrong(sentence, given, got, expected)
     if not _same(got, expected, tolerance):
-        raise Wrong(otherwise, given, got, expected)
+        raise Wrong(otherwise, given, got, expected, _difference(got, expected, tolerance))
+
+
+def _difference(got: Any, expected: Any, tolerance: float) -> str:
+    """The largest difference of two arrays, where it is, and what was allowed; "" for others."""
+    if not isinstance(expected, np.ndarray) or expected.dtype.kind != "f" or not expected.size:
+        return ""
+    apart = np.abs(np.asarray(got, np.float64) - expected.astype(np.float64))
+    place = np.unravel_index(np.argmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
+    where = f" at {tuple(int(i) for i in place)}" if place else ""
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    return f"{apart[place]:.3g}{where}; {tolerance * largest:.3g} is allowed"
 
 
 def _array(value: Any) -> Any:

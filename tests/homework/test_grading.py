@@ -24,7 +24,7 @@ from tests.homework.submissions import DIVIDE, IMPORTS, ONE, checked, write
 
 
 def a_task(check, points=5):
-    task = Task("9.1", "minissl:toy", "toy", "lectures/02, section 1")
+    task = Task("9.1", "minissl.autograd.elementwise:exp", "toy", "lectures/02, section 1")
     task.check(points)(check)
     return task
 
@@ -53,7 +53,7 @@ def test_a_failure_shows_the_smallest_case():
 
     task = a_task(doubled)
     (check,) = task.checks
-    assert run_check(task, check, lambda x: x + x).earned == 5
+    assert run_check(task, check, lambda x: x + x, guarded=False).earned == 5
     outcome = run_check(task, check, lambda x: 3 * x)
     assert (outcome.status, outcome.earned) == ("wrong", 0)
     assert outcome.symptom == "this is three times the number"

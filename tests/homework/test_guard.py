@@ -1,0 +1,183 @@
+"""The work of a task has to be the student's own: what the guard sees, and what it leaves alone."""
+
+import functools
+import sys
+import threading
+import types
+
+import numpy as np
+import pytest
+
+from minissl import Tensor
+from minissl.autograd import elementwise
+from minissl.autograd import operations as ops
+from minissl.autograd.tensor import differentiable
+from minissl.homework.allowed import allowed_calls, what_is_allowed
+from minissl.homework.assignments import assignment_numbers, load_assignment
+from minissl.homework.guard import Guard
+from minissl.homework.outcome import run_check
+from minissl.homework.submission import missing_packages
+from minissl.text.tokenizer import Tokenizer
+
+TASKS = {
+    task.number: task
+    for number in assignment_numbers()
+    for task in load_assignment(number).tasks
+    if "triton" not in task.requires and not missing_packages(task)
+}
+DIVIDE = TASKS["1.1"]
+
+
+def symptoms(task, subject, extra=0):
+    return [run_check(task, check, subject, extra=extra).symptom for check in task.checks]
+
+
+def wrapped(answer, method):
+    """What hands everything on to the library: a function, or a class with one method."""
+    if method is None:
+        return lambda *arguments, **settings: answer(*arguments, **settings)
+
+    class Heir(answer):
+        pass
+
+    def inherited(self, *arguments, **settings):
+        return getattr(super(Heir, self), method)(*arguments, **settings)
+
+    setattr(Heir, method, inherited)
+    return Heir
+
+
+@pytest.mark.parametrize("number", TASKS)
+def test_who_hands_a_task_to_the_library_gets_nothing(number):
+    """Every check of every task, through a wrapper and through super()."""
+    task = TASKS[number]
+    for check, symptom in zip(
+        task.checks, symptoms(task, wrapped(task.answer(), task.method)), strict=True
+    ):
+        name = task.label.split(".")[-1]
+        assert f"it hands the work to the library's own {name} (test_guard.py" in symptom, check
+
+
+def by_its_name(a, b):
+    from importlib import import_module
+
+    return getattr(import_module("minissl.autograd.operations"), "div" + "ide")(a, b)
+
+
+def in_a_thread(a, b):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(ops.divide(a, b)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def unwatched(a, b):
+    sys.setprofile(None)
+    return ops.divide(a, b)
+
+
+@differentiable
+def by_another_graph(a, b, /):
+    """A rule that lets the engine find the gradients."""
+    x, y = Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)
+    quotient = x / y
+
+    def back(g):
+        quotient.backward(g)
+        return x.grad, y.grad
+
+    return quotient.numpy(), back
+
+
+@pytest.mark.parametrize(
+    ("subject", "shows"),
+    [
+        (lambda a, b: a / b, r"it calls Tensor.__truediv__ (test_guard.py, line"),
+        (lambda a, b: a * b**-1.0, r"it calls Tensor.__pow__"),
+        (by_its_name, "it hands the work to the library's own divide"),
+        (in_a_thread, "it hands the work to the library's own divide"),
+        (unwatched, "switched off sys.setprofile"),
+        (by_another_graph, "it calls Tensor.__truediv__"),
+        (functools.partial(ops.divide), "nothing that you wrote was called"),
+        (
+            types.FunctionType(ops.divide.__code__, ops.divide.__globals__, "divide", None)
+            if ops.divide.__closure__ is None
+            else differentiable(elementwise.divide.__wrapped__),
+            "nothing that you wrote was called",
+        ),
+    ],
+)
+def test_no_detour_earns_anything(subject, shows):
+    for symptom in symptoms(DIVIDE, subject):
+        assert shows in symptom
+
+
+def test_torch_is_no_way_around():
+    torch = pytest.importorskip("torch")
+    softmax = TASKS["1.5"]
+
+    @differentiable
+    def by_torch(a, /, axis=-1):
+        x = torch.tensor(a, requires_grad=True)
+        y = torch.softmax(x, axis)
+        return y.detach().numpy(), (
+            lambda g: torch.autograd.grad(y, x, torch.tensor(g), retain_graph=True)[0].numpy(),
+        )
+
+    assert "torch's" in symptoms(softmax, by_torch)[0]
+    assert "which this task does not allow" in symptoms(softmax, by_torch)[0]
+
+
+def test_what_the_library_calls_is_its_own_affair():
+    def train():
+        return Tokenizer.train(["abc abc"], 258)
+
+    with Guard(("Tokenizer.train",), "Tokenizer.encode") as guard:
+        train()
+    assert (guard.sentence(), guard.seen) == ("", [])
+
+
+def test_own_code_may_look_sort_and_count():
+    @differentiable
+    def third(a, /):
+        return np.vectorize(lambda x: x / 3)(a), (lambda g: sorted([g / 3], key=np.sum)[0],)
+
+    with Guard((), "divide") as guard:
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        assert third(x).shape == (2,)
+        third(x)
+    assert guard.sentence() == ""
+
+
+def test_patterns_allow_take_back_and_never_reach_the_answer():
+    def seen(*allowed, answer="divide"):
+        with Guard(allowed, answer) as guard:
+            ops.exp(Tensor([1.0]))
+            ops.divide(Tensor([1.0]), Tensor([2.0]))
+        return [call.name.split(":")[1] for call in guard.seen]
+
+    assert seen() == ["exp", "divide"]
+    assert seen("exp") == ["divide"]
+    assert seen("minissl.autograd.elementwise:*") == ["divide"]
+    assert seen("minissl.autograd.elementwise:*", "!exp") == ["exp", "divide"]
+    assert seen("minissl.autograd.elementwise:*", answer="softmax") == []
+    assert seen("*", "!exp") == []
+
+
+def test_the_profile_is_given_back():
+    with Guard((), "divide"):
+        assert sys.getprofile() is not None
+    assert sys.getprofile() is None
+    with pytest.raises(ZeroDivisionError), Guard((), "divide"):
+        raise ZeroDivisionError
+    assert sys.getprofile() is None
+
+
+def test_the_handout_lists_what_is_allowed_with_signatures():
+    written = frozenset(task.name for task in load_assignment(1).tasks)
+    text = what_is_allowed(TASKS["1.4"], written)
+    assert "`differentiable(function)`" in text
+    assert "`_expanded(g, shape, axis)`" in text
+    assert "_expanded" in allowed_calls(TASKS["1.4"])
+    assert "_check_input" not in allowed_calls(TASKS["1.9"])
