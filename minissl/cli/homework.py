@@ -17,9 +17,27 @@ examples:
   minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10"""
 
 
+class AnyOrder(argparse.ArgumentParser):
+    """Reads ``check 1 --task 1.2 hw1`` as well as ``check 1 hw1 --task 1.2``."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's own, which does it for the other way to parse as well."""
+        if self._inside:
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the four verbs."""
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(
+        title="verbs", metavar="VERB", required=True, parser_class=AnyOrder
+    )
     _add_list_and_start(verbs)
     _add_check(verbs)
     _add_grade(verbs)
@@ -62,7 +80,7 @@ def _add_grade(verbs: Any) -> None:
     verb.add_argument("--csv", type=path, required=True, help="the table to write")
     verb.add_argument("--details", type=path, help="a folder for one results.json per submission")
     _add_cases(verb)
-    verb.set_defaults(function=grade)
+    verb.set_defaults(function=grade, seed=None)
 
 
 def _add_cases(verb: argparse.ArgumentParser) -> None:
@@ -136,12 +154,21 @@ def check(arguments: argparse.Namespace) -> None:
 
 def grade(arguments: argparse.Namespace) -> None:
     """Grade a folder of submissions and print a line for each."""
+    from secrets import randbelow
+
     from minissl.homework.assignments import load_assignment
+    from minissl.homework.class_folder import submissions
     from minissl.homework.grade import grade as grade_all
 
+    assignment = load_assignment(arguments.number)
+    ours = [path for path in (arguments.csv, arguments.details) if path is not None]
+    found, ignored = submissions(assignment, arguments.folder, ours)
+    if arguments.seed is None:  # an answer that knows the cases of the students' seed 0 loses
+        arguments.seed = randbelow(1 << 31)
+        print(f"random cases of seed {arguments.seed} (--seed {arguments.seed} repeats them)")
     rows = grade_all(
-        load_assignment(arguments.number),
-        arguments.folder,
+        assignment,
+        found,
         arguments.csv,
         settings=_settings(arguments),
         details=arguments.details,
@@ -149,4 +176,6 @@ def grade(arguments: argparse.Namespace) -> None:
     for row in rows:
         note = f"  {row['comment']}" if row["comment"] else ""
         print(f"{row['score']:>4} of {row['points']}  {row['submission']}{note}", flush=True)
+    if ignored:
+        print(f"ignored: {', '.join(ignored)}")
     print(f"written: {arguments.csv}")
