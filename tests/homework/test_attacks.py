@@ -116,7 +116,7 @@ def test_only_signed_lines_count_and_each_once():
 def test_any_text_can_be_printed():
     assert plain("a\x1b[2J\ud800\u202e é\n") == r"a\x1b[2J\ud800\u202e é" + "\n"
     assert plain("x" * 1000, 10) == "x" * 10 + " ..."
-    assert plain(3) == "no text, but a int"
+    assert plain(3) == "no text: int"
 
     class Error(Exception):
         def __str__(self):

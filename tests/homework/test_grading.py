@@ -205,7 +205,7 @@ def test_check_prints_a_scoreboard_and_writes_gradescopes_json(tmp_path, capsys)
     assert "the sign is wrong" in first["output"]
     assert found["extra_data"]["seed"] == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["hw1.py", "results.json"]
-    assert main([*arguments[:4], "--task", "1.1", "--quiet"]) == 0
+    assert main(["homework", "check", "--quiet", "1", "--task", "1.1", str(tmp_path)]) == 0
     assert "sign is wrong" not in capsys.readouterr().out
 
 
