@@ -57,8 +57,8 @@ def what_is_allowed(task: Task, written: frozenset[str]) -> str:
     if {*ENGINE} <= {*task.allows}:
         own.append("the operators and methods of `Tensor`, `minissl.autograd.operations`")
     own += [_SAID.get(pattern, f"`{pattern.replace(':', '.')}`") for pattern in more]
-    names = [p[1:].replace(":", ".") for p in task.allows if p[:1] == "!"]
-    taken_back = [f"`{name}`" for name in names if "[" not in name]
+    denied = [p[1:].replace(":", ".") for p in task.allows if p[:1] == "!"]
+    taken_back = [f"`{name}`" for name in denied if "[" not in name]
     text = f"**You may use** {', '.join(['NumPy', 'the standard library', *own])}"
     return text + (f"; but not {', '.join(taken_back)}." if taken_back else ".")
 
