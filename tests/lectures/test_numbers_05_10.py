@@ -28,7 +28,8 @@ from minissl.nn.positions import sinusoids
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMSettings
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
-from tests.lectures.reading import figures, says, text
+from minissl.text.bpe import segment
+from tests.lectures.reading import LECTURES, figures, says, text
 
 # ---- 05 ------------------------------------------------------------------------------------------
 
@@ -399,3 +400,13 @@ def test_05_kneser_ney_formula_by_hand():
     test = "the dog ran .".split()
     says("05", "0.065", p("ran", "dog"))
     says("05", "1.556", -sum(math.log(p(w, v)) for v, w in pairwise(test)) / 3)
+
+
+def test_what_the_errata_compute():
+    errata = " ".join((LECTURES / "appendix_errata.md").read_text("utf-8").split())
+    assert f"$2 \\ln 2 = {-2 * math.log(0.5):.3f}$" in errata  # a sum, not minus a product, −1/4
+    assert f"410 + 19 + 12 + 55 + 3 = {410 + 19 + 12 + 55 + 3} billion" in errata
+    assert f"as if {410 / 499:.0%}".replace("%", " %") in errata
+    merges = [b"nd", b"un", b"do"]
+    ranks = {bytes([i]): i for i in range(256)} | {t: 256 + i for i, t in enumerate(merges)}
+    assert segment(b"undo", ranks) == [b"u", b"nd", b"o"]
