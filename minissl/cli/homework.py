@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,26 @@ examples:
   minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10"""
 
 
-class AnyOrder(argparse.ArgumentParser):
-    """Reads ``check 1 --task 1.2 hw1`` as well as ``check 1 hw1 --task 1.2``."""
+class _AnyOrder(argparse.ArgumentParser):
+    """Takes options also between the other arguments: ``check 1 --task 1.2 hw1``."""
 
-    _inside = False
+    mixing = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's own, which does it for the other way to parse as well."""
-        if self._inside:
+        """As argparse does it in two rounds, each of which comes here again."""
+        if self.mixing:
             return super().parse_known_args(args, namespace)
-        self._inside = True
+        self.mixing = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
-            self._inside = False
+            self.mixing = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the four verbs."""
     verbs = parser.add_subparsers(
-        title="verbs", metavar="VERB", required=True, parser_class=AnyOrder
+        title="verbs", metavar="VERB", required=True, parser_class=_AnyOrder
     )
     _add_list_and_start(verbs)
     _add_check(verbs)
@@ -69,6 +70,12 @@ def _add_check(verbs: Any) -> None:
     )
     verb.add_argument("--json", type=path, help="also write the results, as Gradescope reads them")
     verb.add_argument("--quiet", action="store_true", help="the points alone")
+    verb.add_argument(
+        "--answer-key",
+        action="store_true",
+        help="check the library's own answers instead: all points, but for the experiment's",
+    )
+    add_seed(verb, "of the random cases")
     _add_cases(verb)
     verb.set_defaults(function=check)
 
@@ -76,15 +83,20 @@ def _add_check(verbs: Any) -> None:
 def _add_grade(verbs: Any) -> None:
     verb = verbs.add_parser("grade", help="a folder of submissions, one row for each")
     verb.add_argument("number", type=int, metavar="N", help="which assignment")
-    verb.add_argument("folder", type=path, help="with a folder, or a .py file, for each student")
+    verb.add_argument("folder", type=path, help="with a folder, .zip or .py file for each student")
     verb.add_argument("--csv", type=path, required=True, help="the table to write")
     verb.add_argument("--details", type=path, help="a folder for one results.json per submission")
+    verb.add_argument(
+        "--seed",
+        type=argument(0, least=0),
+        metavar="S",
+        help="of the random cases (default: a new one, which the table names)",
+    )
     _add_cases(verb)
-    verb.set_defaults(function=grade, seed=None)
+    verb.set_defaults(function=grade)
 
 
 def _add_cases(verb: argparse.ArgumentParser) -> None:
-    add_seed(verb, "of the random cases")
     verb.add_argument(
         "--extra-shapes",
         type=argument(3, least=0),
@@ -98,7 +110,8 @@ def _settings(arguments: argparse.Namespace) -> Any:
     from minissl.homework.check import Settings
 
     mine = getattr(arguments, "use_mine", False)
-    return Settings(arguments.seed, arguments.extra_shapes, mine)
+    guarded = not getattr(arguments, "answer_key", False)
+    return Settings(arguments.seed, arguments.extra_shapes, mine, guarded)
 
 
 def list_all(arguments: argparse.Namespace) -> None:
@@ -129,24 +142,33 @@ def start(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Check one submission and print the scoreboard."""
+    """Check one submission, or the answer key, and print the scoreboard."""
     from minissl.homework.assignments import load_assignment
     from minissl.homework.check import check_submission, nothing_there
     from minissl.homework.grade import write_json
+    from minissl.homework.handin import read_handin
     from minissl.homework.scoreboard import to_text
+    from minissl.homework.starter import answer_key
     from minissl.homework.submission import find_file
 
     settings = _settings(arguments)
     assignment = load_assignment(arguments.number)
     folder = Path(f"hw{arguments.number}")
     place = arguments.place or (folder if folder.is_dir() else Path())
+    own = f"hw{arguments.number}.py"
     try:
-        file = find_file(assignment, place)
+        if arguments.answer_key:
+            handin = answer_key(assignment)
+        else:
+            file, others = find_file(assignment, place)
+            handin = read_handin(file, name=file.name if place.is_file() else own)
+            if others and not arguments.quiet:
+                print(f"checking {file.name}; not looked at: {', '.join(p.name for p in others)}\n")
     except ValueError as error:
         if arguments.json:  # Gradescope shows the reason to the student
             write_json(arguments.json, nothing_there(assignment, str(error), settings))
         raise
-    results = check_submission(assignment, file, numbers=arguments.task, settings=settings)
+    results = check_submission(assignment, handin, numbers=arguments.task, settings=settings)
     if arguments.json:
         write_json(arguments.json, results)
     print(to_text(results, quiet=arguments.quiet))
@@ -154,28 +176,16 @@ def check(arguments: argparse.Namespace) -> None:
 
 def grade(arguments: argparse.Namespace) -> None:
     """Grade a folder of submissions and print a line for each."""
-    from secrets import randbelow
-
     from minissl.homework.assignments import load_assignment
-    from minissl.homework.class_folder import submissions
-    from minissl.homework.grade import grade as grade_all
+    from minissl.homework.grade import Grading
 
-    assignment = load_assignment(arguments.number)
-    ours = [path for path in (arguments.csv, arguments.details) if path is not None]
-    found, ignored = submissions(assignment, arguments.folder, ours)
-    if arguments.seed is None:  # an answer that knows the cases of the students' seed 0 loses
-        arguments.seed = randbelow(1 << 31)
-        print(f"random cases of seed {arguments.seed} (--seed {arguments.seed} repeats them)")
-    rows = grade_all(
-        assignment,
-        found,
-        arguments.csv,
-        settings=_settings(arguments),
-        details=arguments.details,
-    )
-    for row in rows:
+    if arguments.seed is None:
+        arguments.seed = secrets.randbelow(1_000_000)
+    grading = Grading(load_assignment(arguments.number), arguments.folder, _settings(arguments))
+    print(f"{len(grading.submissions)} submissions, with the cases of --seed {arguments.seed}")
+    for row in grading.rows(arguments.csv, arguments.details):
         note = f"  {row['comment']}" if row["comment"] else ""
         print(f"{row['score']:>4} of {row['points']}  {row['submission']}{note}", flush=True)
-    if ignored:
-        print(f"ignored: {', '.join(ignored)}")
+    if grading.ignored:
+        print(f"belongs to nobody, and was not looked at: {', '.join(grading.ignored)}")
     print(f"written: {arguments.csv}")

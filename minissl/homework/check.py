@@ -88,7 +88,8 @@ class Results:
     def comment(self) -> str:
         """Why tasks have no points, each reason once: "1.2, 1.3: not written; 1.7: it ..."."""
         if self.problem and not self.score:
-            return self.problem
+            reasons = dict.fromkeys([self.problem, *(r.not_loaded for r in self.tasks)])
+            return plain("; ".join(filter(None, reasons)), _COMMENT)
         tasks: dict[str, list[str]] = {}
         for result in self.tasks:
             if result.reason:

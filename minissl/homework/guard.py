@@ -42,6 +42,11 @@ ALWAYS = (
     "Node.*",
     "Module.__call__",
     "*.__post_init__",
+    "*.find_spec",
+    # Between a kernel and Triton's interpreter: what watches it, and what torch does to inspect.
+    "minissl.homework.watched:*",
+    "torch.package.*:_patched_getfile",
+    "minissl.homework.assignments.*:*.*",  # what a check hands out, not its oracles
 )
 # What is built from Tensors may use the engine, in any style. None of it is fused or composed.
 ENGINE = (
@@ -51,6 +56,7 @@ ENGINE = (
         for module in ("elementwise", "reductions", "shapes", "matrices", "indices")
     ),
 )
+_STARTS = ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve")
 # These call what they wrap: the call behind them is what counts.
 _PASS_ON = re.compile(
     r"differentiable\.<locals>\.operation(\.<locals>\..*)?|Module\.__call__"
@@ -136,6 +142,11 @@ class Guard:
             kind = self._kind(frame)
             if kind == STUDENT:
                 self.ran = True
+            elif kind == FREE:
+                if frame.f_code.co_qualname == "Popen.__init__" and (
+                    caller := self._student_behind(frame)
+                ):
+                    self._note("subprocess:Popen", caller)
             elif kind in (OURS, FOREIGN) and (caller := self._student_behind(frame)):
                 self._note(_name_of(frame), caller)
         elif event == "return" and isinstance(argument, GeneratorType):  # it runs for others
@@ -147,7 +158,8 @@ class Guard:
             if not isinstance(owner, str):
                 owner = type(getattr(argument, "__self__", None)).__module__
             root = owner.split(".")[0]
-            if root not in sys.stdlib_module_names and root not in FREE_PACKAGES:
+            starts = root in ("posix", "nt") and argument.__name__ in _STARTS
+            if starts or (root not in sys.stdlib_module_names and root not in FREE_PACKAGES):
                 self._note(f"{owner}:{argument.__qualname__}", frame)
 
     def _note(self, name: str, caller: FrameType) -> None:

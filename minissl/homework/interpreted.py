@@ -1,73 +1,86 @@
 """Launches of the kernels of homework 4 under test: in Triton's interpreter or on a GPU.
 
 The interpreter needs TRITON_INTERPRET=1 in the environment before triton is imported; the checker
-sets it where there is no GPU.
+sets it where there is no GPU. There every address is watched: see ``watched``.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import triton
 import triton.language as tl
-from minissl_kernels.launch import interpreted
 from numpy.typing import NDArray
 
-GUARD = 64  # numbers in front of and behind an output, which no kernel may touch
-UNTOUCHED = -12345.0
+from minissl.homework.watched import UNTOUCHED, Memory, Misuse, device, watched
 
 
-def device() -> str:
-    """Where kernels run here."""
-    return "cpu" if interpreted() else "cuda"
+class Written(NamedTuple):
+    """What a kernel wrote. ``left_out``: it used lanes of a load that were not loaded."""
 
-
-class Guarded:
-    """An output (shape), with guards around it: see ``read``."""
-
-    def __init__(self, *shape: int):
-        self.shape, self.size = shape, int(np.prod(shape))
-        self.memory = torch.full((self.size + 2 * GUARD,), UNTOUCHED, device=device())
-        self.array = self.memory[GUARD : GUARD + self.size].view(shape)
-
-    def read(self) -> tuple[NDArray, bool]:
-        """What was written, and whether the guards are as they were."""
-        memory = self.memory.cpu().numpy()
-        around = np.concatenate([memory[:GUARD], memory[GUARD + self.size :]])
-        return self.array.cpu().numpy().copy(), bool(np.all(around == UNTOUCHED))
-
-
-def on_device(array: NDArray, stride: int | None = None) -> torch.Tensor:
-    """A float32 copy; rows (of a matrix) ``stride`` apart, with 1000 in the gaps between them."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device())
-    if stride is None:
-        return tensor
-    wide = torch.full((len(array), stride), 1000.0, device=tensor.device)
-    wide[:, : array.shape[1]] = tensor
-    return wide[:, : array.shape[1]]
+    y: NDArray
+    statistics: NDArray
+    left_out: bool
 
 
 def layer_norm(
-    kernel: Any, x: NDArray, weight: NDArray, bias: NDArray | None, eps: float, rows_each: int
-) -> dict[str, tuple[NDArray, bool]]:
-    """Launch a layer norm forward kernel; y (rows, width) and statistics (2, rows), guarded."""
+    kernel: Any,
+    x: NDArray,
+    weight: NDArray,
+    bias: NDArray | None,
+    eps: float,
+    rows_each: int,
+    dtypes: tuple[str, str, str] = ("float32", "float32", "float32"),
+) -> Written:
+    """Launch a layer norm forward kernel: y (rows, width) and statistics (2, rows).
+
+    ``dtypes``: those of x, of weight and bias, and of y. Raises Misuse for what it does to memory.
+    """
     rows, width = x.shape
-    values = on_device(x, width + 3)
-    y, statistics = Guarded(rows, width), Guarded(2, rows)
-    kernel[(triton.cdiv(rows, rows_each),)](
-        values,
-        on_device(weight),
-        None if bias is None else on_device(bias),
-        y.array,
-        statistics.array,
-        rows,
-        values.stride(0),
-        eps,
-        WIDTH=width,
-        ROWS=rows_each,
-        BLOCK=triton.next_power_of_2(width),
-    )
-    return {"y": y.read(), "statistics": statistics.read()}
+    of_x, of_weight, of_y = dtypes
+    given = Memory("x", x.shape, x, of_x)
+    weights = Memory("weight", weight.shape, weight, of_weight)
+    biases = None if bias is None else Memory("bias", bias.shape, bias, of_weight)
+    y, statistics = Memory("y", x.shape, dtype=of_y), Memory("statistics", (2, rows))
+    before = given.read()
+    memories = [m for m in (given, weights, biases, y, statistics) if m is not None]
+    with watched(memories, writes=("y", "statistics")) as watch:
+        kernel[(triton.cdiv(rows, rows_each),)](
+            given.tensor,
+            weights.tensor,
+            None if biases is None else biases.tensor,
+            y.tensor,
+            statistics.tensor,
+            rows,
+            given.tensor.stride(0),
+            eps,
+            WIDTH=width,
+            ROWS=rows_each,
+            BLOCK=triton.next_power_of_2(width),
+        )
+    if not np.array_equal(before, given.read()):
+        raise Misuse("it writes into x, which is only to be read")
+    return Written(_whole(y), _whole(statistics), watch.left_out)
+
+
+def _whole(memory: Memory) -> NDArray:
+    """What was written. Raises Misuse where it is not all, or more than that."""
+    if not memory.intact():
+        raise Misuse(f"it writes outside of {memory.name}: the mask of tl.store is too wide")
+    if np.any((written := memory.read()) == UNTOUCHED):
+        raise Misuse(f"some of {memory.name} was never written: {_WHERE[memory.name]}")
+    return written
+
+
+_WHERE = {
+    "y": "a program has ROWS rows, from program_id(0) * ROWS on",
+    "statistics": "the means, and ``rows`` further on the r, for every row",
+}
+
+
+def on_device(array: NDArray) -> torch.Tensor:
+    """A float32 copy."""
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device())
 
 
 @triton.jit
@@ -117,14 +130,20 @@ def _attend(
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")
         scores = tl.where((number < keys)[None, :], scores, float("-inf"))
         weights, rescale, maximum, total = STEP(scores, bits, maximum, total)
+        weights = weights.to(v.dtype)
         sums = tl.dot(weights, v, sums * rescale[:, None], input_precision="ieee")
     tl.store(out + row[:, None] * WIDTH + column[None, :], sums / total[:, None])
 
 
-def attention(step: Any, query: NDArray, key: NDArray, value: NDArray, scale: float) -> NDArray:
-    """softmax(scale · Q Kᵀ) V with 16 keys at a time; query (16, 16), key and value (keys, 16)."""
+def attention(
+    step: Any, query: NDArray, key: NDArray, value: NDArray, scale: float, dtype: str = "float32"
+) -> NDArray:
+    """softmax(scale · Q Kᵀ) V with 16 keys at a time; query (16, 16), key and value (keys, 16).
+
+    ``dtype``: of all three; the scores, and what is returned, are float32.
+    """
     out = torch.empty(query.shape, device=device())
-    arrays = (on_device(a) for a in (query, key, value))
+    arrays = (on_device(a).to(getattr(torch, dtype)) for a in (query, key, value))
     bits = scale * 1.4426950408889634
     _attend[(1,)](*arrays, out, len(key), bits, STEP=step, ROWS=16, KEYS=16, WIDTH=16)
     return out.cpu().numpy()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minissl.homework.allowed import what_is_allowed
 from minissl.homework.experiment import FILE, Experiment
+from minissl.homework.handin import Handin
 from minissl.homework.source import experiment_file, student_file
 from minissl.homework.task import Assignment
 
@@ -37,6 +38,13 @@ def start(assignment: Assignment, folder: Path) -> Path:
         with open(target / name, "x", encoding="utf-8") as file:
             file.write(text)
     return target
+
+
+def answer_key(assignment: Assignment) -> Handin:
+    """The library's own answers, as a student would hand them in (without an experiment)."""
+    numbers = [task.number for task in assignment.tasks]
+    name = f"hw{assignment.number}.py"
+    return Handin(name, {name: student_file(assignment, numbers).encode()})
 
 
 def handout(assignment: Assignment) -> str:

@@ -193,7 +193,7 @@ def unwritten(error: BaseException | None) -> str | None:
 
 
 def call(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
-    """Call it, and see that it leaves its arrays alone; a crash becomes a case.
+    """Call it, and see that it leaves its arrays, lists and dicts alone; a crash becomes a case.
 
     Raises Wrong when it raises (that it is not written passes through) or changes an argument.
     """
@@ -207,10 +207,8 @@ def call(function: Callable[..., Any], /, *arguments: Any, **options: Any) -> An
         message = f"it raised {type(error).__name__}: {error}"
         raise Wrong(message, before, type(error).__name__, "a result") from error
     for name, value in given.items():
-        now, then = _array(value), _array(before[name])
-        if isinstance(now, np.ndarray) and not np.array_equal(
-            now, then, equal_nan=now.dtype.kind == "f"
-        ):
+        if not _unchanged(value, before[name]):
+            now, then = _array(value), _array(before[name])
             raise Wrong(f"it changed its input ({name})", before, now, then)
     return result
 
@@ -295,7 +293,24 @@ def _array(value: Any) -> Any:
 def _copy(value: Any) -> Any:
     if isinstance(value, Tensor):
         return Tensor(value.numpy().copy())
+    if type(value) in (list, tuple):
+        return type(value)(_copy(v) for v in value)
+    if type(value) is dict:
+        return {k: _copy(v) for k, v in value.items()}
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _unchanged(now: Any, then: Any) -> bool:
+    """Whether an argument is what its copy is; of other objects nothing is known."""
+    if type(now) in (list, tuple):
+        return len(now) == len(then) and all(map(_unchanged, now, then))
+    if type(now) is dict:
+        return [*now] == [*then] and all(_unchanged(now[key], then[key]) for key in now)
+    now, then = _array(now), _array(then)
+    if isinstance(now, np.ndarray):
+        equal_nan = now.dtype.kind == "f"
+        return isinstance(then, np.ndarray) and np.array_equal(now, then, equal_nan=equal_nan)
+    return not isinstance(now, str | int) or now == then
 
 
 def _same(got: Any, expected: Any, tolerance: float) -> bool:

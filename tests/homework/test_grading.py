@@ -168,10 +168,10 @@ def test_the_file_is_found(tmp_path):
     with pytest.raises(ValueError, match=r"no hw1\.py in"):
         find_file(ONE, tmp_path)
     deep = write(tmp_path, "", "a/b/hw1.py")
-    assert find_file(ONE, tmp_path) == deep
+    assert find_file(ONE, tmp_path) == (deep, [])
     near = write(tmp_path, "", "hw1.py")
-    assert find_file(ONE, tmp_path) == near
-    assert find_file(ONE, write(tmp_path, "", "alice.py")).name == "alice.py"
+    assert find_file(ONE, tmp_path) == (near, [])
+    assert find_file(ONE, write(tmp_path, "", "alice.py"))[0].name == "alice.py"
     near.unlink()
     write(tmp_path, "", "c/d/hw1.py")
     with pytest.raises(ValueError, match="which one is meant"):

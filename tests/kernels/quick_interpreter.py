@@ -9,17 +9,11 @@
   options say that this is none.
 - Each tensor gets new objects for its shape and its type, and a list of NumPy's types is made for
   each look into it. Here there is one for each shape.
-
-And products of float32 are made in float64 and rounded once. BLAS adds them up in an order that
-depends, with some processors' kernels (OpenBLAS for Haswell and Zen), on where in a tile a number
-stands; on a GPU it does not. A backward pass that computes scores again, in tiles of another shape,
-gets the same ones there and would not here: exp(3000 - 2999.9) shows the last bit.
 """
 
 import dataclasses
 import functools
 
-import numpy as np
 from triton._utils import validate_block_shape
 from triton.runtime import interpreter
 
@@ -34,7 +28,6 @@ def install():
     replace_once_in_a_launch()
     skip_unused_checks()
     share_shapes()
-    multiply_alike()
     interpreter._get_np_dtype = NumpyTypes(interpreter._get_np_dtype)
 
 
@@ -65,19 +58,6 @@ def skip_unused_checks():
     builder = interpreter.interpreter_builder
     if not builder.options.debug:
         builder.options = dataclasses.replace(builder.options, sanitize_overflow=False)
-
-
-def multiply_alike():
-    """The same product of two vectors in whatever tile they stand."""
-    usual = interpreter.InterpreterBuilder.create_dot
-
-    def create_dot(self, a, b, d, *options):
-        if any(x.data.dtype != np.float32 for x in (a, b, d)):  # bfloat16 comes here widened
-            return usual(self, a, b, d, *options)
-        wide = np.matmul(a.data.astype(np.float64), b.data.astype(np.float64))
-        return interpreter.TensorHandle(wide.astype(np.float32) + d.data, d.dtype.scalar)
-
-    interpreter.InterpreterBuilder.create_dot = create_dot
 
 
 def share_shapes():

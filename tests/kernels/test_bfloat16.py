@@ -169,6 +169,23 @@ def test_dot(device, dtype):
     same(ours.cpu(), (a.double() @ b.double()).to(dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("width", [16, 64, 128])
+def test_a_dot_is_the_same_wherever_it_stands(dtype, width):
+    """x·y and y·x, and in a tile of another shape: a maximum found in one holds in the others."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (30 * torch.randn(2, 32, width, generator=generator)).to(dtype)
+    whole, turned, part = torch.empty(32, 32), torch.empty(32, 32), torch.empty(16, 16)
+    product[(1,)](x, y.T.contiguous(), whole, K=width, BLOCK=32)
+    product[(1,)](y, x.T.contiguous(), turned, K=width, BLOCK=32)
+    product[(1,)](x[16:], y[16:].T.contiguous(), part, K=width, BLOCK=16)
+    same(turned.T, whole)
+    same(part, whole[16:, 16:])
+    exact = x.double() @ y.double().T
+    rounding = torch.finfo(torch.float32).eps / 2 * exact.abs()
+    assert ((whole - exact).abs() <= rounding * (1 + 1e-6)).all()
+
+
 @triton.jit
 def reduced(x, out, WIDTH: tl.constexpr):
     row = tl.program_id(0)

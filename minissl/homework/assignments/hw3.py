@@ -7,17 +7,16 @@ from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw3_oracle as oracle
+from minissl.homework.assignments.again import asked_again
+from minissl.homework.assignments.hw3_block import block, split_heads
+from minissl.homework.assignments.hw3_loop import loop
 from minissl.homework.assignments.hw3_measured import experiment
-from minissl.homework.assignments.hw3_model import (
-    allowed_keys,
-    attention,
-    block,
-    gradients,
-    split_heads,
-)
+from minissl.homework.assignments.hw3_model import allowed_keys, attention, gradients
+from minissl.homework.assignments.hw3_probabilities import sampling
 from minissl.homework.assignments.hw3_recurrent import lstm_cell, lstm_cell_back, windows
-from minissl.homework.assignments.hw3_sampling import generate, sampling
-from minissl.homework.assignments.hw3_training import adamw, loop, nats, schedule
+from minissl.homework.assignments.hw3_sampling import generate
+from minissl.homework.assignments.hw3_training import adamw, nats, schedule
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Assignment, Draw, Task, Wrong, call, expect, expect_error
 
 IGNORE = -100
@@ -36,6 +35,7 @@ teacher_forcing = Task(
 @teacher_forcing.check(2)
 def one_step_later(subject: Any, draw: Draw) -> None:
     """The targets are the inputs, one step later, along the last axis."""
+    asked_again(subject, (np.array([[1, 2, 3]]),), (np.array([[4, 5, 6]]),))
     fixed = [(2,), (3,), (1, 3), (2, 4), (2, 2, 3)]
 
     def more(generator: np.random.Generator) -> tuple[int, ...]:
@@ -79,7 +79,12 @@ def too_short(subject: Any, draw: Draw) -> None:
 # ---- 3.2 cross_entropy ---------------------------------------------------------------------------
 
 cross_entropy = Task(
-    "3.2", "minissl.autograd.composed:cross_entropy", "the loss", "lectures/05, section 4"
+    "3.2",
+    "minissl.autograd.composed:cross_entropy",
+    "the loss",
+    "lectures/05, section 4",
+    hides=("int64_on_torch", "namespace"),
+    allows=ENGINE,
 )
 
 
@@ -155,21 +160,47 @@ def ignored_targets(subject: Any, draw: Draw) -> None:
     expect(got, expected, given=given, otherwise="ignore_index is not used")
 
 
+def _check_large(
+    subject: Any,
+    logits: NDArray,
+    targets: NDArray,
+    sentence: str = "exp overflows, or log meets 0: subtract the largest logit first",
+) -> None:
+    expected = oracle.cross_entropy(logits, targets).astype(logits.dtype)
+    got = call(subject, Tensor(logits), targets)
+    given = {"logits": logits, "targets": targets}
+    if isinstance(got, Tensor) and not np.isfinite(got.numpy()).all():
+        raise Wrong(sentence, given, got.numpy(), expected)
+    otherwise = "the values are wrong"
+    if isinstance(got, Tensor) and got.size == 1 and got.item() < 0.5 * expected:
+        otherwise = (
+            "a large loss is cut off: nothing may be added to what the logarithm is taken of"
+        )
+    expect(got, expected, given=given, otherwise=otherwise)
+
+
 @cross_entropy.check(2)
 def large_logits(subject: Any, draw: Draw) -> None:
     """Logits of thousands give the right loss, not infinity or NaN; float32 stays float32."""
     for size in draw.cases(1e3, 1e4, -1e4, more=lambda g: float(g.uniform(-1e4, 1e4))):
-        for dtype, tolerance in ((np.float64, 1e-9), (np.float32, 1e-5)):
-            logits = (np.array([[1.0, 0.5, -1.0], [0.0, 1.0, 1.0]]) * size).astype(dtype)
+        for dtype in (np.float64, np.float32):
+            logits = np.array([[1.0, 0.5, -1.0], [0.0, 1.0, 1.0]]) * size
+            logits = (logits + draw.normal(2, 1)).astype(dtype)
             targets = np.array([2, 1])
-            with np.errstate(all="ignore"):
-                got = call(subject, Tensor(logits), targets)
-            expected = oracle.cross_entropy(logits, targets).astype(dtype)
-            given = {"logits": logits, "targets": targets}
-            if isinstance(got, Tensor) and not np.isfinite(got.numpy()).all():
-                sentence = "exp overflows, or log meets 0: subtract the largest logit first"
-                raise Wrong(sentence, given, got.numpy(), expected)
-            expect(got, expected, given=given, tolerance=tolerance)
+            _check_large(subject, logits, targets)
+            apart = logits + np.array([[2 * size], [-2 * size]], dtype)
+            _check_large(subject, apart, targets, "a row needs the largest logit of its own row")
+    for dtype in (np.float64, np.float32):
+        logits, targets = _logits(draw, (3, 4), share=0.3)
+        logits = logits.astype(dtype)
+        for smoothing, reduction in ((0.0, "mean"), (0.1, "mean"), (0.0, "sum")):
+            settings: dict[str, Any] = {"label_smoothing": smoothing, "reduction": reduction}
+            got = call(subject, Tensor(logits), targets, **settings)
+            given = {"logits": logits, "targets": targets, **settings}
+            expected = oracle.cross_entropy(
+                logits, targets, smoothing=smoothing, reduction=reduction
+            )
+            expect(got, expected.astype(dtype), given=given)
 
 
 @cross_entropy.check(2)
@@ -195,6 +226,34 @@ def gradient(subject: Any, draw: Draw) -> None:
             ),
         }
         expect(got, slope / count, given=given, symptoms=symptoms)
+        _check_slopes(subject, logits, targets)
+
+
+def _check_slopes(subject: Any, logits: NDArray, targets: NDArray) -> None:
+    """The gradients of the sum, and of the mean with label smoothing."""
+    slope, kept = oracle.cross_entropy_slope(logits, targets), targets != IGNORE
+    given: dict[str, Any] = {"logits": logits, "targets": targets}
+    summed = given | {"reduction": "sum"}
+    (got,) = gradients(_with(subject, targets, reduction="sum"), [logits], np.ones(()), summed)
+    symptoms = {"the gradient of the sum is that of the mean": slope / kept.sum()}
+    expect(got, slope, given=summed, symptoms=symptoms)
+    even = (kept / kept.sum())[..., None]
+    smooth = slope / kept.sum() + 0.2 * even * (
+        (np.where(kept, targets, -1)[..., None] == np.arange(logits.shape[-1]))
+        - 1 / logits.shape[-1]
+    )
+    given |= {"label_smoothing": 0.2}
+    (got,) = gradients(_with(subject, targets, label_smoothing=0.2), [logits], np.ones(()), given)
+    alone = 0.8 * slope / kept.sum()
+    symptoms = {
+        "what is added by label smoothing has no gradient": alone,
+        "label smoothing is not in the gradient": slope / kept.sum(),
+    }
+    expect(got, smooth, given=given, symptoms=symptoms)
+
+
+def _with(subject: Any, targets: NDArray, **settings: Any) -> Any:
+    return lambda logits: subject(logits, targets, **settings)
 
 
 @cross_entropy.check(1)

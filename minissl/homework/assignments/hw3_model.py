@@ -1,4 +1,4 @@
-"""Homework 3, the model: masks, attention, heads and a block. Tasks 3.3 to 3.6."""
+"""Homework 3, the model: masks and attention. Tasks 3.3 and 3.4."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from minissl.autograd.composed import dropout_mask
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw3_oracle as oracle
+from minissl.homework.assignments.again import asked_again
+from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
-from minissl.nn import KeyValueCache
-from minissl.nn.transformer import TransformerConfig
 
 COMPOSED = "minissl.autograd.composed"
 
@@ -63,10 +63,15 @@ def _check_allowed(subject: Any, shape: tuple[int, ...], causal: bool, lengths: 
         "queries see the future and not the past": by(later=True),
         "True and False are exchanged: True is what may be seen": ~by(),
         "nothing is masked": np.ones(shape, bool),
+        "an example with 0 keys sees one: it sees nothing": by(least=1),
         "one key of the padding is seen": by(longer=1),
         "the last key that is not padding is not seen": by(longer=-1),
         "the padding hides queries: it must hide keys": by(lengths_of="queries"),
         "causal or not padding: both must hold": by(either=True),
+        "key_lengths is not used here: it holds for every query, causal or not": oracle.allowed(
+            shape, causal, None
+        ),
+        "causal is not used here": oracle.allowed(shape, True, lengths),
     }
     expect(np.array(whole), by(), given=given, symptoms=symptoms)
 
@@ -101,15 +106,25 @@ def padding(subject: Any, draw: Draw) -> None:
         batch, heads, queries, keys = (int(n) for n in generator.integers(1, 5, size=4))
         return (batch, heads, queries, keys), generator.integers(0, keys + 1, size=batch).tolist()
 
+    sees_one, sees_two = np.array([1]), np.array([2])
+    asked_again(subject, ((1, 1, 2, 3), False, sees_one), ((1, 1, 2, 3), False, sees_two))
     for shape, lengths in draw.cases(*fixed, more=more):
         _check_allowed(subject, shape, False, lengths)
         _check_allowed(subject, shape, True, lengths)
-    expect_error(ValueError, subject, (2, 1, 3, 3), False, np.array([3]))
+    for refused in (np.array([3]), np.array([1.0, 2.0]), np.array(2)):
+        expect_error(ValueError, subject, (2, 1, 3, 3), False, refused)
 
 
 # ---- 3.4 attention -------------------------------------------------------------------------------
 
-attention = Task("3.4", f"{COMPOSED}:attention", "attention", "lectures/06, section 2")
+attention = Task(
+    "3.4",
+    f"{COMPOSED}:attention",
+    "attention",
+    "lectures/06, section 2",
+    hides=("namespace",),
+    allows=(*ENGINE, "check_key_lengths"),
+)
 Sizes = tuple[int, int, int, int, int, int]  # batch, heads, query, key, head_dim, value_dim
 
 
@@ -123,17 +138,27 @@ def _inputs(draw: Draw, sizes: Sizes) -> list[NDArray]:
     return [2 * draw.normal(b, h, q, d), 2 * draw.normal(b, h, k, d), draw.normal(b, h, k, v)]
 
 
+def _other_roots(query: NDArray, key: NDArray, value: NDArray) -> dict[str, float]:
+    """Sentence -> the scale of who takes another size for head_dim."""
+    sizes = {"value_dim": value.shape[3], "key_time": key.shape[2], "query_time": query.shape[2]}
+    return {
+        f"the scores are divided by √{name}, not by √head_dim": 1 / math.sqrt(size)
+        for name, size in sizes.items()
+        if size not in (1, query.shape[3], query.shape[3] ** 2)
+    }
+
+
 def _check_attention(subject: Any, inputs: list[NDArray], seen: Any, **options: Any) -> None:
     given = dict(zip(("query", "key", "value"), inputs)) | options
-    scale = options.get("scale")
-
+    scale, head_dim = options.get("scale"), inputs[0].shape[-1]
     query, key, value = inputs
 
     def by(**how: Any) -> Any:
         settings: dict[str, Any] = {"scale": scale} | how
         return oracle.attention(query, key, value, seen, **settings)
 
-    head_dim = inputs[0].shape[-1]
+    causal, lengths = options.get("causal", False), options.get("key_lengths")
+    shape = (*query.shape[:3], key.shape[2])
     symptoms = {
         "the scores are not divided by √head_dim": by(scale=1.0),
         "the scores are divided by head_dim, not by its root": by(scale=1 / head_dim),
@@ -146,7 +171,20 @@ def _check_attention(subject: Any, inputs: list[NDArray], seen: Any, **options: 
         "a query that may see nothing must give zeros, not the mean of all values": by(mask="mean"),
         "what may not be seen gets the score 0, which is no small score: use −∞": by(mask="zero"),
         "nothing is masked": oracle.attention(query, key, value, scale=scale),
+        "the score of what may not be seen is not small enough: use −∞ or the smallest number": (
+            by(mask="small")
+        ),
+        "key_lengths is not used when causal, too: both hold": oracle.attention(
+            query, key, value, oracle.allowed(shape, causal, None), scale=scale
+        ),
+        "causal is not used when there are key_lengths, too: both hold": oracle.attention(
+            query, key, value, oracle.allowed(shape, False, lengths), scale=scale
+        ),
+        "the first query and key are aligned: the last ones must be": oracle.attention(
+            query, key, value, oracle.allowed(shape, causal, lengths, shift=0), scale=scale
+        ),
     }
+    symptoms |= {s: by(scale=scale) for s, scale in _other_roots(query, key, value).items()}
     got = call(subject, *map(Tensor, inputs), **options)
     expect(got, by(), given=given, symptoms=symptoms)
 
@@ -154,8 +192,8 @@ def _check_attention(subject: Any, inputs: list[NDArray], seen: Any, **options: 
 @attention.check(2)
 def weighted_means(subject: Any, draw: Draw) -> None:
     """softmax(Q Kᵀ / √head_dim) V, for any shapes."""
-    fixed: list[Sizes] = [(1, 1, 1, 2, 4, 1), (1, 1, 2, 3, 2, 2), (2, 3, 4, 4, 3, 5)]
-    for sizes in draw.cases(*fixed, more=_sizes):
+    fixed: list[Sizes] = [(1, 1, 1, 2, 4, 3), (1, 1, 2, 3, 2, 2), (1, 1, 2, 5, 3, 2)]
+    for sizes in draw.cases(*fixed, (2, 3, 4, 4, 3, 5), more=_sizes):
         _check_attention(subject, _inputs(draw, sizes), True)
 
 
@@ -163,7 +201,8 @@ def weighted_means(subject: Any, draw: Draw) -> None:
 def given_scale(subject: Any, draw: Draw) -> None:
     """A scale that is given takes the place of 1/√head_dim."""
     for sizes in draw.cases((1, 1, 1, 2, 4, 1), (1, 2, 2, 3, 2, 2), more=_sizes):
-        _check_attention(subject, _inputs(draw, sizes), True, scale=0.3)
+        for scale in (0.3, 0.0):
+            _check_attention(subject, _inputs(draw, sizes), True, scale=scale)
 
 
 @attention.check(3)
@@ -177,6 +216,9 @@ def masked(subject: Any, draw: Draw) -> None:
         for causal, some in (*masks, (True, 0 * lengths)):
             seen = oracle.allowed(shape, causal, some)
             _check_attention(subject, inputs, seen, causal=causal, key_lengths=some)
+        far = [300 * inputs[0], *inputs[1:]]  # scores of hundreds, so that −100 is large
+        seen = oracle.allowed(shape, True, lengths.tolist())
+        _check_attention(subject, far, seen, causal=True, key_lengths=lengths)
 
 
 @attention.check(1)
@@ -190,6 +232,14 @@ def large_scores(subject: Any, draw: Draw) -> None:
             got = call(subject, *map(Tensor, (query, key, value)))
         given = {"query": query, "key": key, "value": value}
         expect(got, expected.astype(np.float32), given=given, tolerance=1e-3)
+        query /= 1000
+        seen = oracle.allowed(sizes[:4], True, None)
+        kept = dropout_mask(sizes[:4], 0.3, 7) / 0.7
+        q, k, v = (x.astype(np.float64) for x in (query, key, value))
+        expected = oracle.attention(q, k, v, seen, kept=kept)
+        options: dict[str, Any] = {"causal": True, "dropout": 0.3, "seed": 7}
+        got = call(subject, *map(Tensor, (query, key, value)), **options)
+        expect(got, expected.astype(np.float32), given={**given, **options})
 
 
 @attention.check(1)
@@ -230,169 +280,15 @@ def dropped_weights(subject: Any, draw: Draw) -> None:
             ),
             "nothing is dropped": oracle.attention(query, key, value),
             "dropout comes before the softmax": oracle.attention(query, key, value, kept),
+            "the weights that are kept must grow by 1 / (1 − dropout), not by 1 − dropout": (
+                oracle.attention(query, key, value, kept=kept * (1 - p))
+            ),
+            "True in dropout_mask is a weight that is kept, not one that is dropped": (
+                oracle.attention(query, key, value, kept=~kept / (1 - p))
+            ),
         }
         got = call(subject, *map(Tensor, inputs), dropout=p, seed=5)
         given = dict(zip(("query", "key", "value"), inputs)) | {"dropout": p, "seed": 5}
         expected = oracle.attention(query, key, value, kept=kept / (1 - p))
-        expect(got, expected, given=given, symptoms=symptoms)
-
-
-# ---- 3.5 split_heads -----------------------------------------------------------------------------
-
-split_heads = Task(
-    "3.5",
-    "minissl.nn.attention:split_heads",
-    "split the heads",
-    "lectures/06, section 5",
-    hides=("_split", "_join"),
-)
-
-
-def _head_shapes(generator: np.random.Generator) -> tuple[int, int, int, int]:
-    batch, time, heads, dim = (int(n) for n in generator.integers(1, 5, size=4))
-    return batch, time, heads, dim
-
-
-HEADS = [(1, 1, 1, 2), (1, 1, 2, 2), (1, 2, 2, 1), (1, 3, 2, 2), (2, 3, 2, 4)]
-
-
-def _mistaken_heads(x: NDArray, heads: int) -> dict[str, NDArray]:
-    batch, time, width = x.shape
-    dim = width // heads
-    return {
-        "reshaped alone: time and heads must be exchanged": x.reshape(batch, heads, time, dim),
-        "time and heads are not exchanged: the shape is (batch, time, heads, head_dim)": (
-            x.reshape(batch, time, heads, dim)
-        ),
-        "a head must be a slice of the width, not every num_heads-th number": (
-            x.reshape(batch, time, dim, heads).transpose(0, 3, 1, 2)
-        ),
-        "the last two axes are exchanged": oracle.heads(x, heads).swapaxes(2, 3),
-        "batch and heads are exchanged": oracle.heads(x, heads).swapaxes(0, 1),
-    }
-
-
-@split_heads.check(3)
-def slices(subject: Any, draw: Draw) -> None:
-    """Head h of token t is a slice of the width of token t."""
-    for batch, time, heads, dim in draw.cases(*HEADS, more=_head_shapes):
-        x = np.arange(batch * time * heads * dim, dtype=np.float64).reshape(batch, time, -1)
-        got = call(subject, Tensor(x), num_heads=heads)
-        given = {"x": x, "num_heads": heads}
-        expect(got, oracle.heads(x, heads), given=given, symptoms=_mistaken_heads(x, heads))
-
-
-@split_heads.check(2)
-def the_way_back(subject: Any, draw: Draw) -> None:
-    """The gradient of each number arrives where the number came from."""
-    for batch, time, heads, dim in draw.cases(*HEADS, more=_head_shapes):
-        x = draw.normal(batch, time, heads * dim)
-        # The gradient of element n is n: where it must arrive is what splitting would undo.
-        right = np.arange(x.size, dtype=np.float64).reshape(x.shape)
-        cotangent = oracle.heads(right, heads)
-        given = {"x": x, "num_heads": heads, "gradient of the answer": cotangent}
-        (got,) = gradients(subject, [x], cotangent, given, num_heads=heads)
-        symptoms = {
-            "the gradient is only reshaped: exchange time and heads first": cotangent.reshape(
-                x.shape
-            ),
-            "the gradient is joined as if a head were not a slice of the width": (
-                cotangent.transpose(0, 2, 3, 1).reshape(x.shape)
-            ),
-            "no gradient comes back": np.zeros_like(x),
-        }
-        expect(got, right, given=given, symptoms=symptoms)
-
-
-# ---- 3.6 Block.forward ---------------------------------------------------------------------------
-
-block = Task("3.6", "minissl.nn.transformer:Block.forward", "a block", "lectures/06, section 7")
-
-
-def _block(subject: Any, draw: Draw, **choices: Any) -> tuple[Any, dict[str, NDArray]]:
-    """A block of width 8 with 2 heads in float64, all its parameters random; and those."""
-    config = TransformerConfig(num_layers=1, width=8, num_heads=2, hidden_width=12, **choices)
-    made = call(subject, config, generator=draw.generator).astype(np.float64)
-    for parameter in made.parameters():
-        parameter.array = 0.5 * draw.normal(*parameter.shape)
-    return made, {name: parameter.array for name, parameter in made.named_parameters()}
-
-
-def _check_block(
-    subject: Any, draw: Draw, shape: tuple[int, int], memory: Any = None, **options: Any
-) -> None:
-    norm_first = options.pop("norm_first", True)
-    choices = {"norm_first": norm_first, "cross_attention": memory is not None}
-    made, parameters = _block(subject, draw, **choices)
-    x = draw.normal(*shape, 8)
-
-    def by(**how: Any) -> NDArray:
-        settings = {"memory": memory, "norm_first": norm_first, **options, **how}
-        return oracle.block(x, parameters, 2, **settings)
-
-    symptoms = {sentence: by(how=how) for sentence, how in oracle.BLOCK_MISTAKES.items()}
-    for name in ("causal", "key_lengths", "memory_lengths"):
-        if name in options:
-            symptoms[f"{name} is not handed on"] = by(**{name: None})
-    inputs = (Tensor(x),) if memory is None else (Tensor(x), Tensor(memory))
-    given = {"x": x, "memory": memory, **options, **choices, "parameters": "random"}
-    got = call(made, *inputs, **options)
-    expect(got, by(), given=given, symptoms=symptoms)
-
-
-@block.check(3)
-def two_branches(subject: Any, draw: Draw) -> None:
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
-    for shape in draw.cases((1, 1), (1, 2), (2, 3), more=lambda g: tuple(g.integers(1, 5, size=2))):
-        _check_block(subject, draw, shape)
-
-
-@block.check(2)
-def what_attention_needs(subject: Any, draw: Draw) -> None:
-    """The mask, the lengths and the cache reach the attention."""
-    for time in draw.cases(2, 3, more=lambda g: int(g.integers(2, 6))):
-        _check_block(subject, draw, (1, time), causal=True)
-        _check_block(subject, draw, (2, time), key_lengths=np.array([1, time]))
-        made, parameters = _block(subject, draw)
-        x, cache = draw.normal(1, time, 8), KeyValueCache(8)
-        expected = oracle.block(x, parameters, 2, causal=True)
-        made = made.eval().freeze()
-        got = [call(made, Tensor(x[:, i : i + 1]), causal=True, cache=cache) for i in range(time)]
-        alone = [oracle.block(x[:, i : i + 1], parameters, 2) for i in range(time)]
-        symptoms = {"the cache is not handed on": np.concatenate(alone, axis=1)}
-        given = {"x": x, "the tokens come": "one by one, with a KeyValueCache"}
-        expect(np.concatenate(got, axis=1), expected, given=given, symptoms=symptoms)
-
-
-@block.check(2)
-def other_blocks(subject: Any, draw: Draw) -> None:
-    """norm(x + f(x)) where norm_first is False; cross-attention where there is a memory."""
-    for shape in draw.cases((1, 2), (2, 3), more=lambda g: tuple(g.integers(1, 5, size=2))):
-        memory, lengths = draw.normal(shape[0], 4, 8), np.array([1, 3, 2, 4])[: shape[0]]
-        _check_block(subject, draw, shape, norm_first=False)
-        _check_block(subject, draw, shape, memory=memory)
-        _check_block(subject, draw, shape, memory=memory, memory_lengths=lengths, causal=True)
-
-
-@block.check(1)
-def dropped_branches(subject: Any, draw: Draw) -> None:
-    """In training, dropout falls on each branch before it is added, never on x."""
-    for time in draw.cases(3, more=lambda g: int(g.integers(3, 6))):
-        for silent in ("mlp.output", "attention.output"):
-            made, parameters = _block(subject, draw, dropout=0.5)
-            for part in ("weight", "bias"):
-                parameters[f"{silent}.{part}"][...] = 0  # the other branch adds nothing
-            x = draw.normal(1, time, 8)
-            branch = oracle.block(x, parameters, 2) - x
-            given = {"x": x, "dropout": 0.5, "the branch that adds 0": silent.split(".")[0]}
-            got = call(made, Tensor(x), generator=np.random.default_rng(time))
-            if not isinstance(got, Tensor) or got.shape != x.shape:
-                raise Wrong("expected a Tensor of the shape of x", given, got, x.shape)
-            share = (got.numpy() - x) / branch
-            dropped, doubled = np.isclose(share, 0), np.isclose(share, 2)
-            expected = "each number 0 or 2: what of the branch was added to x"
-            if np.isclose(share, 1).all():
-                raise Wrong("nothing is dropped", given, share, expected)
-            if not (dropped | doubled).all() or dropped.all() or doubled.all():
-                sentence = "dropout must fall on the branch, before it is added to x"
-                raise Wrong(sentence, given, share, expected)
+        otherwise = "the dropped weights are not those of dropout_mask(shape, dropout, seed)"
+        expect(got, expected, given=given, symptoms=symptoms, otherwise=otherwise)

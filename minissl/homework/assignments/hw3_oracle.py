@@ -64,6 +64,7 @@ def allowed(
     shift: int | None = None,
     later: bool = False,
     longer: int = 0,
+    least: int = 0,
     lengths_of: str = "keys",
     either: bool = False,
 ) -> NDArray:
@@ -74,7 +75,7 @@ def allowed(
     for b, h, i, j in np.ndindex(batch, heads, query_time, key_time):
         past = j >= i + shift if later else j <= i + shift
         place = j if lengths_of == "keys" else i
-        inside = key_lengths is None or place < key_lengths[b] + longer
+        inside = key_lengths is None or place < max(key_lengths[b] + longer, least)
         past = past or not causal
         answer[b, h, i, j] = (past or inside) if either and causal else (past and inside)
     return answer
@@ -93,13 +94,15 @@ def attention(
 ) -> NDArray:
     """softmax(Q Kᵀ · scale) V. ``kept``: what each weight is multiplied with (dropout).
 
-    ``mask``: "after" the softmax, or scores that may not be seen are "zero" before it, or what
-    nobody may see becomes the "mean".
+    ``mask``: "after" the softmax, or scores that may not be seen are "zero" before it, or "small",
+    −100, and their weights 0 afterwards, or what nobody may see becomes the "mean".
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = np.einsum("bhid,bhjd->bhij", query, key) * scale
     if mask == "after":
         weights = softmax(scores, axis) * seen
+    elif mask == "small":
+        weights = softmax(np.where(seen, scores, -100.0), axis) * seen
     elif mask == "zero":
         weights = softmax(np.where(seen, scores, 0.0), axis)
     else:
@@ -177,6 +180,25 @@ BLOCK_MISTAKES = {
     "the cross-attention is left out": "no memory",
 }
 
+# The same, of a block that looks at a memory.
+MEMORY_MISTAKES = {
+    "the memory is no past of x: the cross-attention is not causal": "causal memory",
+    "LayerNorm is for what is added to, not for the memory": "memory normalised",
+    "the cross-attention looks at x: its keys and values are the memory": "looks at x",
+    "the cross-attention comes after the self-attention": "memory first",
+    "the cross-attention has parts of its own: self.cross_attention": "attention again",
+}
+
+
+def _look_at(memory: NDArray, seen: NDArray, p: Parameters, num_heads: int, how: str) -> Any:
+    """The cross-attention as a function of x; ``how`` names a mistake."""
+    name = "attention" if how == "attention again" else "cross_attention"
+    if how == "memory normalised":
+        memory = layer_norm(memory, p, "cross_attention_norm")
+    if how == "looks at x":
+        return lambda x: multi_head(x, x, p, name, num_heads, True)
+    return lambda x: multi_head(x, memory, p, name, num_heads, seen)
+
 
 def block(
     x: NDArray,
@@ -198,11 +220,11 @@ def block(
     ]
     if memory is not None and how != "no memory":
         shape = (len(x), 1, time, memory.shape[1])
-        memory_seen = allowed(shape, False, memory_lengths)
-        name = "cross_attention"
-        branches.append(
-            (f"{name}_norm", lambda x: multi_head(x, memory, p, name, num_heads, memory_seen))
-        )
+        memory_seen = allowed(shape, causal and how == "causal memory", memory_lengths)
+        look = _look_at(memory, memory_seen, p, num_heads, how)
+        branches.append(("cross_attention_norm", look))
+        if how == "memory first":
+            branches.reverse()
     branches.append(("mlp_norm", lambda x: mlp(x, p)))
     if how == "mlp first":
         branches.reverse()
@@ -242,6 +264,9 @@ def probabilities(
     """The distribution to draw from, token by token in order of likelihood."""
     p = softmax(logits.astype(np.float64) / temperature)
     order = sorted(range(len(p)), key=lambda token: (-p[token], token))
+    if how == "nucleus first":  # at temperature 1, and the temperature for what is left
+        seen = probabilities(logits, 1.0, top_k, top_p) > 0
+        return softmax(np.where(seen, logits.astype(np.float64) / temperature, -np.inf))
     if how == "least likely":
         order.reverse()
     k = len(order) if top_k is None else top_k + (how == "one more")
@@ -256,7 +281,7 @@ def probabilities(
                 break
             nucleus.append(token)
             reached += p[token] / total
-            if how != "alone" and reached >= top_p:
+            if how != "alone" and (reached > top_p if how == "passed" else reached >= top_p):
                 break
         if how == "alone":
             nucleus = [token for token in kept if p[token] >= top_p]

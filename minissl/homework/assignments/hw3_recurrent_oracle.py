@@ -87,7 +87,13 @@ def cell_back(
         factors[3] = dh * new
     back = all_dc if how == "all of it stays" else all_dc * f
     parts = [factor * slope for factor, slope in zip(factors, slopes)]
-    return np.concatenate(parts, axis=1), back
+    if how == "another order":
+        parts = [parts[1], parts[0], *parts[2:]]
+    dgates = np.concatenate(parts, axis=1)
+    if how == "interleaved":
+        dgates = np.stack(parts, axis=2).reshape(gates.shape)
+    share = len(c) if how == "divided" else 1
+    return dgates / share, back / share
 
 
 # What a student reads, and the ``how`` of ``cell_back`` that makes it.
@@ -109,6 +115,9 @@ BACK_MISTAKES = {
     "o does not act through c: its gradient is made of dh alone": "o from c",
     "o multiplies tanh(c), not c": "o without tanh",
     "the cell before gets f times what has arrived: f is missing": "all of it stays",
+    "the gradients stand in another order: the order is i, f, g, o": "another order",
+    "the gradients of the four gates must lie one after the other, not in turn": "interleaved",
+    "a gradient is not divided by the batch: what has arrived is that already": "divided",
 }
 
 
@@ -162,6 +171,19 @@ WINDOW_MISTAKES: dict[str, Windows] = {
     "a lane goes round in its own part: it goes on where the next one began": (
         lambda s, n, length, k: windows(
             s, n, length, k, wrap=lambda p, begin: begin + (p - begin) % (len(s) // n)
+        )
+    ),
+    "a lane begins at the nearest place: // rounds down": (
+        lambda s, n, length, k: windows(s, n, length, k, begin=lambda i: round(i * len(s) / n))
+    ),
+    "the last lane begins at the end, where the first one does: divide by lanes": (
+        lambda s, n, length, k: windows(
+            s, n, length, k, begin=lambda i: i * len(s) // max(n - 1, 1)
+        )
+    ),
+    "places do not fit into the dtype of the tokens: count them in int64": (
+        lambda s, n, length, k: windows(
+            s, n, length, k, wrap=lambda p, _: p % (int(np.iinfo(s.dtype).max) + 1) % len(s)
         )
     ),
 }

@@ -22,13 +22,15 @@ def adamw(
     """p, m and v after an update; ``how`` names a mistake."""
     p, g, m, v = (a.astype(np.float64) for a in (p, g, m, v))
     b1, b2 = betas[::-1] if how == "betas exchanged" else betas
-    t = step - 1 if how == "step before" and step > 1 else step
+    t = {"step before": max(step - 1, 1), "always 1": 1}.get(how, step)
+    old = m, v
     if how == "coupled":
         g = g + weight_decay * p
     m = (1 - b1) * m + b1 * g if how == "beta the wrong way" else b1 * m + (1 - b1) * g
     square = {"no square": g, "absolute": np.abs(g)}.get(how, g * g)
     v = b2 * v + (1 - b2) * square
-    m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+    used = old if how == "old moments" else (m, v)
+    m_hat, v_hat = used[0] / (1 - b1**t), used[1] / (1 - b2**t)
     if how == "no correction":
         m_hat, v_hat = m, v
     if how == "half a correction":
@@ -36,12 +38,14 @@ def adamw(
     with np.errstate(all="ignore"):
         below = np.sqrt(v_hat + eps) if how == "eps inside" else np.sqrt(v_hat) + eps
         below = v_hat + eps if how == "no root" else below
+        if how == "eps first":
+            below = (np.sqrt(v) + eps) / np.sqrt(1 - b2**t)
         move = lr * m_hat / below
         if how == "gradient alone":
             move = lr * g / below
-    shrink = {"coupled": 1.0, "decay without lr": 1 - weight_decay, "no decay": 1.0}.get(
-        how, 1 - lr * weight_decay
-    )
+    factors = {"coupled": 1.0, "decay without lr": 1 - weight_decay, "no decay": 1.0}
+    factors["grows"] = 1 + lr * weight_decay
+    shrink = factors.get(how, 1 - lr * weight_decay)
     if how == "decay after":
         return (p - move) * shrink, m, v
     return p * shrink + (move if how == "uphill" else -move), m, v
@@ -68,6 +72,10 @@ ADAMW_MISTAKES = {
     "β₁ and β₂ are exchanged": "betas exchanged",
     "the step is made of g: it is made of its mean m": "gradient alone",
     "the step goes uphill": "uphill",
+    "t is always 1: `step` is not used": "always 1",
+    "the step is made of the moments before the update": "old moments",
+    "ε is added after the correction, to √v̂": "eps first",
+    "the parameter grows by lr · weight_decay: it shrinks": "grows",
 }
 
 
@@ -78,6 +86,8 @@ def rate(
     step: int, peak: float, warmup: int, total: int, final: float, how: str = "right"
 ) -> NDArray:
     """The learning rate of a step; ``how`` names a mistake."""
+    if step < warmup and how == "from final":
+        return np.asarray(final + (peak - final) * (step + 1) / (warmup + 1))
     if step < warmup:
         share = {"from zero": step / warmup, "too early": (step + 1) / warmup}.get(
             how, (step + 1) / (warmup + 1)
@@ -87,13 +97,15 @@ def rate(
     progress = (step - (0 if how == "not shifted" else warmup)) / steps
     if how == "one too soon":
         progress = (step + 1 - warmup) / steps
+    if how == "last step":
+        progress = (step - warmup) / max(steps - 1, 1)
     if how != "goes on":
         progress = min(progress, 1.0)
     fallen = math.cos(2 * math.pi * progress if how == "whole" else math.pi * progress)
     left = {"linear": 1 - progress, "quarter": math.cos(math.pi / 2 * progress)}.get(
         how, (1 + fallen) / 2
     )
-    if how == "final not used":
+    if how == "final not used" or (how == "0 at the end" and progress == 1):
         return np.asarray(peak * left)
     return np.asarray(
         peak * left + final if how == "final added" else final + (peak - final) * left
@@ -109,7 +121,12 @@ RATE_MISTAKES = {
     "it falls by a quarter of a cosine: (1 + cos(π x)) / 2 is asked for": "quarter",
     "it falls and rises again: half a cosine goes from 0 to π": "whole",
     "after total_steps it rises again: it stays at ``final``": "goes on",
+    "``final`` is reached one step after the last: divide by total_steps − warmup_steps": (
+        "last step"
+    ),
     "``final`` is not used": "final not used",
+    "``final`` is not used from total_steps on": "0 at the end",
+    "the warm-up begins at 0, not at ``final``": "from final",
     "``final`` is added: the peak must be the peak": "final added",
     "the fall begins at warmup_steps: subtract it from the step": "not shifted",
     "the fall takes total_steps − warmup_steps": "over all steps",
@@ -139,15 +156,10 @@ def line_training(
     w, losses, old = start.copy(), [], np.zeros_like(start)
     once = np.random.default_rng(seed)
     for step in range(steps):
-        generator = np.random.default_rng([seed, step])
-        if how == "seed alone":
-            generator = np.random.default_rng(seed)
-        elif how == "one generator":
-            generator = once
-        elif how == "step alone":
-            generator = np.random.default_rng(step)
-        elif how == "seed not used":
-            generator = np.random.default_rng([0, step])
+        made_of: dict[str, Any] = {"seed alone": seed, "step alone": step}
+        made_of |= {"seed not used": [0, step], "exchanged": [step, seed]}
+        generator = np.random.default_rng(made_of.get(how, [seed, step]))
+        generator = once if how == "one generator" else generator
         x, y = line_batch(generator, len(w))
         if how == "two generators":
             generator = np.random.default_rng([seed, step])
@@ -179,6 +191,7 @@ LOOP_MISTAKES = {
     "one generator goes through all steps: make one for each, from [seed, step]": "one generator",
     "the seed is not used: the generator is made of [seed, step]": "seed not used",
     "the generator is made of the step alone: [seed, step]": "step alone",
+    "the generator is made of [step, seed]: it is [seed, step], in this order": "exchanged",
     "batch and loss have generators of their own: the loss goes on with that of the batch": (
         "two generators"
     ),
@@ -205,6 +218,14 @@ def log_probabilities(model: Any, tokens: NDArray) -> NDArray:
     return np.asarray(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
 
 
+# Which places k a window counts, by mistake: k, where it begins, its length, the stride.
+COUNTED: dict[str, Callable[[int, int, int, int], bool]] = {
+    "last stride": lambda k, start, length, stride: k >= length - stride,
+    "last stride, but for the first": lambda k, start, n, stride: k >= n - stride or start == 0,
+    "first stride": lambda k, start, length, stride: k < stride,
+}
+
+
 def stream_nats(
     log_p: Callable[[NDArray], NDArray], stream: NDArray, context: int, stride: int | None,
     how: str = "right",
@@ -222,7 +243,10 @@ def stream_nats(
         values = log_p(stream[start : start + length])
         for k in range(length):
             place = start + k
-            if place < done and how != "all counted":
+            if how in COUNTED:
+                if not COUNTED[how](k, start, length, stride):
+                    continue
+            elif place < done and how != "all counted":
                 continue
             target = stream[place] if how == "not shifted" else stream[place + 1]
             total -= values[k, target]
@@ -242,4 +266,9 @@ NATS_MISTAKES = {
     "the end of the stream is left out: the last window ends with its last token": "end left out",
     "each token is predicted after it was read: the target is the next one": "not shifted",
     "the first token has nothing before it: it is not predicted": "first token",
+    "the first window counts all of its tokens, not only the last ``stride``": "last stride",
+    "the last window begins less than ``stride`` after the one before, and counts tokens again": (
+        "last stride, but for the first"
+    ),
+    "a window counts its first tokens, where the past is cut: it counts its last": "first stride",
 }

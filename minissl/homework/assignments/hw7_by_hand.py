@@ -21,8 +21,8 @@ def choose_pieces(
 
     allowed (time,): False for [CLS], [SEP] and padding, which are never hidden. Hidden are
     round(share · allowed tokens) of them (Python's ``round``), but one at least; none where none is
-    allowed. Gives (time,) booleans, True where a token is hidden. All randomness is that of the
-    generator. Devlin et al. (2019); lecture 08, section 2.
+    allowed. Gives a new array (time,) of booleans, True where a token is hidden. All randomness is
+    that of the generator. Devlin et al. (2019); lecture 08, section 2.
     """
     places = np.flatnonzero(allowed)
     count = min(max(round(share * len(places)), 1), len(places))
@@ -40,10 +40,11 @@ def masked_loss(
 ) -> float:
     """The mean of −ln p(original token) over the hidden places, in nats.
 
-    states (time, width): the encoder's of a row; vectors (vocab, width), bias (vocab,): the logits
-    of a place are its inner products with the vectors, plus the bias; originals (time,): the tokens
-    before anything was hidden; hidden (time,) booleans. Logits are computed of hidden places only:
-    whatever stands at visible ones, also NaN, changes nothing. Logits of 1000 are no overflow.
+    states (time, width) float64: the encoder's of a row; vectors (vocab, width), bias (vocab,): the
+    logits of a place are its inner products with the vectors, plus the bias; originals (time,): the
+    tokens before anything was hidden; hidden (time,) booleans. Logits are computed of hidden places
+    only: whatever stands at visible ones, also NaN, changes nothing. Logits of 1000 are no
+    overflow.
 
     Raises ValueError when nothing is hidden. Lecture 08, section 2.
     """
@@ -84,10 +85,11 @@ def pack(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A row of two texts: [CLS] first [SEP] second [SEP], and the segment of each token.
 
-    first, second: token ids, one or more each. A row has at most ``room`` tokens, the three special
-    ones too: while it has more, the longer text loses its last token (the second if they are
-    equally long). cls, sep: the ids of [CLS] and [SEP]. Gives tokens (time,) and segments (time,),
-    both int64: segment 0 is [CLS], the first text and the [SEP] behind it, segment 1 the rest.
+    first, second: lists of token ids, one or more each, which stay as they are. A row has at most
+    ``room`` tokens, the three special ones too: while it has more, the longer text loses its last
+    token (the second if they are equally long). Texts may have thousands of tokens. cls, sep: the
+    ids of [CLS] and [SEP]. Gives tokens (time,) and segments (time,), both int64: segment 0 is
+    [CLS], the first text and the [SEP] behind it, segment 1 the rest.
 
     Raises ValueError when ``room`` is below 5. Devlin et al. (2019); lecture 08, section 4.
     """
@@ -106,8 +108,9 @@ def next_sentence(
 ) -> tuple[str, str, int]:
     """A sentence, another one, and whether it follows: label 0 if it does, 1 if it does not.
 
-    documents: two or more, each a sequence of sentences in order. The first is any sentence that is
-    not the last of its document, all such sentences of all documents equally likely. With
+    documents: two or more lists of sentences, each in order; two documents may have the same
+    sentences, and are two all the same. The first is any sentence that is not the last of its
+    document, all such sentences of all documents equally likely. With
     probability ½ the second is the sentence behind it (label 0); else it is a random sentence of a
     random other document (label 1), all other documents equally likely, and all sentences in it.
 
@@ -134,8 +137,8 @@ def attend(query: NDArray, key: NDArray, value: NDArray, lengths: NDArray[np.int
     query, key, value (batch, time, width) float64; lengths (batch,): of row i the first
     ``lengths[i]`` tokens are real, one at least, and what is behind is padding. Real tokens attend
     to all real tokens of their row, in both directions. Padding changes nothing, whatever it is
-    (also NaN), and its own outputs are 0. Scores of 1000 are no overflow. Gives (batch, time,
-    width). Lecture 08, section 5.
+    (also NaN), and its own outputs are 0. Scores of ±100,000 are no overflow. Gives (batch,
+    time, width) float64. Lecture 08, section 5.
     """
     outputs = np.zeros(value.shape)
     for i, length in enumerate(lengths):
@@ -225,7 +228,8 @@ def length_probabilities(p: float = 0.2, longest: int = 10) -> NDArray:
     """How likely a span of 1, 2, ... ``longest`` words is: (longest,) numbers with the sum 1.
 
     Those of a geometric distribution, (1 − p)^(length − 1) · p, where a length above ``longest`` is
-    drawn again: they keep their ratios. 0 < p < 1. Joshi et al. (2020); lecture 08, section 7.
+    drawn again: they keep their ratios. 0 < p < 1, and ``longest`` may be thousands. Gives a new
+    array float64. Joshi et al. (2020); lecture 08, section 7.
     """
     weights = p * (1 - p) ** np.arange(longest)
     return weights / weights.sum()

@@ -1,4 +1,4 @@
-"""Homework 7, masked tokens: tasks 7.1 to 7.3."""
+"""Homework 7, masked tokens: tasks 7.1 and 7.2."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw7_oracle as oracle
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
@@ -15,16 +14,27 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 BY_HAND = "minissl.homework.assignments.hw7_by_hand"
 
 
-def check_generator(sample: Callable[[np.random.Generator], Any], given: dict[str, Any]) -> None:
+NEARLY = "nearly: was it computed in float32, or with an ε in the logarithm?"
+
+
+def check_generator(
+    sample: Callable[[np.random.Generator], Any], given: dict[str, Any], draw: Draw
+) -> None:
     """Raise Wrong unless all randomness is that of the generator, and there is some."""
-    first, again = (sample(np.random.default_rng(7)) for _ in range(2))
+    seed = int(draw.generator.integers(2**31))
+    first, again = (sample(np.random.default_rng(seed)) for _ in range(2))
     if first != again:
         sentence = "the same generator gave another answer: draw from the one that is given"
         raise Wrong(sentence, given, again, first)
-    generator = np.random.default_rng(7)
+    generator = np.random.default_rng(seed)
     if all(sample(generator) == first for _ in range(20)):
         sentence = "twenty draws from one generator were all alike: let it go on, make no other"
         raise Wrong(sentence, given, "20 times the same", "different draws")
+
+
+def unless_near(got: float, right: float, sentence: str = "the values are wrong") -> str:
+    """The sentence for a number that is wrong, or ``NEARLY``."""
+    return NEARLY if abs(got - right) <= 1e-5 * abs(right) else sentence
 
 
 def is_mask(got: Any, size: int, given: dict[str, Any]) -> tuple[bool, ...]:
@@ -59,9 +69,13 @@ def how_many(subject: Any, draw: Draw) -> None:
         given = {"allowed": may, "share": share}
         found = []
         for _ in range(8):
-            got = is_mask(call(subject, may, draw.generator, share), len(may), given)
+            answer = call(subject, may, draw.generator, share)
+            got = is_mask(answer, len(may), given)
             if any(h and not m for h, m in zip(got, may)):
                 raise Wrong("a token is hidden that is not allowed", given, np.array(got), may)
+            if np.shares_memory(answer, may):
+                sentence = "give a new array, not the one that you were given"
+                raise Wrong(sentence, given, "the argument itself", "a new array")
             found.append(sum(got))
         right = min(max(round(share * allowed), 1), allowed)
         if len(set(found)) > 1:
@@ -71,11 +85,17 @@ def how_many(subject: Any, draw: Draw) -> None:
             )
             raise Wrong(sentence, given, found, [right] * len(found))
         symptoms = {
+            "a half goes to the even number, as with Python's round": max(
+                int(share * allowed + 0.5), 1
+            ),
             "at least one token has to be hidden": round(share * allowed),
             "the share is of the tokens that are allowed, not of all": round(share * len(may)),
             "rounded down: to the nearest whole number": max(math.floor(share * allowed), 1),
             "rounded up: to the nearest whole number": math.ceil(share * allowed),
+            "the share is not handed on: it is not always 0.15": max(round(0.15 * allowed), 1),
         }
+        if share == 1:
+            symptoms["all of them are hidden where the share says so"] = allowed - 1
         expect(
             found[0], right, given=given, symptoms=symptoms, otherwise="another number is hidden"
         )
@@ -84,25 +104,38 @@ def how_many(subject: Any, draw: Draw) -> None:
 @choose_pieces.check(3)
 def all_sets_alike(subject: Any, draw: Draw) -> None:
     """Every set of so many allowed tokens is equally likely."""
-    for may, share in (([True, True, False], 0.15), ([False, True, True, True, True, False], 0.5)):
-        given = {"allowed": np.array(may), "share": share}
+    rows = ((4, 2, 0.5, 300), (2, 1, 0.15, 200), (3, 1, 0.3, 12_000))
+    for allowed, special, share, draws in rows:
+        may = draw.generator.permutation(np.repeat([True, False], [allowed, special]))
+        places = np.flatnonzero(may)
+
+        def sets(never: int = -1) -> oracle.Outcomes:
+            left = [m and i != never for i, m in enumerate(may.tolist())]  # noqa: B023
+            return oracle.subsets(left, max(round(share * len(places)), 1))  # noqa: B023
+
         oracle.expect_outcomes(
             lambda may=may, share=share: tuple(  # type: ignore[misc]
-                np.asarray(call(subject, np.array(may), draw.generator, share)).tolist()
+                np.asarray(call(subject, may, draw.generator, share)).tolist()
             ),
-            lambda may=may, share=share: oracle.subsets(may, max(round(share * sum(may)), 1)),
-            given=given,
+            sets,
+            given={"allowed": may, "share": share},
+            symptoms={
+                "the first token that is allowed is never hidden": {"never": places[0]},
+                "the last token that is allowed is never hidden": {"never": places[-1]},
+            },
             otherwise="not all sets of tokens are equally likely",
-            draws=200,
+            draws=draws,
         )
 
 
 @choose_pieces.check(2)
 def draws_of_the_generator(subject: Any, draw: Draw) -> None:
     """The same generator gives the same tokens, another draw others; 15 % unless told otherwise."""
-    may = np.arange(100) > 0
+    may = draw.generator.permutation(100) > 0
     given = {"allowed": may}
-    check_generator(lambda generator: is_mask(call(subject, may, generator), 100, given), given)
+    check_generator(
+        lambda generator: is_mask(call(subject, may, generator), 100, given), given, draw
+    )
     got = int(np.sum(call(subject, may, draw.generator)))
     expect(got, 15, given=given, otherwise="without a share it is 0.15")
 
@@ -115,7 +148,7 @@ masked_loss = Task("7.2", f"{BY_HAND}:masked_loss", "the loss", "lectures/08, se
 def _hidden_rows(draw: Draw) -> Any:
     """States, vectors, bias, originals, and what is hidden of them: not everything."""
     for time, vocab, width in draw.cases(
-        (2, 2, 1), (4, 5, 3), more=lambda g: (int(g.integers(3, 9)), int(g.integers(3, 7)), 4)
+        (3, 2, 1), (4, 5, 3), more=lambda g: (int(g.integers(3, 9)), int(g.integers(3, 7)), 4)
     ):
         hidden = draw.generator.permutation(np.arange(time) < max(time // 2, 1))
         yield (
@@ -135,7 +168,8 @@ def mean_over_hidden(subject: Any, draw: Draw) -> None:
         states, vectors, bias, originals, hidden = row
         logits = states @ vectors.T + bias
         costs = np.array(oracle.cross_entropy(logits, originals))
-        right = costs[hidden].mean()
+        right, p = costs[hidden].mean(), np.exp(-costs[hidden])
+        count, as_places = int(hidden.sum()), hidden.astype(int)
         symptoms = {
             "the mean is over all places, not the hidden ones": costs.mean(),
             "the loss of the visible places was taken": costs[~hidden].mean(),
@@ -148,12 +182,17 @@ def mean_over_hidden(subject: Any, draw: Draw) -> None:
             ),
             "the sign is wrong": -right,
             "these are bits: take the natural logarithm": right / math.log(2),
-            "the mean of probabilities was taken, not of their logarithms": float(
-                -math.log(np.exp(-costs[hidden]).mean())
+            "the mean of probabilities was taken, not of their logarithms": -math.log(p.mean()),
+            "this is the probability, not its logarithm": (1 - p).mean(),
+            "this is a perplexity: the loss is its logarithm": math.exp(right),
+            "take the originals of the hidden places, too": float(
+                np.mean(oracle.cross_entropy(logits[hidden], originals[:count]))
             ),
+            "hidden is booleans, not places 0 and 1": costs[as_places].mean(),
+            "one hidden place was looked at: take the mean of all of them": costs[hidden][0],
         }
-        got = call(subject, *row)
-        expect(float(got), right, given=_named(row), symptoms=symptoms)
+        got = float(call(subject, *row))
+        expect(got, right, given=_named(row), symptoms=symptoms, otherwise=unless_near(got, right))
 
 
 @masked_loss.check(1)
@@ -173,128 +212,21 @@ def visible_places(subject: Any, draw: Draw) -> None:
 @masked_loss.check(1)
 def large_logits(subject: Any, draw: Draw) -> None:
     """Logits of ±1000 are no overflow; a row in which nothing is hidden is an error."""
-    states, vectors = np.array([[1000.0], [0.0]]), np.array([[1.0], [-1.0]])
-    bias, originals, hidden = np.zeros(2), np.array([1, 0]), np.array([True, False])
-    row = (states, vectors, bias, originals, hidden)
+    size = float(draw.generator.integers(900, 1100))
     sentence = "e¹⁰⁰⁰ is too large for a float: take the largest logit off first"
-    got = float(call(subject, *row))
-    if not math.isfinite(got):
-        raise Wrong(sentence, _named(row), got, 2000.0)
-    expect(got, 2000.0, given=_named(row))
-    expect_error(ValueError, subject, states, vectors, bias, originals, np.zeros(2, bool))
-
-
-# ---- 7.3 replace ---------------------------------------------------------------------------------
-
-replace = Task(
-    "7.3", f"{BY_HAND}:replace", "what stands in place of a hidden token", "lectures/08, section 3"
-)
-MASK, VOCAB, LONG = 3, 20, 30_000
-
-
-def _read(subject: Any, draw: Draw, tokens: NDArray, hidden: NDArray) -> NDArray:
-    """What the model reads; Wrong where a visible token is another, or it is no row."""
-    given = {"tokens": tokens, "hidden": hidden, "mask": MASK, "vocab_size": VOCAB}
-    got: NDArray = call(subject, tokens, hidden, draw.generator, mask=MASK, vocab_size=VOCAB)
-    if not isinstance(got, np.ndarray) or got.shape != tokens.shape or got.dtype != np.int64:
-        what = type(got).__name__
-        if isinstance(got, np.ndarray):
-            what = f"{got.dtype} of shape {got.shape}"
-        sentence = f"expected int64 of shape {tokens.shape}, got {what}"
-        raise Wrong(sentence, given, got, "token ids")
-    if got.min() < 0 or got.max() >= VOCAB:
-        raise Wrong(f"tokens are 0 to {VOCAB - 1} here", given, got, "ids of the vocabulary")
-    if np.any((got != tokens) & ~hidden):
-        raise Wrong("a visible token was changed", given, got, "only hidden ones are replaced")
-    return got
-
-
-@replace.check(2)
-def visible_tokens_stay(subject: Any, draw: Draw) -> None:
-    """Visible tokens are as they were, in a new array of int64."""
-    for time in draw.cases(1, 5, 60, more=lambda g: int(g.integers(2, 50))):
-        tokens = draw.generator.integers(5, VOCAB, time)
-        for hidden in (np.zeros(time, bool), draw.generator.random(time) < 0.5):
-            got = _read(subject, draw, tokens, hidden)
-            if got is tokens or np.shares_memory(got, tokens):
-                sentence = "give a new array: the originals are needed for the loss"
-                raise Wrong(sentence, {"tokens": tokens}, got, "a copy")
-
-
-@replace.check(4)
-def eight_one_one(subject: Any, draw: Draw) -> None:
-    """Of the hidden tokens 80 % are [MASK], 10 % random and 10 % as they were, each by itself."""
-    tokens = draw.generator.integers(5, 10, LONG)
-    hidden = draw.generator.random(LONG) < 0.5
-    got = _read(subject, draw, tokens, hidden)[hidden]
-    same = got == tokens[hidden]
-    names = ("[MASK]", "other", "the same")
-    kinds = [names[0 if token == MASK else 2 if s else 1] for token, s in zip(got.tolist(), same)]
-    if len(set(kinds)) == 1:
-        sentence = f"all {len(kinds):,} hidden tokens became {kinds[0]}: each is drawn by itself"
-        raise Wrong(sentence, {"hidden": hidden}, kinds[0], "80 %, 10 % and 10 %")
-
-    def shares(masked: float = 0.8, random: float = 0.1) -> dict[str, float]:
-        by_chance = random / VOCAB  # that it is [MASK], or the same
-        parts = (masked + by_chance, random - 2 * by_chance, 1 - masked - random + by_chance)
-        return dict(zip(names, parts))
-
-    order = iter(kinds)
-    oracle.expect_outcomes(
-        lambda: next(order),
-        shares,
-        given={"tokens": tokens, "hidden": hidden, "mask": MASK, "vocab_size": VOCAB},
-        symptoms={
-            "no token stays as it is: 10 % are [MASK] or random, too": {"random": 0.2},
-            "no token is random, and 90 % are [MASK]": {"masked": 0.9, "random": 0.0},
-            "random tokens are missing: 10 % of the hidden ones": {"random": 0.0},
-            "10 % of the rest are random: of all hidden ones 10 %": {"random": 0.02},
-            "a second draw for random tokens: it took a tenth of what was [MASK]": {"masked": 0.72},
-            "[MASK] and random tokens are exchanged": {"masked": 0.1, "random": 0.8},
-            "what stays is 80 %, not what becomes [MASK]": {"masked": 0.1},
-        },
-        otherwise="the shares are not 80 %, 10 % and 10 %",
-        draws=len(kinds),
-    )
-
-
-@replace.check(2)
-def from_the_whole_vocabulary(subject: Any, draw: Draw) -> None:
-    """A random token is any of 0 to vocab_size − 1, all alike and each drawn by itself."""
-    tokens, hidden = np.full(LONG, VOCAB // 2), np.ones(LONG, bool)
-    got = _read(subject, draw, tokens, hidden)
-    random = got[(got != MASK) & (got != tokens)].tolist()
-    given = {"tokens": tokens, "mask": MASK, "vocab_size": VOCAB}
-    if len(set(random)) <= 1:
-        sentence = "there is one random token for all places: draw one for each"
-        sentence = sentence if random else "no token is random"
-        raise Wrong(sentence, given, sorted(set(random)), "each its own")
-    order = iter(random)
-
-    def alike(never: int = MASK) -> dict[int, float]:
-        every = [t for t in range(VOCAB) if t not in (MASK, VOCAB // 2, never)]
-        return dict.fromkeys(every, 1 / len(every))
-
-    oracle.expect_outcomes(
-        lambda: next(order),
-        alike,
-        given=given,
-        symptoms={
-            "the last token of the vocabulary is never drawn": {"never": VOCAB - 1},
-            "token 0 is never drawn": {"never": 0},
-        },
-        otherwise="not all tokens of the vocabulary are equally likely",
-        draws=len(random),
-    )
-
-
-@replace.check(1)
-def draws_of_its_generator(subject: Any, draw: Draw) -> None:
-    """The same generator gives the same row, another draw another."""
-    tokens, hidden = np.full(200, 7), np.ones(200, bool)
-    check_generator(
-        lambda generator: call(
-            subject, tokens, hidden, generator, mask=MASK, vocab_size=VOCAB
-        ).tolist(),
-        {"tokens": tokens, "hidden": hidden, "mask": MASK, "vocab_size": VOCAB},
-    )
+    for own in (0.0, 1.0):
+        states, vectors = np.array([[size], [0.0], [own]]), np.array([[1.0], [-1.0]])
+        originals, hidden = np.array([1, 0, 0]), np.array([True, False, own > 0])
+        row = (states, vectors, np.zeros(2), originals, hidden)
+        logits = (states @ vectors.T)[hidden]
+        right = float(np.mean(oracle.cross_entropy(logits, originals[hidden])))
+        got = float(call(subject, *row))
+        if not math.isfinite(got):
+            raise Wrong(sentence, _named(row), got, right)
+        if 10 < got < 100:
+            sentence = "an ε in the logarithm cuts the loss off: take −ln p from the logits"
+        expect(got, right, given=_named(row), otherwise=unless_near(got, right, sentence))
+        sentence = "a p became 0: take the largest logit of each row off, not that of all"
+    states, vectors, bias = draw.normal(4, 3), draw.normal(5, 3), draw.normal(5)
+    nothing = np.zeros(4, bool)
+    expect_error(ValueError, subject, states, vectors, bias, np.arange(4), nothing)

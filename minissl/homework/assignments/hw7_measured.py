@@ -76,6 +76,9 @@ def views_of_rows(handed: Handed, draw: Draw) -> None:
         for name in VIEWS:
             own = {s: values[name] for s, values in symptoms.items() if name in values}
             expect(got[name], right[name], given={**given, "view": name}, symptoms=own)
+            if any(np.shares_memory(got[name], x) for x in (rows, others)):
+                sentence = f"{name!r} is one of the arrays that were handed over: give new arrays"
+                raise Wrong(sentence, given, "the argument itself", "a copy")
 
 
 @experiment.check(2)
@@ -99,6 +102,9 @@ def nats_of_places(handed: Handed, draw: Draw) -> None:
                 -np.log(np.exp(-costs[places]).mean())
             ),
             "the mean of the rows' means was taken: all places count alike": float(np.mean(by_row)),
+            "this is the median: the mean is asked for": float(np.median(costs[places])),
+            "this is the worst place: the mean is asked for": float(costs[places].max()),
+            "this is a perplexity: the mean of the nats is its logarithm": math.exp(right),
             "the likeliest token was looked at: that of the row is asked for": float(
                 -log_p.max(axis=2)[places].mean()
             ),
@@ -119,14 +125,19 @@ def _trained(rows: NDArray, held_out: NDArray, options: dict, seed: int, **how: 
     from minissl.training.plain import plain_loop
 
     vocab, options = how.get("vocab", 9), {**options, **how.get("changed", {})}
-    method = Masked(rows, vocab, options, seed=how.get("network", seed))
+    taught = np.concatenate([rows, held_out]) if how.get("taught_all") else rows
+    method = Masked(taught, vocab, options, seed=how.get("network", seed))
     optimizer = AdamW(method.model.named_parameters(), lr=options["learning_rate"])
     plain_loop(method, optimizer, options["steps"], seed=how.get("loop", seed))
     method.model.eval()
     text = rows if how.get("of_training") else held_out
     generator = np.random.default_rng(how.get("places", 0))
+    lowest, others = how.get("lowest", 1), None
+    if how.get("others_first"):
+        others = generator.integers(lowest, vocab, size=text.shape)
     places = choose_pieces(np.ones(text.shape, bool), generator)
-    others = generator.integers(how.get("lowest", 1), vocab, size=text.shape)
+    if others is None:
+        others = generator.integers(lowest, vocab, size=text.shape)
     found = {}
     for name, stands in (("masked", MASK), ("kept", text), ("random", others)):
         log_p = method.log_probabilities(np.where(places, stands, text))
@@ -173,6 +184,11 @@ _MISTAKES: dict[str, dict[str, Any]] = {
     "the network is not that of the seed: hand it on": {"network": lambda seed: 1 - seed},
     "the places are drawn by generator 0, for every seed": {"places": lambda seed: seed},
     "other tokens are drawn from 1 on: 0 is [MASK]": {"lowest": 0},
+    "the places are drawn first, and the other tokens after them": {"others_first": True},
+    "it was trained on the held-out rows, too": {"taught_all": True},
+    "learning_rate is not handed on": {"changed": {"learning_rate": 3e-3}},
+    "batch_size is not handed on": {"changed": {"batch_size": 32}},
+    "it was trained a step too many": {"changed": {"steps": 4}},
     "the shares are not handed on": {"changed": {"shares": (0.8, 0.1)}},
 }
 

@@ -53,6 +53,8 @@ def expect_outcomes(
     strange = _fits(counts, right, draws)
     if strange is None:
         return
+    if len(counts) == 1:
+        otherwise = f"{otherwise}: {draws} draws were all alike"
     likeliest = -math.inf
     for sentence, mistake in (symptoms or {}).items():
         wrong = rule(**mistake)
@@ -100,10 +102,13 @@ def words(
     passed_over: bool = True,
     over: bool = False,
     one: bool = True,
+    by_size: bool = False,
 ) -> Outcomes:
-    """What is hidden by each of these orders, which are alike."""
+    """What is hidden by each of these orders, which are alike; or larger words come earlier."""
     outcomes: dict[Row, float] = defaultdict(float)
     for order in orders:
+        behind = [sum(sizes[w] for w in order[i:]) for i in range(len(order))]
+        chance = math.prod(sizes[w] / left for w, left in zip(order, behind))
         taken, left = set(), budget
         for word in order:
             if sizes[word] <= left or (over and left > 0):
@@ -113,8 +118,8 @@ def words(
                 break
         if one and not taken:
             taken.add(order[0])
-        outcomes[_row(taken, len(sizes))] += 1
-    return {outcome: count / len(orders) for outcome, count in outcomes.items()}
+        outcomes[_row(taken, len(sizes))] += chance if by_size else 1 / len(orders)
+    return dict(outcomes)
 
 
 def lengths(
@@ -130,7 +135,8 @@ def lengths(
     found = [(1 - p) ** (n + shift) * (p if factor else 1) for n in range(longest)]
     if clipped:
         found[-1] = (1 - p) ** (longest - 1)
-    return [x / (math.fsum(found) if whole else 1) for x in found]
+    total = math.fsum(found) if whole else 1.0
+    return [x / total for x in found]
 
 
 def spans(
@@ -144,6 +150,10 @@ def spans(
     cut: bool = True,
     over: bool = False,
     one: bool = True,
+    moved: bool = False,
+    round_the_end: bool = False,
+    in_tokens: bool = False,
+    free: bool = False,
     of: Sequence[float] = (),  # other probabilities of lengths
 ) -> Outcomes:
     """All that may be hidden after so many tries: a Markov chain over what is hidden."""
@@ -156,11 +166,17 @@ def spans(
         after: dict[frozenset[int], float] = defaultdict(float)
         if left <= 0:
             return {taken: 1.0}
-        for first in range(len(sizes)):
+        words = range(len(sizes))
+        firsts = [w for w in words if not (free and {w - 1, w, w + 1} & taken)]
+        for first in firsts:
             for length, probability in enumerate(drawn, 1):
                 span: list[int] = []
                 room = left
-                for word in range(first, min(first + length, len(sizes))):
+                start = max(min(first, len(sizes) - length), 0) if moved else first
+                around = [w % len(sizes) for w in range(start, start + length)]
+                for word in around if round_the_end else words[start : start + length]:
+                    if in_tokens and sum(sizes[w] for w in span) >= length:
+                        break
                     large = one and not taken and not span
                     if sizes[word] <= room or large or (over and room > 0):
                         span.append(word)
@@ -170,8 +186,8 @@ def spans(
                         break
                 near = {w + d for w in span for d in ((-1, 0, 1) if apart else (0,))}
                 hidden = taken if not span or near & taken else taken | {*span}
-                after[hidden] += probability / len(sizes)
-        return dict(after)
+                after[hidden] += probability / len(firsts)
+        return dict(after) or {taken: 1.0}
 
     for _ in range(tries):
         then: dict[frozenset[int], float] = defaultdict(float)
@@ -207,8 +223,9 @@ def pairs(
     half: float = 0.5,
     by_document: bool = False,
     all_sentences: bool = False,
-    own_too: bool = False,
     last_too: bool = False,
+    not_last: bool = False,
+    behind: bool = False,
 ) -> Outcomes:
     """Every pair with its label."""
     outcomes: dict[tuple[str, str, int], float] = defaultdict(float)
@@ -221,7 +238,11 @@ def pairs(
         if s + 1 < len(d):
             outcomes[d[s], d[s + 1], follows] += chance * half
             chance *= 1 - half
-        others = [e for e in documents if e is not d or own_too]
+        others = [e for e in documents if e is not d]
+        if behind:
+            at = [e is d for e in documents].index(True)
+            others = [documents[(at + 1) % len(documents)]]
+        others = [e[:-1] or e for e in others] if not_last else others
         every = [(b, 1 / len(others) / len(e)) for e in others for b in e]
         if all_sentences:
             every = [(b, 1 / len(every)) for b, _ in every]
@@ -261,6 +282,9 @@ def attend(arrays: Sequence[NDArray], lengths: Any, **how: Any) -> NDArray:
     batch, time, width = query.shape
     outputs = np.zeros(value.shape)
     root = how.get("root", math.sqrt(width))
+    if how.get("over_queries"):  # of full rows
+        table = np.exp(query @ key.transpose(0, 2, 1) / root)
+        return np.asarray(table / table.sum(axis=1, keepdims=True) @ value)
     for i in range(batch):
         for t in range(time if how.get("padding_too") else lengths[i]):
             seen = how.get("seen", lambda t, length, time: range(length))(t, lengths[i], time)

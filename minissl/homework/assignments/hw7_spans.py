@@ -1,13 +1,13 @@
-"""Homework 7, whole words and spans: tasks 7.9 to 7.12."""
+"""Homework 7, whole words and spans: tasks 7.9 to 7.11."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw7_oracle as oracle
 from minissl.homework.assignments.hw7_hiding import BY_HAND, check_generator, is_mask
@@ -37,7 +37,7 @@ choose_words = Task("7.9", f"{BY_HAND}:choose_words", "whole words", "lectures/0
 def what_fits(subject: Any, draw: Draw) -> None:
     """The budget is kept, and no word that would still fit stays visible."""
     for sizes, budget in draw.cases(
-        ([1, 1], 1), ([1, 2], 2), ([3, 1, 1, 2], 4), ([2, 2, 1], 3), more=_some_words
+        ([1, 1], 1), ([1, 2], 2), ([3, 1, 1, 2], 4), ([2, 2, 1], 3), ([2, 1], 9), more=_some_words
     ):
         given = {"sizes": np.array(sizes), "budget": budget}
         for _ in range(10):
@@ -59,8 +59,13 @@ def what_fits(subject: Any, draw: Draw) -> None:
 @choose_words.check(3)
 def any_order(subject: Any, draw: Draw) -> None:
     """All orders of the words are equally likely."""
-    for sizes, budget in (([1, 1, 1], 1), ([1, 2, 3, 1], 3)):
+    for sizes, budget, draws in (([1, 2, 3, 1], 3, 400), ([1, 1, 1], 1, 12_000)):
+        sizes = draw.generator.permutation(sizes).tolist()
         given = {"sizes": np.array(sizes), "budget": budget}
+        rows = {_hidden(subject, draw, sizes, budget) for _ in range(120)}
+        sentence = "some words are hidden too often, others too seldom"
+        if len(rows) == 3 and len(set(sizes)) > 1 and {int(np.dot(r, sizes)) for r in rows} == {3}:
+            sentence = "the budget is filled as well as can be: a random order does not look ahead"
 
         def words(order: Any = None, **how: Any) -> oracle.Outcomes:
             orders = [*permutations(range(len(sizes)))]  # noqa: B023
@@ -84,16 +89,19 @@ def any_order(subject: Any, draw: Draw) -> None:
                     "passed_over": False
                 },
                 "a word that does not fit is hidden, too": {"over": True},
+                "larger words come earlier: all orders are equally likely": {"by_size": True},
             },
-            otherwise="some words are hidden too often, others too seldom",
+            otherwise=sentence,
+            draws=draws,
         )
 
 
 @choose_words.check(2)
 def words_too_large(subject: Any, draw: Draw) -> None:
     """If no word fits one is hidden, any of them; all randomness is the generator's."""
-    given = {"sizes": np.array([3, 4, 3]), "budget": 2}
-    if not any(_hidden(subject, draw, [3, 4, 3], 2)):
+    sizes = (np.array([0, 1, 0]) + int(draw.generator.integers(3, 9))).tolist()
+    given = {"sizes": np.array(sizes), "budget": 2}
+    if not any(_hidden(subject, draw, sizes, 2)):
         sentence = "nothing is hidden: if no word fits, the first of the order is"
         raise Wrong(sentence, given, "nothing", "one word")
 
@@ -102,7 +110,7 @@ def words_too_large(subject: Any, draw: Draw) -> None:
         return dict.fromkeys(rows, 1 / len(rows))
 
     oracle.expect_outcomes(
-        lambda: _hidden(subject, draw, [3, 4, 3], 2),
+        lambda: _hidden(subject, draw, sizes, 2),
         one_of,
         given=given,
         symptoms={
@@ -116,10 +124,9 @@ def words_too_large(subject: Any, draw: Draw) -> None:
         otherwise="if no word fits, the first of the random order is hidden",
         draws=150,
     )
-    sizes = np.ones(60, np.int64)
-    check_generator(
-        lambda g: is_mask(call(subject, sizes, 9, g), 60, given), {"sizes": sizes, "budget": 9}
-    )
+    many = draw.generator.integers(1, 3, 60)
+    given = {"sizes": many, "budget": 9}
+    check_generator(lambda g: is_mask(call(subject, many, 9, g), 60, given), given, draw)
 
 
 # ---- 7.10 length_probabilities -------------------------------------------------------------------
@@ -129,7 +136,11 @@ length_probabilities = Task(
 )
 
 
-def _check_lengths(got: Any, p: float, longest: int, given: dict[str, Any]) -> None:
+def _check_lengths(
+    subject: Any, asked: Mapping[str, Any], p: float = 0.2, longest: int = 10, before: float = 0.5
+) -> None:
+    """``asked``: what of the two is handed on; ``before``: the p of another call."""
+    got, given = call(subject, **asked), {"p": p, "longest": longest}
     symptoms = {
         "what is above the longest was given to it: it is drawn again, so all are divided by their "
         "sum": np.array(oracle.lengths(p, longest, clipped=True)),
@@ -142,26 +153,45 @@ def _check_lengths(got: Any, p: float, longest: int, given: dict[str, Any]) -> N
         "p and 1 − p are exchanged": np.array(oracle.lengths(1 - p, longest)),
         "all lengths are alike here": np.full(longest, 1 / longest),
         "the longest is the most likely here": np.array(oracle.lengths(p, longest))[::-1],
+        "the ratio of neighbours is 1 − p, not e to the −p": np.array(
+            oracle.lengths(1 - math.exp(-p), longest)
+        ),
+        "these are the numbers of another p: were they kept from a call before?": np.array(
+            oracle.lengths(before, longest)
+        ),
     }
-    expect(np.asarray(got), np.array(oracle.lengths(p, longest)), given=given, symptoms=symptoms)
+    got, right = np.asarray(got), np.array(oracle.lengths(p, longest))
+    sentence = "the values are wrong"
+    if got.shape == right.shape and np.allclose(got, right, rtol=0, atol=0.02):
+        sentence = "nearly: these are counts of draws, or a rounded table; the numbers are exact"
+    expect(got, right, given=given, symptoms=symptoms, otherwise=sentence)
 
 
 @length_probabilities.check(2)
 def of_the_paper(subject: Any, draw: Draw) -> None:
     """p = 0.2 and 10 words: 3.80 words on average."""
-    got = call(subject)
-    _check_lengths(got, 0.2, 10, {"p": 0.2, "longest": 10})
-    mean = float(np.sum(np.asarray(got) * np.arange(1, 11)))
-    expect(round(mean, 2), 3.8, given={}, otherwise="the mean is not 3.80 words")
+    _check_lengths(subject, {})
+    p, longest = float(draw.generator.uniform(0.1, 0.9)), int(draw.generator.integers(3, 9))
+    _check_lengths(subject, {"p": p}, p=p, before=0.2)
+    _check_lengths(subject, {"longest": longest}, longest=longest)
+    one, other = (call(subject, p, longest) for _ in range(2))
+    if (
+        isinstance(one, np.ndarray)
+        and isinstance(other, np.ndarray)
+        and np.shares_memory(one, other)
+    ):
+        sentence = "two calls gave the same array: what is written into one is in the other"
+        raise Wrong(sentence, {"p": p, "longest": longest}, "the same array", "two arrays")
 
 
 @length_probabilities.check(2)
 def of_any_p(subject: Any, draw: Draw) -> None:
     """Any p and any longest: each length is 1 − p times as likely as the one before it."""
     for p, longest in draw.cases(
-        (0.5, 1), (0.5, 3), more=lambda g: (float(g.uniform(0.05, 0.95)), int(g.integers(2, 12)))
-    ):
-        _check_lengths(call(subject, p, longest), p, longest, {"p": p, "longest": longest})
+        (0.5, 1), (0.5, 3), (0.3, 3), (0.001, 3000),
+        more=lambda g: (float(g.uniform(0.05, 0.95)), int(g.integers(2, 12))),
+    ):  # fmt: skip
+        _check_lengths(subject, {"p": p, "longest": longest}, p, longest)
 
 
 # ---- 7.11 choose_spans ---------------------------------------------------------------------------
@@ -202,12 +232,18 @@ def budget_of_spans(subject: Any, draw: Draw) -> None:
                 raise Wrong(sentence, given, shown, f"at most {budget} tokens")
 
 
-def _of_spans(subject: Any, draw: Draw, case: Case, seen: Any = tuple, **how: Any) -> None:
+ANOTHER = "some words are hidden too often, others too seldom: another rule was followed"
+
+
+def _of_spans(
+    subject: Any, draw: Draw, case: Case, seen: Any = tuple, *, draws: int = 250,
+    otherwise: str = ANOTHER, **how: Any,
+) -> None:  # fmt: skip
     """Compare the outcomes, or what is seen of them, with those of the rule."""
-    (sizes, budget), p, longest = case, how["p"], how["longest"]
+    (sizes, budget), p, longest = case, how.get("p", 0.2), how.get("longest", 10)
 
     def spans(**changed: Any) -> oracle.Outcomes:
-        changed = {"tries": how["tries"], **changed}
+        changed = {"tries": how.get("tries", 60), **changed}
         return oracle.seen_as(seen, oracle.spans(sizes, budget, p, longest, **changed))
 
     oracle.expect_outcomes(
@@ -220,6 +256,7 @@ def _of_spans(subject: Any, draw: Draw, case: Case, seen: Any = tuple, **how: An
             "only one span was hidden: go on while some of the budget is left": {"tries": 1},
             "a span that is too large is dropped whole: cut it": {"cut": False},
             "the last word goes over the budget: cut the span before it": {"over": True},
+            "a length is in words, not in tokens": {"in_tokens": True},
             "spans have one word each": {"of": [1.0]},
             "p is that of ending, not that of going on": {"of": oracle.lengths(1 - p, longest)},
             "p is not handed on": {"of": oracle.lengths(0.2, longest)},
@@ -227,121 +264,48 @@ def _of_spans(subject: Any, draw: Draw, case: Case, seen: Any = tuple, **how: An
                 "of": oracle.lengths(p, longest, clipped=True)
             },
             "a span has a word too many": {"of": [0.0, *oracle.lengths(p, longest)]},
+            "longest is not handed on": {"of": oracle.lengths(p, 10)},
+            "a span at the end of the row was moved to the left: it is cut": {"moved": True},
+            "a span goes round the end of the row: it is cut there": {"round_the_end": True},
+            "only words that are free begin a span: any may, and a try may be in vain": {
+                "free": True
+            },
         },
-        otherwise="some words are hidden too often, others too seldom: another rule was followed",
-        draws=250,
+        otherwise=otherwise,
+        draws=draws,
     )
 
 
 @choose_spans.check(3)
 def places_and_lengths(subject: Any, draw: Draw) -> None:
     """First words and lengths are drawn as they should be, and what is drawn in vain is dropped."""
-    _of_spans(subject, draw, ([1] * 8, 20), sum, p=0.7, longest=4, tries=1)
-    _of_spans(subject, draw, ([1] * 8, 20), sum, p=0.2, longest=3, tries=1)
+    words = int(draw.generator.integers(7, 10))
+    _of_spans(subject, draw, ([1] * 4, 9), p=0.2, longest=3, tries=1, draws=600)
+    _of_spans(subject, draw, ([1] * words, 20), sum, p=0.7, longest=4, tries=1)
+    _of_spans(subject, draw, ([1] * words, 20), sum, p=0.2, longest=3, tries=1)
     _of_spans(subject, draw, ([2, 2, 2, 2], 3), p=0.4, longest=3, tries=1)
-    _of_spans(subject, draw, ([1, 2, 1, 1, 3], 3), p=0.4, longest=3, tries=12)
+    _of_spans(subject, draw, ([2] * 2, 9), p=0.3, longest=2, tries=1, draws=300)
+    _of_spans(subject, draw, ([1] * 5, 2), p=0.6, longest=2, tries=2, draws=400)
+    sizes = draw.generator.permutation([1, 2, 1, 1, 3]).tolist()
+    _of_spans(subject, draw, (sizes, 3), p=0.4, longest=3, tries=12)
 
 
 @choose_spans.check(1)
 def an_end(subject: Any, draw: Draw) -> None:
-    """It ends where nothing more fits; all randomness is that of the generator."""
+    """It ends where nothing more fits; all randomness is the generator's; p, longest and tries."""
     for _ in range(3):
         _hidden(subject, draw, [3, 3, 3], 4)
-    sizes = np.ones(80, np.int64)
+    sizes = draw.generator.integers(1, 3, 80)
     given = {"sizes": sizes, "budget": 12}
-    check_generator(lambda g: is_mask(call(subject, sizes, 12, g), 80, given), given)
+    check_generator(lambda g: is_mask(call(subject, sizes, 12, g), 80, given), given, draw)
+    words = [1] * int(draw.generator.integers(35, 50))
+    _of_spans(subject, draw, (words, 30), sum, tries=1, draws=1000, p=0.2, longest=10)
+    sentence = "without p it is 0.2, and without longest it is 10"
+    _of_spans(subject, draw, (words, 30), sum, tries=1, draws=1000, otherwise=sentence)
+    _of_spans(subject, draw, ([1] * 6, 3), sum, p=0.5, longest=1, tries=60)
+    sentence = "without tries it is 60"
+    _of_spans(subject, draw, ([1] * 6, 3), sum, p=0.5, longest=1, otherwise=sentence)
     given = {"sizes": np.ones(30, int), "budget": 9, "tries": 1}
     got = _hidden(subject, draw, [1] * 30, 9, p=0.9, tries=1)
     if len(oracle.runs(got)) > 1:
         raise Wrong("with one try there is one span", given, np.array(got), "one span")
-
-
-# ---- 7.12 boundaries -----------------------------------------------------------------------------
-
-boundaries = Task(
-    "7.12", f"{BY_HAND}:boundaries", "what is beside a span", "lectures/08, section 7"
-)
-
-
-def _check_boundaries(subject: Any, hidden: NDArray, which: Sequence[int]) -> None:
-    found = oracle.runs(hidden.tolist())
-    tokens = [(start, stop, place) for start, stop in found for place in range(start, stop)]
-
-    def ints(values: Any) -> NDArray:
-        return np.array([*values], np.int64)
-
-    behind = ints(stop for _, stop, _ in tokens)
-    right = (
-        ints(start - 1 for start, _, _ in tokens),
-        np.where(behind < len(hidden), behind, -1),
-        ints(place - start for start, _, place in tokens),
-    )
-    symptoms: tuple[dict[str, NDArray], ...] = (
-        {
-            "a span that begins the row has −1 in front": np.maximum(right[0], 0),
-            "this is the token before, which may be hidden: the one before its span": ints(
-                place - 1 for _, _, place in tokens
-            ),
-            "this is the first of the span: the visible one before it": right[0] + 1,
-            "there is one for each span: one for each hidden token": ints(s - 1 for s, _ in found),
-        },
-        {
-            "a span that ends the row has −1 behind": behind,
-            "what is behind a span that ends the row is −1": np.minimum(behind, len(hidden) - 1),
-            "this is the token behind, which may be hidden: the one behind its span": ints(
-                place + 1 for _, _, place in tokens
-            ),
-            "this is the last of the span: the visible one behind it": behind - 1,
-            "there is one for each span: one for each hidden token": ints(s for _, s in found),
-        },
-        {
-            "the first token of a span has place 0": right[2] + 1,
-            "counted from the end of the span": ints(stop - 1 - p for _, stop, p in tokens),
-            "this is the place in the row: that in the span is asked for": ints(
-                place for _, _, place in tokens
-            ),
-            "counted on through all spans: each begins with 0": ints(range(len(tokens))),
-            "this is the number of the span": ints(
-                i for i, (start, stop) in enumerate(found) for _ in range(start, stop)
-            ),
-        },
-    )
-    given = {"hidden": hidden.astype(int)}
-    got = call(subject, hidden)
-    if not isinstance(got, tuple) or len(got) != 3:
-        raise Wrong("expected three arrays", given, got, "(left, right, place)")
-    for i in which:
-        name = ("left", "right", "place")[i]
-        wrong = {f"{name}: {sentence}": value for sentence, value in symptoms[i].items()}
-        expect(got[i], right[i], given=given, symptoms=wrong, otherwise=f"{name} is another")
-
-
-def _rows(draw: Draw) -> Any:
-    """Rows whose ends are visible."""
-
-    def more(generator: np.random.Generator) -> list[int]:
-        return [0, *(generator.random(int(generator.integers(3, 15))) < 0.6).astype(int), 0]
-
-    for row in draw.cases([0, 0, 1, 0], [0, 1, 1, 1, 0], [0, 1, 0, 1, 1, 0, 0], more=more):
-        yield np.array(row, bool)
-
-
-@boundaries.check(3)
-def both_sides(subject: Any, draw: Draw) -> None:
-    """The visible places before and behind the span of each hidden token."""
-    for hidden in _rows(draw):
-        _check_boundaries(subject, hidden, (0, 1))
-
-
-@boundaries.check(2)
-def places_in_spans(subject: Any, draw: Draw) -> None:
-    """The place of each hidden token in its span, from 0."""
-    for hidden in _rows(draw):
-        _check_boundaries(subject, hidden, (2,))
-
-
-@boundaries.check(1)
-def ends_of_the_row(subject: Any, draw: Draw) -> None:
-    """Spans that begin or end the row: −1 there; nothing hidden: three empty arrays."""
-    for row in ([0], [0, 0], [1], [1, 1, 0], [0, 1], [1, 0, 1]):
-        _check_boundaries(subject, np.array(row, bool), (0, 1, 2))

@@ -205,7 +205,7 @@ def windower(
 
     def consecutive_windows(stream, lanes, length, k):
         size = len(stream)
-        if check and (lanes < 1 or length < 1 or size < max(lanes, length + 1)):
+        if check and (lanes < 1 or length < 1 or k < 0 or size < max(lanes, length + 1)):
             raise ValueError("these are no windows")
         rows = []
         for lane in range(lanes):
@@ -219,7 +219,7 @@ def windower(
 
 def windows_by_rolling(stream, lanes, length, number):
     """consecutive_windows by turning the stream."""
-    if min(lanes, length) < 1 or len(stream) <= length or len(stream) < lanes:
+    if min(lanes, length, number + 1) < 1 or len(stream) <= length or len(stream) < lanes:
         raise ValueError("these are no windows")
     starts = [lane * len(stream) // lanes + number * length for lane in range(lanes)]
     return np.stack([np.roll(stream, -start)[: length + 1] for start in starts])

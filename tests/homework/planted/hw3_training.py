@@ -297,7 +297,7 @@ def counter(
     stride_=lambda stride, length: max(length // 2, 1) if stride is None else stride,
     starts=lambda targets, length, stride: [*range(0, targets - length, stride), targets - length],
     twice=False,
-    target=lambda stream, place: stream[place + 1],
+    target=lambda stream, place: stream[place + 1].astype(np.int64),
     check=True,
     mode=evaluating,
     finish=lambda total, targets: total,

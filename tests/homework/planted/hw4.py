@@ -8,8 +8,11 @@ import numpy as np
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from tests.homework.planted import Collection
+from tests.homework.planted.hw4_delegates import PLANTED as DELEGATES
+from tests.homework.planted.hw4_experiment import PLANTED as EXPERIMENT
+from tests.homework.planted.hw4_losses import PLANTED as LOSSES
 
-PLANTED = Collection()
+PLANTED = Collection([*LOSSES, *DELEGATES, *EXPERIMENT])
 add = PLANTED.add
 
 if importlib.util.find_spec("triton"):
@@ -26,7 +29,7 @@ def down_the_columns(x):
     return x / ops.norm(x, axis=0, keepdims=True)
 
 
-@add("4.1", "one norm for the whole matrix", shows="whole matrix")
+@add("4.1", "one norm for the whole matrix", shows="whole array")
 def one_norm(x):
     return x / ops.norm(x)
 
@@ -46,13 +49,13 @@ def divides_by_zero(x):
     return x / ops.norm(x, axis=-1, keepdims=True)
 
 
-@add("4.1", "the length is a constant to the graph", shows="gradient is wrong.*length")
+@add("4.1", "the length is a constant to the graph", shows="gradient by x is wrong.*length")
 def constant_length(x):
     length = np.linalg.norm(x.array, axis=-1, keepdims=True)
     return x / np.where(length == 0, 1, length)
 
 
-@add("4.1", "the result leaves the graph", shows="gradient is wrong")
+@add("4.1", "the result leaves the graph", shows="there is no gradient")
 def leaves_the_graph(x):
     length = np.linalg.norm(x.array, axis=-1, keepdims=True)
     return Tensor(x.array / np.where(length == 0, 1, length))
@@ -209,7 +212,7 @@ def overflows(first, second, temperature, *, gather=False, reduction="mean"):
     return _reduced(ops.log(ops.sum(exponentials, axis=1)) - ops.log(own), reduction)
 
 
-@add("4.3", "the second view is detached", shows="gradient is wrong")
+@add("4.3", "the second view is detached", shows="no gradient reaches second")
 def detached(first, second, temperature, *, gather=False, reduction="mean"):
     return _paper(first, Tensor(second.array), temperature, reduction)
 

@@ -7,6 +7,9 @@ import numpy as np
 
 from tests.homework.planted import (
     Collection,
+    hw7_borrowed,
+    hw7_corners,
+    hw7_edges,
     hw7_experiment,
     hw7_network,
     hw7_pairs,
@@ -19,6 +22,9 @@ PLANTED = Collection(
         *hw7_network.PLANTED,
         *hw7_spans.PLANTED,
         *hw7_experiment.PLANTED,
+        *hw7_borrowed.PLANTED,
+        *hw7_edges.PLANTED,
+        *hw7_corners.PLANTED,
     ]
 )
 

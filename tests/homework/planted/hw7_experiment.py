@@ -20,7 +20,7 @@ FILES, ROWS, TEXT = handed.files, handed.rows, handed.text
 def views(
     at=lambda places: places,
     names=("masked", "kept", "random"),
-    kept=lambda rows, masked: rows,
+    kept=lambda rows, masked: rows.copy(),
     copy=np.copy,
 ):
     """three_views by writing into copies, with something to get wrong in it."""
@@ -86,18 +86,28 @@ def measured(
 
 
 def recipe(
-    draws=lambda seed: np.random.default_rng(0), loop=lambda seed: seed, lowest=1, train=fit
+    draws=lambda seed: np.random.default_rng(0),
+    loop=lambda seed: seed,
+    lowest=1,
+    train=fit,
+    text=lambda rows, held_out: rows,
+    changed=dict,
+    others_first=False,
 ):
     """measure written anew, by ``fit``, with something to get wrong in it."""
 
     def measure(rows, held_out, vocab_size, options, seed):
-        method = ours.Masked(rows, vocab_size, options, seed=seed)
+        options = changed(options)
+        method = ours.Masked(text(rows, held_out), vocab_size, options, seed=seed)
         optimizer = ours.AdamW(method.model.named_parameters(), lr=options["learning_rate"])
         train(method, optimizer, steps=options["steps"], seed=loop(seed), progress=False)
         method.model.eval()
         generator = draws(seed)
+        if others_first:
+            others = generator.integers(lowest, vocab_size, held_out.shape)
         places = ours.choose_pieces(np.ones_like(held_out, dtype=bool), generator)
-        others = generator.integers(lowest, vocab_size, held_out.shape)
+        if not others_first:
+            others = generator.integers(lowest, vocab_size, held_out.shape)
         found = views_one_by_one(held_out, places, others, ours.MASK)
         return {
             name: nats_one_by_one(method.log_probabilities(shown), held_out, places)
@@ -105,6 +115,11 @@ def recipe(
         }
 
     return measure
+
+
+def takes_steps(options):
+    """Out of the caller's options."""
+    return {"steps": options.pop("steps"), **options}
 
 
 COUNTED = iter(range(10**9))
@@ -141,6 +156,25 @@ for _mistake, _shows, _functions in [
         "measure": measured(held_out=lambda rows, _: rows)}),
     ("always BERT's shares", "shares are not handed on", {
         "measure": measured(options=lambda o: {**o, "shares": (0.8, 0.1)})}),
+    ("the rows themselves", "give new arrays", {
+        "three_views": lambda rows, places, others, mask: {
+            **views()(rows, places, others, mask), "kept": rows}}),
+    ("a median", "median", {"mean_nats": nats(finish=lambda c, _: float(np.median(c)))}),
+    ("the worst", "the worst place", {"mean_nats": nats(finish=lambda c, _: float(np.max(c)))}),
+    ("a perplexity", "perplexity", {
+        "mean_nats": nats(finish=lambda c, _: float(np.exp(np.mean(c))))}),
+    ("others before the places", "places are drawn first", {
+        "measure": recipe(others_first=True)}),
+    ("trained on the held-out rows, too", "trained on the held-out rows", {
+        "measure": recipe(text=lambda rows, held_out: np.concatenate([rows, held_out]))}),
+    ("a learning rate of its own", "learning_rate is not handed on", {
+        "measure": recipe(changed=lambda o: {**o, "learning_rate": 3e-3})}),
+    ("a batch size of its own", "batch_size is not handed on", {
+        "measure": recipe(changed=lambda o: {**o, "batch_size": 32})}),
+    ("a step too many", "a step too many", {
+        "measure": recipe(changed=lambda o: {**o, "steps": o["steps"] + 1})}),
+    ("takes the steps out of the options", "changed its input", {
+        "measure": recipe(changed=takes_steps)}),
     ("bits of it", "another than", {
         "measure": measured(lambda found: {n: v / np.log(2) for n, v in found.items()})}),
     ("a number too few", "three numbers", {"measure": measured(lambda f: {"kept": f["kept"]})}),

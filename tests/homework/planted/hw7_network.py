@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from minissl.autograd import operations as ops
-from minissl.autograd.tensor import Tensor
 from tests.homework.planted import Collection
 
 PLANTED = Collection()
@@ -155,16 +153,6 @@ def tied_by_one_hot(vectors, weight, tokens, targets):
     return loss, slopes.T @ states + chosen.T @ (slopes @ vectors @ weight.T)
 
 
-def tied_by_the_engine(vectors, weight, tokens, targets):
-    """The engine's gradient."""
-    e = Tensor(vectors, requires_grad=True)
-    logits = ops.matmul(ops.matmul(ops.take(e, tokens, axis=0), weight), ops.matrix_transpose(e))
-    picked = ops.log_softmax(logits, axis=1)[np.arange(len(tokens)), targets]
-    loss = -ops.mean(picked)
-    loss.backward()
-    return loss.item(), e.grad
-
-
 for _mistake, _shows, _tier in [
     ("summed", "sum was taken", tier(loss=lambda costs: float(np.sum(costs)))),
     ("the sign", "sign is wrong", tier(loss=lambda costs: -float(np.mean(costs)))),
@@ -221,17 +209,6 @@ def classifier(
         return loss(costs), finish(gradients)
 
     return classify
-
-
-def classify_by_the_engine(states, weight, bias, output, labels):
-    """The engine's gradients."""
-    given = [Tensor(x, requires_grad=True) for x in (states, weight, bias, output)]
-    x, w, b, u = given
-    pooled = ops.tanh(ops.matmul(x[:, 0], ops.matrix_transpose(w)) + b)
-    table = ops.log_softmax(ops.matmul(pooled, ops.matrix_transpose(u)), axis=1)
-    loss = -ops.mean(table[np.arange(len(labels)), labels])
-    loss.backward()
-    return loss.item(), tuple(g.grad for g in given)
 
 
 def classify_row_by_row(states, weight, bias, output, labels):

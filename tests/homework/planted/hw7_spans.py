@@ -3,7 +3,6 @@
 import numpy as np
 
 from minissl.homework.assignments.hw7_by_hand import length_probabilities
-from minissl.text import masking
 from tests.homework.planted import Collection
 
 PLANTED = Collection()
@@ -50,16 +49,6 @@ def words_by_keys(sizes, budget, generator):
         if used + sizes[word] <= budget:
             hidden.add(word)
     return np.isin(np.arange(len(sizes)), sorted(hidden or {first}))
-
-
-def words_by_the_library(sizes, budget, generator):
-    """The library's, for one row; its budget is a share."""
-    begins = np.zeros(sizes.sum(), bool)
-    begins[np.cumsum(sizes) - sizes] = True
-    allowed = np.ones((1, len(begins)), bool)
-    share = min(budget / len(begins), 1.0)
-    hidden = masking.choose_words(allowed, begins[None], generator, share)
-    return hidden[0][begins]
 
 
 for _mistake, _shows, _worder in [
@@ -284,11 +273,6 @@ def boundaries_step_by_step(hidden):
         right.append(behind if behind < len(hidden) else -1)
         place.append(at - before - 1)
     return np.array(left, np.int64), np.array(right, np.int64), np.array(place, np.int64)
-
-
-def boundaries_by_the_library(hidden):
-    """The library's, for one row."""
-    return masking.boundaries(hidden[None])
 
 
 def _clipped_ends(found, time):

@@ -1,16 +1,28 @@
 """Homework 3, written in other styles."""
 
-from tests.homework.planted import hw3, hw3_experiment, hw3_model, hw3_recurrent, hw3_training
+from tests.homework.planted import hw3_experiment, hw3_model, hw3_recurrent, hw3_text, hw3_training
+from tests.homework.right import hw3_styles
 
 RIGHT = {
-    "3.1": hw3.cutter(lambda windows: (windows[..., :-1], windows[..., 1:])),
-    "3.2": hw3.loss(),
+    "3.1": hw3_text.cutter(lambda windows: (windows[..., :-1], windows[..., 1:])),
+    "3.1 time first": hw3_styles.teacher_forcing,
+    "3.2": hw3_text.loss(),
+    "3.2 a node": hw3_styles.cross_entropy_by_a_node,
+    "3.2 one-hot": hw3_styles.cross_entropy_by_one_hot,
     "3.3": hw3_model.masker(),
+    "3.3 one by one": hw3_styles.allowed_one_by_one,
     "3.4": hw3_model.attender(),
+    "3.4 a node": hw3_styles.attention_by_a_node,
+    "3.4 head by head": hw3_styles.attention_head_by_head,
     "3.5": hw3_model.splitter(),
+    "3.5 by slices": hw3_styles.split_by_slices,
+    "3.5 by a table": hw3_styles.split_by_einsum,
     "3.6": hw3_model.blocks(),
-    "3.7": hw3.sampler(),
-    "3.8": hw3.writer(),
+    "3.6 inlined": hw3_styles.Inlined,
+    "3.7": hw3_text.sampler(),
+    "3.7 by sorting": hw3_styles.probabilities_by_sorting,
+    "3.8": hw3_text.writer(),
+    "3.8 by hand": hw3_styles.generate_by_hand,
     "3.9": hw3_recurrent.stepper(),
     "3.9 number by number": hw3_recurrent.step_by_columns,
     "3.10": hw3_recurrent.way_back(),
