@@ -182,8 +182,8 @@ _ = axis.set(xlabel="id of the token", ylabel="bytes", yscale="log", xlim=(200, 
 # other takes the pair it met first.
 
 
-# %%
-def learn(counts, number, key):
+# %% jupyter={"source_hidden": true}
+def learn(counts, number, key):  # answers 2.3
     words = {tuple(bytes([byte]) for byte in word): count for word, count in counts.items()}
     learned = []
     for _ in range(number):

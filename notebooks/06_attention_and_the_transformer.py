@@ -74,7 +74,7 @@ OFFSET = 0
 AXIS = -1
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def attention(query, key, value):
     scores = query @ key.T / math.sqrt(query.shape[-1])
     i, j = np.indices(scores.shape)

@@ -1,7 +1,8 @@
 """The Sphinx extension: ``{source}``, ``{claim}``, the source pages, links to files.
 
 ``{source} module:name`` is a function's source beside the text, ``{claim} name`` a kept result. A
-name that is gone is an error that says which lecture and which name.
+name that is gone is an error that says which lecture and which name. What a homework task asks for
+is folded, wherever it is printed.
 """
 
 import json
@@ -18,6 +19,7 @@ from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from docs.site.graded import among, inside, opening, written_by_hand
 from docs.site.python_source import ROOT, NameGone, find, label, listing
 
 # "lecture 05", "Lectures 05 and 12", "lectures/05, section 3": what leads there are the numbers.
@@ -53,11 +55,13 @@ class Source(SphinxDirective):
         hidden = place.docstring if "nodoc" in self.options else range(0)
         numbers = [n for n in range(place.first, place.last + 1) if n not in hidden]
         page = page_link(self.env.docname, place.path)
+        shown, answers = listing(place.path, numbers, page), inside(place)
+        if answers:
+            shown = f"{opening(answers)}{shown}</details>"
         html = (
             '<div class="literal-block-wrapper docutils container source">'
             f'<div class="code-block-caption"><a href="{escape(page)}#L{place.line}">'
-            f"<code>{escape(place.label)}:{place.line}</code></a></div>"
-            f"{listing(place.path, numbers, page)}</div>"
+            f"<code>{escape(place.label)}:{place.line}</code></a></div>{shown}</div>"
         )
         return [nodes.raw("", html, format="html")]
 
@@ -83,13 +87,13 @@ class SourceRole(SphinxRole):
 
 
 class Claim(SphinxDirective):
-    """Shows a claim as it was measured: the kept table, verdict, conditions and figure."""
+    """Shows a claim as it was measured: verdict and figure, then table and conditions."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The kept result in a box."""
-        from minissl.claims.report import to_markdown
+        """The kept result in a box: claim, verdict and figure; the numbers are folded."""
+        from minissl.claims.report import details, headline
 
         name = self.arguments[0].strip()
         folder = Path(self.config.claims_folder)
@@ -100,9 +104,13 @@ class Claim(SphinxDirective):
                 raise self.error(f"{{claim}} {name}: no kept result {path.name}; kept: {kept}")
         measured = json.loads(result.read_text(encoding="utf-8"))
         box = nodes.container(classes=["claim"], ids=[f"claim-{name}"])
-        box += self.parse_text_to_nodes(to_markdown(measured))
+        box += self.parse_text_to_nodes(headline(measured))
         uri = os.path.relpath(figure, self.env.srcdir / os.path.dirname(self.env.docname))
         box += nodes.image(uri=Path(uri).as_posix(), alt=f"Figure: {measured['statement']}")
+        summary = "The numbers, what was expected of them, and how it was run"
+        box += nodes.raw("", f"<details><summary>{summary}</summary>", format="html")
+        box += self.parse_text_to_nodes(details(measured))
+        box += nodes.raw("", "</details>", format="html")
         return [box]
 
 
@@ -150,6 +158,17 @@ def link_lectures(app: Any, doctree: nodes.document) -> None:
             text.parent.replace(text, parts)
 
 
+def fold_answers(app: Any, doctree: nodes.document) -> None:
+    """A block of code that defines what a task asks for, in a lecture or a notebook, is folded."""
+    for block in list(doctree.findall(nodes.literal_block)):
+        answers = written_by_hand(block.astext())
+        if answers and "python" in block.get("language", ""):
+            before = nodes.raw("", opening(answers, "An answer"), format="html")
+            block.replace_self(
+                [before, block.deepcopy(), nodes.raw("", "</details>", format="html")]
+            )
+
+
 def _named(text: str) -> list[Path]:
     """The files that a text may mean: ``minissl/losses/contrastive.py``, a notebook, a lecture."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.\w+", text):
@@ -180,12 +199,26 @@ def source_pages(app: Any) -> Any:
         return menus[depth]
 
     for path in sorted(app.env.linked_files):
-        count = len(path.read_text(encoding="utf-8").splitlines())
-        code = listing(path, list(range(1, count + 1)), "", anchors=True) if count else ""
         title = label(path)
-        body = f"<h1 class='file'>{escape(title)}</h1>{code}"
+        body = f"<h1 class='file'>{escape(title)}</h1>{_whole_file(path)}"
         page = source_page(path)
         yield page, {"title": title, "body": body, "toctree": partial(menu, page)}, "page.html"
+
+
+def _whole_file(path: Path) -> str:
+    """All lines of a file. The bodies of answers are folded; a link to a line of one opens it."""
+    count, start, parts = len(path.read_text(encoding="utf-8").splitlines()), 1, []
+
+    def lines(first: int, last: int) -> str:
+        numbers = list(range(first, last + 1))
+        return listing(path, numbers, "", anchors=True, width=len(str(count))) if numbers else ""
+
+    for answer in sorted(among(path, range(1, count + 1)), key=lambda one: one.place.first):
+        body = answer.place.body
+        parts += [lines(start, body.start - 1), opening([answer], "The body")]
+        parts += [lines(body.start, body.stop - 1), "</details>"]
+        start = body.stop
+    return "".join([*parts, lines(start, count)])
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -197,5 +230,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("env-before-read-docs", lambda app, env, names: setattr(env, "linked_files", set()))
     app.connect("doctree-read", link_files)
     app.connect("doctree-read", link_lectures)
+    app.connect("doctree-read", fold_answers)
     app.connect("html-collect-pages", source_pages)
     return {"parallel_read_safe": False}

@@ -19,7 +19,10 @@ class NameGone(LookupError):
 
 @dataclass(frozen=True)
 class Place:
-    """A function, class, method or constant: lines first..last, ``line`` has its ``def``."""
+    """A function, class, method or constant: lines first..last, ``line`` has its ``def``.
+
+    ``body``: the lines below its head and docstring.
+    """
 
     path: Path
     name: str
@@ -27,6 +30,7 @@ class Place:
     first: int
     last: int
     docstring: range
+    body: range
 
     @property
     def label(self) -> str:
@@ -78,7 +82,7 @@ def find(target: str) -> Place:
     path = module_file(module)
     if not name:
         last = len(path.read_text(encoding="utf-8").splitlines())
-        return Place(path, module, 1, 1, last, _docstring(syntax(path)))
+        return Place(path, module, 1, 1, last, _docstring(syntax(path)), range(1, last + 1))
     node: ast.AST = syntax(path)
     for part in name.split("."):
         names = definitions(node)
@@ -93,7 +97,8 @@ def find(target: str) -> Place:
         node = names[part]
     decorators = [d.lineno for d in getattr(node, "decorator_list", [])]
     first = min([node.lineno, *decorators])
-    return Place(path, name, node.lineno, first, node.end_lineno, _docstring(node))
+    last, docstring = node.end_lineno or node.lineno, _docstring(node)
+    return Place(path, name, node.lineno, first, last, docstring, _body(node, docstring, last))
 
 
 def definitions(node: ast.AST) -> dict[str, ast.stmt]:
@@ -127,6 +132,14 @@ def _docstring(node: ast.AST) -> range:
     return range(0)
 
 
+def _body(node: ast.AST, docstring: range, last: int) -> range:
+    """The lines of a function or class below its head and its docstring, comments included."""
+    if docstring:
+        return range(docstring.stop, last + 1)
+    inner = getattr(node, "body", [])
+    return range(inner[0].lineno if inner else last, last + 1)
+
+
 @cache
 def highlighted_lines(path: Path) -> list[str]:
     """Each line of a file as HTML."""
@@ -143,10 +156,15 @@ def highlighted_lines(path: Path) -> list[str]:
     return highlight(text, lexer, HtmlFormatter(nowrap=True)).splitlines()
 
 
-def listing(path: Path, numbers: list[int], page: str, anchors: bool = False) -> str:
-    """Lines of a file as an HTML block; each number links to its line on ``page``."""
+def listing(
+    path: Path, numbers: list[int], page: str, anchors: bool = False, width: int = 0
+) -> str:
+    """Lines of a file as an HTML block; each number links to its line on ``page``.
+
+    ``width``: the columns of a number; 0: those of the last one.
+    """
     lines = highlighted_lines(path)
-    width = len(str(numbers[-1])) if numbers else 1
+    width = width or (len(str(numbers[-1])) if numbers else 1)
     rows = [
         f'<span class="line"{f""" id="L{n}" """.rstrip() if anchors else ""}>'
         f'<a class="number" href="{escape(page)}#L{n}">{n:>{width}}</a>  {lines[n - 1]}</span>'

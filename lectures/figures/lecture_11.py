@@ -154,7 +154,7 @@ def discarded_head_accuracy(labels_per_class: int = 2) -> dict[str, NDArray]:
 
 
 def _simclr(images: NDArray, seed: int, steps: int = 200) -> Any:
-    settings = SimCLRSettings(batch_size=128, steps=steps, evaluations=1)
+    settings = SimCLRSettings(batch_size=128, steps=max(steps, 1), evaluations=1)
     model = SimCLR.new_model(settings, seed=seed)
     method = SimCLR(model, images, digits_augmentation(), batch_size=128)
     if steps:

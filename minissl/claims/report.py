@@ -105,27 +105,55 @@ def verdict(result: Mapping[str, Any]) -> str:
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """The claim, its table, its expectations and verdict, and how it was run, as Markdown."""
-    lines = [f"**Claim.** {result['statement']}", "", _table(result), ""]
-    for expectation in result["expectations"]:
-        expectation = {"seen": expectation["mean"], **expectation}
-        mark = "held" if expectation["reproduced"] else "**did not hold**"
-        lines.append(
-            f"- Expected: {expectation['text']}. Seen: {expectation['seen']:.3g} on average, "
-            f"on the right side with {expectation['held']} of {len(result['seeds'])} seeds: {mark}."
-        )
+    """The claim and its verdict, then what they rest on, as Markdown."""
+    return f"{headline(result)}\n{details(result)}"
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """What a reader must see: the claim, and whether it came out."""
+    return f"**Claim.** {result['statement']}\n\n**Verdict: {verdict(result)}.**\n"
+
+
+def details(result: Mapping[str, Any]) -> str:
+    """The numbers, what was expected of them, how it was run, and what we saw, as Markdown.
+
+    What the claim's text says was seen is about the run that is kept with the lectures; the numbers
+    here may be those of another.
+    """
+    about, _, seen = result["about"].rpartition(" Seen: ")
+    if not about:
+        about, seen = result["about"], ""
     conditions = result["conditions"]
     versions = ", ".join(
         f"{name} {number}" for name, number in conditions["packages"].items() if number != "absent"
     )
-    lines += ["", f"**Verdict: {verdict(result)}.** {result['about']}".rstrip(), ""]
+    seeds = ", ".join(map(str, result["seeds"]))
+    lines = [_table(result), "", expected(result), "", about, ""]
+    if seen:
+        lines += [f"What we saw in the run that is kept with the lectures: {seen}", ""]
     lines.append(
-        f"`{result['command']}` ({_cost(result)}, {result['device']}; "
-        f"{conditions.get('gpu', conditions['processor'])}, {conditions['cores']} cores, "
-        f"Python {conditions['python']}, "
-        f"{versions}; {conditions['date'][:10]})"
+        f"`{result['command']}`: scale {result['scale']}, seeds {seeds}; {_cost(result)}, "
+        f"{result['device']}; {conditions.get('gpu', conditions['processor'])}, "
+        f"{conditions['cores']} cores, Python {conditions['python']}, "
+        f"{versions}; {conditions['date'][:10]}"
     )
     return "\n".join(lines) + "\n"
+
+
+def expected(result: Mapping[str, Any]) -> str:
+    """A table: what was written down before the run, what was seen, and which seeds agree."""
+    rows = []
+    for expectation in result["expectations"]:
+        expectation = {"seen": expectation["mean"], **expectation}
+        rows.append(
+            {
+                "expected before the run": expectation["text"],
+                "seen": f"{expectation['seen']:.3g}",
+                "seeds": f"{expectation['held']} of {len(result['seeds'])}",
+                "": "held" if expectation["reproduced"] else "**did not hold**",
+            }
+        )
+    return markdown_table(rows)
 
 
 def _table(result: Mapping[str, Any]) -> str:

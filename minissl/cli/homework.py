@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,26 @@ examples:
   minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10"""
 
 
-class _AnyOrder(argparse.ArgumentParser):
-    """Takes options also between the other arguments: ``check 1 --task 1.2 hw1``."""
+class AnyOrder(argparse.ArgumentParser):
+    """Reads ``check 1 --task 1.2 hw1`` as well as ``check 1 hw1 --task 1.2``."""
 
-    mixing = False
+    _inside = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does it in two rounds, each of which comes here again."""
-        if self.mixing:
+        """As argparse's own, which does it for the other way to parse as well."""
+        if self._inside:
             return super().parse_known_args(args, namespace)
-        self.mixing = True
+        self._inside = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
-            self.mixing = False
+            self._inside = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the four verbs."""
     verbs = parser.add_subparsers(
-        title="verbs", metavar="VERB", required=True, parser_class=_AnyOrder
+        title="verbs", metavar="VERB", required=True, parser_class=AnyOrder
     )
     _add_list_and_start(verbs)
     _add_check(verbs)
@@ -75,7 +74,6 @@ def _add_check(verbs: Any) -> None:
         action="store_true",
         help="check the library's own answers instead: all points, but for the experiment's",
     )
-    add_seed(verb, "of the random cases")
     _add_cases(verb)
     verb.set_defaults(function=check)
 
@@ -83,20 +81,15 @@ def _add_check(verbs: Any) -> None:
 def _add_grade(verbs: Any) -> None:
     verb = verbs.add_parser("grade", help="a folder of submissions, one row for each")
     verb.add_argument("number", type=int, metavar="N", help="which assignment")
-    verb.add_argument("folder", type=path, help="with a folder, .zip or .py file for each student")
+    verb.add_argument("folder", type=path, help="with a folder, or a .py file, for each student")
     verb.add_argument("--csv", type=path, required=True, help="the table to write")
     verb.add_argument("--details", type=path, help="a folder for one results.json per submission")
-    verb.add_argument(
-        "--seed",
-        type=argument(0, least=0),
-        metavar="S",
-        help="of the random cases (default: a new one, which the table names)",
-    )
     _add_cases(verb)
-    verb.set_defaults(function=grade)
+    verb.set_defaults(function=grade, seed=None)
 
 
 def _add_cases(verb: argparse.ArgumentParser) -> None:
+    add_seed(verb, "of the random cases")
     verb.add_argument(
         "--extra-shapes",
         type=argument(3, least=0),
@@ -145,6 +138,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Check one submission, or the answer key, and print the scoreboard."""
     from minissl.homework.assignments import load_assignment
     from minissl.homework.check import check_submission, nothing_there
+    from minissl.homework.class_folder import latest_file
     from minissl.homework.grade import write_json
     from minissl.homework.handin import read_handin
     from minissl.homework.scoreboard import to_text
@@ -153,17 +147,19 @@ def check(arguments: argparse.Namespace) -> None:
 
     settings = _settings(arguments)
     assignment = load_assignment(arguments.number)
-    folder = Path(f"hw{arguments.number}")
-    place = arguments.place or (folder if folder.is_dir() else Path())
-    own = f"hw{arguments.number}.py"
+    own = f"hw{arguments.number}"
+    place = arguments.place or (Path(own) if Path(own).is_dir() else Path())
     try:
         if arguments.answer_key:
             handin = answer_key(assignment)
+        elif place.is_file():
+            handin = read_handin(find_file(assignment, place))
         else:
-            file, others = find_file(assignment, place)
-            handin = read_handin(file, name=file.name if place.is_file() else own)
-            if others and not arguments.quiet:
-                print(f"checking {file.name}; not looked at: {', '.join(p.name for p in others)}\n")
+            file, others = latest_file(assignment, place)
+            handin = read_handin(find_file(assignment, file), name=f"{own}.py")
+            if others:
+                names = ", ".join(path.name for path in others)
+                print(f"{file.name} is checked; not looked at: {names}\n")
     except ValueError as error:
         if arguments.json:  # Gradescope shows the reason to the student
             write_json(arguments.json, nothing_there(assignment, str(error), settings))
@@ -176,16 +172,28 @@ def check(arguments: argparse.Namespace) -> None:
 
 def grade(arguments: argparse.Namespace) -> None:
     """Grade a folder of submissions and print a line for each."""
-    from minissl.homework.assignments import load_assignment
-    from minissl.homework.grade import Grading
+    from secrets import randbelow
 
-    if arguments.seed is None:
-        arguments.seed = secrets.randbelow(1_000_000)
-    grading = Grading(load_assignment(arguments.number), arguments.folder, _settings(arguments))
-    print(f"{len(grading.submissions)} submissions, with the cases of --seed {arguments.seed}")
-    for row in grading.rows(arguments.csv, arguments.details):
+    from minissl.homework.assignments import load_assignment
+    from minissl.homework.class_folder import submissions
+    from minissl.homework.grade import grade as grade_all
+
+    assignment = load_assignment(arguments.number)
+    ours = [path for path in (arguments.csv, arguments.details) if path is not None]
+    found, ignored = submissions(assignment, arguments.folder, ours)
+    if arguments.seed is None:  # an answer that knows the cases of the students' seed 0 loses
+        arguments.seed = randbelow(1 << 31)
+        print(f"random cases of seed {arguments.seed} (--seed {arguments.seed} repeats them)")
+    rows = grade_all(
+        assignment,
+        found,
+        arguments.csv,
+        settings=_settings(arguments),
+        details=arguments.details,
+    )
+    for row in rows:
         note = f"  {row['comment']}" if row["comment"] else ""
         print(f"{row['score']:>4} of {row['points']}  {row['submission']}{note}", flush=True)
-    if grading.ignored:
-        print(f"belongs to nobody, and was not looked at: {', '.join(grading.ignored)}")
+    if ignored:
+        print(f"ignored: {', '.join(ignored)}")
     print(f"written: {arguments.csv}")

@@ -159,8 +159,9 @@ def _tables(results: dict[str, Any]) -> str:
     part = Page("")
     text_header, image_header = headers(results)
     images, language = image_rows(results), language_rows(results)
-    part.table(image_header, images, best=len(images) - 1)
-    part.table(text_header, language, best=[row[0] for row in language].index("GPT"))
+    few = [float(row[1]) for row in images]
+    part.table(image_header, images, best=few.index(max(few)))
+    part.table(text_header, language, best=len(language) - 1)  # they end with the best
     return "".join(part.parts[1:])
 
 

@@ -13,6 +13,7 @@ from minissl import figures
 from minissl.adapt.heads.probe import few_label_curve
 from minissl.data.images import Images
 from minissl.data.labels import draw_few_labels
+from minissl.demo import sentences
 from minissl.demo.page import Page
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
@@ -177,10 +178,7 @@ def _write(
         f"{DRAWS} draws of the labelled examples ({SUPERVISED_DRAWS} from scratch).",
         "Accuracy against labels per class for four ways of using them",
     )
-    page.text(
-        "Where the help ends shows too: with many labels per class the curves meet, because these "
-        "images are easy. Labels are what pretraining saves."
-    )
+    page.text(sentences.where_the_help_ends(LABELS, accuracy))
     page.figure(
         figures.embeddings(embeddings, digits.test_labels),
         "Test images as points: the two directions of largest variance. The colours are the true "
@@ -188,19 +186,18 @@ def _write(
         "Three scatter plots: pixels, random network, SimCLR",
     )
     page.heading("3 · Why the negatives are there")
-    with_, without = (results["z_std"][f"{name} negatives"] for name in ("with", "without"))
+    spread = results["z_std"]
+    one_label = (accuracy[name][0] for name in ("SimCLR, no labels", "SimCLR without negatives"))
     page.text(
         "Take from the loss the part that pushes different images apart, and the easiest answer is "
         "to map every image to the same point. The spread of the embeddings (1 when they fill the "
-        f"sphere evenly, 0 when all are equal) ends at {with_:.2f} with negatives and at "
-        f"{without:.2f} without, and the representation goes with it: "
-        f"{100 * accuracy['SimCLR without negatives'][0]:.0f} % with one label per class instead "
-        f"of {100 * accuracy['SimCLR, no labels'][0]:.0f} %."
+        "sphere evenly, 0 when all are equal) "
+        f"{sentences.what_collapse_costs(spread, *one_label)}"
     )
-    names = ("with negatives", "without: collapse")
+    names = ("with negatives", sentences.without_negatives(spread))
     spreads = {name: history.column("z_std") for name, history in zip(names, histories)}
     page.figure(
         figures.collapse(spreads),
         "Spread of the embeddings during training, measured on fixed views.",
-        "With negatives the spread stays near 1, without it falls to 0",
+        sentences.collapse_description(spread),
     )

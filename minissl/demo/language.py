@@ -11,6 +11,7 @@ import numpy as np
 
 from minissl import figures
 from minissl.data.texts import Streams, Texts
+from minissl.demo import sentences
 from minissl.demo.page import Page
 from minissl.models.generate import generate
 from minissl.models.gpt import GPT
@@ -111,8 +112,7 @@ def _write(
         f"it. It begins knowing nothing: its first loss is {results['first_loss']:.2f}, that of "
         f"guessing among all tokens is ln({data.tokenizer.vocab_size}) = {nats['uniform']:.2f}. "
         f"On {results['held_out_tokens']:,} tokens of documents it never saw it ends at "
-        f"{nats['GPT']:.2f} nats per token; counting tokens gives {nats['unigram']:.2f}, counting "
-        f"pairs {nats['bigram']:.2f}."
+        f"{nats['GPT']:.2f} nats per token; {sentences.against_counting(nats)}"
     )
     steps, losses = history.column("loss")
     held_out = list(zip(*history.column("held_out_loss")))
@@ -120,7 +120,7 @@ def _write(
     page.figure(
         figures.language_loss(steps, losses, held_out, levels),
         "Loss during pretraining, against three models that only count.",
-        "Loss curve of the GPT falling below the unigram and bigram levels",
+        sentences.curve_description(nats),
     )
     page.text(
         "Bits per byte compare what has different tokens. A model that predicts well is a good "

@@ -12,8 +12,10 @@ from functools import cache
 
 from minissl.homework.experiment import Experiment
 from minissl.homework.guard import ENGINE, PACKAGES
-from minissl.homework.source import Import, find, used_by
+from minissl.homework.source import Import, find, named_in, used_by
 from minissl.homework.task import Task
+
+_SAID = {"triton*": "the language of Triton"}  # patterns that are no names
 
 
 def allowed_calls(task: Task) -> tuple[str, ...]:
@@ -48,11 +50,15 @@ def what_is_allowed(task: Task, written: frozenset[str]) -> str:
     """A sentence for the handout. ``written``: what the student writes and nobody imports."""
     names = [e for e in sorted(_imported(task.target, task.hides)) if e.bound not in written]
     own = [text for entry in names if (text := _described(entry))]
-    more = [p for p in task.allows if p not in ENGINE and p[:1] != "!"]
+    given = [*named_in(task.allows)]
+    own += [_described(entry) for entry in given]
+    single = {f"{entry.module}:{entry.name}" for entry in given}
+    more = [p for p in task.allows if p not in {*ENGINE, *single} and p[:1] != "!"]
     if {*ENGINE} <= {*task.allows}:
         own.append("the operators and methods of `Tensor`, `minissl.autograd.operations`")
-    own += [f"`{pattern.replace(':', '.')}`" for pattern in more]
-    taken_back = [f"`{p[1:].replace(':', '.')}`" for p in task.allows if p[:1] == "!"]
+    own += [_SAID.get(pattern, f"`{pattern.replace(':', '.')}`") for pattern in more]
+    denied = [p[1:].replace(":", ".") for p in task.allows if p[:1] == "!"]
+    taken_back = [f"`{name}`" for name in denied if "[" not in name]
     text = f"**You may use** {', '.join(['NumPy', 'the standard library', *own])}"
     return text + (f"; but not {', '.join(taken_back)}." if taken_back else ".")
 

@@ -191,11 +191,13 @@ class _Child:
         self.started = True
         self.loaded |= event in ("loaded", "not there")
         if event == "not loaded":
-            self.not_loaded, self.no_python = line["text"], line["no_python"]
+            self.not_loaded, self.no_python = plain(line["text"], 1000), line["no_python"]
         elif event == "not there":
-            self.not_there = line["text"]
+            self.not_there = plain(line["text"], 1000)
         elif event == "outcome":
-            outcome = Outcome(**{name: line[name] for name in line if name != "event"})
+            case = {plain(name, 60): plain(value, 2100) for name, value in line["case"].items()}
+            symptom = plain(line["symptom"], 1000)
+            outcome = Outcome(line["check"], "", 0, line["status"], symptom, case)
             self.outcomes.setdefault(outcome.check, outcome)
 
     def _ending(self, ended: Ended, task: Task, name: str, printed: str) -> str:

@@ -9,7 +9,7 @@ files are whole. What the numbers mean is for a person to judge, by the ``rubric
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import groupby
@@ -92,12 +92,19 @@ class Experiment(Task):
         """The library's functions, without files: those have to be measured."""
         return Handed(vars(import_module(self.module)), {})
 
-    def check_files(self, results: int, report: int) -> None:
-        """Add the checks that all experiments have, worth so many points."""
+    def check_files(
+        self, results: int, report: int, also: Callable[[list[Row]], None] | None = None
+    ) -> None:
+        """Add the checks that all experiments have, worth so many points.
+
+        ``also``: raises Wrong for rows that are whole, but that nothing can have measured.
+        """
 
         def results_are_whole(handed: Handed, draw: Draw) -> None:
             """results.json: at least two settings, the same three seeds or more, finite numbers."""
-            check_rows(self.rows(handed), self.measures)
+            check_rows(rows := self.rows(handed), self.measures)
+            if also is not None:
+                also(rows)
 
         def report_is_whole(handed: Handed, draw: Draw) -> None:
             """report.md: its four headings, a table with a row for each setting, and the plot."""

@@ -5,72 +5,66 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minissl.durable import replace_durably
 from minissl.homework.check import Results, Settings, check_submission, nothing_there
-from minissl.homework.collect import Submission, submissions
-from minissl.homework.plain import told
+from minissl.homework.class_folder import Submission, details_name, opened, row_name
+from minissl.homework.plain import plain, told
 from minissl.homework.scoreboard import to_gradescope
 from minissl.homework.task import Assignment
 
 
-class Grading:
-    """The submissions of a folder. ``ignored``: the names of what belongs to no student."""
+def grade(
+    assignment: Assignment,
+    found: Sequence[Submission],
+    table: Path,
+    *,
+    settings: Settings,
+    details: Path | None,
+) -> Iterator[dict[str, str]]:
+    """Check every submission, and yield its row; the table is complete after each of them.
 
-    def __init__(self, assignment: Assignment, folder: Path, settings: Settings):
-        self.assignment, self.settings = assignment, settings
-        self.submissions, self.ignored = submissions(assignment, folder)
-
-    def rows(self, table: Path, details: Path | None = None) -> Iterator[dict[str, str]]:
-        """Check every submission, and yield its row; the table is complete after each of them.
-
-        ``details``: a folder that gets one ``results.json`` per submission, named after it.
-        """
-        rows: list[dict[str, str]] = []
-        for submission in self.submissions:
-            results = self._check(submission)
-            if details is not None:
-                safe = re.sub(r'[\\/:*?"<>|\0]', "_", submission.name)
-                write_json(details / f"{safe}.json", results)
-            rows.append(self._row(submission, results))
-            replace_durably(table, self._csv(rows))
-            yield rows[-1]
-
-    def _check(self, submission: Submission) -> Results:
-        if submission.handin is None:
-            return nothing_there(self.assignment, submission.problem, self.settings)
+    ``details``: a folder that gets one ``results.json`` per submission, named after it.
+    """
+    rows: list[dict[str, str]] = []
+    for one in found:
+        notes = [*one.notes]
         try:
-            return check_submission(self.assignment, submission.handin, settings=self.settings)
+            handin, more = opened(assignment, one)
+            notes += more
+            results = check_submission(assignment, handin, settings=settings)
         except Exception as error:  # whatever it is, the others are graded
-            return nothing_there(self.assignment, told(error), self.settings)
-
-    def _row(self, submission: Submission, results: Results) -> dict[str, str]:
-        tasks = {result.task.number: str(result.score) for result in results.tasks}
-        return {
-            "submission": submission.name,
-            "score": str(results.score),
-            "points": str(results.points),
-            **tasks,
-            "seed": str(self.settings.seed),
-            "comment": "; ".join(filter(None, (results.comment, submission.note))),
-        }
-
-    def _csv(self, rows: list[dict[str, str]]) -> bytes:
-        numbers = [task.number for task in self.assignment.parts]
-        text = io.StringIO()
-        names = ["submission", "score", "points", *numbers, "seed", "comment"]
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows({name: _no_formula(row[name]) for name in names} for row in rows)
-        return text.getvalue().encode()
+            reason = str(error) if isinstance(error, ValueError) else told(error)
+            results = nothing_there(assignment, reason, settings)
+        if details is not None:
+            write_json(details / details_name(one.place), results)
+        comment = plain("; ".join(filter(None, [results.comment, *notes])), 1000)
+        rows.append(_row(row_name(one.place), results, comment))
+        replace_durably(table, _csv(assignment, rows))
+        yield rows[-1]
 
 
-def _no_formula(text: str) -> str:
-    """A spreadsheet computes what begins with one of these: a student's text shall not be that."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+def _row(name: str, results: Results, comment: str) -> dict[str, str]:
+    tasks = {result.task.number: str(result.score) for result in results.tasks}
+    return {
+        "submission": name,
+        "score": str(results.score),
+        "points": str(results.points),
+        **tasks,
+        "seed": str(results.settings.seed),
+        "comment": comment,
+    }
+
+
+def _csv(assignment: Assignment, rows: list[dict[str, str]]) -> bytes:
+    numbers = [task.number for task in assignment.parts]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["submission", "score", "points", *numbers, "seed", "comment"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, results: Results) -> None:

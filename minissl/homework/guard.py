@@ -226,6 +226,7 @@ class Guard:
             plain = name.partition(":")[2]
             denied = self._denies(name) or self._denies(plain)
             passed_on = plain == "<module>" or _PASS_ON.fullmatch(plain) is not None
+            passed_on |= name.startswith("minissl.homework.") and "<locals>" in name  # a check's
             allowed = passed_on or self._allows(name) or self._allows(plain)
             verdict = self._verdicts[name] = allowed and not denied
         if not verdict:

@@ -21,7 +21,7 @@ def plain(text: Any, most: int = MESSAGE) -> str:
     Never raises. A text may be of a class of the student's own: only the methods of str are called.
     """
     if not issubclass(type(text), str):
-        return f"no text, but a {kind_of(text)}"
+        return f"no text: {kind_of(text)}"
     start = str.__getitem__(text, slice(0, most))
     shown = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], start)
     return shown if str.__len__(text) <= most else f"{shown} ..."

@@ -176,9 +176,18 @@ def imports_of(assignment: Assignment, task: Task, solved: bool) -> set[Import]:
         if binding.module.split(".")[0] in _OURS and binding.name in written:
             continue
         found.add(binding)
+    found |= {*named_in(task.allows)}
     if "annotations" in find(task.target)[0].bindings:
         found.add(Import("__future__", "annotations", "annotations"))
     return found
+
+
+def named_in(allows: Collection[str]) -> Iterator[Import]:
+    """Those of a task's patterns that are one function's name, "module:function"."""
+    for pattern in allows:
+        module, _, name = pattern.partition(":")
+        if name.isidentifier() and "*" not in module and pattern[:1] != "!":
+            yield Import(module, name, name)
 
 
 def used_by(target: str) -> set[Import]:

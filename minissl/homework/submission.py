@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
-import re
 import sys
 import traceback
 from collections.abc import Collection, Mapping
@@ -34,44 +33,26 @@ class NotThere(Exception):
     """The task's function is not in the file: this task loses."""
 
 
-def find_file(assignment: Assignment, place: Path) -> tuple[Path, list[Path]]:
+def find_file(assignment: Assignment, place: Path) -> Path:
     """The student's file: ``place`` itself, or the ``hwN.py`` in that folder nearest to its top.
 
-    "hw1 (1).py", "hw1-2.py" and "hw1_late.py" are hand-ins of hw1.py as well: the last one counts.
-    Also the others of its folder. Raises ValueError if there is none within three folders, or if
-    two folders are equally near.
+    Raises ValueError if there is none within three folders, or if two are equally near.
     """
     name = f"hw{assignment.number}.py"
     if place.is_file():
         if place.suffix != ".py":
             raise ValueError(f"{place} is not a Python file: give {name} or its folder")
-        return place, []
+        return place
     for deeper in ("", "*/", "*/*/", "*/*/*/"):
-        fitting = (p for p in place.glob(f"{deeper}*.py") if version_of(p.name, name) is not None)
-        found = sorted(p for p in fitting if not _OURS & {*p.resolve().parents})
-        if len({p.parent for p in found}) > 1:
+        found = sorted(p for p in place.glob(deeper + name) if not _OURS & {*p.resolve().parents})
+        if len(found) > 1:
             raise ValueError(f"which one is meant? {found[0]} or {found[1]}")
         if found:
-            found.sort(key=lambda p: (version_of(p.name, name) or 0, p.stat().st_mtime))
-            return found[-1], found[:-1]
+            return found[0]
     raise ValueError(
         f"there is no {name} in {place.resolve()}: give the folder that "
         f"`minissl homework start {assignment.number}` wrote, or the file"
     )
-
-
-def version_of(name: str, own: str) -> int | None:
-    """Which hand-in of ``own`` ("hw1.py") a file's name means: 0 for the first; None if none."""
-    stem, _, ending = own.rpartition(".")
-    again = (
-        r"(?:[ _-]?\((\d+)\)|[ _-]v?(\d+)"
-        r"|[ _-](?:late|final|copy|new|resubmission)(?:[ _-]?\(?(\d+)\)?)?)"
-    )
-    found = re.fullmatch(rf"{re.escape(stem)}({again})?\.{re.escape(ending)}", name, re.IGNORECASE)
-    if found is None:
-        return None
-    numbers = [int(number) for number in found.groups()[1:] if number]
-    return numbers[0] if numbers else 1 if found[1] else 0
 
 
 def missing_packages(task: Task) -> str | None:

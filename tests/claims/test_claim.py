@@ -229,18 +229,18 @@ def result(tmp_path):
     return run_claim(TOY, tmp_path, progress=False)
 
 
-def test_the_page_has_table_expectation_verdict_and_command(result):
+def test_claim_and_verdict_come_first_then_table_expectations_and_command(result):
     text = to_markdown(result)
-    assert "**Claim.** Truth scores more." in text
-    header, _, truth, lie = text.splitlines()[2:6]
+    assert text.startswith("**Claim.** Truth scores more.\n\n**Verdict: reproduced.**\n")
+    header, _, truth, lie = text.splitlines()[4:8]
     assert [cell.strip() for cell in header.strip("|").split("|")] == ["who", "score", "length"]
     low, high = (f"{x(map(measure_alone, range(3))):.2f}" for x in (min, max))
     assert re.search(rf"\| truth +\| 2\.\d\d \({low} to {high}\) +\| 3 +\|", truth)
     assert lie.rstrip("| ").endswith(")")  # it has no length: the cell is empty
-    assert "- Expected: score: truth exceeds lie by at least 1 (it is true). Seen: 2.1" in text
-    assert "on the right side with 3 of 3 seeds: held." in text
-    assert "**Verdict: reproduced.** Made for the tests." in text
-    assert "`python -m minissl claim toy`" in text
+    row = r"\| score: truth exceeds lie by at least 1 \(it is true\) +\| 2\.1\d? +\| 3 of 3 +\| he"
+    assert re.search(row, text)
+    assert "\nMade for the tests.\n" in text
+    assert "`python -m minissl claim toy`: scale small, seeds 0, 1, 2; " in text
     assert "did not hold" not in text
     result["table"] = {"half": {"length": result["table"]["truth"]["length"]}} | result["table"]
     assert "| who   | score " in to_markdown(result)  # the fullest row orders the columns
@@ -248,14 +248,21 @@ def test_the_page_has_table_expectation_verdict_and_command(result):
     assert "**did not hold**" in to_markdown(result)
 
 
+def test_what_was_seen_is_said_of_the_run_that_saw_it(result):
+    result["about"] = "Made for the tests. Seen: images; unseen: none. Seen: truth is far ahead."
+    text = to_markdown(result)
+    assert "\nMade for the tests. Seen: images; unseen: none.\n" in text
+    assert "\nWhat we saw in the run that is kept with the lectures: truth is far ahead.\n" in text
+
+
 def test_on_a_shared_machine_the_cost_is_the_processors_time(result):
     result |= {"seconds": 1000.0, "cpu_seconds": 240.0}
-    assert "(4 min of processor time; the machine was shared, cpu;" in to_markdown(result)
+    assert "; 4 min of processor time; the machine was shared, cpu;" in to_markdown(result)
     result |= {"seconds": 80.0, "cpu_seconds": 75.0}
-    assert "(80 s, cpu;" in to_markdown(result)
+    assert "; 80 s, cpu;" in to_markdown(result)
     result |= {"seconds": 1000.0, "cpu_seconds": 40.0, "device": "cuda:0"}
     result["conditions"]["gpu"] = "GPU of the tests"
-    assert "(17 min, cuda:0; GPU of the tests, " in to_markdown(result)
+    assert "; 17 min, cuda:0; GPU of the tests, " in to_markdown(result)
 
 
 @pytest.mark.parametrize(

@@ -163,3 +163,15 @@ def test_our_report_on_curves_says_what_was_measured():
         for measured in ("start", "best", "last", "training"):
             values = np.array([row[measured] for row in own])
             assert f"| {values.mean():.2f} ± {values.std(ddof=1):.2f} |" in line
+
+
+def test_our_report_on_steps_says_what_was_measured():
+    files = files_beside(OURS.with_name("hw1") / FILE)
+    rows, text = json.loads(files[RESULTS]), files[REPORT].decode()
+    for setting in {row["setting"] for row in rows}:
+        own = [row for row in rows if row["setting"] == setting]
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {setting} |"))
+        assert {f"{row['step']:.1e}" for row in own} == {line.split("|")[2].strip()}
+        for measured in ("error", "usual", "mistake"):
+            values = np.array([row[measured] for row in own])
+            assert f"| {values.mean():.1e} ± {values.std(ddof=1):.1e} |" in line

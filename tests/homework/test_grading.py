@@ -102,11 +102,16 @@ def test_wrong_passes_through_call():
 # ---- the starter ---------------------------------------------------------------------------------
 
 
-def test_start_writes_three_files_and_overwrites_none(tmp_path, capsys):
+def test_start_writes_its_files_and_overwrites_none(tmp_path, capsys):
     arguments = ["homework", "start", "1", "--folder", str(tmp_path)]
     assert main(arguments) == 0
     folder = tmp_path / "hw1"
-    assert sorted(p.name for p in folder.iterdir()) == ["AGENTS.md", "HW1.md", "hw1.py"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "AGENTS.md",
+        "HW1.md",
+        "experiment.py",
+        "hw1.py",
+    ]
     text = (folder / "hw1.py").read_text(encoding="utf-8")
     for task in ONE.tasks:
         assert f'raise NotImplementedError("{task.unwritten}")' in text
@@ -168,10 +173,10 @@ def test_the_file_is_found(tmp_path):
     with pytest.raises(ValueError, match=r"no hw1\.py in"):
         find_file(ONE, tmp_path)
     deep = write(tmp_path, "", "a/b/hw1.py")
-    assert find_file(ONE, tmp_path) == (deep, [])
+    assert find_file(ONE, tmp_path) == deep
     near = write(tmp_path, "", "hw1.py")
-    assert find_file(ONE, tmp_path) == (near, [])
-    assert find_file(ONE, write(tmp_path, "", "alice.py"))[0].name == "alice.py"
+    assert find_file(ONE, tmp_path) == near
+    assert find_file(ONE, write(tmp_path, "", "alice.py")).name == "alice.py"
     near.unlink()
     write(tmp_path, "", "c/d/hw1.py")
     with pytest.raises(ValueError, match="which one is meant"):
@@ -205,7 +210,7 @@ def test_check_prints_a_scoreboard_and_writes_gradescopes_json(tmp_path, capsys)
     assert "the sign is wrong" in first["output"]
     assert found["extra_data"]["seed"] == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["hw1.py", "results.json"]
-    assert main([*arguments[:4], "--task", "1.1", "--quiet"]) == 0
+    assert main(["homework", "check", "--quiet", "1", "--task", "1.1", str(tmp_path)]) == 0
     assert "sign is wrong" not in capsys.readouterr().out
 
 
@@ -214,7 +219,7 @@ def test_a_check_that_cannot_run_says_so(tmp_path, capsys):
     assert main(["homework", "check", "1", str(tmp_path), "--json", str(target)]) == 1
     assert "there is no hw1.py" in capsys.readouterr().err
     found = json.loads(target.read_text())
-    assert (found["score"], len(found["tests"])) == (0, len(ONE.tasks))
+    assert (found["score"], len(found["tests"])) == (0, len(ONE.parts))
     assert "there is no hw1.py" in found["output"]
     write(tmp_path, "")
     assert main(["homework", "check", "1", str(tmp_path), "--task", "7.7"]) == 1
@@ -249,14 +254,14 @@ def test_a_class_is_graded_whatever_one_submission_does(tmp_path, capsys):
     assert list(rows) == ["alice", "bob.py", "carol"]
     assert (rows["alice"]["score"], rows["alice"]["points"], rows["alice"]["1.1"]) == (
         "8",
-        "100",
+        "93",
         "8",
     )
     assert rows["bob.py"]["comment"] == "bob.py, line 1: invalid syntax"
     assert rows["carol"]["score"] == "0"
     assert "no hw1.py" in rows["carol"]["comment"]
     assert json.loads((details / "alice.json").read_text())["score"] == 8
-    assert "8 of 100  alice" in capsys.readouterr().out
+    assert "8 of 93  alice" in capsys.readouterr().out
     assert main(["homework", "grade", "1", str(details), "--csv", str(table)]) == 1
     assert "there are no submissions" in capsys.readouterr().err
 

@@ -4,12 +4,12 @@ import json
 import re
 import sys
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 
-from minissl.autograd import Tensor, checked, gradcheck
+from minissl.autograd import Tensor, checked, gradcheck, nodes
 from minissl.autograd import operations as ops
 from minissl.claims.experiments.text import agglutination, word_growth
 from minissl.losses.contrastive import chance_level
@@ -362,3 +362,59 @@ def test_03_what_was_measured_on_the_english_inside_python():
         assert cut.count("|") + 1 == pieces
     assert len(module["tokenizer"](2048).encode(" documentation")) == 1
     assert len(tokenizer.encode(" unbelievable")) == 6
+
+
+def test_03_each_round_shows_the_leading_pairs_in_their_order():
+    lecture = (LECTURES / "03_subwords.md").read_text("utf-8")
+    rounds = re.findall(r"^\| (\d) \| (.*?) \| `(\w+)` \| (.*?) \|$", lecture, re.MULTILINE)
+    words = {tuple("low"): 5, tuple("lower"): 2, tuple("newest"): 6, tuple("widest"): 3}
+    assert [int(number) for number, *_ in rounds] == list(range(1, 8))
+    for _, leading, merged, after in rounds:
+        pairs = Counter()
+        for word, count in words.items():
+            for pair in pairwise(word):
+                pairs[pair] += count
+        shown = re.findall(r"\((\w+),(\w+)\) (\d+)", leading)
+        counts = [int(count) for *_, count in shown]
+        assert counts == sorted(pairs.values(), reverse=True)[: len(counts)]
+        assert all(pairs[left, right] == int(count) for left, right, count in shown)
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        assert "".join(best) == merged
+        assert re.search(rf"\*\*\({best[0]},{best[1]}\) {pairs[best]}\*\*", leading)
+        words = {_joined(word, best): count for word, count in words.items()}
+        assert [" ".join(word) for word in words] == after.replace("\xa0", " ").split(" · ")
+
+
+def _joined(word, pair):
+    parts = list(word)
+    for i in range(len(parts) - 1, 0, -1):
+        if (parts[i - 1], parts[i]) == pair:
+            parts[i - 1 : i + 1] = ["".join(pair)]
+    return tuple(parts)
+
+
+def test_02_the_walk_in_eight_lines_finds_the_gradients_of_backward():
+    lecture = (LECTURES / "02_autograd.md").read_text("utf-8")
+    code = re.search(r"```python\n(def plain_walk.*?)```", lecture, re.DOTALL)[1]
+    assert len(code.splitlines()) == 8
+    names = {"_parents_first": nodes._parents_first}
+    exec(compile(code, "lecture 02", "exec"), names)
+    generator = np.random.default_rng(0)
+
+    def loss():
+        y = a * b + a
+        return (y * ops.exp(y) + (b + b)).sum()
+
+    a, b = (Tensor(generator.normal(size=3), requires_grad=True) for _ in range(2))
+    found = dict(names["plain_walk"](loss().node, np.ones(())))
+    loss().backward()
+    for leaf in (a, b):
+        np.testing.assert_allclose(found[leaf], leaf.grad, rtol=1e-12)
+
+
+def test_02_an_input_without_gradient_stands_as_none():
+    a, data = Tensor(np.ones(3), requires_grad=True), Tensor(np.ones(3))
+    first, second = (data * a).node.parents
+    assert first is None
+    assert second is a
+    quotes("02", "is `None`, and its rule is dropped")

@@ -1,6 +1,8 @@
 """The numbers quoted in lectures 05, 06 and 10, computed again and looked up in the text."""
 
 import math
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,7 +28,8 @@ from minissl.nn.positions import sinusoids
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMSettings
 from minissl.text.baselines import bigram_loss, bigram_probabilities, bits_per_byte
-from tests.lectures.reading import figures, says, text
+from minissl.text.bpe import segment
+from tests.lectures.reading import LECTURES, figures, says, text
 
 # ---- 05 ------------------------------------------------------------------------------------------
 
@@ -373,3 +376,37 @@ def test_the_cache_picture():
     work = figures("10")["cache"]()
     titles = [axis.get_title() for axis in work.axes]
     assert titles == ["no cache: 42 tokens computed", "cache: 9 tokens computed"]
+
+
+def test_05_points_and_line_before_training():
+    for init_std, shown in ((0.05, "7.78"), (0.3, "13.38")):
+        says("05", shown, math.log(2048) + 128 * init_std**2 / 2)
+
+
+def test_05_kneser_ney_formula_by_hand():
+    """The formula that stands in the text, on its twelve tokens: 0.065 and 1.556 nats."""
+    train = "the cat sat . the cat ran . the dog sat .".split()
+    pairs = Counter(pairwise(train))
+    once, twice = (sum(count == n for count in pairs.values()) for n in (1, 2))
+    discount = once / (once + 2 * twice)
+    before = Counter(word for _, word in pairs)
+    after = Counter(word for word, _ in pairs)
+
+    def p(word, previous):
+        q = (before[word] + 1) / (len(pairs) + 6)
+        kept = max(pairs[previous, word] - discount, 0) + discount * after[previous] * q
+        return kept / train[:-1].count(previous)
+
+    test = "the dog ran .".split()
+    says("05", "0.065", p("ran", "dog"))
+    says("05", "1.556", -sum(math.log(p(w, v)) for v, w in pairwise(test)) / 3)
+
+
+def test_what_the_errata_compute():
+    errata = " ".join((LECTURES / "appendix_errata.md").read_text("utf-8").split())
+    assert f"$2 \\ln 2 = {-2 * math.log(0.5):.3f}$" in errata  # a sum, not minus a product, −1/4
+    assert f"410 + 19 + 12 + 55 + 3 = {410 + 19 + 12 + 55 + 3} billion" in errata
+    assert f"as if {410 / 499:.0%}".replace("%", " %") in errata
+    merges = [b"nd", b"un", b"do"]
+    ranks = {bytes([i]): i for i in range(256)} | {t: 256 + i for i, t in enumerate(merges)}
+    assert segment(b"undo", ranks) == [b"u", b"nd", b"o"]

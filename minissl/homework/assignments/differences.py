@@ -42,6 +42,10 @@ def check_gradients(
     if not isinstance(value, Tensor):
         sentence = f"expected a Tensor, got {type(value).__name__}: a loss needs a gradient"
         raise Wrong(sentence, given, value, "a Tensor")
+    for name, tensor in tensors.items():
+        if tensor.grad is not None:
+            sentence = f"it has set the gradient of {name}: that is for backward() to do"
+            raise Wrong(sentence, given, tensor.grad, None)
     weights = np.cos(np.arange(value.size)).reshape(value.shape)
     try:
         ops.sum(value * weights).backward()

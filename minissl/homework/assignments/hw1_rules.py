@@ -1,4 +1,4 @@
-"""Homework 1, the rules: division, matrix product, maximum, softmax.
+"""Homework 1, the rules: division and the matrix product.
 
 Oracles: NumPy in float64 and the formulas, written out.
 """
@@ -19,8 +19,6 @@ HERE = "lectures/02, section 2"
 
 divide = Task("1.1", "minissl.autograd.elementwise:divide", "a first rule", HERE)
 matmul = Task("1.3", "minissl.autograd.matrices:_matmul", "the rule of the matrix product", HERE)
-max = Task("1.4", "minissl.autograd.reductions:max", "the maximum, and who wins a tie", HERE)
-softmax = Task("1.5", "minissl.autograd.reductions:softmax", "softmax, without overflow", HERE)
 
 
 def value(operation: Any, *arrays: NDArray, **settings: Any) -> NDArray:
@@ -39,18 +37,63 @@ def gradients(operation: Any, arrays: Sequence[NDArray], g: NDArray, **settings:
     output = call(operation, *tensors, **settings)
     if not isinstance(output, Tensor) or output.shape != g.shape:
         raise Wrong("the output is wrong, so there is no gradient yet", given, output, g.shape)
+    before = output.numpy().copy()
     call(output.backward, g)
+    if not np.array_equal(output.numpy(), before, equal_nan=True):
+        sentence = "the rule changes the output of its operation, which others may still need"
+        raise Wrong(sentence, given, output, before)
     return [tensor.grad for tensor in tensors]
+
+
+def expect_own_rules(
+    operation: Any, first: Sequence[NDArray], then: Sequence[NDArray], g: NDArray, **settings: Any
+) -> None:
+    """The gradients of the ``first`` inputs are the same when others are given in between.
+
+    A network calls an operation many times before it walks back.
+    """
+    alone = gradients(operation, first, g, **settings)
+    tensors = [Tensor(a, requires_grad=True) for a in first]
+    output = call(operation, *tensors, **settings)
+    call(operation, *(Tensor(a, requires_grad=True) for a in then), **settings)
+    output.backward(g)
+    given = {f"argument {i + 1}": a for i, a in enumerate(first)}
+    given |= {f"argument {i + 1} of the second call": a for i, a in enumerate(then)} | {"g": g}
+    for tensor, expected in zip(tensors, alone):
+        if tensor.grad is None or not np.array_equal(tensor.grad, expected):
+            sentence = (
+                "a second call of the operation changes the gradients of the first: what a rule "
+                "needs it must keep for itself"
+            )
+            raise Wrong(sentence, given, tensor.grad, expected)
 
 
 # ---- 1.1 divide ----------------------------------------------------------------------------------
 
 
-def _quotients(draw: Draw) -> Any:
-    """Pairs a, b of one shape, and g; b is away from 0."""
-    for shape in draw.cases((), (2,), (2, 3), more=lambda g: tuple(g.integers(1, 5, size=2))):
-        a, b = draw.normal(*shape), draw.normal(*shape)
-        yield a, np.sign(b) * (np.abs(b) + 0.5), draw.normal(*shape)
+def _quotients(draw: Draw, sizes: Sequence[float] = (1.0,)) -> Any:
+    """Pairs a, b of one shape, and g; b is away from 0, and of these sizes one after another."""
+    for size in sizes:
+        for shape in draw.cases((), (2,), (2, 3), more=lambda g: tuple(g.integers(1, 5, size=2))):
+            a, b = draw.normal(*shape), draw.normal(*shape)
+            yield a, size * np.sign(b) * (np.abs(b) + 0.5), draw.normal(*shape)
+
+
+_SIZES = {1e-4: "small", 1e4: "large"}  # differences with a step of their own see neither
+
+
+def _expect_slope(subject: Any, which: int, slope: Any, mistakes: Any, draw: Draw) -> None:
+    """The gradient of one input is g times its slope, for numbers of ordinary and other sizes."""
+    for a, b, g in _quotients(draw):
+        symptoms = {sentence: np.asarray(wrong) for sentence, wrong in mistakes(a, b, g).items()}
+        got = gradients(subject, [a, b], g)[which]
+        expect(got, g * slope(a, b), given={"a": a, "b": b, "g": g}, symptoms=symptoms)
+    for a, b, g in _quotients(draw, [*_SIZES]):
+        got = gradients(subject, [a, b], g)[which]
+        sentence = "right for numbers near 1, wrong for small or large b: is this the exact slope?"
+        expect(got, g * slope(a, b), given={"a": a, "b": b, "g": g}, otherwise=sentence)
+    a, b, g = draw.normal(3, 2), np.abs(draw.normal(3, 2)) + 0.5, draw.normal(2)
+    expect_own_rules(subject, [a[0], b[0]], [a[1], b[1]], g)
 
 
 @divide.check(2)
@@ -59,39 +102,55 @@ def values(subject: Any, draw: Draw) -> None:
     for dtype in (np.float64, np.float32):
         for a, b, _ in _quotients(draw):
             a, b = np.asarray(a, dtype), np.asarray(b, dtype)
-            swapped = {"it divides b by a": b / a}
-            expect(value(subject, a, b), a / b, given={"a": a, "b": b}, symptoms=swapped)
+            symptoms = {
+                "it divides b by a": b / a,
+                "something is added to b: a / b is meant": a / (b + np.asarray(1e-8, dtype)),
+                "the sign of b is lost": a / np.abs(b),
+            }
+            expect(value(subject, a, b), a / b, given={"a": a, "b": b}, symptoms=symptoms)
+    a, b = draw.normal(2) + 3, np.array([0.0, 2.0])
+    got = value(subject, a, b)
+    if got.shape == b.shape and not np.isinf(got[0]):
+        sentence = "a / 0 is infinite: a zero in its place hides that something went wrong"
+        raise Wrong(sentence, {"a": a, "b": b}, got, a / b)
+    expect(got, a / b, given={"a": a, "b": b})
 
 
 @divide.check(2)
 def numerator(subject: Any, draw: Draw) -> None:
     """The gradient of a."""
-    for a, b, g in _quotients(draw):
-        symptoms = {
+
+    def mistakes(a: NDArray, b: NDArray, g: NDArray) -> dict[str, NDArray]:
+        return {
             "1/b is the slope: multiply it by g": 1 / b + 0 * g,
             "the slope of a / b by a is 1/b, not 1": g,
             "the slope of a / b by a is 1/b, not b": g * b,
+            "the sign of b is lost": g / np.abs(b),
+            "something is added to b: the slope is 1/b": g / (b + 1e-8),
             "this is the gradient of b": -g * a / b**2,
         }
-        got = gradients(subject, [a, b], g)[0]
-        expect(got, g / b, given={"a": a, "b": b, "g": g}, symptoms=symptoms)
+
+    _expect_slope(subject, 0, lambda a, b: 1 / b, mistakes, draw)
 
 
 @divide.check(2)
 def denominator(subject: Any, draw: Draw) -> None:
     """The gradient of b."""
-    for a, b, g in _quotients(draw):
-        symptoms = {
-            "the sign is wrong: a larger b makes a / b smaller (for positive numbers)": g
-            * a
-            / b**2,
+
+    def mistakes(a: NDArray, b: NDArray, g: NDArray) -> dict[str, NDArray]:
+        return {
+            "the sign is wrong: a larger b makes a / b smaller (for positive numbers)": (
+                g * a / b**2
+            ),
             "the slope is right: multiply it by g": -a / b**2,
             "b must be squared": -g * a / b,
             "the a is missing: the slope of a / b by b is −a / b²": -g / b**2,
+            "the sign of b is lost": -g * a / (b * np.abs(b)),
+            "something is added to b: the slope is −a / b²": -g * a / (b + 1e-8) ** 2,
             "this is the gradient of a": g / b,
         }
-        got = gradients(subject, [a, b], g)[1]
-        expect(got, -g * a / b**2, given={"a": a, "b": b, "g": g}, symptoms=symptoms)
+
+    _expect_slope(subject, 1, lambda a, b: -a / b**2, mistakes, draw)
 
 
 @divide.check(2)
@@ -121,60 +180,85 @@ def _matrices(draw: Draw) -> Any:
     sizes = draw.cases((2, 2, 2), (1, 2, 3), (2, 3, 4), more=lambda g: tuple(g.integers(1, 6, 3)))
     for rows, inner, columns in sizes:
         yield draw.normal(rows, inner), draw.normal(inner, columns), draw.normal(rows, columns)
+    yield draw.normal(3, 2).T, draw.normal(4, 3).T, draw.normal(2, 4)  # columns lie together
 
 
-@matmul.check(2)
+def _of_shape(expected: NDArray, candidates: dict[str, Any]) -> dict[str, NDArray]:
+    """The mistakes that have a shape to be compared; each is a function, some fail."""
+    found = {}
+    for sentence, compute in candidates.items():
+        try:
+            wrong = compute()
+        except ValueError:
+            continue
+        if wrong.shape == expected.shape:
+            found[sentence] = wrong
+    return found
+
+
+def _turned(x: NDArray) -> NDArray:
+    """Reshaped to the shape of the transpose, which is another thing."""
+    return x.reshape(x.shape[::-1])
+
+
+@matmul.check(1)
 def product(subject: Any, draw: Draw) -> None:
     """The product itself."""
-    for a, b, _ in _matrices(draw):
-        elementwise = (
-            {"* multiplies element by element: the matrix product is @": a * b}
-            if (a.shape == b.shape)
-            else {}
-        )
+    for a, b, _ in (*_matrices(draw), (draw.normal(2, 0), draw.normal(0, 3), 0)):
         expected = np.einsum("ik,kj->ij", a, b)
-        expect(value(subject, a, b), expected, given={"A": a, "B": b}, symptoms=elementwise)
+        candidates = {
+            "* multiplies element by element: the matrix product is @": lambda: a * b,  # noqa: B023
+            "the last column of the product is missing": lambda: (
+                expected * (np.arange(expected.shape[1]) < expected.shape[1] - 1)  # noqa: B023
+            ),
+            "the last element of each sum is missing": lambda: a[:, :-1] @ b[:-1],  # noqa: B023
+        }
+        symptoms = _of_shape(expected, candidates) if a.size else {}
+        expect(value(subject, a, b), expected, given={"A": a, "B": b}, symptoms=symptoms)
+
+
+def _expect_factor(subject: Any, which: int, rule: str, mistakes: Any, draw: Draw) -> None:
+    """The gradient of one of the matrices, by its formula in indices."""
+    for a, b, g in _matrices(draw):
+        expected = np.einsum(rule, *((g, b) if which == 0 else (a, g)))
+        symptoms = _of_shape(expected, mistakes(a, b, g))
+        got = gradients(subject, [a, b], g)[which]
+        expect(got, expected, given={"A": a, "B": b, "G": g}, symptoms=symptoms)
+    a, b, g = draw.normal(2, 2, 3), draw.normal(2, 3, 2), draw.normal(2, 2)
+    expect_own_rules(subject, [a[0], b[0]], [a[1], b[1]], g)
 
 
 @matmul.check(3)
 def left(subject: Any, draw: Draw) -> None:
     """The gradient of A, of shape (rows, inner)."""
-    for a, b, g in _matrices(draw):
-        square = a.shape == b.shape
-        symptoms = (
-            {
-                "B must be transposed": g @ b,
-                "the factors stand in the wrong order": b.T @ g,
-                "G is multiplied from the right: G Bᵀ, not B G": b @ g,
-                "the gradients of A and B are exchanged": a.T @ g,
-                "the matrix product is @, not *": g * b,
-            }
-            if square
-            else {}
-        )
-        got = gradients(subject, [a, b], g)[0]
-        expect(got, np.einsum("ij,kj->ik", g, b), given={"A": a, "B": b, "G": g}, symptoms=symptoms)
+
+    def mistakes(a: NDArray, b: NDArray, g: NDArray) -> dict[str, Any]:
+        return {
+            "B must be transposed (a reshape does not do that)": lambda: g @ _turned(b),
+            "the factors stand in the wrong order": lambda: b.T @ g,
+            "G is multiplied from the right: G Bᵀ, not B G": lambda: b @ g,
+            "the gradients of A and B are exchanged": lambda: a.T @ g,
+            "the matrix product is @, not *": lambda: g * b,
+        }
+
+    _expect_factor(subject, 0, "ij,kj->ik", mistakes, draw)
 
 
 @matmul.check(3)
 def right(subject: Any, draw: Draw) -> None:
     """The gradient of B, of shape (inner, columns)."""
-    for a, b, g in _matrices(draw):
-        square = a.shape == b.shape
-        symptoms = (
-            {
-                "A must be transposed": a @ g,
-                "the factors stand in the wrong order": g @ a.T,
-                "A is multiplied from the left: Aᵀ G, not G A": g @ a,
-                "this is the gradient of Bᵀ: transpose it": g.T @ a,
-                "the gradients of A and B are exchanged": g @ b.T,
-                "the matrix product is @, not *": g * a,
-            }
-            if square
-            else {}
-        )
-        got = gradients(subject, [a, b], g)[1]
-        expect(got, np.einsum("ik,ij->kj", a, g), given={"A": a, "B": b, "G": g}, symptoms=symptoms)
+
+    def mistakes(a: NDArray, b: NDArray, g: NDArray) -> dict[str, Any]:
+        return {
+            "A must be transposed (a reshape does not do that)": lambda: _turned(a) @ g,
+            "the factors stand in the wrong order": lambda: g @ a.T,
+            "A is multiplied from the left: Aᵀ G, not G A": lambda: g @ a,
+            "this is the gradient of Bᵀ: transpose it": lambda: g.T @ a,
+            "the gradients of A and B are exchanged": lambda: g @ b.T,
+            "the matrix product is @, not *": lambda: g * a,
+        }
+
+    _expect_factor(subject, 1, "ik,ij->kj", mistakes, draw)
 
 
 @matmul.check(2)
@@ -189,184 +273,3 @@ def batches(subject: Any, draw: Draw) -> None:
         of_a, of_b = gradients(subject, [a, b], g)
         expect(of_a, summed(np.einsum("...ij,...kj->...ik", g, b), a.shape), given=given)
         expect(of_b, summed(np.einsum("...ik,...ij->...kj", a, g), b.shape), given=given)
-
-
-# ---- 1.4 max -------------------------------------------------------------------------------------
-
-AXES: tuple[Any, ...] = (None, 0, 1, -1, (0, 1))
-
-
-def _tables(draw: Draw, *, ties: bool = False) -> Any:
-    """Arrays (rows, columns) and an axis; ``ties``: of few different whole numbers."""
-    shapes = draw.cases((1, 2), (2, 3), (3, 3), more=lambda g: tuple(g.integers(1, 6, size=2)))
-    for shape in shapes:
-        for axis in AXES:
-            numbers = draw.generator.integers(0, 3, size=shape).astype(float)
-            yield numbers if ties else draw.normal(*shape), axis
-
-
-@max.check(3)
-def largest(subject: Any, draw: Draw) -> None:
-    """The largest element along each axis, with and without keepdims."""
-    a = draw.normal(2, 3)
-    expect(value(subject, a), np.asarray(a.max()), given={"a": a})
-    for a, axis in _tables(draw):
-        for keepdims in (False, True):
-            given = {"a": a, "axis": axis, "keepdims": keepdims}
-            expected = np.max(a, axis=axis, keepdims=keepdims)
-            symptoms = {
-                "this is the smallest": np.min(a, axis=axis, keepdims=keepdims),
-                "this is the maximum over all axes": np.full_like(expected, a.max()),
-                "this is the largest absolute value": np.abs(a).max(axis=axis, keepdims=keepdims),
-            }
-            got = value(subject, a, axis=axis, keepdims=keepdims)
-            expect(got, np.asarray(expected), given=given, symptoms=symptoms)
-
-
-def _expect_shares(subject: Any, a: NDArray, axis: Any, keepdims: bool, draw: Draw) -> None:
-    """The gradient: g to the largest, shared equally where several are."""
-    largest = a.max(axis=axis, keepdims=True)
-    wide = draw.normal(*largest.shape)  # g, with the lost axes
-    g = wide.reshape(np.max(a, axis=axis, keepdims=keepdims).shape)
-    winners = (a == largest).astype(float)
-    count = winners.sum(axis=axis, keepdims=True)
-    along = axis if isinstance(axis, int) else None  # cumsum takes no tuple
-    order = winners.cumsum(axis=along).reshape(a.shape)
-    symptoms = {
-        "each of several equal maxima gets the whole gradient: they must share it": winners * wide,
-        "only the first of several equal maxima gets the gradient: they must share it": (
-            winners * (order == 1) * wide
-        ),
-        "only the last of several equal maxima gets the gradient: they must share it": (
-            winners * (order == count) * wide
-        ),
-        "ties are counted in the whole array: count them along the axis": (
-            winners / winners.sum() * wide
-        ),
-        "every element gets the gradient: only the largest should": np.broadcast_to(wide, a.shape),
-        "the slope is right: multiply it by g": winners / count,
-        "the gradient is that of the smallest element": wide
-        * (a == a.min(axis=axis, keepdims=True)),
-    }
-    given = {"a": a, "axis": axis, "keepdims": keepdims, "g": g}
-    got = gradients(subject, [a], g, axis=axis, keepdims=keepdims)[0]
-    expect(got, winners / count * wide, given=given, symptoms=symptoms)
-
-
-@max.check(4)
-def winner_takes_it(subject: Any, draw: Draw) -> None:
-    """Without ties the gradient goes to the largest element, along any axis."""
-    for a, axis in _tables(draw):
-        _expect_shares(subject, a, axis, False, draw)
-
-
-@max.check(3)
-def ties(subject: Any, draw: Draw) -> None:
-    """Equal maxima share the gradient equally: max(2, 2, 1) sends (½, ½, 0)."""
-    _expect_shares(subject, np.array([2.0, 2.0, 1.0]), 0, False, draw)
-    for a, axis in _tables(draw, ties=True):
-        _expect_shares(subject, a, axis, False, draw)
-
-
-@max.check(2)
-def kept_axes(subject: Any, draw: Draw) -> None:
-    """The gradient with keepdims, where g has the reduced axes, of size 1."""
-    for a, axis in _tables(draw):
-        _expect_shares(subject, a, axis, True, draw)
-
-
-# ---- 1.5 softmax ---------------------------------------------------------------------------------
-
-
-def _shares(a: NDArray, axis: int) -> NDArray:
-    e = np.exp(a.astype(np.float64) - a.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-def _logits(draw: Draw) -> Any:
-    shapes = draw.cases((1, 2), (2, 2), (2, 3), more=lambda g: tuple(g.integers(1, 6, size=2)))
-    return (draw.normal(*shape) for shape in shapes)
-
-
-def _expect_shares_of(subject: Any, a: NDArray, axis: int) -> None:
-    p, e = _shares(a, axis), np.exp(a.astype(np.float64))
-    symptoms = {
-        "the exponentials are not divided by their sum": e,
-        "it normalises along another axis": _shares(a, 1 - axis % 2),
-        "it normalises over all elements: the sum runs along the axis": e / e.sum(),
-        "this is the logarithm of the softmax": np.log(p),
-        "the exponential is missing: this divides the logits by their sum": (
-            a / a.sum(axis=axis, keepdims=True)
-        ),
-    }
-    got, tolerance = value(subject, a, axis=axis), 1e-9 if a.dtype == np.float64 else 1e-6
-    given = {"a": a, "axis": axis}
-    expected = p.astype(a.dtype)
-    expect(got, expected, given=given, symptoms=symptoms, tolerance=tolerance)
-
-
-@softmax.check(3)
-def probabilities(subject: Any, draw: Draw) -> None:
-    """eᵃ / Σ eᵃ along the last axis, in the dtype of a."""
-    deep = draw.normal(2, 3, 4)
-    for a in _logits(draw):
-        _expect_shares_of(subject, a, -1)
-        _expect_shares_of(subject, a.astype(np.float32), -1)
-    expect(value(subject, deep), _shares(deep, -1), given={"a": deep})  # axis is the last one
-
-
-@softmax.check(2)
-def other_axes(subject: Any, draw: Draw) -> None:
-    """The same along axis 0, and its gradient."""
-    for a in _logits(draw):
-        _expect_shares_of(subject, a, 0)
-        _expect_softmax_gradient(subject, a, draw.normal(*a.shape), 0)
-
-
-@softmax.check(4)
-def large_logits(subject: Any, draw: Draw) -> None:
-    """Logits of 1000 and −1000, of one row and of different rows, and −∞ for what is masked."""
-    low = -np.inf
-    fixed = ([[1000.0, 1000.0]], [[-1000.0, -1001.0]], [[0.0, low]], [[0.0, 1.0], [1000.0, 999.0]])
-    more = [(draw.normal(3, 4) * 1000).tolist() for _ in range(draw.extra)]
-    for rows in (*fixed, *more):
-        a = np.array(rows)
-        got, p = value(subject, a, axis=-1), _shares(a, -1)
-        if got.shape == p.shape and not np.isfinite(got).all():
-            sentence = "NaN or infinity: subtract the largest logit before the exponential"
-            if len(rows) > 1:
-                sentence = "NaN: subtract each row's own largest logit, not one for all rows"
-            raise Wrong(sentence, {"a": a}, got, p)
-        expect(got, p, given={"a": a})
-
-
-def _expect_softmax_gradient(subject: Any, a: NDArray, g: NDArray, axis: int) -> None:
-    p = _shares(a, axis)
-    symptoms = {
-        "the gradient is zero": 0 * p,
-        "each probability as if it depended on its own logit alone: the sum is missing": (
-            g * p * (1 - p)
-        ),
-        "the second term is missing: raising one logit lowers all other probabilities": g * p,
-        "the sum is of g c, not of g": p * (g - g.sum(axis=axis, keepdims=True)),
-        "the sum runs over all elements, not along the axis": p * (g - (g * p).sum()),
-        "the sign of the second term is wrong": p * (g + (g * p).sum(axis=axis, keepdims=True)),
-        "the factor c is missing": g - (g * p).sum(axis=axis, keepdims=True),
-        "this is the rule of log-softmax": g - p * g.sum(axis=axis, keepdims=True),
-        "the mean was taken where the sum is needed": (
-            p * (g - (g * p).mean(axis=axis, keepdims=True))
-        ),
-    }
-    expected = p * (g - (g * p).sum(axis=axis, keepdims=True))
-    given = {"a": a, "axis": axis, "g": g}
-    got = gradients(subject, [a], g, axis=axis)[0]
-    expect(got, expected, given=given, symptoms={} if a.shape[axis] == 1 else symptoms)
-
-
-@softmax.check(3)
-def coupling(subject: Any, draw: Draw) -> None:
-    """The gradient c (g − Σ g c), in which every probability depends on every logit."""
-    by_hand = np.array([[0.0, np.log(3.0)]])  # c = (¼, ¾)
-    _expect_softmax_gradient(subject, by_hand, np.array([[1.0, 0.0]]), -1)
-    for a in _logits(draw):
-        _expect_softmax_gradient(subject, a, draw.normal(*a.shape), -1)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
+import numpy as np
+
 Pair = tuple[bytes, bytes]
 Word = tuple[bytes, ...]
 Choose = Callable[[Mapping[Pair, int], Sequence[bytes]], Pair]
@@ -26,15 +28,18 @@ def pairs(
     weighted: bool = True,
     overlapping: bool = True,
     add: bool = True,
+    once: bool = False,
     key: Callable[[bytes, bytes], Any] = lambda a, b: (a, b),
 ) -> dict[Any, int]:
-    """The counts of all pairs; each flag that is off is a mistake."""
+    """The counts of all pairs; each flag is a mistake when it is not as it stands here."""
     counts: dict[Any, int] = {}
     for word, count in words.items():
-        i = 0
+        met, i = set(), 0
         while i < len(word) - 1:
             pair = key(word[i], word[i + 1])
-            counts[pair] = (counts.get(pair, 0) if add else 0) + (count if weighted else 1)
+            if not once or pair not in met:
+                counts[pair] = (counts.get(pair, 0) if add else 0) + (count if weighted else 1)
+            met.add(pair)
             i += 1 if overlapping or word[i : i + 2] != word[i + 1 : i + 3] else 2
     return counts
 
@@ -69,6 +74,54 @@ def merged_in_bytes(word: Word, pair: Pair) -> Word:
         tokens.append(new if hit else word[i])
         i += 2 if hit else 1
     return tuple(tokens)
+
+
+def merged_in_part(word: Word, pair: Pair) -> Word:
+    """Tokens are merged wherever one ends and the next begins like the pair."""
+    tokens: list[bytes] = []
+    i = 0
+    while i < len(word):
+        hit = word[i].endswith(pair[0]) and i + 1 < len(word) and word[i + 1].startswith(pair[1])
+        tokens.append(word[i] + word[i + 1] if hit else word[i])
+        i += 2 if hit else 1
+    return tuple(tokens)
+
+
+def merged_and_skipped(word: Word, pair: Pair) -> Word:
+    """Three tokens are passed over for each joined pair."""
+    tokens, i = [], 0
+    while i < len(word):
+        hit = word[i : i + 2] == pair
+        tokens.append(pair[0] + pair[1] if hit else word[i])
+        i += 3 if hit else 1
+    return tuple(tokens)
+
+
+def merged_where_it_is_met(word: Word, pair: Pair) -> Word:
+    """The search ends where the pair's first token stands before another token."""
+    tokens = list(word)
+    while pair[0] in tokens:
+        i = tokens.index(pair[0])
+        if tuple(tokens[i : i + 2]) != pair:
+            break
+        tokens[i : i + 2] = [pair[0] + pair[1]]
+    return tuple(tokens)
+
+
+def merged_in_text(
+    word: Word,
+    pair: Pair,
+    escape: Callable[[bytes], bytes] = re.escape,
+    separator: bytes = b" ",
+) -> Word:
+    """By a substitution in the tokens written one after the other, with something between."""
+    left, right = map(escape, pair)
+    place = rb"(?<![^%s])%s%s%s(?![^%s])" % (separator, left, separator, right, separator)
+    try:
+        text = re.sub(place, lambda _: pair[0] + pair[1], separator.join(word))
+    except re.error:
+        return word
+    return tuple(token for token in text.split(separator) if token)
 
 
 def greatest(found: Mapping[Pair, int], made: Sequence[bytes]) -> Pair:
@@ -123,13 +176,50 @@ def pairs_after(counts: Mapping[bytes, int], merges: Sequence[Pair]) -> dict[Pai
     return pairs(words)
 
 
+def learn_in_arrays(counts: Mapping[bytes, int], most: int) -> list[Pair]:
+    """The merges of many words, in NumPy: all words in one array of numbers, -1 between them."""
+    tokens = list(BYTES)
+    number = {token: i for i, token in enumerate(tokens)}
+    flat = np.concatenate([[*word, -1] for word in counts])
+    weight = np.repeat([*counts.values()], [len(word) + 1 for word in counts])
+    merges: list[Pair] = []
+    while len(merges) < most:
+        size = len(tokens)
+        both = (flat[:-1] >= 0) & (flat[1:] >= 0)
+        code = np.where(both, flat[:-1] * size + flat[1:], -1)
+        found = np.bincount(code[both], weight[:-1][both], minlength=1)
+        if not found.max():
+            break
+        equal = [
+            (tokens[c // size], tokens[c % size]) for c in np.flatnonzero(found == found.max())
+        ]
+        left, right = max(equal)
+        at: list[int] = []
+        for i in np.flatnonzero(code == number[left] * size + number[right]).tolist():
+            if not at or at[-1] < i - 1 or left != right:  # no token is used twice
+                at.append(i)
+        if left + right not in number:
+            number[left + right] = size
+            tokens.append(left + right)
+        merges.append((left, right))
+        flat[at] = number[left + right]
+        flat, weight = (np.delete(a, np.array(at) + 1) for a in (flat, weight))
+    return merges
+
+
 # What decides between pairs, by the mistake it is; first the mistakes that rarer cases show.
 WRONG_RULES: dict[str, Choose] = {
     "ties are decided by the joined bytes: compare the first token, then the second": (
         lambda found, made: max(found, key=lambda pair: (found[pair], pair[0] + pair[1]))
     ),
+    "ties are decided by the second token first: compare the first, then the second": (
+        lambda found, made: max(found, key=lambda pair: (found[pair], pair[::-1]))
+    ),
     "ties are decided by the order in which tokens were made: compare their bytes": (
         lambda found, made: max(found, key=lambda p: (found[p], made.index(p[0]), made.index(p[1])))
+    ),
+    "of equal counts the longest token is made: compare the first token, then the second": (
+        lambda found, made: max(found, key=lambda pair: (found[pair], len(b"".join(pair)), pair))
     ),
     "of equal counts the pair met first is taken: the order of the words must not matter": (
         lambda found, made: max(found, key=lambda pair: found[pair])
@@ -184,6 +274,15 @@ def longest_first(word: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
         tokens.append(word[:size])
         word = word[size:]
     return tokens
+
+
+def fewest(word: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """As few tokens as the vocabulary allows, of equal ways the one found first."""
+    ways: dict[int, list[bytes]] = {0: []}
+    for end in range(1, len(word) + 1):
+        found = [[*ways[i], word[i:end]] for i in range(end) if word[i:end] in ranks]
+        ways[end] = min(found, key=len)
+    return ways[len(word)]
 
 
 def runs(text: str) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw5_oracle as oracle
-from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
+from minissl.homework.assignments.manners import call_twice
+from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 from minissl.text.cooccurrence import Cooccurrences
 
 COUNTING = "minissl.text.cooccurrence"
@@ -44,9 +45,10 @@ def _check_near(
     expected = wrong()
     given = {"words": words, "documents": documents, "window": window, "by_distance": by_distance}
     arrays = np.array(words, np.int64), np.array(documents, np.int64)
-    got = call(subject, *arrays, 6, window, by_distance=by_distance)
-    if not isinstance(got, tuple) or len(got) != 3:
-        raise Wrong("expected Cooccurrences: rows, columns, counts", given, got, "three arrays")
+    got = call_twice(subject, *arrays, 6, window, by_distance=by_distance)
+    if not isinstance(got, tuple) or getattr(got, "_fields", ()) != Cooccurrences._fields:
+        sentence = "expected Cooccurrences, whose three parts have names: rows, columns, counts"
+        raise Wrong(sentence, given, got, "Cooccurrences(rows, columns, counts)")
     rows, columns, counts = (np.asarray(part) for part in got)
     if not rows.shape == columns.shape == counts.shape == (rows.size,):
         shapes = (rows.shape, columns.shape, counts.shape)
@@ -57,6 +59,9 @@ def _check_near(
             "a pair stands twice: add its counts up", given, got, oracle.as_arrays(expected)
         )
     symptoms = {
+        "a word may stand near itself, where it stands twice": {
+            pair: n for pair, n in expected.items() if pair[0] != pair[1]
+        },
         "each pair stands in both directions: (a, b) and (b, a)": wrong(both=False),
         "the window is one word too small: a word ``window`` away is still in it": wrong(
             window=window - 1
@@ -68,6 +73,12 @@ def _check_near(
         "a pair of a word with itself counts in both directions, too": wrong(itself_twice=False),
         "everything is counted twice": {pair: 2 * n for pair, n in expected.items()},
         "each pair counts once, however often it occurs": dict.fromkeys(expected, 1.0),
+        "words that stand side by side are 1 apart: what stands between them does not count": wrong(
+            lambda distance: share(max(distance - 1, 1))
+        ),
+        "1/d, not by the window: at the distance d it counts 1/d, whatever the window is": wrong(
+            lambda distance: (window - distance + 1) / window
+        ),
     }
     found = {key: round(float(n), 9) for key, n in zip(keys, counts)}
     expect(
@@ -92,7 +103,7 @@ def near_words(subject: Any, draw: Draw) -> None:
 @cooccurrences.check(4)
 def by_distance(subject: Any, draw: Draw) -> None:
     """Words that are d apart count 1/d, as in GloVe."""
-    fixed = [([0, 1], 1), ([0, 1, 2], 2), ([0, 1, 2, 3], 3), ([0, 1, 0, 1, 1], 4)]
+    fixed = [([0, 1], 1), ([0, 1, 2, 3], 3), ([0, 1, 2], 2), ([0, 1, 0, 1, 1], 4)]
     for words, window in draw.cases(*fixed, more=lambda g: (_stream(g)[0], 3)):
         _check_near(subject, words, [0] * len(words), window, True)
 
@@ -112,6 +123,7 @@ def documents_are_borders(subject: Any, draw: Draw) -> None:
     three = np.zeros(3, np.int64)
     expect_error(ValueError, subject, three, three, 6, 0)
     expect_error(ValueError, subject, three + 6, three, 6, 1)
+    expect_error(ValueError, subject, three - 1, three, 6, 1)
     expect_error(ValueError, subject, three, three[:2], 6, 1)
 
 
@@ -126,8 +138,10 @@ mutual_information = Task(
 )
 
 
-def _pairs(table: NDArray) -> Cooccurrences:
+def _pairs(table: NDArray, order: NDArray | None = None) -> Cooccurrences:
     rows, columns = np.nonzero(table)
+    if order is not None:
+        rows, columns = rows[order], columns[order]
     return Cooccurrences(
         rows.astype(np.int32), columns.astype(np.int32), table[rows, columns].astype(np.float64)
     )
@@ -149,10 +163,19 @@ def _check_mutual(subject: Any, table: NDArray) -> None:
         ),
         "the sign is wrong": -expected,
         "negative values were set to 0: that is the positive PMI": np.maximum(expected, 0),
+        "this is the normalized PMI, divided by −log p(w, c): the PMI itself is asked for": (
+            expected / np.maximum(-np.log(pairs.counts / total), 1e-300)
+        ),
     }
     given = {"rows": pairs.rows, "columns": pairs.columns, "counts": pairs.counts}
-    got = call(subject, pairs, len(table) + 1)
+    got = call_twice(subject, pairs, len(table) + 1)
     expect(got, expected, given=given, symptoms=symptoms)
+    order = np.argsort(np.arange(len(pairs.rows)) % 2, kind="stable")
+    mixed = _pairs(table, order)
+    given = {"rows": mixed.rows, "columns": mixed.columns, "counts": mixed.counts}
+    sentence = "pairs may stand in any order: rows need not rise"
+    got = call_twice(subject, mixed, len(table) + 1)
+    expect(got, expected[order], given=given, otherwise=sentence)
 
 
 @mutual_information.check(5)
@@ -165,16 +188,20 @@ def log_of_the_ratio(subject: Any, draw: Draw) -> None:
 
 @mutual_information.check(3)
 def known_cases(subject: Any, draw: Draw) -> None:
-    """0 for words that do not care for each other; twice the text changes nothing."""
+    """0 for words that do not care for each other; twice the text changes nothing; errors."""
     apart = np.outer([1.0, 2.0, 3.0], [2.0, 5.0, 1.0])
     given = {"counts, in every row a multiple of the first": apart}
-    got = np.asarray(call(subject, _pairs(apart), 3))
+    got = np.asarray(call_twice(subject, _pairs(apart), 3))
     expect(got + 1.0, np.ones(9), given=given, otherwise="independent words have PMI 0 (+ 1 here)")
     for table in draw.cases(np.diag([1.0, 1.0]), more=lambda g: g.integers(1, 5, (3, 3)) / 2):
-        once, twice = (np.asarray(call(subject, _pairs(t), 4)) for t in (table, 2 * table))
+        once, twice = (np.asarray(call_twice(subject, _pairs(t), 4)) for t in (table, 2 * table))
         sentence = "all counts doubled must give the same: they are shares"
         expect(twice, once, given={"counts": table}, otherwise=sentence)
         _check_mutual(subject, table)
+    two = _pairs(np.eye(2))
+    for count in (0.0, -1.0, math.inf, math.nan):
+        expect_error(ValueError, subject, two._replace(counts=np.array([1.0, count])), 2)
+    expect_error(ValueError, subject, two, 1)
 
 
 # ---- 5.5 keep_probabilities, 5.6 noise_distribution ----------------------------------------------
@@ -227,7 +254,18 @@ def _check_keep(subject: Any, counts: list[int], *threshold: float) -> None:
         "a word whose count is 0 stays": np.where(np.array(counts) > 0, expected, 0.0),
     }
     given = {"counts": counts, "threshold": t}
-    expect(call(subject, np.array(counts), *threshold), expected, given=given, symptoms=symptoms)
+    for kind in (np.array(counts), np.array(counts, np.float64)):
+        got = call_twice(subject, kind, *threshold)
+        expect(got, expected, given=given, symptoms=symptoms)
+
+
+def _accepts_lists(subject: Any) -> None:
+    """Raise Wrong unless a list of counts is as good as an array of them."""
+    try:
+        subject([3, 1])
+    except (AttributeError, TypeError) as error:
+        sentence = "counts may be a list of numbers (np.asarray makes an array of it): it raised "
+        raise Wrong(f"{sentence}{error}", {"counts": [3, 1]}, type(error).__name__, "") from error
 
 
 @keep_probabilities.check(5)
@@ -237,19 +275,26 @@ def the_programs_formula(subject: Any, draw: Draw) -> None:
     for counts in draw.cases(*fixed, more=_counts):
         _check_keep(subject, counts, 0.05)
         _check_keep(subject, counts)
+    _accepts_lists(subject)
 
 
 @keep_probabilities.check(3)
 def limits_of_thinning(subject: Any, draw: Draw) -> None:
     """Threshold 0 and count 0 keep a word; what is negative or not finite is an error."""
     given = {"counts": [5, 1, 0], "threshold": 0}
-    got = call(subject, np.array([5, 1, 0]), 0.0)
+    got = call_twice(subject, np.array([5, 1, 0]), 0.0)
     sentence = "threshold 0 means that every word stays"
     expect(got, np.ones(3), given=given, otherwise=sentence)
     for counts in draw.cases([4, 0], [0, 0, 7], more=lambda g: [0, *_counts(g)]):
         _check_keep(subject, counts, 0.01)
-    for wrong, threshold in [([1, -1], 0.1), ([1, math.nan], 0.1), ([1, 1], -0.1)]:
-        expect_error(ValueError, subject, np.array(wrong), threshold)
+    sentence = "a word whose count is 0 stays, also where all counts are 0"
+    given = {"counts": [0, 0], "threshold": 0.1}
+    got = call_twice(subject, np.array([0, 0]), 0.1)
+    expect(got, np.ones(2), given=given, symptoms={sentence: np.full(2, math.nan)})
+    for wrong in ([1, -1], [1, math.nan], [1, math.inf]):
+        expect_error(ValueError, subject, np.array(wrong), 0.1)
+    for threshold in (-0.1, math.nan, math.inf):
+        expect_error(ValueError, subject, np.array([1, 1]), threshold)
 
 
 def _check_noise(subject: Any, counts: list[int], *power: float) -> None:
@@ -268,13 +313,17 @@ def _check_noise(subject: Any, counts: list[int], *power: float) -> None:
         "divide after the power: shares to a power do not sum to 1": np.array(
             [(n / total) ** p if n else 0.0 for n in counts]
         ),
-        "a word whose count is 0 is never drawn": shares([float(n) ** p for n in counts]),
+        "a word whose count is 0 is never drawn": shares(
+            [float(n) ** p if n or p >= 0 else math.inf for n in counts]
+        ),
         "log counts are no power": shares([math.log(n) if n else 0.0 for n in counts])
         if max(counts) > 1
         else None,
     }
     given = {"counts": counts, "power": p}
-    expect(call(subject, np.array(counts), *power), shares(weights), given=given, symptoms=symptoms)
+    for kind in (np.array(counts), np.array(counts, np.float64)):
+        got = call_twice(subject, kind, *power)
+        expect(got, shares(weights), given=given, symptoms=symptoms)
 
 
 @noise_distribution.check(4)
@@ -284,12 +333,16 @@ def powers_of_counts(subject: Any, draw: Draw) -> None:
         _check_noise(subject, counts)
         _check_noise(subject, counts, 0.5)
         _check_noise(subject, counts, 1.0)
+    _accepts_lists(subject)
 
 
 @noise_distribution.check(2)
 def never_drawn(subject: Any, draw: Draw) -> None:
-    """Power 0 draws all words alike, but none whose count is 0; no word at all is an error."""
+    """Powers of 0 and below draw no word whose count is 0; no word at all is an error."""
     for counts in draw.cases([4, 1], [4, 0], [0, 2, 3], more=lambda g: [0, *_counts(g)]):
         _check_noise(subject, counts, 0.0)
+        _check_noise(subject, counts, -0.5)
     for wrong in ([0, 0], [1, -1], [1, math.inf]):
         expect_error(ValueError, subject, np.array(wrong))
+    for power in (math.nan, math.inf):
+        expect_error(ValueError, subject, np.array([2, 1]), power)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.autograd.gradcheck import gradcheck
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw5_oracle as oracle
-from minissl.homework.assignments.differences import differences
-from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error, unwritten
+from minissl.homework.assignments.differences import check_gradients, differences
+from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
+from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 
 LOSSES = "minissl.losses.words"
 
@@ -45,7 +46,7 @@ def _batches(draw: Draw, dtype: Any = np.float64) -> list[Case]:
 
 def _answer(subject: Any, case: Case) -> tuple[dict[str, NDArray], Any]:
     given = dict(zip(("center", "context", "negatives"), case))
-    got = call(subject, *case)
+    got = call_twice(subject, *case)
     if not isinstance(got, tuple) or len(got) != 4:
         sentence = "expected the loss and three gradients: of center, context and negatives"
         raise Wrong(sentence, given, got, "a tuple of four")
@@ -76,6 +77,13 @@ def loss_of_the_pairs(subject: Any, draw: Draw) -> None:
                 oracle.sampling_losses(center, -context, -negatives).sum(axis=1).mean()
             ),
             "one noise word too few was scored": losses[:, :k].sum(axis=1).mean(),
+            "each center has noise words of its own: those of the first were taken for all": (
+                oracle.sampling_losses(
+                    center, context, np.broadcast_to(negatives[:1], negatives.shape)
+                )
+                .sum(axis=1)
+                .mean()
+            ),
         }
         given, got = _answer(subject, case)
         expect(np.asarray(got[0]), losses.sum(axis=1).mean(), given=given, symptoms=symptoms)
@@ -165,14 +173,26 @@ def large_scores(subject: Any, draw: Draw) -> None:
     ]:
         given, got = _answer(subject, case)
         sentence = "large scores overflow: log(1 + eˢ) is s for a large s"
+        if np.isfinite(got[0]) and got[0] < loss:
+            sentence = "a score of 1000 counts in full: it was clipped"
         expect(np.asarray(got[0], np.float64) + 1, loss + 1, given=given, otherwise=sentence)
         expect(np.asarray(got[1]) + 1, center + 1, given=given, otherwise="σ of a large score")
+    far = (np.array([[0.5]]), np.array([[1e9]]), np.array([[[0.25]]]))
+    given, got = _answer(subject, (-far[0], far[1], far[2]))
+    sentence = (
+        "the digits are lost where the loss is large: a gradient found by differences? Derive it"
+    )
+    expect(got[2], np.array([[0.5]]), given=given, otherwise=sentence)
     for case in _batches(draw, np.float32):
         given, got = _answer(subject, case)
-        for part, argument in zip(got[1:], case):
+        exact = subject(*(array.astype(np.float64) for array in case))
+        for part, right in zip(got[1:], exact[1:]):
             if np.asarray(part).dtype != np.float32:
                 sentence = "the gradients of float32 arrays are float32"
-                raise Wrong(sentence, given, np.asarray(part).dtype, argument.dtype)
+                raise Wrong(sentence, given, np.asarray(part).dtype, np.dtype(np.float32))
+            sentence = "the gradients of float32 arrays differ from those of float64"
+            right = np.asarray(right, np.float32)
+            expect(part, right, given=given, otherwise=sentence, tolerance=1e-4)
 
 
 # ---- 5.8 glove_weights, 5.9 glove ----------------------------------------------------------------
@@ -189,7 +209,8 @@ glove = Task(
     f"{LOSSES}:glove",
     "GloVe's loss",
     "lectures/04, section 7",
-    hides=("_require_counts", "_tensor", "constant", "require_floating"),
+    hides=("_require_counts", "_tensor", "constant", "require_floating", "namespace"),
+    allows=ENGINE,
 )
 
 
@@ -223,17 +244,28 @@ def rising_and_capped(subject: Any, draw: Draw) -> None:
             }
             expected = np.array([min(1.0, r**power) for r in ratios])
             given = {"counts": counts, **options}
-            got = call(subject, np.array(counts), **options)
+            got = call_twice(subject, np.array(counts), **options)
             expect(got, expected, given=given, symptoms=symptoms)
+    below = np.array([0.25, 0.5])
+    got = call_twice(subject, below, 1.0, 1.0)
+    expect(got, below.copy(), given={"counts": below, "largest": 1.0, "power": 1.0})
 
 
 @glove_weights.check(2)
 def types_and_errors(subject: Any, draw: Draw) -> None:
-    """float32 stays float32; negative counts, and numbers that are not positive, are errors."""
+    """float32 stays float32, integers give floats; counts below 0 and NaN are errors, as others."""
     counts = np.array([0.0, 6.25, 200.0], np.float32)
     expected = np.array([0.0, 0.125, 1.0], np.float32)
-    expect(call(subject, counts), expected, given={"counts": counts}, tolerance=1e-6)
-    expect_error(ValueError, subject, np.array([1.0, -1.0]))
+    expect(call_twice(subject, counts), expected, given={"counts": counts})
+    for whole in draw.cases([1, 16, 100], more=lambda g: g.integers(0, 120, 4).tolist()):
+        expected = np.array([min(1.0, (x / 100) ** 0.75) for x in whole])
+        sentence = "counts that are integers give floats: 16 of 100 is no 0"
+        got = call_twice(subject, np.array(whole))
+        if np.asarray(got).dtype.kind != "f":
+            raise Wrong(sentence, {"counts": np.array(whole)}, got, expected)
+        expect(got, expected, given={"counts": np.array(whole)}, otherwise=sentence)
+    for wrong in ([1.0, -1.0], [1.0, math.nan]):
+        expect_error(ValueError, subject, np.array(wrong))
     for largest, power in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0)):
         expect_error(ValueError, subject, np.array([1.0]), largest, power)
 
@@ -264,25 +296,38 @@ def weighted_squares(subject: Any, draw: Draw) -> None:
             "largest and power are not handed on": (
                 (np.minimum(1, np.array(counts) / 100) ** 0.75 * error * error).mean() / 2
             ),
+            "the prediction is a logarithm already: no second one is taken of it": (
+                (f * (np.log(np.abs(predicted)) - np.log(counts)) ** 2).mean() / 2
+            ),
         }
-        given = {"predicted": predicted, "counts": counts, "largest": largest, "power": power}
-        got = call(subject, Tensor(predicted), np.array(counts), largest, power)
+        given: dict[str, Any] = {"predicted": predicted, "counts": counts}
+        given |= {"largest": largest, "power": power}
+        got = call_twice(subject, Tensor(predicted), np.array(counts), largest, power)
         expect(got, squares.mean() / 2, given=given, symptoms=symptoms)
+        expected = _glove(predicted, counts)
+        sentence = "without being told, largest is 100 and power 0.75"
+        got = call_twice(subject, Tensor(predicted), np.array(counts))
+        given = {"predicted": predicted, "counts": counts}
+        expect(got, expected, given=given, otherwise=sentence)
+
+
+def _glove(predicted: NDArray, counts: list[float]) -> float:
+    """The loss with the numbers of the paper, pair by pair."""
+    pairs = list(zip(predicted.tolist(), counts))
+    return math.fsum(
+        min(1.0, (x / 100) ** 0.75) * (p - math.log(x)) ** 2 / 2 for p, x in pairs
+    ) / len(pairs)
 
 
 @glove.check(2)
 def gradient_and_errors(subject: Any, draw: Draw) -> None:
-    """The gradient check passes; a pair that was never seen has no logarithm: an error."""
+    """The gradient is right; a pair that was never seen has no logarithm: an error."""
     for counts in draw.cases([3.0], [2.0, 30.0], more=_counts):
-        predicted = draw.normal(len(counts))
-        try:
-            gradcheck(lambda x: subject(x, np.array(counts)), [predicted], seed=1)  # noqa: B023
-        except Exception as error:
-            if unwritten(error):
-                raise
-            symptom = f"the gradient is wrong: {str(error).splitlines()[0]}"
-            given = {"predicted": predicted, "counts": counts}
-            raise Wrong(symptom, given, "see above", "finite differences") from error
+        check_gradients(
+            lambda x, counts=counts: subject(x, np.array(counts)),
+            lambda x, counts=counts: _glove(x, counts),
+            {"predicted": draw.normal(len(counts))},
+        )
     two = Tensor(np.ones(2))
     for wrong in ([1.0, 0.0], [1.0, -1.0], [1.0]):
         expect_error(ValueError, subject, two, np.array(wrong))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,12 @@ from minissl.data import Kept
 from minissl.data.vectors import WordVectors
 from minissl.data.words import WordOptions, WordTexts
 from minissl.homework.assignments import hw5_oracle as oracle
-from minissl.homework.experiment import Experiment, Handed, Item
+from minissl.homework.assignments.manners import call_twice
+from minissl.homework.assignments.plots import add_plot_check
+from minissl.homework.experiment import Experiment, Handed, Item, Row
 from minissl.homework.task import Draw, Wrong, call, expect
+from minissl.pretrain.run import pretrain
+from minissl.pretrain.words.skipgram import SkipGram
 from minissl.text.documents import Document
 
 experiment = Experiment(
@@ -99,10 +104,10 @@ def _alike(labels: Sequence[str], nearest: Sequence[int]) -> float:
 
 def _check_shares(function: Any, what: str, draw: Draw, make: Callable[[int], Shares]) -> None:
     """Compare in cases that tell, of several sizes; ``make`` draws one of a size."""
-    for size in draw.cases(5, 6, more=lambda g: int(g.integers(6, 10))):
-        tries = (make(size) for _ in range(1000))
+    for size in draw.cases(7, 8, more=lambda g: int(g.integers(7, 11))):
+        tries = (make(size) for _ in range(2000))
         case = next(case for case in tries if case.tells())
-        got = call(function, *case.arguments)
+        got = call_twice(function, *case.arguments)
         expect(got, case.right, given=case.given, symptoms=case.symptoms(what))
 
 
@@ -117,6 +122,18 @@ def nearest_documents(handed: Handed, draw: Draw) -> None:
         sources = ["p" if i % 2 else "q" for i in range(size)]
         means = [matrix[[words.index(w) for w in t.lower() if w in words]].mean(0) for t in texts]
         documents = [Document(str(i), s, t) for i, (s, t) in enumerate(zip(sources, texts))]
+        types = [
+            matrix[[words.index(w) for w in sorted({*t.lower()} & {*words})]].mean(0) for t in texts
+        ]
+        right = _alike(sources, _nearest(np.array(means), _cosine))
+        mistakes = {
+            "a word of a document counts as often as it stands there": _alike(
+                sources, _nearest(np.array(types), _cosine)
+            ),
+            "documents of which no word has a vector are left out: they do not count as wrong": (
+                right * size / (size + 1)
+            ),
+        }
         given = {"vectors": matrix, "of the words": words, "documents": list(zip(sources, texts))}
         unknown = Document("unknown", "p", "x y z")
         return Shares(
@@ -124,30 +141,49 @@ def nearest_documents(handed: Handed, draw: Draw) -> None:
             {**given, "and one": "whose words all have no vector"},
             np.array(means),
             sources,
-            {},
+            mistakes,
         )
 
     _check_shares(handed.function("same_topic"), "document", draw, make)
 
 
-@experiment.check(2)
+@experiment.check(1)
 def nearest_endings(handed: Handed, draw: Draw) -> None:
     """same_ending, on vectors that are given: only words with an ending, and its three letters."""
     words = ["seeing", "reading", "walked", "seemed", "nicely", "hardly", "the", "thing", "red"]
-    words += ["only", "using", "called", "lately", "a", "being", "need", "walking"]
+    words += [
+        "only",
+        "using",
+        "called",
+        "lately",
+        "a",
+        "being",
+        "need",
+        "walking",
+        "added",
+        "badly",
+    ]
     labels = {w: e for w in words for e in ("ing", "ed", "ly") if w.endswith(e)}
     long = {w: e for w, e in labels.items() if len(w) - len(e) >= 3}
 
     def make(size: int) -> Shares:
-        matrix = draw.normal(len(words), size - 3) * draw.generator.uniform(0.2, 5, (len(words), 1))
+        matrix = draw.normal(len(words), size - 4) * draw.generator.uniform(0.2, 5, (len(words), 1))
 
         def rows_of(chosen: Iterable[str]) -> NDArray:
             return matrix[[words.index(word) for word in chosen]]
 
         short = _alike([*labels.values()], _nearest(rows_of(labels), _cosine))
+        longer = {w: e for w, e in long.items() if len(w) - len(e) > 3}
+        four = _alike([*longer.values()], _nearest(rows_of(longer), _cosine))
+        ends, nearest = [*long.values()], _nearest(rows_of(long), _cosine)
+        hits = {e: [e == ends[j] for i, j in enumerate(nearest) if ends[i] == e] for e in ends}
         everything = _alike([long.get(word, "") for word in words], _nearest(matrix, _cosine))
         mistakes = {
             "a word like 'red' has no ending: three letters have to stand before it": short,
+            "three letters before an ending are enough": four,
+            "the shares of the endings were averaged: all words count alike": float(
+                np.mean([np.mean(each) for each in hits.values()])
+            ),
             "words without an ending are not looked at, also not as neighbours": everything,
         }
         given = {"words": words, "vectors": matrix}
@@ -160,20 +196,36 @@ def nearest_endings(handed: Handed, draw: Draw) -> None:
 # ---- training, in small --------------------------------------------------------------------------
 
 
-def _two_topics(generator: np.random.Generator) -> list[Document]:
-    """Texts of two topics without a common word, so that any training tells them apart."""
+def _two_topics(generator: np.random.Generator, mixed: float = 0.0) -> list[Document]:
+    """Texts of two topics without a common word, so that any training tells them apart.
+
+    ``mixed``: the share of the words that come from the other topic all the same.
+    """
     documents = []
     for number in range(60):
-        first = "bdfgk" if number % 2 else "lmnpr"
-        words = [f"{a}{b}o{e}" for a in first for b in "aeu" for e in ("ing", "ed", "ly", "")]
-        text = " ".join(generator.choice(words, int(generator.integers(20, 40))))
-        documents.append(Document(str(number), first, text))
+        topics = ("bdfgk", "lmnpr") if number % 2 else ("lmnpr", "bdfgk")
+        words, others = (
+            [f"{a}{b}o{e}" for a in first for b in "aeu" for e in ("ing", "ed", "ly", "")]
+            for first in topics
+        )
+        text = generator.choice(words, int(generator.integers(20, 40)))
+        swapped = generator.random(len(text)) < mixed
+        text[swapped] = generator.choice(others, int(swapped.sum()))
+        documents.append(Document(str(number), topics[0], " ".join(text)))
     return documents
 
 
-def _small(handed: Handed, documents: list[Document], window: int, seed: int) -> dict[str, float]:
-    options = {"window": window, "width": 8, "steps": 20, "batch_size": 640, "min_count": 2}
-    got = call(handed.function("measure"), documents, documents, options, seed)
+def _small(
+    handed: Handed,
+    documents: list[Document],
+    window: int,
+    seed: int,
+    labelled: list[Document] | None = None,
+    **more: int,
+) -> dict[str, float]:
+    labelled = documents if labelled is None else labelled
+    options = {"window": window, "width": 8, "steps": 20, "batch_size": 640, "min_count": 2, **more}
+    got = call(handed.function("measure"), documents, labelled, options, seed)
     given = {"options": options, "seed": seed}
     if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
         raise Wrong("measure gives a dictionary of three numbers", given, got, experiment.measures)
@@ -181,6 +233,30 @@ def _small(handed: Handed, documents: list[Document], window: int, seed: int) ->
         if not isinstance(value, float | int) or not math.isfinite(value):
             raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
     return {name: float(value) for name, value in got.items()}
+
+
+def _recipe(
+    documents: list[Document], labelled: list[Document], options: dict[str, int], seed: int
+) -> dict[str, tuple[float, float]]:
+    """Both shares after the training that is asked for, and what near ties may make of each."""
+    settings = SkipGram.Settings(**options)
+    trained = pretrain(SkipGram, WordTexts(documents), settings, seed=seed, progress=False)
+    vectors = trained.method.vectors()
+    rows = np.array([np.mean([vectors[w] for w in d.text.split()], axis=0) for d in labelled])
+    long = {w: e for w in vectors.words for e in ("ing", "ed", "ly") if w.endswith(e)}
+    of_long = np.array([vectors[w] for w in long], float)
+    sources = [document.source for document in labelled]
+    return {
+        "topic": _share_of(sources, rows.astype(float)),
+        "ending": _share_of([*long.values()], of_long),
+    }
+
+
+def _share_of(labels: list[str], rows: NDArray) -> tuple[float, float]:
+    """The share whose nearest is alike, and the share of the rows with two that are as near."""
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    second, first = np.sort(units @ units.T - 9 * np.eye(len(rows)), axis=1)[:, -2:].T
+    return _alike(labels, _nearest(rows, _cosine)), float(np.mean(first - second < 1e-5))
 
 
 @experiment.check(1)
@@ -219,7 +295,7 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
     """measure: the same seed twice gives the same, another seed not; two topics are told apart."""
     documents = _two_topics(draw.generator)
     first, again = (_small(handed, documents, 3, 1) for _ in range(2))
-    given = {"documents": "60 random texts of two topics without a common word"}
+    given: dict[str, Any] = {"documents": "60 random texts of two topics without a common word"}
     if first != again:
         raise Wrong("the same seed gave other numbers", given, again, first)
     others = (_small(handed, documents, 3, seed) for seed in range(2, 10))  # one may be equal
@@ -232,5 +308,52 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
         sentence = "after training a document's nearest should nearly always be of its topic"
         raise Wrong(sentence, given, first["topic"], "0.9 or more")
 
+    labelled = _two_topics(draw.generator, mixed=0.35)
+    options = {"window": 2, "width": 8, "steps": 5, "batch_size": 640, "min_count": 1}
+    for seed in draw.generator.integers(0, 1000, 2).tolist():
+        got = _small(handed, documents, seed=seed, labelled=labelled, **options)
+        given = {"options": options, "seed": seed}
+        given |= {"documents": "60 random texts, and 60 labelled"}
+        _compare(got, documents, labelled, options, seed, given)
 
-experiment.check_files(results=1, report=1)
+
+def _compare(
+    got: dict[str, float],
+    documents: list[Document],
+    labelled: list[Document],
+    options: dict[str, int],
+    seed: int,
+    given: dict[str, Any],
+) -> None:
+    """Raise Wrong unless these are the numbers of this training, but for near ties."""
+    right = _recipe(documents, labelled, options, seed)
+    for name, (share, ties) in right.items():
+        if abs(got[name] - share) <= ties + 1e-9:
+            continue
+        sentence = f"{name!r} is not what the training of the recipe gives with these options"
+        of_trained, _ = _recipe(documents, documents, options, seed)["topic"]
+        if name == "topic" and abs(got[name] - of_trained) < 1e-9:
+            sentence = "'topic' is asked of the labelled documents, not of those it was trained on"
+        raise Wrong(sentence, given, got[name], share)
+
+
+def _check_numbers(rows: list[Row]) -> None:
+    """Raise Wrong for numbers that nothing can have measured."""
+    pairs: dict[str, set[float]] = {}
+    for row in rows:
+        pairs.setdefault(row["setting"], set()).add(row["pairs"])
+        for name in ("topic", "ending"):
+            if not 0 <= row[name] <= 1:
+                raise Wrong(f"{name!r} is a share, from 0 to 1", row, row[name], "a share")
+    for setting, numbers in pairs.items():
+        if len(numbers) > 1:
+            sentence = f"the pairs of {setting!r} do not depend on the seed: the text is the same"
+            raise Wrong(sentence, {}, sorted(numbers), "one number")
+    windows = [pairs[name] for name in ("narrow", "middle", "wide") if name in pairs]
+    if any(min(far) <= max(near) for near, far in pairwise(windows)):
+        sentence = "a wider window has more pairs: these are not counted"
+        raise Wrong(sentence, {}, pairs, "numbers that rise from 'narrow' to 'wide'")
+
+
+experiment.check_files(results=1, report=1, also=_check_numbers)
+add_plot_check(experiment, 1)

@@ -51,6 +51,32 @@ def cut_somehow(word: str, tokens: Collection[str], prefix: str = "") -> list[st
     return None
 
 
+def fewest_pieces(word: str, tokens: Collection[str]) -> list[str] | None:
+    """Of all ways to the end of the word one with the fewest pieces."""
+    best: list[list[str] | None] = [[]]
+    for end in range(1, len(word) + 1):
+        ways = [
+            [*way, piece]
+            for start, way in enumerate(best)
+            if way is not None and (piece := ("##" if start else "") + word[start:end]) in tokens
+        ]
+        best.append(min(ways, key=len) if ways else None)
+    return best[-1]
+
+
+def cut_from_the_right(word: str, tokens: Collection[str]) -> list[str] | None:
+    """From the end of the word always the longest piece that fits."""
+    pieces: list[str] = []
+    end = len(word)
+    while end:
+        fit = [start for start in range(end) if ("##" if start else "") + word[start:end] in tokens]
+        if not fit:
+            return None
+        pieces.insert(0, ("##" if fit[0] else "") + word[fit[0] : end])
+        end = fit[0]
+    return pieces
+
+
 # ---- counting ------------------------------------------------------------------------------------
 
 Counts = dict[tuple[int, int], float]

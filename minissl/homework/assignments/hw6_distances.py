@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
+from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
+from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 
 # ---- 6.1 pairwise_distances ----------------------------------------------------------------------
 
@@ -21,6 +23,7 @@ pairwise_distances = Task(
     "all distances of a batch",
     "lectures/12, section 13",
     hides=("_distances",),
+    allows=ENGINE,
 )
 
 
@@ -29,7 +32,7 @@ def _shapes(draw: Draw) -> Any:
         rows, others, width = generator.integers(1, 5, 3).tolist()
         return rows, others, width
 
-    for rows, others, width in draw.cases((1, 1, 1), (2, 3, 2), more=more):
+    for rows, others, width in draw.cases((1, 1, 1), (2, 3, 2), (3, 3, 2), more=more):
         yield draw.normal(rows, width), draw.normal(others, width)
 
 
@@ -46,13 +49,22 @@ def every_row_with_every_row(subject: Any, draw: Draw) -> None:
             "these are inner products": oracle.distances(first, second, lambda a, b: float(a @ b)),
             "the mean over the width was taken, not the sum": root / math.sqrt(first.shape[1]),
             "rows and others are exchanged: d[i, j] belongs to first[i] and second[j]": root.T,
+            "the diagonal is 0 only where a row is compared with itself": np.where(
+                np.equal.outer(*map(np.arange, root.shape)), 0.0, root
+            ),
+            "half of the table was mirrored: with two arrays d[i, j] is not d[j, i]": (
+                np.where(np.greater.outer(*map(np.arange, root.shape)), root.T, root)
+                if root.shape[0] == root.shape[1]
+                else None
+            ),
         }
         given = {"first": first, "second": second, "squared": False}
         tensors = Tensor(first), Tensor(second)
-        expect(call(subject, *tensors), root, given=given, symptoms=plain)
+        expect(call_twice(subject, *tensors), root, given=given, symptoms=plain)
         given["squared"] = True
         symptoms = {"with squared=True the square is asked for, without a root": root}
-        expect(call(subject, *tensors, squared=True), root**2, given=given, symptoms=symptoms)
+        got = call_twice(subject, *tensors, squared=True)
+        expect(got, root**2, given=given, symptoms=symptoms)
 
 
 @pairwise_distances.check(2)
@@ -63,7 +75,7 @@ def a_row_from_itself(subject: Any, draw: Draw) -> None:
         first = draw.normal(rows, width)
         first[-1] = first[0]
         expected, given = oracle.distances(first, first), {"first": first}
-        got = call(subject, Tensor(first))
+        got = call_twice(subject, Tensor(first))
         zero = "equal rows are 0 apart: rounding, or a small number in the root, is still there"
         expect(got, expected, given=given, otherwise=zero)
         if np.asarray(got.numpy())[0, -1] != 0:
@@ -72,7 +84,7 @@ def a_row_from_itself(subject: Any, draw: Draw) -> None:
 
 @pairwise_distances.check(2)
 def rows_that_are_near(subject: Any, draw: Draw) -> None:
-    """Far from the origin, in float32, near rows keep their distance: no NaN, nothing below 0."""
+    """Near rows keep their distance, far from the origin, too; half precision gives float32."""
     for width in draw.cases(1, 3, more=lambda g: int(g.integers(2, 9))):
         first = (1000 + draw.normal(4, width) / 50).astype(np.float32)
         first[2] = first[1]
@@ -83,11 +95,23 @@ def rows_that_are_near(subject: Any, draw: Draw) -> None:
             "numbers?"
         )
         for squared, right in ((False, expected), (True, expected**2)):
-            got = call(subject, Tensor(first), squared=squared)
+            got = call_twice(subject, Tensor(first), squared=squared)
             if np.asarray(got.numpy()).min() < 0:
                 raise Wrong("a distance is below 0", given, got, right)
             right = right.astype(np.float32)
             expect(got, right, given=given, otherwise=sentence, tolerance=1e-3)
+        near = draw.normal(1, width) + np.array([0.0, 1e-5, 3e-5])[:, None]
+        expected, given = oracle.distances(near, near), {"first": near}
+        sentence = "near rows are not equal: their distances are small, not 0"
+        got = call_twice(subject, Tensor(near))
+        expect(got, expected, given=given, otherwise=sentence, tolerance=1e-4)
+        half = draw.normal(3, width, dtype=np.float16)
+        given = {"first": half}
+        got = call_twice(subject, Tensor(half))
+        if got.dtype != np.float32:
+            raise Wrong("half precision gives float32", given, got.dtype, np.dtype(np.float32))
+        right = oracle.distances(half.tolist(), half.tolist()).astype(np.float32)
+        expect(got, right, given=given, otherwise="half precision gives float32, not less of it")
 
 
 @pairwise_distances.check(2)
@@ -120,6 +144,7 @@ pair_loss = Task(
     "near together, or a margin apart",
     "lectures/12, section 13",
     hides=("_booleans", "row_distances"),
+    allows=(*ENGINE, "pairwise_distances"),
 )
 
 
@@ -170,16 +195,35 @@ def _check_pairs(subject: Any, draw: Draw, definition: str) -> None:
             ),
             "the margin is given: it need not be 1": costs(_half_square, apart(1.0)),
             "the sum over the pairs was taken, not the mean": right.sum(),
+            "the mean is over all pairs, also those that have no loss": right.sum()
+            / max(int((right > 0).sum()), 1),
+            "the margin itself stands in Song's definition, not its square": costs(
+                _half_square,
+                lambda d: max(0.0, margin**2 - d * d) / 2,  # noqa: B023
+            )
+            if definition == "song"
+            else None,
             "different pairs are pulled together: they have no loss beyond the margin": costs(
                 _half_square, _half_square
             ),
         }
         given["definition"] = definition
         options = {"margin": margin, "definition": definition}
-        got = call(subject, Tensor(first), Tensor(second), same, **options)
+        rows = Tensor(first), Tensor(second)
+        got = call_twice(subject, *rows, same, **options)
         expect(got, right.mean(), given=given, symptoms=symptoms)
-        got = call(subject, Tensor(first), Tensor(second), same, **options, reduction="none")
-        expect(got, right, given={**given, "reduction": "none"})
+
+        def reduced(how: str, case: Any = (*rows, same), options: Any = options) -> Any:
+            return call_twice(subject, *case, **options, reduction=how)
+
+        check_reductions(reduced, right, given)
+
+
+def check_reductions(loss: Any, right: NDArray, given: dict[str, Any]) -> None:
+    """The losses by themselves, and their sum; ``loss("none")`` and ``loss("sum")``."""
+    expect(loss("none"), right, given={**given, "reduction": "none"})
+    sentence = "reduction='sum' adds the losses up"
+    expect(loss("sum"), right.sum(), given={**given, "reduction": "sum"}, otherwise=sentence)
 
 
 @pair_loss.check(2)
@@ -188,7 +232,7 @@ def hadsell(subject: Any, draw: Draw) -> None:
     _check_pairs(subject, draw, "hadsell")
     first, second, same = Tensor(np.zeros((1, 1))), Tensor(np.full((1, 1), 0.5)), np.array([False])
     given = {"distance": 0.5, "margin": 1.0, "same": False}
-    expect(call(subject, first, second, same, margin=1.0), 0.125, given=given)
+    expect(call_twice(subject, first, second, same, margin=1.0), 0.125, given=given)
 
 
 @pair_loss.check(2)
@@ -225,9 +269,17 @@ def slopes_of_pairs(subject: Any, draw: Draw) -> None:
 def types_and_errors(subject: Any, draw: Draw) -> None:
     """float32 stays float32; a margin that is not positive, and other shapes, are errors."""
     first, same = np.array([[3.0, 0.0]], np.float32), np.array([True])
-    got = call(subject, Tensor(first), Tensor(np.zeros_like(first)), same, margin=1.0)
+    got = call_twice(subject, Tensor(first), Tensor(np.zeros_like(first)), same, margin=1.0)
     given = {"first": first, "second": np.zeros_like(first), "same": same, "margin": 1.0}
-    expect(got, np.float32(4.5), given=given, tolerance=1e-6)
+    expect(got, np.float32(4.5), given=given)
+    for width in draw.cases(2, more=lambda g: int(g.integers(1, 5))):
+        rows = [draw.normal(3, width, dtype=np.float32) for _ in range(2)]
+        labels = np.array([True, False, True])
+        right = oracle.pairs(
+            rows[0], rows[1], [True, False, True], _half_square, lambda d: max(0.0, 1 - d) ** 2 / 2
+        )
+        got = call_twice(subject, *map(Tensor, rows), labels, margin=1.0)
+        expect(got, np.float32(right.mean()), given=dict(zip(("first", "second"), rows)))
     two = Tensor(np.ones((2, 3)))
     for margin in (0.0, -1.0, math.inf, math.nan):
         expect_error(ValueError, subject, two, two, np.array([True, False]), margin=margin)

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.hw6_experiment import TripletNetwork
-from minissl.homework.experiment import Experiment, Handed, Item
+from minissl.homework.assignments.manners import call_twice
+from minissl.homework.assignments.plots import add_plot_check
+from minissl.homework.experiment import Experiment, Handed, Item, Row
 from minissl.homework.task import Draw, Wrong, call, expect
 from minissl.optim.adamw import AdamW
 from minissl.training.plain import plain_loop
 from minissl.vision.images import LabelledSplit
 
+TEST_IMAGES = 597  # of ``load_digits``
 experiment = Experiment(
     "6.12",
     "minissl.homework.assignments.hw6_experiment:measure",
@@ -59,8 +62,13 @@ def triplets_with_a_loss(handed: Handed, draw: Draw) -> None:
             if len({right, *symptoms.values()}) > len(symptoms):  # no mistake is right by chance
                 break
         given = {"distances": d, "labels": labels, "margin": margin}
-        got = call(handed.function("active_share"), d, np.array(labels), margin)
+        got = call_twice(handed.function("active_share"), d, np.array(labels), margin)
         expect(float(got), right, given=given, symptoms=symptoms)
+    d = np.array([[0.0, 1, 2], [1, 0, 3], [2, 3, 0]])
+    given = {"distances": d, "labels": [0, 0, 1], "margin": 1.0}
+    sentence = "a triplet has a loss where d(a, p) − d(a, n) + margin is above 0, not where it is 0"
+    got = call_twice(handed.function("active_share"), d, np.array([0, 0, 1]), 1.0)
+    expect(float(got), 0.0, given=given, otherwise=sentence)
 
 
 def _wrong_shares(d: NDArray, labels: Sequence[int], margin: float) -> dict[str, float]:
@@ -91,21 +99,28 @@ def _wrong_shares(d: NDArray, labels: Sequence[int], margin: float) -> dict[str,
 
 
 def _recall(
-    rows: NDArray, labels: Sequence[int], near: Any = math.dist, itself: bool = False
+    rows: NDArray,
+    labels: Sequence[int],
+    near: Any = math.dist,
+    itself: bool = False,
+    first: int = 1,
+    of_labels: bool = False,
 ) -> float:
-    """The part of the rows whose nearest has their label."""
-    hits = 0
+    """The part of the rows that have their label among the ``first`` nearest."""
+    hits: dict[int, list[bool]] = {}
     for i, row in enumerate(rows.tolist()):
         others = [j for j in range(len(rows)) if itself or j != i]
-        hits += labels[min(others, key=lambda j: near(row, rows[j].tolist()))] == labels[i]
-    return hits / len(rows)
+        nearest = sorted(others, key=lambda j: near(row, rows[j].tolist()))[:first]
+        hit = any(labels[j] == labels[i] for j in nearest)
+        hits.setdefault(labels[i] if of_labels else 0, []).append(hit)
+    return math.fsum(sum(each) / len(each) for each in hits.values()) / len(hits)
 
 
-@experiment.check(2)
+@experiment.check(1)
 def nearest_rows(handed: Handed, draw: Draw) -> None:
     """recall_at_1, on rows that are given: the nearest *other* row, by Euclidean distance."""
-    for size in draw.cases(3, 6, more=lambda g: int(g.integers(7, 12))):
-        for _ in range(200):
+    for size in draw.cases(7, 8, more=lambda g: int(g.integers(7, 12))):
+        for _ in range(1000):
             rows, labels = draw.normal(size, 2), draw.generator.integers(0, 2, size).tolist()
             right = _recall(rows, labels)
             symptoms = {
@@ -115,11 +130,15 @@ def nearest_rows(handed: Handed, draw: Draw) -> None:
                 ),
                 "the farthest row was taken": _recall(rows, labels, lambda a, b: -math.dist(a, b)),
                 "this is a number of rows: divide by how many there are": right * size,
+                "the shares of the labels were averaged: all rows count alike": _recall(
+                    rows, labels, of_labels=True
+                ),
+                "the nearest alone counts, not the three nearest": _recall(rows, labels, first=3),
             }
-            if size < 6 or len({right, *symptoms.values()}) == 5:  # no mistake is right by chance
+            if len({right, *symptoms.values()}) == 7:  # no mistake is right by chance
                 break
         given = {"embeddings": rows, "labels": labels}
-        got = call(handed.function("recall_at_1"), rows, np.array(labels))
+        got = call_twice(handed.function("recall_at_1"), rows, np.array(labels))
         expect(float(got), right, given=given, symptoms=symptoms)
 
 
@@ -149,10 +168,11 @@ def _trained(split: LabelledSplit, options: dict[str, Any], seed: int, **how: An
     if how.get("of_training"):
         images, labels = split.train_images, split.train_labels.tolist()
     rows = method.represent(images)
+    margin = how.get("margin", options["margin"])
     d = oracle.distances(rows.tolist(), rows.tolist()) ** (1 if how.get("plain") else 2)
     apart = np.not_equal.outer(labels, labels) | how.get("all", False)
     return {
-        "active": _share(d, labels, options["margin"]),
+        "active": _share(d, labels, margin),
         "recall": _recall(rows, labels),
         "apart": float(d[apart].mean()),
     }
@@ -163,7 +183,9 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
     """measure, on 45 small images: its three numbers are those of the recipe, for every seed."""
     split, function = _patterns(draw), handed.function("measure")
     options: dict[str, Any] = {"steps": 6, "width": 3, "margin": 0.2, "batch_size": 15}
-    for seed, mining in ((0, "semi-hard"), (1, "all")):
+    some, another, third = draw.generator.choice(1000, 3, replace=False).tolist()
+    before: dict[str, dict[str, float]] = {}
+    for seed, mining in ((some, "semi-hard"), (another, "semi-hard"), (third, "all")):
         options |= {"learning_rate": 3e-3, "mining": mining}
         given = {"options": dict(options), "seed": seed, "images": "45 and 30 of 4 x 4 pixels"}
         got, again = (call(function, split, dict(options), seed) for _ in range(2))
@@ -181,11 +203,15 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
             if abs(got[name] - right[name]) <= tolerance * right[name]:
                 continue
             symptoms = _wrong_numbers(split, options, seed, name)
+            if mining in before:
+                sentence = "these are the numbers of the seed before: each seed has its own"
+                symptoms[sentence] = before[mining][name]
             sentence = f"{name!r} is another than that of the recipe"
             expect(
                 float(got[name]), right[name], given=given, symptoms=symptoms,
                 otherwise=sentence, tolerance=tolerance,
             )  # fmt: skip
+        before[mining] = right
 
 
 def _wrong_numbers(
@@ -198,9 +224,37 @@ def _wrong_numbers(
         "only pairs of different labels are apart": {"all": True},
         "it was not trained": {"steps": 0},
         "the loop has a seed, too": {"loop": 0},
-        "the network is not that of the seed: hand it on": {"network": 1 - seed},
+        "the network is not that of the seed: hand it on": {"network": 0},
+        "the margin is that of the options, also for the share": {"margin": 0.0},
     }
-    return {s: _trained(split, options, seed, **how)[name] for s, how in mistakes.items()}
+    changed: dict[str, dict[str, Any]] = {
+        f"the mining of the options was not handed on: this is {other!r}": {"mining": other}
+        for other in ("all", "semi-hard", "hard")
+        if other != options["mining"]
+    }
+    for rate in (1e-3, 1e-2, 1e-4):
+        sentence = f"the learning rate of the options was not handed on: this is {rate}"
+        changed[sentence] = {"learning_rate": rate}
+    found = {s: _trained(split, options, seed, **how)[name] for s, how in mistakes.items()}
+    for sentence, other in changed.items():
+        found[sentence] = _trained(split, {**options, **other}, seed)[name]
+    return found
 
 
-experiment.check_files(results=1, report=1)
+def _check_numbers(rows: list[Row]) -> None:
+    """Raise Wrong for numbers that nothing can have measured on the test digits."""
+    for row in rows:
+        for name in ("active", "recall"):
+            if not 0 <= row[name] <= 1:
+                raise Wrong(f"{name!r} is a share, from 0 to 1", row, row[name], "a share")
+        if not 0 <= row["apart"] <= 4:
+            sentence = "squared distances of unit vectors are from 0 to 4"
+            raise Wrong(sentence, row, row["apart"], "'apart' from 0 to 4")
+        hits = row["recall"] * TEST_IMAGES
+        if abs(hits - round(hits)) > 1e-6:
+            sentence = f"'recall' is no share of {TEST_IMAGES} images, which the test has"
+            raise Wrong(sentence, row, row["recall"], f"{round(hits)} / {TEST_IMAGES}")
+
+
+experiment.check_files(results=1, report=1, also=_check_numbers)
+add_plot_check(experiment, 1)

@@ -125,9 +125,9 @@ def by_distance(distance: float, width: int) -> float:
 
 def log_sum(terms: Sequence[float]) -> float:
     """ln Σ eˣ; −∞ of nothing."""
-    if not terms:
-        return -math.inf
-    largest = max(terms)
+    largest = max(terms, default=-math.inf)
+    if largest == -math.inf:
+        return largest
     return largest + math.log(math.fsum(math.exp(x - largest) for x in terms))
 
 
@@ -139,14 +139,15 @@ def lifted(
     both_ends: bool = True,
     measure: Callable[[Any, Any], float] = math.dist,
     ordered: bool = False,
+    pushed: Callable[[Sequence[float]], float] = log_sum,
     finish: Callable[[float], float] = lambda j: 0.5 * max(0.0, j) ** 2,
 ) -> NDArray:
     """The lifted loss of every pair i < j of one label."""
     d, found = distances(rows, rows, measure), []
     for i, j in _pairs_of_one_label(labels, ordered):
         ends = (i, j) if both_ends else (i,)
-        pushed = [margin - d[e, k] for e in ends for k in range(len(d)) if labels[k] != labels[e]]
-        found.append(finish(log_sum(pushed) + float(d[i, j])))
+        gaps = [margin - d[e, k] for e in ends for k in range(len(d)) if labels[k] != labels[e]]
+        found.append(finish(pushed(gaps or [-math.inf]) + float(d[i, j])))
     return np.array(found)
 
 
@@ -233,15 +234,22 @@ def agreement(
     sharpen_first: bool = False,
     turned: bool = False,
     entropy: bool = True,
+    pseudo: bool = False,
+    squares: bool = False,
+    asked_of_changed: bool = False,
 ) -> NDArray:
     """What the images cost that are sure enough."""
     costs = []
     for said, changed in zip(target, logits):
         log_p = log_softmax(said, sharpen)
         log_q = log_softmax(changed, sharpen if sharpen_both else 1.0)
-        sure = max(log_p if sharpen_first else log_softmax(said))
+        sure = max(log_p if sharpen_first else log_softmax(changed if asked_of_changed else said))
         cost = divergence(log_q, log_p) if turned else divergence(log_p, log_q)
         cost += 0.0 if entropy else -math.fsum(math.exp(p) * p for p in log_p)
+        if pseudo:
+            cost = -log_q[int(np.argmax(said))]
+        if squares:
+            cost = math.fsum((math.exp(p) - math.exp(q)) ** 2 for p, q in zip(log_p, log_q))
         costs.append(cost if math.exp(sure) > confidence else 0.0)
     return np.array(costs)
 

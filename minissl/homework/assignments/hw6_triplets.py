@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments import hw6_oracle as oracle
 from minissl.homework.assignments.differences import check_gradients
-from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
+from minissl.homework.assignments.hw6_distances import check_reductions
+from minissl.homework.assignments.manners import call_twice
+from minissl.homework.guard import ENGINE
+from minissl.homework.task import Draw, Task, Wrong, expect, expect_error
 
 TRIPLETS = "minissl.losses.triplets"
 
@@ -23,6 +26,7 @@ triplet_loss = Task(
     "nearer by a margin",
     "lectures/12, section 13",
     hides=("_hinge", "row_distances"),
+    allows=(*ENGINE, "pairwise_distances"),
 )
 NAMES = ("anchor", "positive", "negative")
 
@@ -68,20 +72,46 @@ def _check_triplets(subject: Any, draw: Draw, margins: Any, squared: bool) -> No
                 "the margin None is ln(1 + eˣ), not max(0, x)" if soft else "the margin is missing":
                 np.maximum(gap, 0).mean(),
                 "the margin was subtracted: the positive should be *nearer* by it": (
-                    math.nan if soft else np.maximum(gap - margin, 0).mean()
+                    None if soft else np.maximum(gap - margin, 0).mean()
                 ),
                 "max(0, ...) is missing: a triplet that is right has no loss": (
-                    math.nan if soft else (gap + margin).mean()
+                    None if soft else (gap + margin).mean()
                 ),
                 "the hinge was squared": (right**2).mean(),
+                "the negative's distance is from the anchor: this swap takes the nearer of two": (
+                    _swapped(rows, margin, measure)
+                ),
             }  # fmt: skip
             given: dict[str, Any] = dict(zip(NAMES, rows))
             given |= {"margin": margin, "squared": squared}
             tensors = [Tensor(x) for x in rows]
-            got = call(subject, *tensors, margin=margin, squared=squared)
+            options = {"margin": margin, "squared": squared}
+            got = call_twice(subject, *tensors, **options)
             expect(got, right.mean(), given=given, symptoms=symptoms)
-            got = call(subject, *tensors, margin=margin, squared=squared, reduction="none")
-            expect(got, right, given={**given, "reduction": "none"})
+
+            def reduced(how: str, tensors: Any = tensors, options: Any = options) -> Any:
+                return call_twice(subject, *tensors, **options, reduction=how)
+
+            check_reductions(reduced, right, given)
+            single = [x.astype(np.float32) for x in rows]
+            expected = np.float32(
+                oracle.triplet(single[0], single[1], single[2], margin, measure).mean()
+            )
+            got = call_twice(subject, *map(Tensor, single), **options)
+            expect(got, expected, given={**given, "of": "float32"}, tolerance=1e-4)
+
+
+def _swapped(rows: list[NDArray], margin: float | None, measure: Any) -> float:
+    """The loss with the negative's distance from anchor or positive, whichever is smaller."""
+    a, p, n = rows
+    nearer = np.array([math.dist(x, z) < math.dist(y, z) for x, y, z in zip(a, p, n)])
+    return float(
+        np.where(
+            nearer,
+            oracle.triplet(a, p, n, margin, measure),
+            oracle.triplet(p, a, n, margin, measure),
+        ).mean()
+    )
 
 
 @triplet_loss.check(2)
@@ -92,8 +122,8 @@ def nearer_by_a_margin(subject: Any, draw: Draw) -> None:
 
 @triplet_loss.check(1)
 def squared_distances(subject: Any, draw: Draw) -> None:
-    """``squared``: the same with d², as FaceNet has it."""
-    _check_triplets(subject, draw, (0.3, 1.0), True)
+    """``squared``: the same with d², as FaceNet has it; the soft margin, too."""
+    _check_triplets(subject, draw, (0.3, 1.0, None), True)
 
 
 @triplet_loss.check(2)
@@ -104,7 +134,7 @@ def soft_margin(subject: Any, draw: Draw) -> None:
     sentence = "ln(1 + eˣ) overflows: of a large x it is x"
     for positive, negative, right in ((far, here, 2000.0), (here, far, 0.0)):
         given = {"anchor": here, "positive": positive, "negative": negative, "margin": None}
-        got = call(subject, Tensor(here), Tensor(positive), Tensor(negative), margin=None)
+        got = call_twice(subject, Tensor(here), Tensor(positive), Tensor(negative), margin=None)
         expect(got + 1.0, right + 1.0, given=given, otherwise=sentence)
 
 
@@ -144,14 +174,14 @@ mine_triplets = Task(
     f"{TRIPLETS}:mine_triplets",
     "which triplets are worth it",
     "lectures/12, section 13",
-    hides=("same_and_different", "_semi_hard", "_drawn"),
+    hides=("same_and_different", "_semi_hard", "_drawn", "move"),
 )
 Labelled = tuple[NDArray, list[int]]
 
 
 def _batches(draw: Draw) -> Any:
     """(distances, labels): one row, no positive, no negative, singletons, several positives."""
-    fixed = [[0], [0, 1], [3, 3], [0, 0, 1], [1, 0, 0, 0, 1, 2]]
+    fixed = [[0], [0, 1], [3, 3], [0, 0, 1], [1, 0, 0, 0, 1, 2], [-1, 2, -1, 2, 0]]
     for labels in draw.cases(*fixed, more=lambda g: g.integers(0, 3, 6).tolist()):
         rows = draw.normal(len(labels), 2)
         yield oracle.distances(rows, rows), labels
@@ -163,7 +193,7 @@ def _check_mined(
     """Compare as sorted lists: the order of triplets is free."""
     distances, labels = case
     given = {"distances": distances, "labels": labels, "mining": mining, **options}
-    got = call(subject, distances, np.array(labels), mining, **options)
+    got = call_twice(subject, distances, np.array(labels), mining, **options)
     if not isinstance(got, tuple) or len(got) != 3:
         raise Wrong("expected Triplets: anchor, positive, negative", given, got, "three arrays")
     arrays = [np.asarray(part) for part in got]
@@ -182,9 +212,14 @@ def _check_mined(
             raise Wrong("an anchor is its own positive", given, found, sorted(right))
         if labels[a] != labels[p] or labels[a] == labels[n]:
             sentence = "the positive has the anchor's label, the negative another"
+            if min(labels) < 0:
+                sentence += ": labels may be any integers, also below 0"
             raise Wrong(sentence, given, found, sorted(right))
     likely = [sentence for sentence, value in wrong.items() if sorted(value) == found]
-    sentence = "; or: ".join(likely) or "these are other triplets"  # few rows may show two mistakes
+    other = "these are other triplets"
+    if min(labels, default=0) < 0:
+        other = "these are other triplets: labels may be any integers, also below 0"
+    sentence = "; or: ".join(likely) or other  # few rows may show two mistakes
     expect(found, sorted(right), given=given, otherwise=sentence)
 
 
@@ -216,6 +251,9 @@ def hardest_triplets(subject: Any, draw: Draw) -> None:
                 d, labels, negative=max
             ),
             "the easiest ones were taken": oracle.hard(d, labels, positive=min, negative=max),
+            "the nearest negative is that by the anchor's distances, not by the positive's": [
+                (a, p, nearest[p]) for a, p, _ in oracle.hard(d, labels)
+            ],
             "one triplet for each anchor, not for each anchor and positive": [
                 (a, p, nearest[a]) for a, p in pairs
             ],
@@ -280,11 +318,22 @@ def drawn_by_distance(subject: Any, draw: Draw) -> None:
                 "width": width,
                 "squared": squared,
             }
-            got = call(
-                subject, distances**2 if squared else distances, labels, "distance-weighted",
-                squared=squared, width=width, generator=np.random.default_rng(0),
+            seed = int(draw.generator.integers(1 << 30))
+            got, other = (
+                call_twice(
+                    subject, distances**2 if squared else distances, labels, "distance-weighted",
+                    squared=squared, width=width, generator=np.random.default_rng(number),
+                )
+                for number in (seed, seed + 1)
             )  # fmt: skip
             negatives = np.asarray(got[2])
+            if np.array_equal(negatives, other[2]):
+                sentence = "draw with the generator that is given: two gave the same negatives"
+                raise Wrong(sentence, given, negatives, "others")
+            drawn = [{*negatives[np.asarray(got[0]) == a].tolist()} for a in range(positives)]
+            if all(len(of_anchor) == 1 for of_anchor in drawn):
+                sentence = "each anchor and positive has a draw of its own, not each anchor"
+                raise Wrong(sentence, given, drawn, "two of them, sooner or later")
             if (negatives == len(labels) - 1).any():
                 raise Wrong("a negative 1.4 away or more is never drawn", given, got[2], "others")
             if len(negatives) != pairs:
@@ -294,17 +343,25 @@ def drawn_by_distance(subject: Any, draw: Draw) -> None:
             if abs(taken - share) > 5 * math.sqrt(share * (1 - share) / pairs):
                 sentence = "the nearer negative is drawn too often or too rarely"
                 raise Wrong(sentence, given, f"{taken:.3f}", f"about {share:.3f}")
-    options: dict[str, Any] = {"squared": False, "width": 4}
-    expect_error(ValueError, subject, distances, labels, "distance-weighted", **options)
+    distances[:, -3:] = 1.5
+    options: dict[str, Any] = {"width": 4, "generator": np.random.default_rng(0)}
+    got = call_twice(subject, distances, labels, "distance-weighted", **options)
+    if len(got[0]):
+        sentence = "a negative 1.4 away or more is never drawn, also where there is no other"
+        raise Wrong(sentence, {"distances": "1.5 to all negatives"}, got, "no triplet")
+    for missing in ("width", "generator"):
+        few = {name: value for name, value in options.items() if name != missing}
+        expect_error(ValueError, subject, distances, labels, "distance-weighted", **few)
 
 
 @mine_triplets.check(1)
 def what_cannot_be_mined(subject: Any, draw: Draw) -> None:
     """Another mining, and a distance that is not finite, are errors; "all" takes it."""
     labels = np.array([0, 0])
-    for far in (math.nan, math.inf):
-        distances = np.array([[0.0, far], [far, 0.0]])
-        for mining in ("hard", "semi-hard"):
-            expect_error(ValueError, subject, distances, labels, mining)
-    expect_error(ValueError, subject, np.eye(2), labels, "soft")
-    _check_mined(subject, (distances, [0, 0]), "all", [], {})
+    for size in draw.cases(1.0, more=lambda g: float(g.uniform(0.1, 2))):
+        for far in (math.nan, math.inf):
+            distances = np.array([[0.0, far], [size, 0.0]])
+            for mining in ("hard", "semi-hard"):
+                expect_error(ValueError, subject, distances, labels, mining)
+            _check_mined(subject, (distances, [0, 0]), "all", [], {})
+        expect_error(ValueError, subject, size * np.ones((2, 2)), labels, "soft")

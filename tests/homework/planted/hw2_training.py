@@ -262,7 +262,7 @@ for _mistake, _shows, _learn in [
         "joined bytes",
         quick_learner(lambda p, made: max(p, key=lambda ab: (p[ab], ab[0] + ab[1]))),
     ),
-    ("old pairs not taken back", "joins a pair that occurs", quick_learner(take_back=False)),
+    ("old pairs not taken back", "does not stop", quick_learner(take_back=False)),
     ("new pairs not noted", "joins a pair that occurs", quick_learner(note=False)),
     (
         "counts brought up to date by one each",

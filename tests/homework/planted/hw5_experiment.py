@@ -139,6 +139,107 @@ for _mistake, _shows, _functions in [
     PLANTED.add("5.12", _mistake, shows=_shows)(handed(**_functions))
 
 
+# ---- numbers that nothing measured, and what is right for some inputs only -----------------------
+
+
+def made_up(documents, labelled, options, seed):
+    """Plausible numbers; only the pairs are counted."""
+    found = ours.measure(documents, labelled, {**options, "steps": 1}, seed)
+    numbers = np.random.default_rng(seed)
+    return {**found, "topic": numbers.uniform(0.95, 1), "ending": numbers.uniform(0.4, 0.6)}
+
+
+COPIED = {}
+
+
+def copied(documents, labelled, options, seed):
+    """The first seed's numbers, and a little noise for the others."""
+    key = len(documents), documents[0].text, options["window"]
+    if key not in COPIED:
+        COPIED[key] = ours.measure(documents, labelled, options, seed)
+    noise = np.random.default_rng(seed).uniform(0, 0.01)
+    return {**COPIED[key], "ending": COPIED[key]["ending"] + noise}
+
+
+def of_the_trained(documents, labelled, options, seed):
+    """The topic of the documents that it was trained on."""
+    return ours.measure(documents, documents, options, seed)
+
+
+def types(vectors, documents):
+    """Each different word of a document once."""
+    once = [
+        ours.Document("", d.source, " ".join(sorted({*ours.words_of(d.text)}))) for d in documents
+    ]
+    return ours.same_topic(vectors, once)
+
+
+def unknown_missed(vectors, documents):
+    """Divided by all documents, those without a vector too."""
+    known = [d for d in documents if any(w in vectors for w in ours.words_of(d.text))]
+    return ours.same_topic(vectors, documents) * len(known) / len(documents)
+
+
+def used_up(vectors, documents):
+    """Takes the documents out of the caller's list."""
+    found = ours.same_topic(vectors, documents)
+    while documents:
+        documents.pop()
+    return found
+
+
+def by_class(vectors):
+    """The mean of the endings' shares."""
+    shares = []
+    for ending in ours.ENDINGS:
+        found = [w for w in vectors.words if w.endswith(ours.ENDINGS) and endable(w)]
+        units = vectors.units[[vectors.words.index(w) for w in found]]
+        cosines = units @ units.T - 9 * np.eye(len(found))
+        nearest = [found[j] for j in cosines.argmax(axis=1)]
+        own = [n.endswith(ending) for w, n in zip(found, nearest) if w.endswith(ending)]
+        shares += [np.mean(own)] if own else []
+    return float(np.mean(shares))
+
+
+def endable(word):
+    """Three letters and one of the endings."""
+    return any(word.endswith(e) and len(word) >= len(e) + 3 for e in ours.ENDINGS)
+
+
+def nothing(rows, path):
+    """No plot."""
+
+
+def empty(rows, path):
+    """A file without a picture."""
+    path.write_bytes(b"")
+
+
+def always_the_same(rows, path):
+    """A picture of nothing that was measured."""
+    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+
+
+for _mistake, _shows, _functions in [
+    ("made-up numbers", "the recipe", {"measure": made_up}),
+    ("copied from one seed", "the recipe|other seeds gave", {"measure": copied}),
+    ("measured on what was trained on", "labelled documents", {"measure": of_the_trained}),
+    ("one step too few", "the recipe", {
+        "measure": lambda d, e, o, s: ours.measure(d, e, {**o, "steps": o["steps"] - 1}, s)}),
+    ("the width is not handed on", "the recipe", {
+        "measure": lambda d, e, o, s: ours.measure(d, e, {**o, "width": 4}, s)}),
+    ("types, not running words", "as often as it stands", {"same_topic": types}),
+    ("unknown documents are misses", "are left out", {"same_topic": unknown_missed}),
+    ("uses the documents up", "changed its input", {"same_topic": used_up}),
+    ("four letters", "letters before an ending are enough", {"same_ending": endings(letters=4)}),
+    ("the mean of the endings' shares", "all words count alike", {"same_ending": by_class}),
+    ("draws nothing", "wrote no picture", {"draw": nothing}),
+    ("an empty file", "no picture", {"draw": empty}),
+    ("one picture for all rows", "other rows", {"draw": always_the_same}),
+]:  # fmt: skip
+    PLANTED.add("5.12", _mistake, shows=_shows)(handed(**_functions))
+
+
 # ---- the files -----------------------------------------------------------------------------------
 
 
@@ -173,6 +274,21 @@ for _mistake, _shows, _files in [
         "one seed copied",
         "all seeds of",
         results([{**ROWS[3 * (i // 3)], "seed": i % 3} for i in range(9)]),
+    ),
+    (
+        "pairs that go with the seed",
+        "do not depend on the seed",
+        results([{**row, "pairs": row["pairs"] + row["seed"]} for row in ROWS]),
+    ),
+    (
+        "pairs of another setting",
+        "wider window",
+        results([{**row, "pairs": ROWS[0]["pairs"]} for row in ROWS]),
+    ),
+    (
+        "shares above 1",
+        "from 0 to 1",
+        results([{**row, "topic": 100 * row["topic"]} for row in ROWS]),
     ),
     ("no heading", 'no section "## Expected"', report("## Expected", "## My guess")),
     ("a setting is missing", "no row for the setting 'wide'", report("| wide |", "| broad |")),

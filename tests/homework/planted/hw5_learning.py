@@ -111,7 +111,7 @@ def _(center, context, negatives):
 
 def refuse(counts, largest, power):
     """ValueError for what has to be refused."""
-    if not (0 < largest < math.inf and 0 < power < math.inf) or (np.asarray(counts) < 0).any():
+    if not (0 < largest < math.inf and 0 < power < math.inf) or not (np.asarray(counts) >= 0).all():
         raise ValueError("no such weights")
 
 
@@ -120,8 +120,9 @@ def weigher(formula, check=refuse, dtype=None):
 
     def glove_weights(counts, largest=100.0, power=0.75):
         check(counts, largest, power)
-        found = formula(np.asarray(counts), largest, power)
-        return found.astype(dtype or np.asarray(counts).dtype)
+        counts = np.asarray(counts)
+        found = formula(counts, largest, power)
+        return found.astype(dtype or (counts.dtype if counts.dtype.kind == "f" else np.float64))
 
     return glove_weights
 
@@ -201,7 +202,7 @@ for _mistake, _shows, _fitter in [
     ("nothing refused", "should raise", fitter(check=False)),
     (
         "no gradient",
-        "gradient is wrong",
+        "there is no gradient",
         fitter(power=lambda error: Tensor(error.numpy() ** 2)),
     ),
 ]:

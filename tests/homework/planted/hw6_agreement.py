@@ -142,7 +142,8 @@ for _mistake, _shows, _agreer in [
     ("the other is held", "gradient", agreer(other=lambda x, _: still(x))),
     ("summed", "sum over the images", agreer(finish=lambda x, _, how: summed(x, how))),
     ("of the sure", "those that do not count", agreer(
-        finish=lambda x, counts, how: x if how == "none" else ops.sum(x) / max(counts.sum(), 1))),
+        finish=lambda x, counts, how: reduced(x, how) if how != "mean"
+        else ops.sum(x) / max(counts.sum(), 1))),
     ("the mean over classes", "mean over the classes", agreer(over=lambda x: ops.mean(x, axis=1))),
     ("not sharpened", "not sharpened", agreer(sharper=lambda said, sharpen: said)),
     ("blunted", "a temperature divides", agreer(sharper=lambda said, sharpen: said * sharpen)),
@@ -247,7 +248,7 @@ for _mistake, _shows, _chooser in [
         own=lambda negatives: negatives[0] if negatives.ndim == 3 else negatives)),
     ("fixed negatives", "gradient reaches negatives|gradient by negatives", chooser(
         use=lambda negatives: None if negatives is None else negatives.detach())),
-    ("negatives as they are", "values are wrong", chooser(
+    ("negatives as they are", "made unit vectors, too", chooser(
         unit=lambda x: x if x.ndim == 3 else x / ops.norm(x, axis=-1, keepdims=True))),
     ("overflow", "overflow|NaN", chooser(
         log_p=lambda x: x - ops.log(ops.sum(ops.exp(x), axis=1, keepdims=True)))),

@@ -159,6 +159,85 @@ for _mistake, _shows, _functions in [
     PLANTED.add("6.12", _mistake, shows=_shows)(handed(**_functions))
 
 
+# ---- numbers that nothing measured, and what is right for some inputs only -----------------------
+
+COPIED = {}
+
+
+def copied(split, options, seed):
+    """The numbers of the first seed for all."""
+    key = split.train_images.tobytes(), options["mining"]
+    if key not in COPIED:
+        COPIED[key] = ours.measure(split, options, seed)
+    return COPIED[key]
+
+
+def made_up(split, options, seed):
+    """Plausible numbers."""
+    numbers = np.random.default_rng(seed)
+    names = ("active", "recall", "apart")
+    return {name: float(numbers.uniform(0.2, 0.9)) for name in names}
+
+
+def infinite_diagonal(embeddings, labels):
+    """Writes into the rows."""
+    found = recall()(embeddings, labels)
+    embeddings -= embeddings.mean(axis=0)
+    return found
+
+
+def by_class(embeddings, labels):
+    """The mean of the labels' shares."""
+    d = np.linalg.norm(embeddings[:, None] - embeddings, axis=2) + 1e9 * np.eye(len(labels))
+    hits = labels[d.argmin(axis=1)] == labels
+    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+
+
+def by_vote(embeddings, labels):
+    """Any of the three nearest."""
+    d = np.linalg.norm(embeddings[:, None] - embeddings, axis=2) + 1e9 * np.eye(len(labels))
+    order = np.argsort(d, axis=1)[:, :3]
+    return float(np.mean((labels[order] == labels[:, None]).any(axis=1)))
+
+
+def nothing(rows, path):
+    """No plot."""
+
+
+def always_the_same(rows, path):
+    """A picture of nothing that was measured."""
+    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+
+
+def no_margin_for_the_share(split, options, seed):
+    """The share without the margin."""
+    found = ours.measure(split, options, seed)
+    method = ours.TripletNetwork(split.train_images, split.train_labels, options, seed=seed)
+    optimizer = ours.AdamW(method.model.named_parameters(), lr=options["learning_rate"])
+    ours.plain_loop(method, optimizer, options["steps"], seed=seed)
+    rows = method.represent(split.test_images)
+    d = ours.pairwise_distances(rows, squared=True).numpy()
+    return {**found, "active": active(margin=lambda given: 0)(d, split.test_labels, 0.0)}
+
+
+for _mistake, _shows, _functions in [
+    ("copied from one seed", "seed before", {"measure": copied}),
+    ("made-up numbers", "another than", {"measure": made_up}),
+    ("its own learning rate", "learning rate", {
+        "measure": measured(options=lambda o: {**o, "learning_rate": 1e-2})}),
+    ("always the same mining", "mining", {
+        "measure": measured(options=lambda o: {**o, "mining": "hard"})}),
+    ("no margin in measure", "margin", {"measure": no_margin_for_the_share}),
+    ("the loss is on the kink", "above 0", {"active_share": active(hit=lambda gap: gap >= 0)}),
+    ("moves the rows", "changed its input", {"recall_at_1": infinite_diagonal}),
+    ("label by label", "all rows count alike", {"recall_at_1": by_class}),
+    ("any of three", "three nearest", {"recall_at_1": by_vote}),
+    ("draws nothing", "wrote no picture", {"draw": nothing}),
+    ("one picture for all rows", "other rows", {"draw": always_the_same}),
+]:  # fmt: skip
+    PLANTED.add("6.12", _mistake, shows=_shows)(handed(**_functions))
+
+
 # ---- the files: what homework 5 does not try -----------------------------------------------------
 
 
@@ -177,5 +256,11 @@ for _mistake, _shows, _files in [
         {**FILES, "report.md": TEXT.replace("| hardest |", "| hard |").encode()},
     ),
     ("an empty plot", "shows 'figure.svg'", {**FILES, "figure.svg": b""}),
+    (
+        "a recall that no count gives",
+        "images, which the test has",
+        results([{**ROWS[0], "recall": 0.95123}, *ROWS[1:]]),
+    ),
+    ("shares above 1", "from 0 to 1", results([{**row, "active": 1.5} for row in ROWS])),
 ]:
     PLANTED.add("6.12", _mistake, shows=_shows)(handed(_files, measure=None))

@@ -17,10 +17,17 @@ PLANTED = Collection()
 def masks(labels, rows):
     """(same without itself, different); ValueError for labels that do not fit."""
     labels = np.asarray(labels)
-    if len(rows.shape) != 2 or labels.shape != rows.shape[:1]:
+    if len(rows.shape) != 2 or labels.shape != rows.shape[:1] or labels.dtype.kind not in "iub":
         raise ValueError(f"labels {labels.shape} for rows {rows.shape}")
     equal = labels[:, None] == labels
     return equal & ~np.eye(len(labels), dtype=bool), ~equal
+
+
+def refuse_temperature(temperature):
+    """ValueError for one that is not positive and finite."""
+    value = temperature.item() if isinstance(temperature, Tensor) else temperature
+    if not 0 < value < math.inf:
+        raise ValueError(f"no temperature: {value}")
 
 
 def lowest(x):
@@ -135,6 +142,8 @@ def chooser(
         if check and how not in ("outside", "inside", "sum"):
             raise ValueError(f"no place for the logarithm: {how}")
         same, different = masks(labels, rows)
+        if check:
+            refuse_temperature(temperature)
         scores = logits(rows, temperature, normalize)
         dtype, shown = scores.dtype, candidates(same, different)
         masked = ops.where(shown, scores, itself(scores))
@@ -170,6 +179,7 @@ def supcon_row_by_row(
 ):
     """Each row with a list of its positives."""
     same, _ = masks(labels, features)
+    refuse_temperature(temperature)
     if logarithm not in ("outside", "inside"):
         raise ValueError("no place for the logarithm")
     rows = unit(features) if normalize else features
@@ -245,6 +255,7 @@ def neighbor(scores=near, **wrong):
 def neighbor_by_shares(embeddings, labels, *, temperature, reduction="mean"):
     """ln of two sums, from which the nearest distance was taken."""
     same, _ = masks(labels, embeddings)
+    refuse_temperature(temperature)
     d = ops.sum((ops.expand_dims(embeddings, axis=1) - embeddings) ** 2, axis=2) / temperature
     losses, counts = [], 0
     for i in range(len(same)):

@@ -1,20 +1,20 @@
 """Homework 5, written in other styles."""
 
-from tests.homework.planted import hw5, hw5_experiment, hw5_learning
+from tests.homework.planted import hw5_counting, hw5_experiment, hw5_learning
 
 RIGHT = {
-    "5.1": hw5.rate(),
-    "5.1 word by word": hw5.rate_by_running_words,
-    "5.2": hw5.cutter(),
-    "5.2 by recursion": hw5.recursive,
-    "5.3": hw5.near(),
-    "5.3 with a table": hw5.near_by_table,
-    "5.4": hw5.mutual(),
-    "5.4 with a table": hw5.mutual_by_table,
-    "5.5": hw5.keeper(),
-    "5.5 in a loop": hw5.keep_in_a_loop,
-    "5.6": hw5.drawer(),
-    "5.6 by logarithms": hw5.draw_by_logarithms,
+    "5.1": hw5_counting.rate(),
+    "5.1 word by word": hw5_counting.rate_by_running_words,
+    "5.2": hw5_counting.cutter(),
+    "5.2 by recursion": hw5_counting.recursive,
+    "5.3": hw5_counting.near(),
+    "5.3 with a table": hw5_counting.near_by_table,
+    "5.4": hw5_counting.mutual(),
+    "5.4 with a table": hw5_counting.mutual_by_table,
+    "5.5": hw5_counting.keeper(),
+    "5.5 in a loop": hw5_counting.keep_in_a_loop,
+    "5.6": hw5_counting.drawer(),
+    "5.6 by logarithms": hw5_counting.draw_by_logarithms,
     "5.7": hw5_learning.sampler(),
     "5.7 in a loop": hw5_learning.sample_in_a_loop,
     "5.8": hw5_learning.weigh_by_where,

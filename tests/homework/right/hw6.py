@@ -1,13 +1,19 @@
 """Homework 6, written in other styles."""
 
-from tests.homework.planted import hw6, hw6_agreement, hw6_experiment, hw6_groups, hw6_triplets
+from tests.homework.planted import (
+    hw6_agreement,
+    hw6_distances,
+    hw6_experiment,
+    hw6_groups,
+    hw6_triplets,
+)
 
 RIGHT = {
-    "6.1": hw6.measurer(),
-    "6.1 row by row": hw6.row_by_row,
-    "6.1 by products in float64": hw6.by_float64_products,
-    "6.2": hw6.pairer(),
-    "6.2 one by one": hw6.pairs_one_by_one,
+    "6.1": hw6_distances.measurer(),
+    "6.1 row by row": hw6_distances.row_by_row,
+    "6.1 by products in float64": hw6_distances.by_float64_products,
+    "6.2": hw6_distances.pairer(),
+    "6.2 one by one": hw6_distances.pairs_one_by_one,
     "6.3": hw6_triplets.comparer(),
     "6.3 one by one": hw6_triplets.compare_one_by_one,
     "6.4": hw6_triplets.miner(),
