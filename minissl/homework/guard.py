@@ -142,7 +142,8 @@ class Guard:
         if first.name.partition(":")[2] == self.answer:
             return f"it hands the work to the library's own {name} ({where}): write it yourself"
         if first.name.partition(":")[2] in _HIDING or first.name[:3] == "gc:":
-            return f"it uses {first.what} ({where}), which hides from the checker or looks into it"
+            hidden = first.name.partition(":")[2]
+            return f"it uses {hidden} ({where}), which hides from the checker or looks into it"
         return (
             f"it calls {first.what} ({where}), which this task does not allow: "
             "the handout lists what it does"
@@ -270,15 +271,11 @@ def _before(frame: FrameType) -> FrameType | None:
 
 def _began_here(frame: FrameType) -> bool:
     """Whether a thread of its own has begun with this call, and not with the library's code."""
-    above = frame.f_back
-    while above is not None:
-        if above.f_code.co_filename == threading.__file__:
-            if above.f_code.co_qualname == "Thread._bootstrap":
-                return True
-        elif _PASS_ON.fullmatch(above.f_code.co_qualname) is None:
-            if _kind_of(above.f_code.co_filename) == OURS:
-                return False
-        above = above.f_back
+    above = _before(frame)
+    while above is not None and _kind_of(above.f_code.co_filename) != OURS:
+        if above.f_code.co_qualname == "Thread._bootstrap":
+            return True
+        above = _before(above)
     return False
 
 
