@@ -1,6 +1,7 @@
 """The work of a task has to be the student's own: what the guard sees, and what it leaves alone."""
 
 import _thread
+import contextlib
 import functools
 import inspect
 import sys
@@ -144,10 +145,9 @@ def in_a_thread_of_c(*arguments):
     lock.acquire()
 
     def work():
-        try:
+        with contextlib.suppress(ValueError):
             found.append(masked_loss(*arguments))
-        finally:
-            lock.release()
+        lock.release()
 
     _thread.start_new_thread(work, ())
     lock.acquire()
