@@ -59,7 +59,7 @@ def course(draft: bool = False) -> Pages:
     lectures = sorted((ROOT / "lectures").glob("[0-9][0-9]_*.md"))
     for path in lectures:
         pages.add("Lectures", _name(path), markdown(path))
-    for path in sorted((ROOT / "lectures").glob("appendix_*.md")):
+    for path in [ROOT / "lectures" / "notation.md", *(ROOT / "lectures").glob("appendix_*.md")]:
         pages.add("Lectures", _name(path), markdown(path))
     if not draft:  # from the last: tests that run at the same time begin with the first
         for source in reversed(notebooks.sources()):

@@ -47,7 +47,7 @@ def best(name: str) -> tuple[float, np.ndarray]:
 def steps() -> Any:
     """The paths, each with the best of seven learning rates."""
     figure, axes = new_figure(rows=3, width=5.6, height=5.4)
-    x, y = np.meshgrid(np.linspace(-4.6, 2.6, 200), np.linspace(-1.1, 1.1, 120))
+    x, y = np.meshgrid(np.linspace(-4.6, 2.6, 80), np.linspace(-1.1, 1.1, 60))
     for axis, name, color in zip(axes, OPTIMIZERS, (GREY, BLUE, RED)):
         rate, places = best(name)
         height = 0.5 * (x * x + STEEPNESS * y * y)

@@ -25,6 +25,7 @@ from minissl.homework.plain import plain, told
 from minissl.homework.report import Report
 from minissl.homework.submission import NotLoaded, NotPython, NotThere, failed_imports, subject_of
 from minissl.homework.task import Check, Task
+from minissl.homework.untouched import functions_of, replaced
 
 MEMORY = 4 << 30  # bytes that a child may allocate
 LARGEST_FILE = 1 << 30  # bytes of a file that it may write
@@ -66,6 +67,7 @@ def main() -> None:
     handed = Path(request["file"])
     limit_resources()
     task.answer()  # what the library imports is not the student's time
+    before = functions_of()
     report.add(event="started")
     faulthandler.enable()
     faulthandler.dump_traceback_later(0.9 * request["seconds"])
@@ -83,6 +85,8 @@ def main() -> None:
     report.add(event="loaded")
     for check in () if request["only_load"] else task.checks:
         outcome = _run(task, check, subject, request, task.file_of(handed))
+        if outcome.status == "passed" and (name := replaced(before)):
+            outcome = replace(outcome, status="wrong", symptom=f"your code replaced {name}")
         report.add(event="outcome", **asdict(outcome))
     return None
 

@@ -18,11 +18,10 @@ from minissl.autograd.tensor import Tensor
 from minissl.homework.allowed import allowed_calls
 from minissl.homework.guard import Guard
 from minissl.homework.plain import kind_of, plain, told
-from minissl.homework.task import Check, Draw, Task, Wrong, unwritten
+from minissl.homework.task import CAUSES, Check, Draw, Task, Wrong, unwritten
 
 _LONGEST, _LONGEST_ARRAY = 700, 2000  # characters of a printed value
 _MOST_VALUES = 12  # of a case
-_CAUSES = 20  # errors behind an error that are looked at
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def symptom_of(error: BaseException) -> str:
 
 def _line(error: BaseException | None, file: Any) -> str:
     """Where in the student's file it happened: "", or " (hw1.py, line 34)"."""
-    for _ in range(_CAUSES):
+    for _ in range(CAUSES):
         if error is None or file is None:
             break
         frames = traceback.extract_tb(error.__traceback__)

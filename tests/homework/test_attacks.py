@@ -69,6 +69,11 @@ ATTACKS = {
             for descriptor in range(1, 12):
                 try: os.write(descriptor, b'[1]\\n' * 5000)
                 except OSError: pass""",
+    "it makes all comparisons true": """
+        import minissl.homework.task as task
+        task.expect = lambda *arguments, **options: None
+        np.allclose = np.array_equal = lambda *arguments, **options: True
+        return a""",
     "its decorator ends the process": "DECORATOR",
 }
 
