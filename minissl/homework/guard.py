@@ -17,12 +17,13 @@ import site
 import sys
 import sysconfig
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType, GeneratorType, TracebackType
+from types import CodeType, FrameType, FunctionType, GeneratorType, MethodType, TracebackType
 from typing import Any
 
 OURS, FREE, FOREIGN, PASSED_ON, STUDENT = range(5)
@@ -56,8 +57,15 @@ ENGINE = (
         for module in ("elementwise", "reductions", "shapes", "matrices", "indices")
     ),
 )
-_UNWATCHED = ("sys:setprofile", "sys:getprofile", "_thread:start_new_thread")
+# What no answer needs: it reads the checker's own variables, or blinds the watch.
+_HIDING = frozenset(
+    ("f_back", "tb_frame", "_getframe", "getprofile", "setprofile", "start_new_thread")
+)
+_SHORTEST = 40  # bytes of code: what is shorter looks like much else
 _STARTS = ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve")
+# Functions of the standard library that start something, or set what is called of every call.
+_WATCHED = ("Popen.__init__", "Thread.start", "setprofile", "setprofile_all_threads")
+_CHECKER = str(Path(__file__).parent)  # all of minissl.homework
 # These call what they wrap: the call behind them is what counts.
 _PASS_ON = re.compile(
     r"differentiable\.<locals>\.operation(\.<locals>\..*)?|Module\.__call__"
@@ -86,20 +94,24 @@ class Guard:
     ``allowed``: patterns (as for file names) of "module:function" or of the name alone, as in
     "Tensor.exp" or "minissl.autograd.shapes:*"; one that begins with "!" takes back what the
     others allow, and "*" allows everything. ``answer``: the name of what the student is to write;
-    the library's function of that name is never allowed.
+    the library's function of that name is never allowed. ``module``: where that is; its code loses
+    also under the name of another file.
     """
 
-    def __init__(self, allowed: Iterable[str], answer: str):
-        self.answer = answer
+    def __init__(self, allowed: Iterable[str], answer: str, module: str = ""):
+        self.answer, self.module = answer, module
         self.seen: list[Seen] = []
         self.ran = False  # whether anything that the student wrote was called
         self.was_off = False  # whether the student's code has ended the watch
+        self.handed = False  # whether a check has called the library's function without a detour
+        self.thread: FrameType | None = None  # what of the student's has started the first thread
         patterns = [*ALWAYS, *allowed]
         self._allows = _matcher(p for p in patterns if p[:1] != "!")
         self._denies = _matcher([answer, *(p[1:] for p in patterns if p[:1] == "!")])
         self._everything = "*" in patterns
         self._kinds: dict[str, int] = {}
         self._verdicts: dict[str, bool] = {}
+        self._seen_codes: dict[int, CodeType] = {}  # kept, so that no other gets its number
 
     def __enter__(self) -> Guard:
         threading.setprofile(self._event)
@@ -123,12 +135,17 @@ class Guard:
             return "your code has switched off sys.setprofile, by which the checker watches it"
         if not self.ran and not self._everything:
             return f"nothing that you wrote was called: {name} has to be a function of your own"
+        if not self.seen and self.handed:
+            return f"it hands the work to the library's own {name}: write it yourself"
         if not self.seen:
             return ""
         first = self.seen[0]
         where = f"{Path(first.file).name}, line {first.line}"
         if first.name.partition(":")[2] == self.answer:
             return f"it hands the work to the library's own {name} ({where}): write it yourself"
+        if first.name.partition(":")[2] in _HIDING or first.name[:3] == "gc:":
+            hidden = first.name.partition(":")[2]
+            return f"it uses {hidden} ({where}), which hides from the checker or looks into it"
         return (
             f"it calls {first.what} ({where}), which this task does not allow: "
             "the handout lists what it does"
@@ -139,30 +156,71 @@ class Guard:
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
         if frame.f_code.co_filename == __file__:
             return
+        kind = self._kind(frame)
         if event == "call":
-            kind = self._kind(frame)
-            if kind == STUDENT:
-                self.ran = True
-            elif kind == FREE:
-                if frame.f_code.co_qualname == "Popen.__init__" and (
-                    caller := self._student_behind(frame)
-                ):
-                    self._note("subprocess:Popen", caller)
-            elif kind in (OURS, FOREIGN) and (caller := self._student_behind(frame)):
-                self._note(_name_of(frame), caller)
-        elif event == "return" and isinstance(argument, GeneratorType):  # it runs for others
-            behind = argument.gi_frame
-            if behind and self._kind(behind) == OURS and self._kind(frame) == STUDENT:
-                self._note(_name_of(behind), frame)
-        elif event == "c_call" and self._kind(frame) == STUDENT:
-            owner = getattr(argument, "__module__", None)
-            if not isinstance(owner, str):
-                owner = type(getattr(argument, "__self__", None)).__module__
-            root = owner.split(".")[0]
-            starts = root in ("posix", "nt") and argument.__name__ in _STARTS
-            starts |= f"{owner}:{argument.__name__}" in _UNWATCHED
-            if starts or (root not in sys.stdlib_module_names and root not in FREE_PACKAGES):
-                self._note(f"{owner}:{argument.__qualname__}", frame)
+            if kind not in (OURS, FOREIGN):
+                self._look_at(frame, kind)
+            if kind in (OURS, FOREIGN):
+                self._from_the_library(frame)
+            elif kind == FREE and frame.f_code.co_qualname in _WATCHED:
+                self._of_the_standard_library(frame)
+        elif kind != STUDENT:
+            return
+        elif event == "return":  # what others call then is the student's affair
+            for code, name in _functions_in(argument):
+                if self._kind_of_code(code) == OURS:
+                    self._note(name, frame)
+        elif event == "c_call":
+            self._written_in_c(frame, argument)
+
+    def _from_the_library(self, frame: FrameType) -> None:
+        """A function of the library begins: on behalf of the student?"""
+        if caller := self._student_behind(frame):
+            self._note(_name_of(frame), caller)
+        elif self.thread and _began_here(frame):
+            self._note(_name_of(frame), self.thread)
+        elif self.module and _name_of(frame) == f"{self.module}:{self.answer}":
+            above = _before(frame)
+            self.handed |= above is not None and above.f_code.co_filename.startswith(_CHECKER)
+
+    def _look_at(self, frame: FrameType, kind: int) -> None:
+        """Code that is seen for the first time: whose is it, and what does it read?"""
+        self.ran |= kind == STUDENT
+        code = frame.f_code
+        if id(code) in self._seen_codes:
+            return
+        self._seen_codes[id(code)] = code
+        if kind == STUDENT and (names := _HIDING.intersection(code.co_names)):
+            self.was_off |= "setprofile" in names
+            self._note(f"sys:{min(names)}", frame)
+        if self.module and _is_borrowed(code, self.module, kind == STUDENT):
+            self._note(f"{self.module}:{self.answer}", self._student_behind(frame) or frame)
+
+    def _of_the_standard_library(self, frame: FrameType) -> None:
+        """What runs something elsewhere, or would end the watch."""
+        name, caller = frame.f_code.co_qualname, self._student_behind(frame)
+        if caller is None:
+            return
+        if name == "Popen.__init__":
+            self._note("subprocess:Popen", caller)
+        elif name == "Thread.start":
+            self.thread = self.thread or caller
+        elif frame.f_globals.get("__name__") == "threading":
+            self.was_off = True
+
+    def _written_in_c(self, frame: FrameType, function: Any) -> None:
+        """A function without Python code is called by the student's."""
+        owner = getattr(function, "__module__", None)
+        if not isinstance(owner, str):
+            owner = type(getattr(function, "__self__", None)).__module__
+        root, name = owner.split(".")[0], function.__name__
+        self.was_off |= root == "sys" and name == "setprofile"
+        starts = root in ("posix", "nt") and name in _STARTS
+        starts |= (
+            name in ("start_new_thread", "start_joinable_thread", "getprofile") or root == "gc"
+        )
+        if starts or (root not in sys.stdlib_module_names and root not in FREE_PACKAGES):
+            self._note(f"{owner}:{function.__qualname__}", frame)
 
     def _note(self, name: str, caller: FrameType) -> None:
         """Keep the call if it is not allowed (of many like it the first is enough)."""
@@ -192,7 +250,10 @@ class Guard:
         return None
 
     def _kind(self, frame: FrameType) -> int:
-        file = frame.f_code.co_filename
+        return self._kind_of_code(frame.f_code)
+
+    def _kind_of_code(self, code: CodeType) -> int:
+        file = code.co_filename
         kind = self._kinds.get(file)
         if kind is None:
             kind = self._kinds[file] = _kind_of(file)
@@ -202,6 +263,76 @@ class Guard:
 def _name_of(frame: FrameType) -> str:
     """ "module:function", the function with its class."""
     return f"{frame.f_globals.get('__name__', '')}:{frame.f_code.co_qualname}"
+
+
+def _before(frame: FrameType) -> FrameType | None:
+    """The frame that called, but for those that only pass on."""
+    above = frame.f_back
+    while above is not None and _PASS_ON.fullmatch(above.f_code.co_qualname):
+        above = above.f_back
+    return above
+
+
+def _began_here(frame: FrameType) -> bool:
+    """Whether a thread of its own has begun with this call, and not with the library's code."""
+    above = _before(frame)
+    while above is not None and _kind_of(above.f_code.co_filename) != OURS:
+        if above.f_code.co_qualname == "Thread._bootstrap":
+            return True
+        above = _before(above)
+    return False
+
+
+def _functions_in(value: Any) -> Iterator[tuple[CodeType, str]]:
+    """Functions that were returned, alone or in tuples; a generator runs later, too."""
+    for item in value if type(value) in (tuple, list) and len(value) < 10 else (value,):
+        if type(item) is tuple and item is not value:
+            yield from _functions_in(item)
+        while isinstance(item, partial | MethodType):
+            item = item.func if isinstance(item, partial) else item.__func__
+        if isinstance(item, FunctionType):
+            yield item.__code__, f"{item.__module__}:{item.__qualname__}"
+        elif isinstance(item, GeneratorType) and item.gi_frame:
+            yield item.gi_frame.f_code, _name_of(item.gi_frame)
+
+
+def _is_borrowed(code: CodeType, module: str, in_a_file: bool) -> bool:
+    """Whether code is that of a module of the library, but says that it is from somewhere else.
+
+    What stands in the file that it names, word by word as here, was written there.
+    """
+    key = _look(code)
+    if len(code.co_code) < _SHORTEST or key not in _looks_of(_file_of(module)):
+        return False
+    return not in_a_file or key not in _looks_of(code.co_filename)
+
+
+def _look(code: CodeType) -> tuple[Any, ...]:
+    """What code reads, its variables and its constants; Python compiles the rest in two ways."""
+    constants = [repr(c) for c in code.co_consts if not isinstance(c, CodeType)]
+    return code.co_names, code.co_varnames, tuple(constants)
+
+
+@cache
+def _file_of(module: str) -> str:
+    spec = find_spec(module)
+    return spec.origin or "" if spec else ""
+
+
+@cache
+def _looks_of(file: str) -> frozenset[Any]:
+    """How the functions of a file look once they are compiled; nothing if it cannot be."""
+    try:
+        source = Path(file).read_bytes()
+        waiting = [compile(source, file, "exec", dont_inherit=True)]
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()
+    found = set()
+    while waiting:
+        code = waiting.pop()
+        found.add(_look(code))
+        waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    return frozenset(found)
 
 
 def _matcher(patterns: Iterable[str]) -> Any:

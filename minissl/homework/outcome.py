@@ -65,7 +65,7 @@ def run_check(
     ``file``: where the subject is written; an error then says its line there. ``guarded``: the work
     has to be the student's own; False for the library's functions, which are not.
     """
-    guard = Guard(allowed_calls(task), task.label)
+    guard = Guard(allowed_calls(task), task.label, task.module)
 
     def outcome(status: str, symptom: str = "", case: Mapping[str, Any] | None = None) -> Outcome:
         shown = as_case(case or {})

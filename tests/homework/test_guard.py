@@ -1,9 +1,13 @@
 """The work of a task has to be the student's own: what the guard sees, and what it leaves alone."""
 
+import _thread
+import contextlib
 import functools
+import inspect
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -111,6 +115,115 @@ def by_another_graph(a, b, /):
 def test_no_detour_earns_anything(subject, shows):
     for symptom in symptoms(DIVIDE, subject):
         assert shows in symptom
+
+
+LOSS = TASKS["7.2"]  # a body that calls nothing of the library
+masked_loss = LOSS.answer()
+
+
+def of_another_file(name):
+    """The library's function, which says that it was written elsewhere."""
+    code = masked_loss.__code__.replace(co_filename=name)
+    copy = types.FunctionType(code, masked_loss.__globals__)
+    return lambda *arguments: copy(*arguments)
+
+
+def from_its_text(file):
+    """The library's function, compiled from its source text as if it stood in a file."""
+    made = dict(masked_loss.__globals__)
+    exec(compile(inspect.getsource(masked_loss), file, "exec"), made)
+    return lambda *arguments: made["masked_loss"](*arguments)
+
+
+def in_a_pool(*arguments):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(masked_loss, *arguments).result()
+
+
+def in_a_thread_of_c(*arguments):
+    found, lock = [], _thread.allocate_lock()
+    lock.acquire()
+
+    def work():
+        with contextlib.suppress(ValueError):
+            found.append(masked_loss(*arguments))
+        lock.release()
+
+    _thread.start_new_thread(work, ())
+    lock.acquire()
+    if not found:
+        raise ValueError
+    return found[0]
+
+
+def unwatched_for_a_while(*arguments):
+    watch = sys.getprofile()
+    sys.setprofile(None)
+    try:
+        return masked_loss(*arguments)
+    finally:
+        sys.setprofile(watch)
+
+
+def out_of_the_checker(*arguments):
+    try:
+        raise KeyError
+    except KeyError as error:
+        variables = error.__traceback__.tb_frame.f_back.f_back.f_locals
+    return variables.get("expected", masked_loss.__name__)
+
+
+@pytest.mark.parametrize(
+    ("subject", "shows"),
+    [
+        (of_another_file(__file__), "it hands the work to the library's own masked_loss"),
+        (of_another_file(np.__file__), "it hands the work to the library's own masked_loss"),
+        (of_another_file("<text>"), "it hands the work to the library's own masked_loss"),
+        (from_its_text(__file__), "it hands the work to the library's own masked_loss"),
+        (from_its_text("<text>"), "it hands the work to the library's own masked_loss"),
+        (in_a_pool, "it hands the work to the library's own masked_loss"),
+        (in_a_thread_of_c, "start_new_thread"),
+        (unwatched_for_a_while, "setprofile"),
+    ],
+)
+def test_another_name_or_thread_hides_nothing(subject, shows):
+    for symptom in symptoms(LOSS, subject):
+        assert shows in symptom
+
+
+def test_what_looks_into_the_checker_is_named():
+    with Guard((), "masked_loss") as guard:
+        out_of_the_checker()
+    assert "it uses f_back (test_guard.py" in guard.sentence()
+
+
+def test_the_librarys_function_with_one_argument_of_ones_own():
+    """Something that the student wrote runs, and has nothing to do with the task."""
+    told = functools.partial(TASKS["3.8"].answer(), on_token=lambda token: None)
+    found = symptoms(TASKS["3.8"], told)
+    assert all("generate" in symptom for symptom in found if symptom), found
+    assert sum("the library's own generate" in symptom for symptom in found)
+
+
+def test_what_is_returned_may_not_be_the_librarys():
+    @differentiable
+    def doubled(a, /):
+        return 2 * a, (ops.tanh.__wrapped__,)
+
+    with Guard((), "split_heads") as guard:
+        doubled(Tensor([1.0], requires_grad=True))
+    assert "it calls tanh" in guard.sentence()
+
+
+def test_ones_own_threads_and_texts_cost_nothing():
+    def halves(values):
+        with ThreadPoolExecutor(2) as pool:
+            return [*pool.map(lambda x: x / 2, values)]
+
+    with Guard((), "masked_loss", LOSS.module) as guard:
+        assert halves([2, 4]) == [1, 2]
+        assert eval("(lambda x: x + 1)(1)") == 2
+    assert guard.sentence() == ""
 
 
 def test_torch_is_no_way_around():

@@ -29,7 +29,7 @@ def _head_shapes(generator: np.random.Generator) -> tuple[int, int, int, int]:
     return batch, time, heads, dim
 
 
-HEADS = [(1, 1, 1, 2), (1, 1, 2, 2), (1, 2, 2, 1), (1, 3, 2, 2), (2, 3, 2, 4)]
+HEADS = [(1, 1, 1, 2), (1, 1, 2, 2), (1, 2, 2, 1), (1, 3, 2, 2), (1, 3, 3, 2), (2, 3, 2, 4)]
 
 
 def _mistaken_heads(x: NDArray, heads: int) -> dict[str, NDArray]:

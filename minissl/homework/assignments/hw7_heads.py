@@ -28,7 +28,9 @@ def _classified(subject: Any, draw: Draw) -> Any:
         batch, time, width, classes = generator.integers(2, 4, 4).tolist()
         return batch, time, width, classes
 
-    for batch, time, width, classes in draw.cases((1, 2, 1, 2), (2, 3, 2, 3), more=more):
+    for batch, time, width, classes in draw.cases(
+        (1, 2, 1, 2), (2, 3, 2, 3), (5, 1, 2, 2), more=more
+    ):
         shapes = ((batch, time, width), (width, width), (width,), (classes, width))
         arrays = dict(zip(NAMES, (draw.normal(*shape) for shape in shapes)))
         labels = draw.generator.integers(classes, size=batch)

@@ -148,7 +148,10 @@ masked_loss = Task("7.2", f"{BY_HAND}:masked_loss", "the loss", "lectures/08, se
 def _hidden_rows(draw: Draw) -> Any:
     """States, vectors, bias, originals, and what is hidden of them: not everything."""
     for time, vocab, width in draw.cases(
-        (3, 2, 1), (4, 5, 3), more=lambda g: (int(g.integers(3, 9)), int(g.integers(3, 7)), 4)
+        (3, 2, 1),
+        (4, 5, 3),
+        (6, 3, 2),
+        more=lambda g: (int(g.integers(3, 9)), int(g.integers(3, 7)), 4),
     ):
         hidden = draw.generator.permutation(np.arange(time) < max(time // 2, 1))
         yield (

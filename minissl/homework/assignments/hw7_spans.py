@@ -59,7 +59,7 @@ def what_fits(subject: Any, draw: Draw) -> None:
 @choose_words.check(3)
 def any_order(subject: Any, draw: Draw) -> None:
     """All orders of the words are equally likely."""
-    for sizes, budget, draws in (([1, 2, 3, 1], 3, 400), ([1, 1, 1], 1, 12_000)):
+    for sizes, budget, draws in (([1, 2, 3, 1], 3, 400), ([1, 1, 1], 1, 12_000), ([1] * 4, 2, 300)):
         sizes = draw.generator.permutation(sizes).tolist()
         given = {"sizes": np.array(sizes), "budget": budget}
         rows = {_hidden(subject, draw, sizes, budget) for _ in range(120)}

@@ -2,6 +2,7 @@
 
 from tests.homework.planted import (
     Collection,
+    hw3_broken,
     hw3_experiment,
     hw3_model,
     hw3_recurrent,
@@ -23,6 +24,7 @@ PLANTED = Collection(
         *hw3_unusual_text.PLANTED,
         *hw3_unusual_training.PLANTED,
         *hw3_shortcuts.PLANTED,
+        *hw3_broken.PLANTED,
         *hw3_experiment.PLANTED,
     ]
 )

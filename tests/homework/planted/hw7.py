@@ -8,6 +8,7 @@ import numpy as np
 from tests.homework.planted import (
     Collection,
     hw7_borrowed,
+    hw7_broken,
     hw7_corners,
     hw7_edges,
     hw7_experiment,
@@ -25,6 +26,7 @@ PLANTED = Collection(
         *hw7_borrowed.PLANTED,
         *hw7_edges.PLANTED,
         *hw7_corners.PLANTED,
+        *hw7_broken.PLANTED,
     ]
 )
 
