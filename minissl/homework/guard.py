@@ -56,6 +56,7 @@ ENGINE = (
         for module in ("elementwise", "reductions", "shapes", "matrices", "indices")
     ),
 )
+_FROZEN, _IMPORTS = "<frozen importlib", "_find_and_load"  # Python's own import
 _STARTS = ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve")
 # These call what they wrap: the call behind them is what counts.
 _PASS_ON = re.compile(
@@ -186,6 +187,8 @@ class Guard:
                 return above
             if kind == OURS and not _PASS_ON.fullmatch(above.f_code.co_qualname):
                 return None
+            if above.f_code.co_name == _IMPORTS and above.f_code.co_filename.startswith(_FROZEN):
+                return None  # what happens inside of an import is nobody's call
             above = above.f_back
         return None
 
