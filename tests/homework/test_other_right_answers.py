@@ -1,5 +1,7 @@
 """Homework accepts every right answer, not only the library's way to write it."""
 
+from collections import Counter
+
 import pytest
 
 from minissl.homework.assignments import assignment_numbers, load_assignment
@@ -20,3 +22,9 @@ def test_another_right_answer_scores_full_marks(answer):
     for check in task.checks:
         outcome = run_check(task, check, RIGHT[answer], seed=3)
         assert outcome.status == "passed", outcome
+
+
+@pytest.mark.parametrize("number", assignment_numbers())
+def test_every_task_has_two_of_them(number):
+    counts = Counter(answer.partition(" ")[0] for answer in right_answers(number))
+    assert all(counts[task.number] >= 2 for task in load_assignment(number).parts), counts
