@@ -25,7 +25,7 @@ from minissl.homework.plain import plain, told
 from minissl.homework.report import Report
 from minissl.homework.submission import NotLoaded, NotPython, NotThere, failed_imports, subject_of
 from minissl.homework.task import Check, Task
-from minissl.homework.untouched import functions_of, replaced
+from minissl.homework.untouched import Untouched
 
 MEMORY = 4 << 30  # bytes that a child may allocate
 LARGEST_FILE = 1 << 30  # bytes of a file that it may write
@@ -67,7 +67,9 @@ def main() -> None:
     handed = Path(request["file"])
     limit_resources()
     task.answer()  # what the library imports is not the student's time
-    before = functions_of()
+    checks = [replace(check) for check in task.checks]
+    watch, add, run = Untouched(), report.add, _run
+    put_back, replaced = watch.put_back, watch.replaced
     report.add(event="started")
     faulthandler.enable()
     faulthandler.dump_traceback_later(0.9 * request["seconds"])
@@ -77,17 +79,18 @@ def main() -> None:
             handed, assignment, task, use_mine=request["use_mine"], only_load=request["only_load"]
         )
     except NotLoaded as error:
-        return report.add(
-            event="not loaded", text=str(error), no_python=isinstance(error, NotPython)
-        )
+        put_back()
+        return add(event="not loaded", text=str(error), no_python=isinstance(error, NotPython))
     except NotThere as error:
-        return report.add(event="not there", text=str(error))
-    report.add(event="loaded")
-    for check in () if request["only_load"] else task.checks:
-        outcome = _run(task, check, subject, request, task.file_of(handed))
-        if outcome.status == "passed" and (name := replaced(before)):
+        put_back()
+        return add(event="not there", text=str(error))
+    put_back()
+    add(event="loaded")
+    for check in () if request["only_load"] else checks:
+        outcome = run(task, check, subject, request, task.file_of(handed))
+        if outcome.status == "passed" and (name := replaced()):
             outcome = replace(outcome, status="wrong", symptom=f"your code replaced {name}")
-        report.add(event="outcome", **asdict(outcome))
+        add(event="outcome", **asdict(outcome))
     return None
 
 

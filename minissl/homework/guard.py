@@ -57,6 +57,7 @@ ENGINE = (
     ),
 )
 _FROZEN, _IMPORTS = "<frozen importlib", "_find_and_load"  # Python's own import
+_UNWATCHED = ("sys:setprofile", "sys:getprofile", "_thread:start_new_thread")
 _STARTS = ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve")
 # These call what they wrap: the call behind them is what counts.
 _PASS_ON = re.compile(
@@ -160,6 +161,7 @@ class Guard:
                 owner = type(getattr(argument, "__self__", None)).__module__
             root = owner.split(".")[0]
             starts = root in ("posix", "nt") and argument.__name__ in _STARTS
+            starts |= f"{owner}:{argument.__name__}" in _UNWATCHED
             if starts or (root not in sys.stdlib_module_names and root not in FREE_PACKAGES):
                 self._note(f"{owner}:{argument.__qualname__}", frame)
 

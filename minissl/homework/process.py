@@ -66,6 +66,7 @@ def run_child(request: Mapping[str, Any], folder: Path, seconds: float) -> Ended
         in_time = _wait(process, received, seconds)
     finally:
         _end(process)
+        _sweep(folder)
     for pipe in pipes:
         pipe.finish()
     return Ended(received.lines, printed.kept, process.returncode, in_time)
@@ -96,6 +97,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
+
+
+def _sweep(folder: Path) -> None:
+    """End what got away when its keeper was stopped or killed: what has our folder in its
+    environment (on Linux, where /proc shows it).
+    """
+    mark = b"\0TMPDIR=" + os.fsencode(folder) + b"\0"
+    for _ in range(50):
+        found = False
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in b"\0" + environment.read_bytes():
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+                    found = True
+        if not found:
+            break
+        time.sleep(0.01)
 
 
 class _End:

@@ -74,6 +74,20 @@ ATTACKS = {
         task.expect = lambda *arguments, **options: None
         np.allclose = np.array_equal = lambda *arguments, **options: True
         return a""",
+    "it makes folders without end": """
+        import os
+        os.chdir(os.path.dirname(__file__))
+        for _ in range(1100):
+            os.mkdir("d")
+            os.chdir("d")""",
+    "it is not watched for a while": """
+        import sys
+        from minissl.autograd import operations as ops
+        watch = sys.getprofile()
+        sys.setprofile(None)
+        result = ops.divide(a, b)
+        sys.setprofile(watch)
+        return result""",
     "its decorator ends the process": "DECORATOR",
 }
 
@@ -177,3 +191,24 @@ def test_the_folder_of_the_student_hides_no_module(tmp_path, monkeypatch):
     results = check_submission(TWO, path, numbers=["1.2"], settings=Settings(extra=0))
     assert results.score == TWO.tasks[1].points
     assert results.tasks[0].printed == "é"
+
+
+def test_what_is_replaced_while_loading_costs_nothing_and_earns_nothing(tmp_path):
+    """The second task keeps its points, the first one gets none."""
+    before = """
+import __main__, builtins, dataclasses, json, os
+import minissl.homework.task as t
+from minissl.homework.assignments import load_assignment
+yes = lambda *a, **k: True
+np.allclose = np.array_equal = np.isfinite = t._same = t.expect = yes
+t._array.__code__ = (lambda value: 0).__code__
+for task in load_assignment(1).tasks:
+    for check in task.checks:
+        object.__setattr__(check, "run", yes)
+__main__.run_check = __main__.asdict = json.dumps = dataclasses.asdict = yes
+os.write = os.getpid = builtins.len = builtins.isinstance = builtins.print = yes
+builtins.__import__ = None
+"""
+    text = attack("return a").replace(f"{RIGHT}", f"{RIGHT}\n{before}", 1)
+    results = check_submission(TWO, write(tmp_path, text), settings=Settings(extra=0))
+    assert [result.score for result in results.tasks] == [0, TWO.tasks[1].points]
