@@ -39,7 +39,7 @@ print("engine:", w.grad, "  small step:", (loss_at(2.0 + 1e-4) - loss_at(2.0 - 1
 # ## A network that learns
 #
 # Two spirals, which no straight line can part. A hidden layer of 32 units can; the loop is the one
-# of the lecture. **Change the optimizer or the width and run again**: with `width = 2` it fails.
+# of the lecture. Change this and run again: with `width = 2` it fails.
 
 
 # %%
@@ -67,7 +67,7 @@ optimizer = AdamW(net.named_parameters(), lr=0.01)
 losses = []
 for _ in range(400):
     points, labels = spirals(128, generator)
-    loss = ops.mean(cross_entropy(net(points), labels))
+    loss = cross_entropy(net(points), labels)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -102,11 +102,11 @@ for name, make in {
     optimizer = make(net.named_parameters())
     for _ in range(300):
         batch, batch_labels = spirals(128, draws)
-        loss = ops.mean(cross_entropy(net(batch), batch_labels))
+        loss = cross_entropy(net(batch), batch_labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    loss = ops.mean(cross_entropy(net(points), labels))
+    loss = cross_entropy(net(points), labels)
     print(f"{name:17} loss after 300 steps {float(loss.numpy()):.3f}")
 
 # %% [markdown]

@@ -56,7 +56,7 @@ MAY = {
     "vision/images.py": ("PIL.Image.open",),  # within ``reading``, and only the formats it names
     "text/files.py": ("json.load",),  # asks whether it is JSON, and believes nothing
     "text/corpora.py": ("ast.literal_eval",),  # of Python's own library
-    "homework/check.py": ("json.load",),  # what its own child says, a line at a time
+    "homework/archive.py": ("zipfile.",),  # with the file's name and limits, or a sentence
     "homework/child.py": ("json.load",),  # what its own parent asks
 }
 OWN = ("json.dumps", "from_first")  # json.loads of these: our own words, from here or process 0

@@ -107,7 +107,8 @@ def _text(task: Task, solved: bool) -> str:
     lines = module.lines[first - 1 : end]
     if not solved:
         indent = " " * node.body[0].col_offset
-        local = (n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom))
+        imports = (n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom))
+        local = (n for n in imports if not {alias.name for alias in n.names} <= {*task.hides})
         lines += [f"{indent}{ast.unparse(statement)}" for statement in local]
         lines.append(f'{indent}raise NotImplementedError("{task.unwritten}")')
     return "\n".join(lines) + "\n"

@@ -263,6 +263,29 @@ def test_own_code_may_look_sort_and_count():
     assert guard.sentence() == ""
 
 
+def test_an_import_in_the_body_costs_nothing_whatever_is_installed(tmp_path, monkeypatch):
+    """Tools like setuptools watch every import, and a package calls much while it is read."""
+    finder = tmp_path / "site" / "finder.py"
+    finder.parent.mkdir()
+    finder.write_text(
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        return (lambda: None)()\n"
+    )
+    (tmp_path / "site" / "loud.py").write_text("def early():\n    return 1\n\nearly()\n")
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(finder.parent)])
+    monkeypatch.syspath_prepend(str(finder.parent))
+    import finder as found
+
+    monkeypatch.setattr(sys, "meta_path", [found.Finder(), *sys.meta_path])
+    with Guard((), "divide") as guard:
+        import loud
+    assert not guard.seen
+    with Guard((), "divide") as guard:
+        loud.early()
+    assert [call.name for call in guard.seen] == ["loud:early"]
+
+
 def test_patterns_allow_take_back_and_never_reach_the_answer():
     def seen(*allowed, answer="divide"):
         with Guard(allowed, answer) as guard:

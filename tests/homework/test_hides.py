@@ -5,6 +5,7 @@ in another way tomorrow cannot give a student something without anybody noticing
 """
 
 import ast
+import sys
 
 import pytest
 
@@ -35,3 +36,13 @@ def test_a_starter_imports_nothing_that_does_its_work(number):
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
              for alias in node.names}  # fmt: skip
     assert not names & {"fused", "gpu", "with_temperature", "unit_vectors"}
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_starter_imports_no_package_that_its_tasks_do_not_allow(number):
+    """An import that is given invites: SciPy's in 5.3 cost who used it all twelve points."""
+    tree = ast.parse(student_file(load_assignment(number)))
+    froms = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    plain = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    roots = {str(name).split(".")[0] for name in froms | plain} - sys.stdlib_module_names
+    assert roots <= {"numpy", "minissl", "minissl_kernels", "triton"}

@@ -22,7 +22,7 @@ cooccurrences = Task(
     f"{COUNTING}:cooccurrences",
     "which words stand together",
     "lectures/04, section 2",
-    hides=("_require_ids",),
+    hides=("_require_ids", "coo_array", "csr_array"),
 )
 
 
