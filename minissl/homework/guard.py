@@ -193,7 +193,8 @@ class Guard:
         self._seen_codes[id(code)] = code
         if kind == STUDENT and (names := _HIDING.intersection(code.co_names)):
             self.was_off |= "setprofile" in names
-            self._note(f"sys:{max(names)}", frame)
+            worst = "setprofile" if self.was_off else min(names)
+            self._note(f"sys:{worst}", frame)
         if self.module and _is_borrowed(code, self.module, kind == STUDENT):
             self._note(f"{self.module}:{self.answer}", self._student_behind(frame) or frame)
 
