@@ -310,3 +310,10 @@ def temperature_factor(upstream, difference, query, key, temperature):
 @add("4.5", "the mean over the rows", shows="values are wrong")
 def mean_over_rows(upstream, difference, query, key, temperature):
     return _gradients(upstream / len(upstream), difference, query, key, temperature)
+
+
+@add("4.5", "float32 inside, float64 outside", shows="computes in float32")
+def narrow_inside(upstream, difference, query, key, temperature):
+    narrow = [a.astype(np.float32) for a in (upstream, difference, query, key)]
+    dq, dk, dt = _gradients(*narrow, np.float32(temperature))
+    return dq.astype(query.dtype), dk.astype(key.dtype), float(dt)

@@ -395,7 +395,7 @@ for _mistake, _shows, _how in [
      {"dt": lambda g, q, k, t: -np.sum(g * (q @ k.T), axis=1) / t**2}),
     ("with the logits' own gradient forgotten", "key's rows|values are wrong",
      {"dq": lambda g, q, k, t: np.broadcast_to(g.sum(axis=1, keepdims=True), q.shape) / t}),
-    ("float32 all along", "dtype", {"weigh": lambda w, d: (w[:, None] * d).astype(np.float32)}),
+    ("float32 all along", "computes in float32|dtype", {"weigh": lambda w, d: (w[:, None] * d).astype(np.float32)}),
     ("two of the three", "three gradients", {"order": lambda dq, dk, dt: (dq, dk)}),
     ("the absolute temperature's", "sign is wrong",
      {"dt": lambda g, q, k, t: abs(float(np.sum(g * (q @ k.T)))) / t**2}),
