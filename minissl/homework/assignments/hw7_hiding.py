@@ -126,6 +126,22 @@ def all_sets_alike(subject: Any, draw: Draw) -> None:
             otherwise="not all sets of tokens are equally likely",
             draws=draws,
         )
+    _check_long_rows(subject, draw)
+
+
+def _check_long_rows(subject: Any, draw: Draw) -> None:
+    """Of rows with many tokens each is hidden once in a while: 70 draws of 0.4 miss none."""
+    for allowed in draw.generator.integers([22, 60, 200], [50, 150, 400]).tolist():
+        may = draw.generator.permutation(np.repeat([True, False], [allowed, 3]))
+        often = sum(np.asarray(call(subject, may, draw.generator, 0.4), int) for _ in range(70))
+        never = np.flatnonzero(may & (often == 0))
+        if len(never):
+            where = {may.argmax(): "first", len(may) - 1 - may[::-1].argmax(): "last"}
+            name = where.get(never[0], "a")
+            sentence = f"of a long row the {name} token that is allowed is never hidden"
+            sentence = sentence if name != "a" else "some tokens of a long row are never hidden"
+            given = {"allowed": may, "share": 0.4}
+            raise Wrong(sentence, given, f"never in 70 draws: {never}", "each of them, in turn")
 
 
 @choose_pieces.check(2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +117,10 @@ def segments_of_the_row(subject: Any, draw: Draw) -> None:
         expect(
             segments, right, given=given, symptoms=symptoms, otherwise="these are other segments"
         )
+    texts.first[:], texts.second[0] = [texts.sep, *texts.first[1:]], texts.sep
+    (_, segments), given = _packed(subject, texts, 30)
+    sentence = "a text may hold the id of [SEP], too: count tokens, do not look for it"
+    expect(segments, _segments(first + 2, second + 1), given=given, otherwise=sentence)
 
 
 @pack.check(2)
@@ -126,7 +132,8 @@ def what_is_cut(subject: Any, draw: Draw) -> None:
         first, second, room = generator.integers([1, 1, 5], [12, 12, 20]).tolist()
         return first, second, room
 
-    for first, second, room in (*draw.cases(*sizes, more=more), (1500, 1400, 60)):
+    large = (1500, 1400, 60), (700, 640, int(draw.generator.integers(500, 1200)))
+    for first, second, room in (*draw.cases(*sizes, more=more), *large):
         texts = Texts.drawn(draw, first, second)
         (tokens, segments), given = _packed(subject, texts, room)
         row, right = texts.cut(room)
@@ -285,6 +292,27 @@ def how_often(subject: Any, draw: Draw) -> None:
             otherwise="some pairs come too often, others too seldom",
             draws=len(found),
         )
+    _check_many(subject, draw, documents)
+
+
+def _check_many(subject: Any, draw: Draw, documents: list[list[str]]) -> None:
+    """The share of label 0 to two digits; and whether the two draws have to do with each other."""
+    draws = 12_000
+    found = [subject(documents, draw.generator) for _ in range(draws)]
+    views: tuple[tuple[Any, str], ...] = (
+        (lambda pair: pair[2], "nearly: with probability ½ the second follows"),
+        (
+            lambda pair: (pair[0], pair[1][0], pair[2]),
+            "the other document depends on which sentence is first: draw both by themselves",
+        ),
+    )
+    for view, sentence in views:
+        counts = Counter(map(view, found))
+        for seen, p in oracle.seen_as(view, oracle.pairs(documents)).items():
+            often, right = counts[seen], draws * p
+            if abs(often - right) > 6.3 * math.sqrt(right * (1 - p)) + (25 if p < 0.5 else 0):
+                got = f"{seen}: {often} times in {draws} draws"
+                raise Wrong(sentence, {"documents": documents}, got, f"about {right:.0f} times")
 
 
 @next_sentence.check(1)

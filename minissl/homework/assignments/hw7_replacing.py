@@ -103,6 +103,32 @@ def eight_one_one(subject: Any, draw: Draw) -> None:
         otherwise="the shares are not 80 %, 10 % and 10 %",
         draws=len(kinds),
     )
+    _check_many(subject, draw)
+
+
+MANY = 160_000  # hidden tokens: the share 0.8 is known to 0.001
+
+
+def _check_many(subject: Any, draw: Draw) -> None:
+    """The shares to two digits, and whether tokens that are near have fates of their own."""
+    token, vocab = int(draw.generator.integers(5, 900)), 1000
+    tokens, hidden = np.full(MANY, token), np.ones(MANY, bool)
+    got = _read(subject, draw, tokens, hidden, 3, vocab)
+    seen = {"[MASK]": got == 3, "as it was": got == token}
+    given = {"tokens": tokens, "mask": 3, "vocab_size": vocab}
+    for name, is_so in seen.items():
+        share, right = float(is_so.mean()), _shares(vocab)[name]
+        if abs(share - right) > 6.3 * math.sqrt(right * (1 - right) / MANY):
+            sentence = f"nearly: of many tokens {share:.3f} are {name}, not {right:.3f}"
+            raise Wrong(sentence, given, round(share, 4), round(right, 4))
+    masked = seen["[MASK]"] - float(seen["[MASK]"].mean())
+    for apart in (1, 2, 3):
+        together = float(np.mean(masked[:-apart] * masked[apart:]))
+        if abs(together) > 7 * 0.16 / math.sqrt(MANY):
+            sentence = (
+                f"the fates of tokens {apart} apart depend on each other: each is drawn by itself"
+            )
+            raise Wrong(sentence, given, f"covariance {together:.4f}", "about 0")
 
 
 @replace.check(2)
