@@ -268,8 +268,24 @@ def batches(subject: Any, draw: Draw) -> None:
     for left, right in batch:
         a, b = draw.normal(*left, 2, 3), draw.normal(*right, 3, 4)
         g = draw.normal(*np.broadcast_shapes(left, right), 2, 4)
-        given = {"A": a, "B": b, "G": g}
-        expect(value(subject, a, b), np.einsum("...ik,...kj->...ij", a, b), given=given)
-        of_a, of_b = gradients(subject, [a, b], g)
-        expect(of_a, summed(np.einsum("...ij,...kj->...ik", g, b), a.shape), given=given)
-        expect(of_b, summed(np.einsum("...ik,...ij->...kj", a, g), b.shape), given=given)
+        _expect_batches(subject, a, b, g)
+    a, b, g = (draw.normal(2, 3, 3) for _ in range(3))
+    _expect_batches(subject, a, b, g, "matrices that are square are transposed, too")
+
+
+def _expect_batches(subject: Any, a: NDArray, b: NDArray, g: NDArray, sentence: str = "") -> None:
+    given = {"A": a, "B": b, "G": g}
+    expect(value(subject, a, b), np.einsum("...ik,...kj->...ij", a, b), given=given)
+    of_a, of_b = gradients(subject, [a, b], g)
+    expect(
+        of_a,
+        summed(np.einsum("...ij,...kj->...ik", g, b), a.shape),
+        given=given,
+        otherwise=sentence,
+    )
+    expect(
+        of_b,
+        summed(np.einsum("...ik,...ij->...kj", a, g), b.shape),
+        given=given,
+        otherwise=sentence,
+    )

@@ -184,6 +184,15 @@ def _wrong_pieces(
     """Sentence -> the counts of a well-known mistake."""
     right = _count(parts)
     symptoms: dict[str, Any] = {
+        "line ends are changed: texts are counted as they are": _count(
+            part.replace("\r\n", "\n") for part in parts
+        ),
+        "U+FEFF at the beginning is lost: texts are counted as they are": _count(
+            part.lstrip("\ufeff") for part in parts
+        ),
+        "capitals count in special tokens: <|E|> is not <|e|>": _count(
+            piece for part in parts for piece in re.split(r"(?i)<\|e\|>|\[x\]", part)
+        ),
         "the keys must be bytes: encode each piece": {k.decode(): n for k, n in right.items()},
         "special tokens are counted as text": _count(texts),
         "special tokens are counted": _count(
@@ -274,7 +283,7 @@ def _cut_shortest(text: str, special: list[str]) -> list[str]:
 def pieces(subject: Any, draw: Draw) -> None:
     """The pieces of all texts, as bytes, with how often each occurs; texts as they are."""
     fixed = [["to be"], ["", "a"], ["ab", "ba"], ["b b", "b"], ["to be or", "to be"]]
-    fixed += [["Be be", " a "], ["déjà vu 東京 déjà"], ["e\u0301 é"]]
+    fixed += [["Be be", " a "], ["déjà vu 東京 déjà"], ["e\u0301 é"], ["a\r\nb"], ["\ufeffa"]]
     for texts in draw.cases(*fixed, more=lambda g: [letters(g, 12, "abAé \n") for _ in range(3)]):
         _check_pieces(subject, texts, [])
 
@@ -304,6 +313,7 @@ def special_tokens_are_borders(subject: Any, draw: Draw) -> None:
         ["to be[x]to be", "ex"],
         ["a<|e|>!b"],
         ["a[x]b[x]a"],
+        ["a<|E|>b", "a[X]a"],  # other letters, another token
         more=lambda g: ["".join(g.choice(["a", "b", " ", *names], size=9)) for _ in range(2)],
     ):
         _check_pieces(subject, texts, names)

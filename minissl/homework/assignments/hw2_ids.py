@@ -129,6 +129,8 @@ def _wrong_texts(ids: list[int], vocabulary: Vocabulary, errors: str) -> dict[st
         "there are spaces between the tokens": " ".join(
             p.decode("utf-8", "replace") for p in parts
         ),
+        "line ends are changed: the text is what the bytes say": text.replace("\r\n", "\n"),
+        "U+FEFF at the beginning is lost: it is a character": text.lstrip("\ufeff"),
         "white space at the ends is lost": text.strip(),
         "each id stands for its token as often as it comes": b"".join(
             table[i] for i in dict.fromkeys(ids)
@@ -148,7 +150,7 @@ def whole_characters(subject: Any, draw: Draw) -> None:
     """The bytes of the ids, joined, read as UTF-8: a character may be spread over two tokens."""
     whole = list(USUAL.table.values())
     fixed = [[], [104], [259, 260], [260, 260, 97], [195, 169], [262, 97], [230, 157, 177]]
-    fixed += [[263, 177], [266, 97]]
+    fixed += [[263, 177], [266, 97], [239, 187, 191, 97], [97, 13, 10, 98]]
 
     def more(generator: np.random.Generator) -> list[int]:
         text = letters(generator, 9, "hello wé東").encode()
@@ -263,6 +265,8 @@ def _wrong_ids(plain: str, allow: Any, vocabulary: Vocabulary) -> dict[str, Any]
         "white space is lost: the pattern's pieces, joined, are the text again": (
             ids(split=str.split)
         ),
+        "line ends are changed: encode the text as it is": ids(text=plain.replace("\r\n", "\n")),
+        "accents are composed: encode the text as it is": ids(text=plain.replace("e\u0301", "é")),
         "capitals became lower case": ids(text=plain.lower()),
         "the longest token is taken from the left: use segment": (
             ids(segment=oracle.longest_first)
@@ -301,6 +305,7 @@ def _wrong_bytes(text: bytes, vocabulary: Vocabulary) -> dict[str, Any]:
 def text_without_special_tokens(subject: Any, draw: Draw) -> None:
     """Pieces of the pattern, their UTF-8 bytes, then merges by rank."""
     fixed = ["", "a", "he", "hello", "hello w", "ahell", "word", "é", "été", "東京 hello\n"]
+    fixed += ["e\u0301", "a\r\nb"]
     for text in draw.cases(*fixed, " He", more=lambda g: letters(g, 20, "hello Wordé東")):
         _check_encode(subject, text, "none")
     merges = [b"nd", b"un", b"do"]  # replay, the longest first and the fewest all differ

@@ -223,7 +223,7 @@ def rising_and_capped(subject: Any, draw: Draw) -> None:
     """(x / largest)^power, but at most 1."""
     fixed = [[10.0], [1.0, 10.0, 16.0], [0.0, 2.5, 40.0]]
     for counts in draw.cases(*fixed, more=_counts):
-        for options in ({"largest": 10.0}, {"largest": 10.0, "power": 0.5}, {}):
+        for options in ({"largest": 10.0}, {"largest": 10.0, "power": 0.5}, {"power": 1.5}, {}):
             largest, power = options.get("largest", 100.0), options.get("power", 0.75)
             ratios = [x / largest for x in counts]
             symptoms = {
@@ -266,14 +266,14 @@ def types_and_errors(subject: Any, draw: Draw) -> None:
         expect(got, expected, given={"counts": np.array(whole)}, otherwise=sentence)
     for wrong in ([1.0, -1.0], [1.0, math.nan]):
         expect_error(ValueError, subject, np.array(wrong))
-    for largest, power in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0)):
+    for largest, power in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (math.inf, 1.0)):
         expect_error(ValueError, subject, np.array([1.0]), largest, power)
 
 
 @glove.check(4)
 def weighted_squares(subject: Any, draw: Draw) -> None:
     """The mean over pairs of ½ f(x) (predicted − log x)²."""
-    for counts in draw.cases([1.0], [2.0, 30.0, 5.0], more=_counts):
+    for counts in draw.cases([1.0], [2.0, 30.0, 5.0], [0.001, 0.25], more=_counts):
         predicted, largest, power = draw.normal(len(counts)), 10.0, 0.5
         f = np.array([min(1.0, (x / largest) ** power) for x in counts])
         error = predicted - np.array([math.log(x) for x in counts])
@@ -287,6 +287,11 @@ def weighted_squares(subject: Any, draw: Draw) -> None:
             ),
             "this is log(1 + x): the count's own logarithm is meant": (
                 (f * (predicted - np.log1p(counts)) ** 2).mean() / 2
+            ),
+            "small counts, here below 0.01, have their own logarithm, too": (
+                (f * (predicted - np.log(np.maximum(counts, 0.01))) ** 2).mean() / 2
+                if min(counts) < 0.01
+                else None
             ),
             "the square is missing": (f * np.abs(error)).mean() / 2,
             "the weights stand in the square: f(x)² is too little": (((f * error) ** 2).mean() / 2),

@@ -150,7 +150,7 @@ analogy = Task("5.11", "minissl.data.vectors:analogy_scores", "analogies", "lect
 
 def _cosines(draw: Draw) -> list[tuple[list[NDArray], list[NDArray]]]:
     sizes: Any = draw.cases(
-        (2, 1, 1), (2, 1, 4), (1, 1, 3), (3, 2, 3), (2, 0, 2), (1, 0, 2), (2, 1, (2, 3)),
+        (2, 1, 1), (2, 1, 4), (1, 1, 3), (3, 2, 3), (2, 0, 2), (1, 0, 2), (2, 1, (2, 3)), (5, 4, 2),
         more=lambda g: (*g.integers(1, 4, 2).tolist(), int(g.integers(2, 7))),
     )  # fmt: skip
     return [
@@ -174,6 +174,9 @@ def sums_of_cosines(subject: Any, draw: Draw) -> None:
             "what is taken away was left out": above,
             "means were taken, not sums": above / len(plus) - below / max(len(minus), 1),
             "however many words are given, all of them count": first,
+            "more than three words were given, and all of them count": (
+                _summed(plus[:3], above.shape) - _summed(minus[:3], above.shape)
+            ),
             "cosines count as they are, also below 0": (
                 _summed([np.maximum(c, 0) for c in plus], above.shape)
                 - _summed([np.maximum(c, 0) for c in minus], above.shape)

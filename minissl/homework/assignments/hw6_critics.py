@@ -182,7 +182,9 @@ def _bilinear(context: NDArray, key: NDArray, weight: NDArray, **how: Any) -> ND
 
 
 def _critics(draw: Draw) -> Any:
-    for batch, own, other in draw.cases((1, 1, 1), (3, 2, 3), (4, 3, 3), more=lambda g: (4, 2, 3)):
+    for batch, own, other in draw.cases(
+        (1, 1, 1), (3, 2, 3), (4, 3, 3), (4, 5, 5), more=lambda g: (4, 2, 3)
+    ):
         yield draw.normal(batch, other), draw.normal(batch, own), draw.normal(own, other)
 
 

@@ -140,6 +140,12 @@ def nearest_rows(handed: Handed, draw: Draw) -> None:
         given = {"embeddings": rows, "labels": labels}
         got = call_twice(handed.function("recall_at_1"), rows, np.array(labels))
         expect(float(got), right, given=given, symptoms=symptoms)
+    first, second = np.array([0.0, 0.0]), draw.normal(2)
+    rows, labels = np.array([first, first, second, second + 9]), np.array([0, 0, 1, 0])
+    got = call_twice(handed.function("recall_at_1"), rows, labels)
+    sentence = "another row may be equal, at a distance of 0: leave out the row itself alone"
+    given = {"embeddings": rows, "labels": labels}
+    expect(float(got), _recall(rows, labels.tolist()), given=given, otherwise=sentence)
 
 
 # ---- training, in small --------------------------------------------------------------------------

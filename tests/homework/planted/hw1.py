@@ -2,6 +2,7 @@
 
 from tests.homework.planted import (
     Collection,
+    hw1_broken,
     hw1_delegated,
     hw1_experiment,
     hw1_gradcheck,
@@ -17,6 +18,7 @@ from tests.homework.planted import (
 
 PLANTED = Collection(
     [
+        *hw1_broken.PLANTED,
         *hw1_delegated.PLANTED,
         *hw1_experiment.PLANTED,
         *hw1_gradcheck.PLANTED,

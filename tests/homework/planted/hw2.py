@@ -2,6 +2,7 @@
 
 from tests.homework.planted import (
     Collection,
+    hw2_broken,
     hw2_cutting,
     hw2_delegating,
     hw2_encoding,
@@ -20,5 +21,6 @@ PLANTED = Collection(
         *hw2_ids.PLANTED,
         *hw2_delegating.PLANTED,
         *hw2_experiment.PLANTED,
+        *hw2_broken.PLANTED,
     ]
 )

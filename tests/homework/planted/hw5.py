@@ -2,6 +2,7 @@
 
 from tests.homework.planted import (
     Collection,
+    hw5_broken,
     hw5_counting,
     hw5_delegated,
     hw5_edges,
@@ -11,6 +12,6 @@ from tests.homework.planted import (
 
 PLANTED = Collection(
     answer
-    for part in (hw5_counting, hw5_learning, hw5_edges, hw5_delegated, hw5_experiment)
+    for part in (hw5_counting, hw5_learning, hw5_edges, hw5_delegated, hw5_experiment, hw5_broken)
     for answer in part.PLANTED
 )

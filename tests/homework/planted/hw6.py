@@ -3,6 +3,7 @@
 from tests.homework.planted import (
     Collection,
     hw6_agreement,
+    hw6_broken,
     hw6_delegated,
     hw6_distances,
     hw6_edges,
@@ -12,4 +13,6 @@ from tests.homework.planted import (
 )
 
 PARTS = (hw6_distances, hw6_triplets, hw6_groups, hw6_agreement, hw6_edges, hw6_delegated)
-PLANTED = Collection(answer for part in (*PARTS, hw6_experiment) for answer in part.PLANTED)
+PLANTED = Collection(
+    answer for part in (*PARTS, hw6_experiment, hw6_broken) for answer in part.PLANTED
+)
