@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Case = TypeVar("Case")
 # Of the largest expected element: another order of the same steps may differ by so much.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-3}
+SMALLEST = 1e-5  # what is smaller counts as so large: what should be 0 is 0 but for rounding
 
 
 CAUSES = 20  # errors behind an error that are looked at
@@ -249,8 +250,8 @@ def expect(
     Tensors are compared as arrays. ``given``: the case, by name. ``symptoms``: sentence -> what a
     well-known mistake gives; the sentence is shown when the answer is just that.
     ``otherwise``: the sentence for any other value. ``tolerance``: relative to the largest expected
-    element, None for what the dtype of ``expected`` makes sense of (``TOLERANCES``); not used for
-    integers, strings and other things that must be equal.
+    element (or SMALLEST), None for what the dtype of ``expected`` makes sense of (``TOLERANCES``);
+    not used for integers, strings and other things that must be equal.
     """
     got, expected = _array(got), _array(expected)
     if tolerance is None:
@@ -285,7 +286,7 @@ def _difference(got: Any, expected: Any, tolerance: float) -> str:
     apart = np.abs(np.asarray(got, np.float64) - expected.astype(np.float64))
     place = np.unravel_index(np.argmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
     where = f" at {tuple(int(i) for i in place)}" if place else ""
-    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=SMALLEST)
     return f"{apart[place]:.3g}{where}; {tolerance * largest:.3g} is allowed"
 
 
@@ -327,5 +328,5 @@ def _same(got: Any, expected: Any, tolerance: float) -> bool:
     if expected.dtype.kind != "f":
         return np.array_equal(got, expected)
     finite = np.abs(expected[np.isfinite(expected)])
-    allowed = tolerance * max(float(finite.max(initial=0.0)), 1e-300)
+    allowed = tolerance * max(float(finite.max(initial=0.0)), SMALLEST)
     return np.allclose(got, expected, rtol=0, atol=allowed, equal_nan=True)

@@ -165,15 +165,15 @@ def _check_attention(subject: Any, inputs: list[NDArray], seen: Any, **options: 
         "the scores are multiplied with √head_dim": by(scale=math.sqrt(head_dim)),
         "scale is not used": by(scale=None),
         "softmax runs over the queries: each query's weights must add up to 1": by(axis=-2),
+        "the score of what may not be seen is not small enough: use −∞ or the smallest number": (
+            by(mask="small")
+        ),
         "the mask comes after the softmax: the weights do not add up to 1 any more": by(
             mask="after"
         ),
         "a query that may see nothing must give zeros, not the mean of all values": by(mask="mean"),
         "what may not be seen gets the score 0, which is no small score: use −∞": by(mask="zero"),
         "nothing is masked": oracle.attention(query, key, value, scale=scale),
-        "the score of what may not be seen is not small enough: use −∞ or the smallest number": (
-            by(mask="small")
-        ),
         "key_lengths is not used when causal, too: both hold": oracle.attention(
             query, key, value, oracle.allowed(shape, causal, None), scale=scale
         ),
