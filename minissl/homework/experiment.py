@@ -8,6 +8,7 @@ files are whole. What the numbers mean is for a person to judge, by the ``rubric
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from minissl.homework.task import Draw, Task, Wrong
+from minissl.homework.task import Draw, Task, Wrong, call
 from minissl.reading import FileError, parse_json, read_bytes
 
 FILE, RESULTS, REPORT = "experiment.py", "results.json", "report.md"
@@ -126,6 +127,24 @@ class Experiment(Task):
             if not isinstance(row, dict):
                 _wrong(f"every row of {RESULTS} is an object", row, "an object")
         return rows
+
+    def numbers(self, got: Any, given: Mapping[str, Any]) -> dict[str, float]:
+        """What ``measure`` gave; Wrong unless it is a finite number for each of ``measures``."""
+        if not isinstance(got, dict) or got.keys() != {*self.measures}:
+            raise Wrong("measure gives a dictionary of three numbers", given, got, self.measures)
+        for name, value in got.items():
+            if not isinstance(value, float | int) or not math.isfinite(value):
+                raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
+        return got
+
+    def numbers_twice(
+        self, measure: Callable[..., Any], *arguments: Any, given: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Its numbers, which have to be the same when it is called once more."""
+        got, again = (self.numbers(call(measure, *arguments), given) for _ in range(2))
+        if got != again:
+            raise Wrong("the same seed gave other numbers", given, again, got)
+        return got
 
     def file(self, handed: Handed, name: str) -> bytes:
         """A file that was handed in; one that is missing is not written yet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from string import ascii_letters
 from typing import Any, NamedTuple
@@ -146,12 +145,7 @@ def _measured(
     """What measure gives, three finite numbers."""
     got = call(handed.function("measure"), texts, shares, vocab_size, seed)
     given = {"shares": shares, "vocab_size": vocab_size, "seed": seed}
-    if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
-        raise Wrong("measure gives a dictionary of three numbers", given, got, experiment.measures)
-    for name, value in got.items():
-        if not isinstance(value, float | int) or not math.isfinite(value):
-            raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
-    return {name: float(value) for name, value in got.items()}
+    return {name: float(value) for name, value in experiment.numbers(got, given).items()}
 
 
 @experiment.check(1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from minissl.homework.assignments import hw4_oracle as oracle
 from minissl.homework.assignments.hw4_experiment import AUGMENT, ViewNetwork
 from minissl.homework.experiment import Experiment, Handed, Item
-from minissl.homework.task import Draw, Wrong, call, expect
+from minissl.homework.task import Draw, call, expect
 from minissl.optim.adamw import AdamW
 from minissl.training.plain import plain_loop
 from minissl.vision.images import LabelledSplit
@@ -145,15 +145,7 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
     for seed, temperature in ((0, 0.5), (1, 0.1)):
         options |= {"temperature": temperature}
         given = {"options": dict(options), "seed": seed, "images": "45 and 30 of 4 x 4 pixels"}
-        got, again = (call(function, split, dict(options), seed) for _ in range(2))
-        if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
-            sentence = "measure gives a dictionary of three numbers"
-            raise Wrong(sentence, given, got, experiment.measures)
-        for name, value in got.items():
-            if not isinstance(value, float | int) or not math.isfinite(value):
-                raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
-        if got != again:
-            raise Wrong("the same seed gave other numbers", given, again, got)
+        got = experiment.numbers_twice(function, split, dict(options), seed, given=given)
         right = _trained(split, options, seed)
         for name in ("spread", "alignment", "neighbors"):
             tolerance = 0.1 if name == "neighbors" else 1e-3  # a near tie may fall either way

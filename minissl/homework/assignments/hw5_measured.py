@@ -227,12 +227,7 @@ def _small(
     options = {"window": window, "width": 8, "steps": 20, "batch_size": 640, "min_count": 2, **more}
     got = call(handed.function("measure"), documents, labelled, options, seed)
     given = {"options": options, "seed": seed}
-    if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
-        raise Wrong("measure gives a dictionary of three numbers", given, got, experiment.measures)
-    for name, value in got.items():
-        if not isinstance(value, float | int) or not math.isfinite(value):
-            raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
-    return {name: float(value) for name, value in got.items()}
+    return {name: float(value) for name, value in experiment.numbers(got, given).items()}
 
 
 def _recipe(

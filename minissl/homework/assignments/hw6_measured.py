@@ -14,7 +14,7 @@ from minissl.homework.assignments.hw6_experiment import TripletNetwork
 from minissl.homework.assignments.manners import call_twice
 from minissl.homework.assignments.plots import add_plot_check
 from minissl.homework.experiment import Experiment, Handed, Item, Row
-from minissl.homework.task import Draw, Wrong, call, expect
+from minissl.homework.task import Draw, Wrong, expect
 from minissl.optim.adamw import AdamW
 from minissl.training.plain import plain_loop
 from minissl.vision.images import LabelledSplit
@@ -194,15 +194,7 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
     for seed, mining in ((some, "semi-hard"), (another, "semi-hard"), (third, "all")):
         options |= {"learning_rate": 3e-3, "mining": mining}
         given = {"options": dict(options), "seed": seed, "images": "45 and 30 of 4 x 4 pixels"}
-        got, again = (call(function, split, dict(options), seed) for _ in range(2))
-        if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
-            sentence = "measure gives a dictionary of three numbers"
-            raise Wrong(sentence, given, got, experiment.measures)
-        for name, value in got.items():
-            if not isinstance(value, float | int) or not math.isfinite(value):
-                raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
-        if got != again:
-            raise Wrong("the same seed gave other numbers", given, again, got)
+        got = experiment.numbers_twice(function, split, dict(options), seed, given=given)
         right = _trained(split, options, seed)
         for name in ("apart", "active", "recall"):
             tolerance = 0.1 if name == "recall" else 1e-4  # a near tie may fall either way

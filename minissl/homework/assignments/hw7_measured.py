@@ -156,15 +156,9 @@ def training_in_small(handed: Handed, draw: Draw) -> None:
     for seed, shares in ((0, (0.8, 0.1)), (1, (1.0, 0.0))):
         options["shares"] = shares
         given = {"options": dict(options), "seed": seed, "rows": "30 and 10 of 8 tokens"}
-        got, again = (call(function, rows, held_out, 9, dict(options), seed) for _ in range(2))
-        if not isinstance(got, dict) or got.keys() != {*experiment.measures}:
-            sentence = "measure gives a dictionary of three numbers"
-            raise Wrong(sentence, given, got, experiment.measures)
-        for name, value in got.items():
-            if not isinstance(value, float | int) or not math.isfinite(value):
-                raise Wrong(f"{name!r} is no finite number", given, got, "a finite number")
-        if got != again:
-            raise Wrong("the same seed gave other numbers", given, again, got)
+        got = experiment.numbers_twice(
+            function, rows, held_out, 9, dict(options), seed, given=given
+        )
         right = _trained(rows, held_out, options, seed)
         if all(abs(got[name] - right[name]) <= 1e-4 * right[name] for name in VIEWS):
             continue
