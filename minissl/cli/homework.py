@@ -179,6 +179,8 @@ def grade(arguments: argparse.Namespace) -> None:
     from minissl.homework.grade import grade as grade_all
 
     assignment = load_assignment(arguments.number)
+    if not arguments.csv.parent.is_dir():  # before the hours of work, not after them
+        raise ValueError(f"--csv {arguments.csv}: there is no folder {arguments.csv.parent}")
     ours = [path for path in (arguments.csv, arguments.details) if path is not None]
     found, ignored = submissions(assignment, arguments.folder, ours)
     if arguments.seed is None:  # an answer that knows the cases of the students' seed 0 loses

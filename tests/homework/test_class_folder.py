@@ -132,3 +132,12 @@ def test_every_row_and_every_zero_has_its_reason(tmp_path, capsys):
     assert f"--seed {seed} repeats" in capsys.readouterr().out
     assert main(arguments) == 0
     assert "ignored: grades.csv" in capsys.readouterr().out
+
+
+def test_a_table_that_cannot_be_written_is_told_first(tmp_path, capsys):
+    write(tmp_path, "", "class/alice.py")
+    table = tmp_path / "nowhere" / "grades.csv"
+    assert main(["homework", "grade", "1", str(tmp_path / "class"), "--csv", str(table)]) == 1
+    shown = capsys.readouterr()
+    assert f"there is no folder {table.parent}" in shown.err
+    assert "seed" not in shown.out
