@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minissl.adapt.method import Adaptation, Task, score
+from minissl.adapt.method import Adaptation, Task
+from minissl.adapt.metrics import score
 from minissl.data.labels import Labelled, feature_rows
 from minissl.nn.module import Module
 from minissl.options import Options

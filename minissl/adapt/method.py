@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.adapt.metrics import METRICS
+from minissl.adapt.metrics import score
 from minissl.data import Examples, Kept
-from minissl.data.classes import as_in_the_run, require_two
-from minissl.data.labels import Labelled, draw_few_labels, rank_correlation, share_right
-from minissl.data.labels import mean_ranks as mean_ranks
+from minissl.data.asked import READS, examples_of, labelled_of
+from minissl.data.classes import require_two
+from minissl.data.labels import Labelled, draw_few_labels
+from minissl.forms import FORMS, load_form
 from minissl.nn.module import Module
 from minissl.options import Options, option
 from minissl.pretrain.method import Represents
@@ -44,6 +45,8 @@ class FewLabels(Options):
         count = self.labels_per_class
         if not count:
             return np.arange(len(labels))
+        if np.asarray(labels[:1]).dtype.kind != "i" or np.ndim(labels) != 1:
+            raise ValueError(f"labels_per_class is {count}, and these labels are of no classes")
         return draw_few_labels(labels, count, np.random.default_rng([seed, count, draw]))
 
 
@@ -54,6 +57,8 @@ class Task:
     ``base``: the prepared data of the pretrained run, which reads examples. ``train``,
     ``held_out``: None in an adaptation that is only used. ``size``: of the training part.
     ``metrics``: what a published task is judged by (``adapt.metrics``), () for nothing more.
+    ``form``: of the labels, a kind of ``minissl.forms``; classes or numbers unless given.
+    ``reads``: the shape of the raw data, a key of ``data.asked.READS``; "" for the run's own.
     """
 
     kept: Kept
@@ -63,29 +68,42 @@ class Task:
     train: Labelled | None = None
     held_out: Labelled | None = None
     metrics: tuple[str, ...] = ()
+    form: str = ""
+    reads: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.form:
+            object.__setattr__(self, "form", "class" if self.class_names else "number")
 
     @classmethod
-    def prepare(cls, base: Any, raw: Any, kind: str) -> Task:
+    def prepare(cls, base: Any, raw: Any, kinds: str | Sequence[str]) -> Task:
         """A third of labelled raw data is held out, or the test set that comes with it.
 
-        ``kind``: of the labels, "class" or "number". Raises ValueError for labels of the other
-        kind, fewer than two classes, and too few examples.
+        ``kinds``: of labels that are taken, "class", "number" or others of ``minissl.forms``.
+        Raises ValueError for labels of another kind, fewer than two classes, and too few examples.
         """
-        labelled = base.labelled(raw)
-        if labelled.kind != kind:
-            raise ValueError(f"the labels must be a {kind} each, these are a {labelled.kind} each")
+        labelled, kinds = labelled_of(base, raw), (kinds,) if isinstance(kinds, str) else kinds
+        if (kind := labelled.kind) not in kinds:
+            raise ValueError(
+                f"the labels must be a {' or '.join(kinds)} each, these are a {kind} each"
+            )
         if kind == "class":
             require_two(labelled.class_names, len(labelled), "examples")
         train, held_out = labelled.split()
         if kind == "number":
             for part, what in ((train, "to learn from"), (held_out, "held out")):
                 _require_spread(part.labels, what)
-        else:
+        elif kind == "class":
             _require_every_class(labelled, train)
-        about = {"class_names": list(labelled.class_names), "size": len(train)}
+        reads = getattr(raw, "reads", "")
+        about: dict[str, Any] = {"class_names": list(labelled.class_names), "size": len(train)}
+        about |= {"form": kind} if labelled.form else {}
+        about |= {"reads": reads} if reads else {}
         kept = Kept({**base.kept, TASK: json.dumps(about).encode()}, base.kept.folder)
         metrics = getattr(raw, "metrics", ())  # images have none
-        return cls(kept, base, labelled.class_names, len(train), train, held_out, metrics)
+        return cls(
+            kept, base, labelled.class_names, len(train), train, held_out, metrics, kind, reads
+        )
 
     @classmethod
     def reopen(cls, kept: Kept, base: Any) -> Task:
@@ -96,7 +114,14 @@ class Task:
         names, size = about["class_names"], about["size"]
         if not all(isinstance(name, str) for name in names) or size < 1:
             raise FileError(f"{place} has {size} examples of {names!r:.60}: it is damaged")
-        return cls(kept, base, tuple(names), size)
+        form = about.get("form", "class" if names else "number")
+        reads = about.get("reads", "")
+        if form not in FORMS or reads not in ("", *READS):
+            raise FileError(
+                f"{place} has labels of the form {form!r:.40}, read as {reads!r:.40}: it is "
+                "damaged, or was written by a newer version"
+            )
+        return cls(kept, base, tuple(names), size, form=form, reads=reads)
 
     def to_learn_from(self) -> Labelled:
         """The training part. Raises ValueError where there is none."""
@@ -116,9 +141,13 @@ class Task:
 
         Raises ValueError for a class that is not known, and for numbers that are all equal.
         """
-        labelled = self.base.labelled(raw)
-        labels = as_in_the_run(labelled.labels, labelled.class_names, self.class_names)
-        if not self.class_names:
+        labelled, form = labelled_of(self.base, raw), load_form(self.form)
+        if labelled.kind != self.form:
+            raise ValueError(
+                f"the labels must be a {self.form} each, these are a {labelled.kind} each"
+            )
+        labels = form.labels_of(labelled, self.class_names)
+        if self.form == "number":
             _require_spread(labels, "to measure on")
         held_out = replace(labelled, labels=labels, class_names=self.class_names)
         metrics = getattr(raw, "metrics", ())
@@ -126,7 +155,7 @@ class Task:
 
     def examples(self, raw: Any) -> Examples:
         """What ``predict`` takes, of raw data without labels."""
-        return self.base.examples(raw)
+        return examples_of(self.base, raw)
 
     def pieces(self, raw: Any) -> list[list[str]]:
         """The words or tokens of raw texts."""
@@ -138,9 +167,10 @@ class Task:
         return blank is not None and blank(example)
 
     def describe(self) -> str:
-        """How many examples, and of how many classes."""
+        """How many examples, and of how many classes or tags."""
         held_out = f", {len(self.held_out):,} held out" if self.held_out else ""
-        classes = f" of {len(self.class_names)} classes" if self.class_names else ""
+        what = "tags" if self.form == "tags" else "classes"
+        classes = f" of {len(self.class_names)} {what}" if self.class_names else ""
         return f"{self.size:,} labelled examples{classes}{held_out}"
 
 
@@ -196,8 +226,10 @@ class Adaptation(ABC):
     """
 
     Settings: ClassVar[type[Options]]
-    labels: ClassVar[str] = "class"  # or "number"
+    labels: ClassVar[str] = "class"  # or "number": what a label is, unless the data says it
+    forms: ClassVar[tuple[str, ...]] = ()  # kinds of labels that it takes besides
     from_base: ClassVar[bool] = True
+    of_training: ClassVar[tuple[str, ...]] = ()  # what ``evaluate`` says only to who trains
     needs: ClassVar[type] = Represents  # a class or protocol of ``pretrain.method``
     base: Any  # what represents an example: the pretrained method, unless ``build`` says otherwise
     task: Task
@@ -249,38 +281,3 @@ class Confident(Protocol):
 
     def probabilities(self, inputs: Any) -> NDArray:
         """Of each class: (examples, classes), rows sum to 1."""
-
-
-def score(
-    predictions: NDArray, labels: NDArray, kind: str, metrics: Sequence[str] = ()
-) -> dict[str, float]:
-    """Of classes the accuracy, 0 to 1; of numbers R² and Spearman's rank correlation.
-
-    R² is 1 − Σ (label − prediction)² / Σ (label − mean label)²: 0 is as good as the mean. The other
-    is ``data.labels.rank_correlation``. ``metrics``: what the task is judged by besides, by names
-    of ``adapt.metrics``.
-    """
-    if kind == "class":
-        found = {"accuracy": share_right(predictions, labels)}
-        return found | _further(predictions, labels, metrics)
-    if predictions.shape != labels.shape or labels.ndim != 1 or not np.isfinite(predictions).all():
-        raise ValueError(
-            f"got predictions {predictions.shape} and labels {labels.shape}: expected one finite "
-            "number for each example, (examples,)"
-        )
-    spread = float(np.sum((labels - labels.mean()) ** 2))
-    error = float(np.sum((labels - predictions) ** 2))
-    r2 = 1 - error / spread if spread else 0.0
-    found = {"r2": r2, "spearman": rank_correlation(predictions, labels)}
-    return found | _further(predictions, labels, metrics)
-
-
-def _further(predictions: NDArray, labels: NDArray, names: Sequence[str]) -> dict[str, float]:
-    """The metrics of these names, in their order."""
-    return {name: METRICS[name](predictions, labels) for name in names}
-
-
-def softmax(logits: NDArray) -> NDArray:
-    """Probabilities of logits (examples, classes): rows sum to 1."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -6,7 +6,7 @@ Lecture 11; which task names which: ``minissl.data.tasks``, ``minissl data tasks
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,3 +76,38 @@ METRICS: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
     PEARSON: pearson,
     SPEARMAN: rank_correlation,
 }
+
+
+def score(
+    predictions: NDArray, labels: NDArray, kind: str, metrics: Sequence[str] = ()
+) -> dict[str, float]:
+    """Of classes the accuracy, 0 to 1; of numbers R² and Spearman's rank correlation.
+
+    R² is 1 − Σ (label − prediction)² / Σ (label − mean label)²: 0 is as good as the mean. The other
+    is ``data.labels.rank_correlation``. ``metrics``: what the task is judged by besides, by names
+    of ``adapt.metrics``.
+    """
+    if kind == "class":
+        found = {"accuracy": share_right(predictions, labels)}
+        return found | _further(predictions, labels, metrics)
+    if predictions.shape != labels.shape or labels.ndim != 1 or not np.isfinite(predictions).all():
+        raise ValueError(
+            f"got predictions {predictions.shape} and labels {labels.shape}: expected one finite "
+            "number for each example, (examples,)"
+        )
+    spread = float(np.sum((labels - labels.mean()) ** 2))
+    error = float(np.sum((labels - predictions) ** 2))
+    r2 = 1 - error / spread if spread else 0.0
+    found = {"r2": r2, "spearman": rank_correlation(predictions, labels)}
+    return found | _further(predictions, labels, metrics)
+
+
+def _further(predictions: NDArray, labels: NDArray, names: Sequence[str]) -> dict[str, float]:
+    """The metrics of these names, in their order."""
+    return {name: METRICS[name](predictions, labels) for name in names}
+
+
+def softmax(logits: NDArray) -> NDArray:
+    """Probabilities of logits (examples, classes): rows sum to 1."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any, get_args
 
+from minissl.nn.convolution import Conv2d
+from minissl.nn.layers import Linear
 from minissl.nn.module import Module
 
 
@@ -40,3 +44,32 @@ def replace_modules(model: Module, make: Callable[[str, Module], Module | None])
 
     look(model, "")
     return replaced
+
+
+def matching(
+    model: Module, where: str, usual: str, what: str, kinds: Any = Linear | Conv2d
+) -> re.Pattern[str]:
+    """The pattern of the layers of these kinds, by their paths, that something is added to.
+
+    ``where``: a regular expression, searched in paths such as "blocks.0.attention.query"; empty:
+    ``usual`` if it matches any, otherwise everything. Raises ValueError, with the paths that there
+    are, when none matches. ``what``: is added, for the error: "LoRA could stand beside".
+    """
+    layers = [n for n, m in model.named_modules() if n and isinstance(m, kinds)]
+    if not where and any(re.search(usual, name) for name in layers):
+        where = usual
+    try:
+        pattern = re.compile(where)
+    except re.error as error:
+        raise ValueError(f"where is no regular expression: {where!r} ({error})") from None
+    if not layers:
+        raise ValueError(
+            f"the model has no {_named(kinds)} that {what}: adapt it by a probe or by fine-tuning"
+        )
+    if not any(pattern.search(name) for name in layers):
+        raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
+    return pattern
+
+
+def _named(kinds: Any) -> str:
+    return " or ".join(kind.__name__ for kind in get_args(kinds) or (kinds,))

@@ -25,24 +25,27 @@ class Labelled:
     inputs: what ``represent`` takes, one for each of the names. labels: (examples,) int64, numbers
     of the ``class_names``, or float64 where there are no classes. raw: (examples, width), the
     examples themselves as features; ``raw_name`` says what they are ("raw pixels"). ``held_out``:
-    indices of a test set that everybody uses, None where there is none.
+    indices of a test set that everybody uses, None where there is none. ``form``: where the labels
+    are neither classes nor numbers but, one for each example, something else (``minissl.forms``):
+    its kind, and ``labels`` is then a list.
     """
 
     inputs: Any
     names: tuple[str, ...]
-    labels: NDArray
+    labels: Any
     class_names: tuple[str, ...]
     raw: NDArray
     raw_name: str
     held_out: NDArray[np.int64] | None = None
+    form: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def kind(self) -> str:
-        """``"class"`` or ``"number"``."""
-        return "class" if self.class_names else "number"
+        """``"class"``, ``"number"``, or that of another form."""
+        return self.form or ("class" if self.class_names else "number")
 
     def take(self, chosen: NDArray[np.int64]) -> Labelled:
         """Some of the examples, in this order."""
@@ -50,7 +53,7 @@ class Labelled:
             self,
             inputs=pick(self.inputs, chosen),
             names=tuple(pick(self.names, chosen)),
-            labels=self.labels[chosen],
+            labels=pick(self.labels, chosen),
             raw=self.raw[chosen],
             held_out=None,
         )

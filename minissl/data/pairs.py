@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import FIELDS, Examples, Fields, Kept, check_kind, fingerprint, located
+from minissl.data.asked import require_tokens
 from minissl.data.classes import (
     CLASSES,
     as_in_the_run,
@@ -102,6 +103,7 @@ class TextPairs:
     prepared: ClassVar[Any] = TokenPairs
     with_labels: ClassVar[Any]
     fields: ClassVar[tuple[str, ...]] = ("text_field", "second_field", "layout")
+    reads: ClassVar[str] = "pairs"
 
     def __init__(self, pairs: Sequence[Pair], fitted: str = ""):
         self.pairs, self.fitted = tuple(pairs), fitted
@@ -130,6 +132,14 @@ class TextPairs:
         """Of names and texts, in their order, and how many there are."""
         digest = hashlib.sha256(json.dumps(self.pairs).encode())
         return {"pairs": len(self.pairs), "sha256": digest.hexdigest()}
+
+    def examples_by(self, prepared: Any) -> Examples:
+        """Both texts of a pair in one list of tokens, as the run joins two texts."""
+        if isinstance(prepared, TokenPairs):
+            return prepared.examples(self)
+        read = require_tokens(prepared, "pairs of texts").pair_tokens
+        names = [pair.name for pair in self.pairs]
+        return Examples([read(pair.first, pair.second) for pair in self.pairs], names)
 
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> TokenPairs:
         """Hold out a twentieth of the pairs, train a tokenizer on the others, and encode all.
@@ -193,6 +203,19 @@ class LabelledTextPairs(TextPairs):
             shared = [len({*p.first.split()} & {*p.second.split()}) for p in pairs]
             return cls(pairs, np.array(shared, np.float64), ())
         return cls(pairs, np.array(same, np.int64), ("other", "same"))
+
+    def labelled_by(self, prepared: Any) -> Labelled:
+        """Pairs in one list of tokens each; raw: tf-idf of the tokens of the first, the second."""
+        if isinstance(prepared, TokenPairs):
+            return prepared.labelled(self)
+        inputs, names = self.examples_by(prepared)
+        sides = zip(*((pair.first, pair.second) for pair in self.pairs))
+        tokens = ([prepared.tokens(text) for text in side] for side in sides)
+        both = [prepared.tf_idf(side, self.held_out) for side in tokens]
+        return Labelled(
+            inputs, tuple(names), self.labels, self.class_names, np.concatenate(both, axis=1),
+            "tf-idf of both", self.held_out,
+        )  # fmt: skip
 
     def fingerprint(self) -> dict[str, Any]:
         """That of the pairs, with every label."""

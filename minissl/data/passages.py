@@ -105,6 +105,10 @@ class Passages(Tokenized):
         pieces = self.tokenizer.encode(text, allow_special="none")
         return [self.special("[CLS]"), *pieces, self.special("[SEP]")]
 
+    def pair_tokens(self, first: str, second: str) -> list[int]:
+        """[CLS], the first text, [SEP], the second, [SEP]."""
+        return [*self.tokens(first), *self.tokens(second)[1:]]
+
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text of such tokens, as far as the tokenizer keeps it."""
         inside = [token for token in tokens if token not in self.tokenizer.special_tokens.values()]

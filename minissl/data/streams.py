@@ -50,6 +50,10 @@ class Tokenized:
         """A text after a separator, as the model met documents."""
         return [self.separator, *self.tokenizer.encode(text, allow_special="none")]
 
+    def pair_tokens(self, first: str, second: str) -> list[int]:
+        """Two texts as one, with a line break between them: GPT's "delimiter"."""
+        return self.tokens(f"{first}\n{second}")
+
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text of such tokens; of a character that was cut nothing stays."""
         return self.tokenizer.decode(tokens[1:], errors="ignore")

@@ -180,6 +180,7 @@ class MultiHeadAttention(Module):
         *,
         causal: bool = False,
         key_lengths: Any = None,
+        cache: Any = None,
     ) -> np.ndarray:
         """softmax(Q Kᵀ / √head_dim) itself, for pictures: which token looked at which.
 
@@ -189,8 +190,11 @@ class MultiHeadAttention(Module):
         with no_grad():
             source = x if memory is None else memory
             query = split_heads(self.query(x), num_heads=self.num_heads).numpy()
-            key = split_heads(self.key(source), num_heads=self.num_heads).numpy()
-        scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])
+            key = split_heads(self.key(source), num_heads=self.num_heads)
+            if cache is not None:
+                value = split_heads(self.value(source), num_heads=self.num_heads)
+                key, _ = cache.append(key, value)
+        scores = query @ key.numpy().swapaxes(-1, -2) / math.sqrt(query.shape[-1])
         allowed = allowed_keys(scores.shape, causal, key_lengths)
         allowed = np.broadcast_to(True if allowed is None else allowed, scores.shape)
         largest = scores.max(axis=-1, keepdims=True, where=allowed, initial=-np.inf)

@@ -51,7 +51,8 @@ class Module:
                     path = name if number is None else f"{name}.{number}"
                     yield from child.named_modules(f"{prefix}.{path}" if prefix else path)
 
-    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every Parameter and every buffer once, with its path."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
@@ -61,7 +62,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every Parameter once, with its path."""
-        return ((n, t) for n, t in self._named_tensors() if isinstance(t, Parameter))
+        return ((n, t) for n, t in self.named_tensors() if isinstance(t, Parameter))
 
     def parameters(self) -> list[Parameter]:
         """Every Parameter once, in the order of the attributes."""
@@ -96,7 +97,7 @@ class Module:
 
     def astype(self, dtype: Any) -> Module:
         """All floating parameters and buffers in another dtype (float64 for gradient checks)."""
-        for _, tensor in self._named_tensors():
+        for _, tensor in self.named_tensors():
             if is_floating(tensor.array):
                 tensor.array = namespace(tensor.array).astype(tensor.array, dtype)
         return self
@@ -112,11 +113,11 @@ class Module:
     @property
     def device(self) -> str:
         """Where the first parameter lives: "cpu", "cuda:0", ..."""
-        return next((device_of(tensor.array) for _, tensor in self._named_tensors()), "cpu")
+        return next((device_of(tensor.array) for _, tensor in self.named_tensors()), "cpu")
 
     def map_arrays(self, function: Callable[[Array], Array]) -> Module:
         """Replace every parameter's and buffer's array: ``map_arrays(torch.from_numpy)``."""
-        for _, tensor in self._named_tensors():
+        for _, tensor in self.named_tensors():
             tensor.array, tensor.grad = function(tensor.array), None
         return self
 
@@ -124,7 +125,7 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy of every parameter and buffer as a NumPy array, by path."""
-        return {name: tensor.numpy().copy() for name, tensor in self._named_tensors()}
+        return {name: tensor.numpy().copy() for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Copy arrays into the parameters and buffers of the same paths.
@@ -133,7 +134,7 @@ class Module:
         Raises KeyError for missing or unexpected paths and ValueError for a shape that differs;
         in both cases nothing has been changed.
         """
-        own = dict(self._named_tensors())
+        own = dict(self.named_tensors())
         missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if strict and (missing or unexpected):
             raise KeyError(

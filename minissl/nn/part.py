@@ -12,5 +12,6 @@ class Part(Module):
     def __init__(self, tensors: Mapping[str, Tensor]):
         self._tensors = dict(tensors)
 
-    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Those that it was made of."""
         yield from self._tensors.items()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.data.texts import TextOptions, Texts
-from minissl.losses.language_modeling import IGNORE, perplexity
+from minissl.losses.language_modeling import IGNORE, next_token_loss, perplexity
 from minissl.models.generate import generate
 from minissl.models.held_out import log_probabilities
 from minissl.nn.module import Module
@@ -118,13 +118,13 @@ class LanguageModel(Layered, Pretraining):
         """Of a hidden state."""
         return self.network.config.width
 
-    def collate(self, examples: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """Token sequences, cut to ``longest``: tokens (batch, time) and weights of their mean.
+    def padded(self, examples: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Token sequences that were cut: tokens (batch, time) and weights of their mean.
 
         The weights (batch, time) are 1 / tokens inside a sequence and 0 behind its end.
         Raises ValueError for a sequence without tokens.
         """
-        cut = [np.asarray(example, dtype=np.int64)[: self.longest] for example in examples]
+        cut = [np.asarray(example, dtype=np.int64) for example in examples]
         sizes = np.array([len(example) for example in cut])
         if not all(sizes):
             raise ValueError(f"example {int(np.argmin(sizes))} of the batch has no tokens")
@@ -146,6 +146,12 @@ class LanguageModel(Layered, Pretraining):
     def each(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
         """The last hidden states: (batch, time, width)."""
         return self.network.hidden(batch[0], generator=generator)
+
+    def text_loss(self, states: Tensor, collated: Any) -> Tensor:
+        """The mean nats of the next token of collated texts, whose states ``each`` has given."""
+        tokens, inside = Tensor(collated[0]).numpy(), Tensor(collated[-1] > 0).numpy()
+        targets = np.where(inside, tokens, IGNORE)[:, 1:]
+        return next_token_loss(self.network.logits(states[:, :-1]), targets, overwrite_logits=True)
 
     def represent(self, examples: Any, *, batch_size: int = 32, progress: str = "") -> np.ndarray:
         """The mean of the last hidden states: token sequences -> (examples, width).

@@ -295,12 +295,12 @@ class MaskedLanguageModel(FillsIn, Layered, Pretraining):
         """What is embedded, and the states of each layer."""
         return self.model.config.num_layers + 1
 
-    def collate(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, NDArray, NDArray]:
-        """[CLS], pieces, [SEP], cut to ``longest``: tokens, lengths, weights of their mean.
+    def padded(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, NDArray, NDArray]:
+        """[CLS], pieces, [SEP], that were cut: tokens, lengths, weights of their mean.
 
         Raises ValueError for an example without tokens.
         """
-        cut = [np.asarray(self.cut(example), np.int64) for example in examples]
+        cut = [np.asarray(example, np.int64) for example in examples]
         lengths = np.array([len(example) for example in cut])
         if not all(lengths):
             raise ValueError(f"example {int(np.argmin(lengths))} of the batch has no tokens")
@@ -311,18 +311,37 @@ class MaskedLanguageModel(FillsIn, Layered, Pretraining):
         return tokens, lengths, (inside / lengths[:, None]).astype(dtype)
 
     def cut(self, example: Sequence[Any]) -> Sequence[Any]:
-        """At most ``longest`` tokens; the last one, [SEP], stays the last."""
-        if len(example) <= self.longest:
+        """At most ``longest`` tokens; the last one, [SEP], stays the last.
+
+        Of two texts always the longer one loses its end, as in BERT's program.
+        """
+        if (over := len(example) - self.longest) <= 0:
             return example
-        return [*example[: self.longest - 1], example[-1]]
+        middle = next((i for i, token in enumerate(example) if token == self.sep), 0)
+        if not 0 < middle < len(example) - 1:
+            return [*example[: self.longest - 1], example[-1]]
+        first, second = [*example[:middle]], [*example[middle + 1 : -1]]
+        for _ in range(over):
+            (first if len(first) > len(second) + 1 else second).pop()  # first begins with [CLS]
+        return [*first, example[middle], *second, example[-1]]
+
+    def segments_of(self, tokens: NDArray, lengths: NDArray) -> NDArray | None:
+        """1 at a second text and its [SEP], 0 elsewhere; None where the network has no segments."""
+        if self.model.config.segments < 2:
+            return None
+        ends = tokens == self.sep
+        inside = np.arange(tokens.shape[1]) < lengths[:, None]
+        return ((np.cumsum(ends, axis=1) - ends > 0) & inside).astype(np.int64)
 
     def states(self, batch: Any, generator: np.random.Generator | None = None) -> list[Tensor]:
         """Of each layer (batch, time, width)."""
-        return self.model.encoder.states(batch[0], lengths=batch[1], generator=generator)
+        about = {"lengths": batch[1], "segments": self.segments_of(batch[0], batch[1])}
+        return self.model.encoder.states(batch[0], **about, generator=generator)
 
     def each(self, batch: Any, generator: np.random.Generator | None = None) -> Tensor:
         """The last hidden states: (batch, time, width)."""
-        return self.model.encoder(batch[0], lengths=batch[1], generator=generator)
+        about = {"lengths": batch[1], "segments": self.segments_of(batch[0], batch[1])}
+        return self.model.encoder(batch[0], **about, generator=generator)
 
 
 class NoRow(ValueError):

@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from minissl.adapt.method import score
-from minissl.adapt.metrics import METRICS, f1_of_second, matthews, pearson
+from minissl.adapt.metrics import METRICS, f1_of_second, matthews, pearson, score
 from minissl.data.tasks import TASKS
 from tests.adapt.toy import adapted, toy_base
 

@@ -13,7 +13,7 @@ from minissl.adapt.heads.neighbors import (
 )
 from minissl.adapt.heads.probe import few_label_curve, linear_probe
 from minissl.adapt.heads.regression import LinearNumber, ridge
-from minissl.adapt.method import score
+from minissl.adapt.metrics import score
 from minissl.data.labels import check_labels, likeliest
 from minissl.models.convolutional import ConvEncoder
 from minissl.nn.layers import Linear

@@ -10,7 +10,7 @@ from tests.pretrain.toy import toy_data, toy_settings
 
 TINY = {
     "batch_size": 6, "steps": 4, "evaluations": 1, "rank": 2, "k": 3, "hidden": 8, "dropout": 0.0,
-    "template": "{text}",
+    "template": "{text}", "prompts": 2, "prefix": 2, "middle": 4, "heads": 2, "experts": 3,
 }  # fmt: skip
 BASES = ("simclr", "gpt")
 WITH_VECTORS = "skipgram"

@@ -9,14 +9,13 @@ and ranks that differ between layers.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minissl.adapt.replacing import replace_modules
-from minissl.adapt.trained import TrainedClassifier, TrainedSettings
+from minissl.adapt.replacing import matching, replace_modules
+from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.fused.convolution import conv2d
 from minissl.autograd.tensor import Tensor
@@ -24,7 +23,6 @@ from minissl.nn import init
 from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module, Parameter
-from minissl.nn.part import Part
 from minissl.optim.optimizer import require_number
 from minissl.options import is_whole, option
 
@@ -93,23 +91,10 @@ def add_lora(
     queries and values, if the model has any, otherwise every Linear and Conv2d. Returns the paths.
     Raises ValueError, with the paths that there are, when none matches.
     """
-    layers = {n: m for n, m in model.named_modules() if n and isinstance(m, Linear | Conv2d)}
-    if not where and any(re.search(ATTENTION, name) for name in layers):
-        where = ATTENTION
-    try:
-        pattern = re.compile(where)
-    except re.error as error:
-        raise ValueError(f"where is no regular expression: {where!r} ({error})") from None
-    chosen = [layer for name, layer in layers.items() if pattern.search(name)]
-    if not layers:
-        raise ValueError(
-            "the model has no Linear or Conv2d that LoRA could stand beside: adapt it by a probe "
-            "or by fine-tuning"
-        )
-    if not chosen:
-        raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
-    for layer in chosen:  # all of them, before anything is changed
-        _matrix(layer, rank)
+    pattern = matching(model, where, ATTENTION, "LoRA could stand beside")
+    for path, layer in model.named_modules():  # all of them, before anything is changed
+        if path and isinstance(layer, Linear | Conv2d) and pattern.search(path):
+            _matrix(layer, rank)
     require_number("alpha", alpha)
     model.freeze()
 
@@ -148,29 +133,23 @@ class LoRASettings(TrainedSettings):
     )
 
 
-class LoRAClassifier(TrainedClassifier):
-    """Classification by a Linear on an encoder whose weights move along thin matrices only."""
+class LoRAAdaptation(SmallPart):
+    """A form's layer on an encoder whose weights move along thin matrices only."""
 
     Settings = LoRASettings
 
     @classmethod
-    def open_up(
-        cls, encoder: Module, settings: LoRASettings, generator: np.random.Generator
-    ) -> None:
+    def open_up(cls, base: Any, settings: LoRASettings, generator: np.random.Generator) -> Any:
         """Freeze everything, and put the thin matrices beside the chosen layers."""
         add_lora(
-            encoder, settings.rank, alpha=settings.alpha, where=settings.where, generator=generator
-        )
+            base.encoder, settings.rank, alpha=settings.alpha, where=settings.where,
+            generator=generator,
+        )  # fmt: skip
+        return base
 
-    def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
-        """As without LoRA; the frozen part is used as it is evaluated: no dropout, no statistics
-        of the batch."""
-        self.base.model.eval()
-        return super().loss(batch, generator)
-
-    def saved(self) -> Module:
-        """The thin matrices and the layer on top."""
-        return Part({n: p for n, p in self.model.named_parameters() if p.requires_grad})
+    def merge(self) -> None:
+        """Add the thin products to the weights: the same function, without anything beside it."""
+        merge_lora(self.base.encoder)
 
 
-ADAPTATION = LoRAClassifier
+ADAPTATION = LoRAAdaptation

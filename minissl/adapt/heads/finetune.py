@@ -1,17 +1,26 @@
-"""Full fine-tuning: all weights go on learning, from labels, below a new linear layer.
+"""Full fine-tuning: all weights go on learning, from labels, below a new layer.
 
-Girshick, Donahue, Darrell and Malik (2014) for images, Radford et al. (2018, GPT) for texts.
-Lecture 11. Not here: other learning rates for other layers, and the auxiliary language model loss
-of GPT.
+Girshick, Donahue, Darrell and Malik (2014) for images, Radford et al. (2018, GPT) for texts: there
+with the loss of the pretraining on the same texts beside it (``lm_weight``). Lecture 11. ``start``
+"random" is the same network without its pretraining. Not here: other learning rates for other
+layers.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minissl.adapt.trained import TrainedClassifier, TrainedSettings
+from minissl.adapt.trained import Trained, TrainedSettings
+from minissl.autograd.tensor import Tensor
 from minissl.nn.module import Module
+from minissl.optim import SGD, AdaGrad
+from minissl.optim.optimizer import Optimizer
 from minissl.options import option
+from minissl.pretrain.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +30,83 @@ class FinetuneSettings(TrainedSettings):
     learning_rate: float = option(
         1e-3, "at its highest, after a warm-up of a twentieth", above=0, most=100
     )
+    start: str = option(
+        "pretrained", "the weights to begin with; random ones are a baseline: only labels teach",
+        choices=("pretrained", "random"),
+    )  # fmt: skip
+    optimizer_name: str = option(
+        "adamw", "how a step follows from a gradient; the other two want other learning rates",
+        choices=("adamw", "sgd", "adagrad"),
+    )  # fmt: skip
+    lm_weight: float = option(
+        0.0, "of the loss of the texts' next tokens, beside that of the labels; GPT's 0.5",
+        least=0, most=1000,
+    )  # fmt: skip
+
+    def optimizer(self, model: Module) -> Optimizer:
+        """AdamW; or SGD with momentum 0.9, or AdaGrad, both without weight decay."""
+        named = model.named_parameters()
+        if self.optimizer_name == "sgd":
+            return SGD(named, lr=self.learning_rate, momentum=0.9)
+        if self.optimizer_name == "adagrad":
+            return AdaGrad(named, lr=self.learning_rate)
+        return super().optimizer(model)
 
 
-class Finetune(TrainedClassifier):
-    """Classification by a Linear on the encoder, all of it trained."""
+class Finetune(Trained):
+    """A form's layer on the encoder, all of it trained."""
 
     Settings = FinetuneSettings
+    of_training = ("distance",)
     from_base = False  # everything that represents an example is saved
 
     @classmethod
-    def open_up(
-        cls, encoder: Module, settings: FinetuneSettings, generator: np.random.Generator
-    ) -> None:
+    def begin(cls, settings: FinetuneSettings, opened: Any, seed: int) -> Any:
+        """The run's weights, or random ones in the same network."""
+        if settings.lm_weight and not isinstance(opened.method, LanguageModel):
+            raise ValueError(
+                f"lm_weight is {settings.lm_weight:g}, but a run of {opened.name} predicts no next "
+                "token: leave it out, or give a run of a language model (gpt, lstm)"
+            )
+        if settings.start == "random":
+            return type(opened.method).build(opened.settings, opened.data, seed=seed)
+        return super().begin(settings, opened, seed)
+
+    @classmethod
+    def open_up(cls, base: Any, settings: FinetuneSettings, generator: np.random.Generator) -> Any:
         """Nothing is frozen, nothing is put in."""
+        return base
+
+    def __init__(self, *inputs: Any, **options: Any):
+        super().__init__(*inputs, **options)
+        if self.settings.lm_weight and self.form.kind not in ("class", "number"):
+            raise ValueError(
+                f"lm_weight is for labels of a whole text, these are a {self.form.kind} each: "
+                "leave it out"
+            )
+        self.began = self.base.encoder.state_dict()  # not in a reopened one: there it has arrived
+
+    def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
+        """That of the labels, plus ``lm_weight`` times that of the texts' next tokens."""
+        if not self.settings.lm_weight:
+            return super().loss(batch, generator)
+        collated, labels = batch
+        states = self.base.each(collated, generator)
+        outputs = self.model.head(self.base.read(states, collated[-1]))
+        beside = self.base.text_loss(states, collated) * self.settings.lm_weight
+        return self.form.loss(outputs, labels) + beside
+
+    def evaluate(self) -> dict[str, float]:
+        """Also how far all weights have gone, in lengths of where they began; see ``distance``."""
+        found = super().evaluate()
+        moved = distance(self.began, self.base.encoder.state_dict())
+        return found | ({"distance": moved} if found and self.task.train is not None else {})
+
+
+def distance(began: Mapping[str, NDArray], now: Mapping[str, NDArray]) -> float:
+    """‖θ − θ₀‖ / ‖θ₀‖ of all arrays of ``began`` together: 0 where nothing has moved."""
+    moved = sum(float(np.sum((now[n] - w).astype(np.float64) ** 2)) for n, w in began.items())
+    return math.sqrt(moved / sum(float(np.sum(w.astype(np.float64) ** 2)) for w in began.values()))
 
 
 ADAPTATION = Finetune

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.adapt.frozen import Frozen, Readout, Shape
-from minissl.adapt.method import FewLabels, Task, softmax
+from minissl.adapt.method import FewLabels, Task
+from minissl.adapt.metrics import softmax
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import feature_rows, likeliest
 from minissl.nn.module import Parameter

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.adapt.method import Task
-from minissl.adapt.trained import OnTop, TrainedClassifier, TrainedSettings
+from minissl.adapt.trained import OnTop, Trained, TrainedSettings, new_head
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.nn.layers import Dropout, Linear
@@ -150,11 +150,12 @@ class Reader(Represents):
         return ops.squeeze(ops.matmul(weights[:, None], states), axis=1)
 
 
-class Network(TrainedClassifier):
+class Network(Trained):
     """Classification by a Linear on what a network makes of word vectors."""
 
     Settings = NetworkSettings
     needs = HasVectors
+    forms = ("class", "number")
 
     @classmethod
     def build(cls, settings: NetworkSettings, opened: Any, task: Task, *, seed: int = 0) -> Self:
@@ -164,7 +165,7 @@ class Network(TrainedClassifier):
         """
         generator = np.random.default_rng([seed, 1])
         base = Reader(settings, opened.method.vectors().matrix, generator)
-        model = OnTop(base.model, base.width, task.outputs, generator)
+        model = OnTop(base.model, new_head(task, base, generator))
         return cls(base, task, model, settings, seed=seed)
 
 

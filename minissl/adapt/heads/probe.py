@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minissl.adapt.frozen import Frozen, Readout, Shape, centre_and_scale
-from minissl.adapt.method import FewLabels, Task, softmax
+from minissl.adapt.method import FewLabels, Task
+from minissl.adapt.metrics import softmax
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import draw_few_labels, feature_rows, likeliest, share_right
 from minissl.nn.module import Parameter

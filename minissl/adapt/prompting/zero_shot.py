@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from minissl.adapt.method import Adaptation, Task, score, softmax
+from minissl.adapt.method import Adaptation, Task
+from minissl.adapt.metrics import score, softmax
 from minissl.adapt.prompts import (
     NO_ANSWER,
     Template,

@@ -145,12 +145,9 @@ class ELMo(Layered, Pretraining):
         """Of what represents a word: both directions."""
         return 2 * self.model.config.width
 
-    def collate(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, ...]:
-        """Words between boundaries (batch, time), the same turned round, the way back, weights.
-
-        A text is cut at its end to ``LONGEST`` words.
-        """
-        rows = [[self.boundary, *example[:LONGEST], self.boundary] for example in examples]
+    def padded(self, examples: Sequence[Sequence[int]]) -> tuple[NDArray, ...]:
+        """Words between boundaries (batch, time), the same turned round, the way back, weights."""
+        rows = [[self.boundary, *example, self.boundary] for example in examples]
         lengths = np.array([len(row) for row in rows])
         places = np.arange(lengths.max())
         tokens = np.full((len(rows), len(places)), self.boundary, np.int64)

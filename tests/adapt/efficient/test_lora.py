@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from minissl.adapt.efficient.lora import LoRA, LoRAClassifier, add_lora, merge_lora
+from minissl.adapt.efficient.lora import LoRA, LoRAAdaptation, add_lora, merge_lora
 from minissl.adapt.heads.finetune import Finetune
 from minissl.adapt.run import adapt
 from minissl.autograd.gradcheck import gradcheck
@@ -170,7 +170,7 @@ def test_only_the_small_part_is_trained_and_saved(base, tmp_path):
     opened = toy_base(base, tmp_path / "base")
     settings = adapting("lora", steps=30, learning_rate=1e-2)
     data = toy_labelled("lora", opened)
-    made = adapt(LoRAClassifier, opened, data, settings, tmp_path / "lora", progress=False)
+    made = adapt(LoRAAdaptation, opened, data, settings, tmp_path / "lora", progress=False)
     saved = made.method.saved().state_dict()
     assert {n.rpartition(".")[2] for n in saved if n.startswith("encoder")} == {"up", "down"}
     assert {n for n in saved if not n.startswith("encoder")} == {"head.weight", "head.bias"}
@@ -200,7 +200,7 @@ def test_the_frozen_part_is_used_as_it_is_evaluated(tmp_path):
     pretrain(kind, toy_data("gpt", settings), settings, tmp_path, progress=False)
     opened = open_run(tmp_path)
     task = Task.prepare(opened.data, toy_labelled("lora", opened), "class")
-    method = LoRAClassifier.build(adapting("lora"), opened, task)
+    method = LoRAAdaptation.build(adapting("lora"), opened, task)
     method.model.train()
     batch = method.batch(np.random.default_rng(0))
     losses = [method.loss(batch, np.random.default_rng(seed)).item() for seed in (1, 2)]

@@ -42,9 +42,9 @@ def test_padding_changes_nothing(bases):
     """Texts of other lengths beside it do not change what a text is trained on."""
     method = built(bases["gpt"])
     texts = [[5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8, 9], [3]]
-    together = method.logits(method.base.collate(texts)).numpy()
+    together = method.outputs(method.base.collate(texts)).numpy()
     for row, text in zip(together, texts):
-        alone = method.logits(method.base.collate([text])).numpy()[0]
+        alone = method.outputs(method.base.collate([text])).numpy()[0]
         np.testing.assert_allclose(row, alone, rtol=1e-5, atol=1e-6)
 
 

@@ -7,7 +7,7 @@ from scipy.optimize import check_grad, minimize
 from minissl.adapt import load_adaptation
 from minissl.adapt.heads.mixture import MixedReadout, Mixture, fit_mixture
 from minissl.adapt.heads.probe import linear_probe
-from minissl.adapt.method import softmax
+from minissl.adapt.metrics import softmax
 from minissl.adapt.run import open_any
 from minissl.pretrain import load_method
 from tests.adapt.toy import adapted, toy_base, toy_labelled

@@ -166,7 +166,7 @@ def test_what_does_not_fit():
 
 
 def test_probabilities_of_large_logits():
-    from minissl.adapt.method import softmax
+    from minissl.adapt.metrics import softmax
 
     logits = np.array([[1000.0, 1000.0], [-1000.0, 0.0]])
     np.testing.assert_allclose(softmax(logits), [[0.5, 0.5], [0.0, 1.0]], atol=1e-12)

@@ -7,7 +7,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
 from minissl.adapt.heads.regression import LinearNumber, RegressionSettings, ridge
-from minissl.adapt.method import mean_ranks, score
+from minissl.adapt.metrics import score
+from minissl.data.labels import mean_ranks
 
 
 @pytest.mark.parametrize("shape", [(30, 5), (5, 30), (12, 12), (1, 3)])

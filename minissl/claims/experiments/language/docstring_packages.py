@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from minissl.adapt.efficient.lora import LoRAClassifier, LoRASettings
+from minissl.adapt.efficient.lora import LoRAAdaptation, LoRASettings
 from minissl.adapt.frozen import compare
 from minissl.adapt.heads.finetune import Finetune, FinetuneSettings
 from minissl.adapt.heads.probe import Probe, ProbeSettings
 from minissl.adapt.method import FewLabels, Task
-from minissl.adapt.trained import TrainedClassifier, TrainedSettings
+from minissl.adapt.trained import Trained, TrainedSettings
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import BLUE, GREY, OCHRE, panels, values
@@ -125,13 +125,13 @@ def counted(part: Labelled, vocab_size: int) -> Labelled:
     return replace(part, raw=counts / counts.sum(axis=1, keepdims=True))
 
 
-def learned(count: int, steps: int) -> list[tuple[str, type[TrainedClassifier], TrainedSettings]]:
+def learned(count: int, steps: int) -> list[tuple[str, type[Trained], TrainedSettings]]:
     """Row, adaptation and settings of what is trained by gradient steps."""
     how: Any = {"labels_per_class": count, "steps": steps, **TRAINING}
     tuning = FinetuneSettings(**how)
     updates: Any = UPDATES
     return [
-        *((row, LoRAClassifier, LoRASettings(**how, **update)) for row, update in updates.items()),
+        *((row, LoRAAdaptation, LoRASettings(**how, **update)) for row, update in updates.items()),
         (TUNED, Finetune, tuning),
         (SCRATCH, Finetune, tuning),
     ]
@@ -139,7 +139,7 @@ def learned(count: int, steps: int) -> list[tuple[str, type[TrainedClassifier], 
 
 def trained(
     setup: Setup,
-    kind: type[TrainedClassifier],
+    kind: type[Trained],
     settings: TrainedSettings,
     opened: Opened,
     task: Task,

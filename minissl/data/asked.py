@@ -1,0 +1,61 @@
+"""Labelled data of other shapes than a text with a label: pairs, tagged words, questions, choices.
+
+Such raw data says itself how a run of texts reads it (``examples_by``, ``labelled_by``), since a
+run knows one text only; what is asked of it is a ``minissl.forms.Form``. Lecture 11.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+from minissl.data import Examples
+from minissl.data.labels import Labelled
+
+READS = {
+    "pairs": "minissl.data.pairs:LabelledTextPairs",
+    "tagged": "minissl.data.tagged:TaggedTexts",
+    "questions": "minissl.data.questions:Questions",
+    "choices": "minissl.data.choices:Choices",
+}
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """Raw data that says how a run reads it. ``reads``: its key in ``READS``."""
+
+    reads: str
+
+    def examples_by(self, prepared: Any) -> Examples:
+        """What a form takes, by the tokenizer of a run's prepared texts."""
+
+    def labelled_by(self, prepared: Any) -> Labelled:
+        """The same with labels."""
+
+
+def load_reads(name: str) -> Any:
+    """The class of raw data of this shape. Raises ValueError with those that there are."""
+    if name not in READS:
+        raise ValueError(f"no data is read as {name!r:.40}; there are: {', '.join(READS)}")
+    module, _, kind = READS[name].partition(":")
+    return getattr(import_module(module), kind)
+
+
+def examples_of(prepared: Any, raw: Any) -> Examples:
+    """Raw data as a run reads it: by its own rule where it has one."""
+    return raw.examples_by(prepared) if isinstance(raw, Asked) else prepared.examples(raw)
+
+
+def labelled_of(prepared: Any, raw: Any) -> Labelled:
+    """Labelled raw data as a run reads it: by its own rule where it has one."""
+    return raw.labelled_by(prepared) if isinstance(raw, Asked) else prepared.labelled(raw)
+
+
+def require_tokens(prepared: Any, what: str) -> Any:
+    """The prepared data; ValueError where it has no tokens of texts. ``what``: is to be read."""
+    if not hasattr(prepared, "pair_tokens"):
+        raise ValueError(
+            f"{what} are read by a run of texts that cuts them into tokens (gpt, bert, ...), this "
+            f"one has {type(prepared).__name__}: give another run"
+        )
+    return prepared
