@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from minissl.adapt import load_adaptation
 from minissl.adapt.method import Adaptation, Solved, Task
 from minissl.data import FIELDS, Data, Fields, Kept
+from minissl.data.asked import Asked, load_reads
 from minissl.nn.init import at_most
 from minissl.optim.optimizer import Optimizer
 from minissl.options import from_json, is_whole
@@ -49,23 +50,44 @@ class OpenedAdaptation(Opened):
 
     def read(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data with labels, of the kind that it was adapted to."""
-        return read_labelled(type(self.method), self.base, path, fields)
+        task = self.data
+        return read_labelled(
+            type(self.method), self.base, path, fields, reads=task.reads, form=task.form
+        )
 
     def prepare(self, raw: Any) -> Task:
         """Split as it was."""
-        return Task.prepare(self.base.data, raw, type(self.method).labels)
+        return Task.prepare(self.base.data, raw, self.data.form)
 
     def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data without labels."""
+        if self.data.reads:
+            return load_reads(self.data.reads).read_examples(path, self.base.settings, fields)
         return self.base.read_examples(path, fields)
 
 
 def read_labelled(
-    kind: type[Adaptation], opened: Opened, path: Path | None, fields: Fields = FIELDS
-) -> Any:
-    """Raw labelled data for an adaptation of this run: texts for a GPT, images for SimCLR."""
-    raw: Any = type(opened.method).Data
-    return raw.with_labels.read(path, opened.settings, fields, labels=kind.labels)
+    kind: type[Adaptation], opened: Opened, path: Path | None, fields: Fields = FIELDS,
+    *, reads: str = "", form: str = "",
+) -> Any:  # fmt: skip
+    """Raw labelled data for an adaptation of this run: texts for a GPT, images for SimCLR.
+
+    reads, form: its shape and its labels, see ``data.asked.shape_of``; "" for the usual ones.
+    Raises ValueError for a form that the adaptation does not take.
+    """
+    form = form or kind.labels
+    if form not in forms_of(kind):
+        raise ValueError(
+            f"{file_name_of(kind)} takes labels that are a {' or '.join(forms_of(kind))} each, "
+            f"asked for is a {form} each: take another adaptation, such as finetune"
+        )
+    raw: Any = load_reads(reads) if reads else type(opened.method).Data.with_labels
+    return raw.read(path, opened.settings, fields, labels=form)
+
+
+def forms_of(kind: type[Adaptation]) -> tuple[str, ...]:
+    """The kinds of labels that an adaptation takes, the usual one first."""
+    return tuple(dict.fromkeys((kind.labels, *kind.forms)))
 
 
 def adapt(
@@ -97,7 +119,7 @@ def adapt(
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
         opening.look(folder)
-        task = Task.prepare(opened.data, data, kind.labels)
+        task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
         config = opening.config(task.kept, **_base(opened, folder))
@@ -122,7 +144,8 @@ def _check_kinds(kind: Any, opened: Any, data: Any, settings: Any, seed: Any) ->
         raise ValueError(f"{opened.folder} is an adaptation itself: give a pretrained run")
     _require_needs(kind, opened)
     require(settings, kind.Settings, "settings")
-    require(data, type(opened.method).Data.with_labels, "data")
+    if not isinstance(data, Asked):
+        require(data, type(opened.method).Data.with_labels, "data")
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
 

@@ -27,10 +27,14 @@ examples:
   minissl adapt probe runs/photos labelled/ --labels-per-class 5 --draws 10
   minissl adapt finetune runs/book reviews.csv --label-field stars --run runs/reviews
   minissl predict runs/reviews more.csv --out predicted.csv
+  minissl adapt lora runs/encoder wnut17.conll --run runs/names
+  minissl adapt finetune runs/encoder pairs.tsv --layout snli --run runs/follows
   minissl adapt zero-shot runs/book reviews.csv --template "{text} The film was {class}"
 
 The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
-or the name of a data set. A third of it is held out and measured on, or its own test set.
+or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`). A tag
+for each word: a .conllu or .conll file; a span of a text: a .json as SQuAD's; one of several
+endings: --form choice. A third of it is held out and measured on, or its own test set.
 With --run the result is kept, and a command that was stopped goes on when it is called again."""
 
 
@@ -53,6 +57,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
 def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     from minissl.adapt.frozen import Frozen
     from minissl.adapt.method import Solved
+    from minissl.adapt.run import forms_of
 
     kind = load_adaptation(name)
     parser.prog = f"minissl adapt {name}"
@@ -70,7 +75,13 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Solved))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser, ("text_field", "label_field", "image_field", "layout"))
+    add_fields(parser, ("text_field", "second_field", "label_field", "image_field", "layout"))
+    parser.set_defaults(second_field=None)
+    parser.add_argument(
+        "--form", choices=forms_of(kind), default="",
+        help="what a label is (default: by the file or its layout, else "
+        f"{kind.labels}); with --second-field an example is two texts",
+    )  # fmt: skip
     add_options(parser, kind.Settings)
 
 
@@ -80,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.adapt.run import adapt, read_labelled
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
+    from minissl.data.asked import shape_of
     from minissl.pretrain.run import open_run
 
     kind: Any = load_adaptation(arguments.adaptation)
@@ -88,7 +100,9 @@ def run(arguments: argparse.Namespace) -> None:
     fields = fields_from(arguments)
     with joined(resolve_device(arguments.device)) as device:
         first = world().rank == 0
-        data = read_labelled(kind, opened, arguments.data, fields)
+        pair = arguments.second_field is not None
+        reads, form = shape_of(arguments.data, fields, pair=pair, form=arguments.form)
+        data = read_labelled(kind, opened, arguments.data, fields, reads=reads, form=form)
         if first:
             tell_what_was_fitted(data)
         adapted = adapt(

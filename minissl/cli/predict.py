@@ -76,11 +76,16 @@ def _table(opened: Any, examples: Any) -> str:
     import io
 
     from minissl.adapt.method import Confident
+    from minissl.adapt.trained import Trained
     from minissl.data.labels import likeliest
 
     method, classes = opened.method, opened.data.class_names
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
+    if isinstance(method, Trained):
+        columns, rows = method.table(examples.inputs)
+        writer.writerows([["name", *columns], *([n, *r] for n, r in zip(examples.names, rows))])
+        return file.getvalue()
     if isinstance(method, Confident):
         probabilities = method.probabilities(examples.inputs)
         writer.writerow(["name", "prediction", "probability"])

@@ -7,10 +7,12 @@ run knows one text only; what is asked of it is a ``minissl.forms.Form``. Lectur
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from minissl.data import Examples
+from minissl.data import Examples, Fields
 from minissl.data.labels import Labelled
+from minissl.data.tasks import TASKS
 
 READS = {
     "pairs": "minissl.data.pairs:LabelledTextPairs",
@@ -18,6 +20,27 @@ READS = {
     "questions": "minissl.data.questions:Questions",
     "choices": "minissl.data.choices:Choices",
 }
+OF_FORM = {"tags": "tagged", "span": "questions", "choice": "choices"}
+SUFFIXES = {".conllu": "tags", ".conll": "tags", ".iob": "tags", ".bio": "tags", ".json": "span"}
+
+
+def shape_of(
+    path: Path | None, fields: Fields, *, pair: bool = False, form: str = ""
+) -> tuple[str, str]:
+    """How labelled data is read, a key of ``READS`` or "", and the form of its labels or "".
+
+    By the form where one is asked for; otherwise by the layout, or by how the file's name ends.
+    ``pair``: two columns of a table are the texts. "": as the run reads data, and as the adaptation
+    takes labels.
+    """
+    task = TASKS.get(fields.layout)
+    if not form and not task and path is not None:
+        form = SUFFIXES.get(path.suffix.lower(), "")
+    if form in OF_FORM:
+        return OF_FORM[form], form
+    if not form and task and task.kind == "number":
+        form = "number"
+    return ("pairs" if pair or (task and task.pairs) else ""), form
 
 
 @runtime_checkable

@@ -250,7 +250,10 @@ def table_at(path: Path | None, fields: Fields, what: str, asked: Sequence[str])
     found = None if path is None else located(path, "", what)
     if found is None or not is_table(found, fields):
         given = f", {shown(path)} is none" if path else ""
-        raise ValueError(f"{what} are read from a table ({', '.join(TABLES)}){given}")
+        columns = ""
+        if "second_field" in asked:
+            columns = f" with the columns {fields.text_field!r:.40} and {fields.second_field!r:.40}"
+        raise ValueError(f"{what} are read from a table ({', '.join(TABLES)}){columns}{given}")
     return read_table(found, fields, asked)
 
 

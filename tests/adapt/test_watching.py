@@ -64,7 +64,8 @@ def test_the_numbers_are_those_of_the_functions_on_the_last_weights(tmp_path):
         linear_probe(*sides[:2]).accuracy(*sides[2:]),
         effective_rank(sides[2]),
     )
-    assert tuple(history.latest(name) for name in NAMES) == expected
+    # On some processors a product of other shapes is rounded otherwise.
+    assert [history.latest(name) for name in NAMES] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)

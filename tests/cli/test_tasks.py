@@ -62,7 +62,7 @@ def test_a_task_is_learned_measured_and_its_test_file_predicted(place, tmp_path,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--layout", "snli"], "the examples of SNLI are pairs of texts, asked for are single"),
+        (["--layout", "snli"], "a file of SNLI"),
         (["--layout", "sst-2", "--text-field", "x"], "text_field is 'x', but the layout sst-2"),
         ([], "it has sentence, label: say which one it is with --text-field"),
     ],
