@@ -10,6 +10,11 @@ from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module
 
+OTHERWISE = (
+    "take layers-on-top or finetune, which go with every run; a convolutional one takes lora and "
+    "adapters too, a recurrent one bias, last-layers and prompts"
+)
+
 
 def replace_modules(model: Module, make: Callable[[str, Module], Module | None]) -> list[str]:
     """Replace every module below ``model`` for which ``make(path, module)`` gives another one.
@@ -64,7 +69,7 @@ def matching(
         raise ValueError(f"where is no regular expression: {where!r} ({error})") from None
     if not layers:
         raise ValueError(
-            f"the model has no {_named(kinds)} that {what}: adapt it by a probe or by fine-tuning"
+            f"this network has no {_named(kinds)} that {what}: {OTHERWISE}"
         )
     if not any(pattern.search(name) for name in layers):
         raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")

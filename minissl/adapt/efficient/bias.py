@@ -36,7 +36,7 @@ class BiasOnly(SmallPart):
             p for name, p in base.encoder.named_parameters() if "bias" in name.rpartition(".")[2]
         ]
         if not biases:
-            raise ValueError("this network has no biases: take another adaptation, such as lora")
+            raise ValueError("this network has no biases: take layers-on-top or finetune")
         for parameter in biases:
             parameter.requires_grad = True
         return base

@@ -45,7 +45,7 @@ class LoRA(Module):
         alpha: float = 16.0,
         generator: np.random.Generator,
     ):
-        rows, columns = _matrix(inner, rank)
+        rows, columns = matrix_of(inner, rank)
         require_number("alpha", alpha)
         self.inner: Any = inner.freeze()
         self.scale = alpha / rank
@@ -67,7 +67,7 @@ class LoRA(Module):
         return (ops.matmul(self.up, self.down) * self.scale).reshape(*self.inner.weight.shape)
 
 
-def _matrix(layer: Any, rank: int) -> tuple[int, int]:
+def matrix_of(layer: Any, rank: int) -> tuple[int, int]:
     """Rows and columns of a layer's weight, where an update of this rank can be made for it."""
     if not isinstance(layer, Linear | Conv2d):
         raise TypeError(f"LoRA changes a Linear or a Conv2d, got a {type(layer).__name__}")
@@ -94,7 +94,7 @@ def add_lora(
     pattern = matching(model, where, ATTENTION, "LoRA could stand beside")
     for path, layer in model.named_modules():  # all of them, before anything is changed
         if path and isinstance(layer, Linear | Conv2d) and pattern.search(path):
-            _matrix(layer, rank)
+            matrix_of(layer, rank)
     require_number("alpha", alpha)
     model.freeze()
 
