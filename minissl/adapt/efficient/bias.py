@@ -1,6 +1,6 @@
 """The biases alone are trained: a thousandth of the weights, and nothing is put in.
 
-Ben Zaken, Ravfogel and Goldberg (2021), BitFit. Lecture 11. Of normalisations the bias too, which
+Ben Zaken, Ravfogel and Goldberg (2021), BitFit. Lecture 11. Of normalizations the bias too, which
 stands beside a scale that stays. Not here: a choice among the biases (the paper: queries' and those
 of the middle of each MLP do nearly as well as all).
 """

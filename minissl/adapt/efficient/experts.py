@@ -3,19 +3,20 @@
 Shazeer et al. (2017) and Fedus, Zoph and Shazeer (2022) for the gate and its balance, Hu et al.
 (2021) for the thin matrices; together Zadouri et al. (2023), Pushing mixture of experts to the
 limit. Lecture 11. Not here: sending tokens to an expert's own processor, a capacity, noise in the
-gate. What is added depends on the token, so it cannot be merged into the weights. The balance counts
-all that a layer reads, padding too.
+gate. What is added depends on the token, so it cannot be merged into the weights. The balance
+counts all that a layer reads, padding too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minissl.adapt.efficient.lora import ATTENTION, matrix_of
-from minissl.adapt.replacing import matching, replace_modules
+from minissl.adapt.replacing import matching, put_around
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, namespace
@@ -126,19 +127,15 @@ def add_experts(
 
     As ``add_lora``, but a Conv2d has no tokens that a gate could tell apart. Returns the paths.
     """
-    pattern = matching(model, where, ATTENTION, "experts could stand beside", Linear)
+    layers = matching(model, where, ATTENTION, "experts could stand beside", Linear)
     require_top(top, experts)
-    for path, layer in model.named_modules():  # all of them, before anything is changed
-        if path and isinstance(layer, Linear) and pattern.search(path):
-            matrix_of(layer, rank)
+    for layer in layers:  # all of them, before anything is changed
+        matrix_of(layer, rank)
     model.freeze()
-
-    def make(path: str, module: Module) -> Module | None:
-        if not isinstance(module, Linear) or not pattern.search(path):
-            return None
-        return Experts(module, rank, experts=experts, top=top, alpha=alpha, generator=generator)
-
-    return replace_modules(model, make)
+    make = partial(
+        Experts, rank=rank, experts=experts, top=top, alpha=alpha, generator=generator
+    )  # fmt: skip
+    return put_around(model, layers, make)
 
 
 class LoRAExperts(SmallPart):

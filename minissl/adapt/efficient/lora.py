@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minissl.adapt.replacing import matching, replace_modules
+from minissl.adapt.replacing import matching, put_around, replace_modules
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.fused.convolution import conv2d
@@ -91,19 +92,13 @@ def add_lora(
     queries and values, if the model has any, otherwise every Linear and Conv2d. Returns the paths.
     Raises ValueError, with the paths that there are, when none matches.
     """
-    pattern = matching(model, where, ATTENTION, "LoRA could stand beside")
-    for path, layer in model.named_modules():  # all of them, before anything is changed
-        if path and isinstance(layer, Linear | Conv2d) and pattern.search(path):
-            matrix_of(layer, rank)
+    layers = matching(model, where, ATTENTION, "LoRA could stand beside")
+    for layer in layers:  # all of them, before anything is changed
+        matrix_of(layer, rank)
     require_number("alpha", alpha)
     model.freeze()
-
-    def make(path: str, module: Module) -> Module | None:
-        if not isinstance(module, Linear | Conv2d) or not pattern.search(path):
-            return None
-        return LoRA(module, rank, alpha=alpha, generator=generator)
-
-    return replace_modules(model, make)
+    make = partial(LoRA, rank=rank, alpha=alpha, generator=generator)
+    return put_around(model, layers, make)
 
 
 def merge_lora(model: Module) -> list[str]:

@@ -3,7 +3,8 @@
 Li and Liang (2021), Prefix-tuning: optimizing continuous prompts for generation; for encoders Liu
 et al. (2022, P-tuning v2). Lecture 11. A prefix is a cache that was never computed from a text:
 attention takes it as the keys and values of earlier tokens. A text keeps the positions that it has
-without. Not here: a prefix for cross-attention.
+without. Not here: a prefix for cross-attention; and the small network of a reparametrized one is
+kept, where the paper drops it after the training.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Prefix:
 
 
 class Words(Module):
-    """Where a reparametrised prefix comes from: a vector for each place, and a layer on it.
+    """Where a reparametrized prefix comes from: a vector for each place, and a layer on it.
 
     tanh(W e + b): (prefix, middle), the same for all layers of the network.
     """

@@ -87,7 +87,7 @@ class Finetune(Trained):
                 f"lm_weight is for labels of a whole text, these are a {self.form.kind} each: "
                 "leave it out"
             )
-        self.began = weights_of(self.base.encoder)  # of a reopened one: where it has arrived
+        self.began = parameters_of(self.base.encoder)  # of a reopened one: where it has arrived
 
     def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
         """That of the labels, plus ``lm_weight`` times that of the texts' next tokens."""
@@ -104,10 +104,10 @@ class Finetune(Trained):
         found = super().evaluate()
         if not found or self.task.train is None:
             return found
-        return found | {"distance": distance(self.began, weights_of(self.base.encoder))}
+        return found | {"distance": distance(self.began, parameters_of(self.base.encoder))}
 
 
-def weights_of(model: Module) -> dict[str, NDArray]:
+def parameters_of(model: Module) -> dict[str, NDArray]:
     """A copy of all that is trained, by path: no running means."""
     return {name: parameter.numpy().copy() for name, parameter in model.named_parameters()}
 

@@ -9,7 +9,6 @@ from minissl.models.convolutional import ConvEncoder
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Linear
-from minissl.pretrain import load_method
 from tests.pretrain.toy import toy_method
 
 SIZES = GPTConfig(vocab_size=30, context_length=9, num_layers=2, width=8, num_heads=2)
@@ -74,16 +73,16 @@ def test_before_the_first_step_it_is_nearly_the_identity():
     assert adapter.down.numpy().std() == pytest.approx(NEARLY_NOTHING, rel=0.1)
     assert adapter.up.numpy().std() == pytest.approx(NEARLY_NOTHING, rel=0.1)
     h = inner(generator.standard_normal((50, 64)).astype(np.float32)).numpy()
-    rows = (h + 0) @ adapter.down.numpy().T
-    added = np.linalg.norm(adapter(Tensor_of(adapter, h)).numpy() - h, axis=1)
+    rows = h @ adapter.down.numpy().T
+    added = np.linalg.norm(adapter(giving(h, inner)).numpy() - h, axis=1)
     bound = np.linalg.norm(adapter.up.numpy(), 2) * np.linalg.norm(rows, axis=1)
     assert (added <= bound * 1.01 + 1e-6).all()
     assert (added <= 5e-4 * np.linalg.norm(h, axis=1)).all()
 
 
-def Tensor_of(adapter, h):
-    """What ``inner`` takes so that it gives h: the inverse of its formula."""
-    return np.linalg.solve(adapter.inner.weight.numpy(), (h - adapter.inner.bias.numpy()).T).T
+def giving(h, layer):
+    """What a square Linear takes so that it gives h: the inverse of its formula."""
+    return np.linalg.solve(layer.weight.numpy(), (h - layer.bias.numpy()).T).T
 
 
 def test_a_whole_model_says_nearly_what_it_said():
@@ -139,8 +138,6 @@ def test_float64_and_sampling_with_a_cache():
 
 
 def test_a_run_of_recurrent_layers_is_told_what_goes_instead():
-    method = toy_method("lstm")
+    encoder = toy_method("lstm").encoder
     with pytest.raises(ValueError, match="a recurrent one bias, last-layers and prompts"):
-        load = load_method("lstm")
-        assert isinstance(method, load)
-        add_adapters(method.encoder, 4, generator=np.random.default_rng(0))
+        add_adapters(encoder, 4, generator=np.random.default_rng(0))

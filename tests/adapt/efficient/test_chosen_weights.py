@@ -22,7 +22,9 @@ def moved(name, opened, **changes):
         optimizer.zero_grad()
     after = method.base.encoder.state_dict()
     changed = {n for n, array in before.items() if array.tobytes() != after[n].tobytes()}
-    saved = {n.removeprefix("encoder.") for n in method.saved().state_dict() if n.startswith("encoder.")}
+    saved = {
+        n.removeprefix("encoder.") for n in method.saved().state_dict() if n.startswith("encoder.")
+    }
     assert changed <= saved
     return changed, [*before]
 
@@ -44,9 +46,7 @@ def bases(tmp_path_factory):
     for name, changes in BASES.items():
         folder, method = tmp_path_factory.mktemp(name), "simclr" if name == "resnet" else name
         settings = toy_settings(method, **changes, steps=1)
-        pretrain(
-            load_method(method), toy_data(method, settings), settings, folder, progress=False
-        )
+        pretrain(load_method(method), toy_data(method, settings), settings, folder, progress=False)
         opened[name] = open_run(folder)
     return opened
 
@@ -89,7 +89,7 @@ def test_all_layers_are_not_the_whole_network(bases):
     }  # fmt: skip
     assert all(n.startswith("transformer.blocks.") for n in changed)
     for name, count in (("bert", 3), ("elmo", 3), ("resnet", 8)):
-        with pytest.raises(ValueError, match=f"layers is 9, this network has {count}: give fewer"):
+        with pytest.raises(ValueError, match=rf"layers is 9, this network has {count}: give fewer"):
             moved("last-layers", bases[name], layers=9)
 
 
@@ -97,7 +97,7 @@ def test_a_table_of_words_has_neither(tmp_path):
     opened = toy_base("skipgram", tmp_path)
     with pytest.raises(ValueError, match="no biases: take layers-on-top or finetune"):
         moved("bias", opened)
-    with pytest.raises(ValueError, match="no list of layers, .*: take layers-on-top or finetune"):
+    with pytest.raises(ValueError, match=r"no list of layers, .*: take layers-on-top or finetune"):
         moved("last-layers", opened)
 
 

@@ -1,4 +1,4 @@
-"""Every adaptation that is trained on every kind of network: it works, or one sentence says why not.
+"""Every adaptation that is trained on every kind of network: it works, or a sentence says why not.
 
 What is frozen stays as the run has it, bit for bit, and what is saved is the small part and the
 layer on top.
@@ -57,7 +57,7 @@ def of_run(names):
 def test_it_works_or_is_refused_with_a_sentence(name, base, bases):
     opened = bases[base]
     if base in REFUSED[name]:
-        with pytest.raises(ValueError, match="take layers-on-top or finetune| needs a run of "):
+        with pytest.raises(ValueError, match=r"take layers-on-top or finetune| needs a run of "):
             adapted(name, opened)
         return
     before = {n: t.tobytes() for n, t in opened.method.encoder.state_dict().items()}

@@ -14,9 +14,10 @@ from minissl.adapt.efficient.experts import (
 )
 from minissl.adapt.efficient.lora import LoRA
 from minissl.adapt.method import Task
+from minissl.autograd import no_grad
 from minissl.autograd.tensor import Tensor
 from minissl.nn.layers import Linear
-from tests.adapt.toy import adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapted, adapting, toy_base, toy_labelled
 from tests.pretrain.toy import toy_method
 
 INS, OUTS, RANK, EXPERTS = 6, 5, 2, 4
@@ -156,6 +157,23 @@ def test_the_loss_is_the_forms_and_the_mean_balance_of_the_layers(tmp_path):
     assert not [n for n in method.saved().state_dict() if "balance" in n]
 
 
+def test_what_is_told_of_the_balance_is_that_of_the_held_out_texts(tmp_path):
+    """From what the first block's queries read, in float64: both of its layers read the same."""
+    made = adapted("experts", toy_base("gpt", tmp_path), changes={"steps": 2}).method
+    network, inputs = made.base.model, made.task.held_out.inputs
+    with no_grad():
+        collated = made.base.collate(sorted(inputs, key=len))
+        block = network.transformer.blocks[0]
+        seen = block.attention_norm(network._embed(collated[0])).numpy().astype(np.float64)
+    found = []
+    for one in (block.attention.query, block.attention.value):
+        p = torch.softmax(torch.tensor(seen @ one.gate.weight.numpy().T), dim=-1).reshape(-1, 3)
+        chosen = np.argsort(-p.numpy(), axis=1, kind="stable")[:, :2]
+        share = np.bincount(chosen.ravel(), minlength=3) / chosen.size
+        found.append(3 * float(share @ p.numpy().mean(axis=0)))
+    assert made.evaluate()["load_balance"] == pytest.approx(np.mean(found), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -177,6 +195,6 @@ def test_what_is_refused_changes_nothing(options, match):
 def test_more_than_there_are_is_refused_where_it_is_said():
     with pytest.raises(ValueError, match="top must be from 1 to 2, the number of experts, got 3"):
         ExpertSettings(experts=2, top=3)
+    residual = toy_method("simclr", encoder="resnet18", features=8).encoder
     with pytest.raises(ValueError, match="no Linear that experts could stand beside: take"):
-        adds = toy_method("simclr", encoder="resnet18", features=8).encoder
-        add_experts(adds, 2, experts=2, top=1, generator=np.random.default_rng(0))
+        add_experts(residual, 2, experts=2, top=1, generator=np.random.default_rng(0))

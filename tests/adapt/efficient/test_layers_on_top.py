@@ -40,10 +40,11 @@ def blocks_of(transformer, heads):
             activation=lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
         ).eval()  # fmt: skip
         a, own = block.attention, layer.self_attn
+        three = a.query, a.key, a.value
         pairs = {
-            own.in_proj_weight: np.concatenate([p.weight.numpy() for p in (a.query, a.key, a.value)]),
-            own.in_proj_bias: np.concatenate([p.bias.numpy() for p in (a.query, a.key, a.value)]),
-        }  # fmt: skip
+            own.in_proj_weight: np.concatenate([p.weight.numpy() for p in three]),
+            own.in_proj_bias: np.concatenate([p.bias.numpy() for p in three]),
+        }
         for theirs, ours in (
             (own.out_proj, a.output), (layer.linear1, block.mlp.hidden),
             (layer.linear2, block.mlp.output), (layer.norm1, block.attention_norm),

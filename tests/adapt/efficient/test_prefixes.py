@@ -52,8 +52,7 @@ def by_hand(one, x, *, causal=False, lengths=None, key=None, value=None):
     batch, time, _ = x.shape
     before = [torch.tensor(p.numpy() if hasattr(p, "numpy") else p) for p in (key, value)]
     keys, values = (
-        torch.cat([p.expand(batch, -1, -1), part], dim=1)
-        for p, part in zip(before, (keys, values))
+        torch.cat([p.expand(batch, -1, -1), part], dim=1) for p, part in zip(before, (keys, values))
     )
     prefix = before[0].shape[0]
     allowed = np.ones((batch, time, prefix + time), bool)
@@ -145,7 +144,7 @@ def test_token_by_token_is_all_at_once(options):
     assert model.attention_weights(tokens).shape == shape  # (layers, batch, ...)
 
 
-def test_reparametrised_it_is_one_network_of_the_paper():
+def test_reparametrized_it_is_one_network_of_the_paper():
     """P = (tanh(E W + b)) W' + b' for all layers at once, cut into keys and values of each."""
     model = prefixed_gpt(middle=5)
     added = [m for _, m in model.named_modules() if isinstance(m, PrefixedAttention)]
@@ -222,7 +221,8 @@ def test_settings_at_their_bounds(opened):
     with pytest.raises(ValueError, match=r"prefix is 13, .* reads 12 words at once.*begin=random"):
         built(opened, prefix=13)
     wide = built(opened, prefix=40, reparametrize=True)
-    assert {n.rpartition("attention.")[2] for n in wide.saved().state_dict() if n.startswith("encoder")} == {
+    saved = {n for n in wide.saved().state_dict() if n.startswith("encoder.")}
+    assert {n.rpartition("attention.")[2] for n in saved} == {
         "words.vectors", "words.hidden.weight", "words.hidden.bias", "both.weight", "both.bias",
     }  # fmt: skip
 

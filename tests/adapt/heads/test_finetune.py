@@ -13,7 +13,6 @@ from minissl.optim import SGD, AdaGrad, AdamW
 from tests.adapt.toy import adapted, adapting, toy_base, toy_labelled
 from tests.pretrain.toy import stopped_after, toy_method
 
-
 ALL = ("simclr", "gpt", "lstm", "bert", "skipgram")
 
 
@@ -247,7 +246,9 @@ def test_the_loss_of_next_tokens_stands_beside_it(base, bases):
     outside = {id(p) for p in method.base.model.parameters()} - {
         id(p) for p in method.model.parameters()
     }
-    assert not [p for p in method.base.model.parameters() if id(p) in outside and p.grad is not None]
+    assert not [
+        p for p in method.base.model.parameters() if id(p) in outside and p.grad is not None
+    ]
     assert len(outside) == (2 if base == "lstm" else 0)  # its output stays, and is not saved
 
 
@@ -276,7 +277,9 @@ def test_without_weight_nothing_is_different(bases, monkeypatch):
 
 def test_it_is_refused_where_no_token_is_predicted(bases):
     for base in ("bert", "simclr", "skipgram"):
-        with pytest.raises(ValueError, match=rf"lm_weight is 0\.5, but a run of {base} predicts no"):
+        with pytest.raises(
+            ValueError, match=rf"lm_weight is 0\.5, but a run of {base} predicts no"
+        ):
             built(bases[base], lm_weight=0.5)
     method = built(bases["gpt"], lm_weight=0.5)
 
