@@ -17,7 +17,7 @@ from minissl.adapt.method import Task
 from minissl.autograd import no_grad
 from minissl.autograd.tensor import Tensor
 from minissl.nn.layers import Linear
-from tests.adapt.toy import adapted, adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapted, adapting, toy_labelled
 from tests.pretrain.toy import toy_method
 
 INS, OUTS, RANK, EXPERTS = 6, 5, 2, 4
@@ -135,8 +135,8 @@ def test_before_the_first_step_nothing_has_changed(base):
     np.testing.assert_array_equal(method.represent(examples), before)
 
 
-def test_the_loss_is_the_forms_and_the_mean_balance_of_the_layers(tmp_path):
-    opened = toy_base("gpt", tmp_path)
+def test_the_loss_is_the_forms_and_the_mean_balance_of_the_layers(bases):
+    opened = bases["gpt"]
     task = Task.prepare(opened.data, toy_labelled("experts", opened), "class")
 
     def loss(weight):
@@ -157,9 +157,9 @@ def test_the_loss_is_the_forms_and_the_mean_balance_of_the_layers(tmp_path):
     assert not [n for n in method.saved().state_dict() if "balance" in n]
 
 
-def test_what_is_told_of_the_balance_is_that_of_the_held_out_texts(tmp_path):
+def test_what_is_told_of_the_balance_is_that_of_the_held_out_texts(bases):
     """From what the first block's queries read, in float64: both of its layers read the same."""
-    made = adapted("experts", toy_base("gpt", tmp_path), changes={"steps": 2}).method
+    made = adapted("experts", bases["gpt"], changes={"steps": 2}).method
     network, inputs = made.base.model, made.task.held_out.inputs
     with no_grad():
         collated = made.base.collate(sorted(inputs, key=len))

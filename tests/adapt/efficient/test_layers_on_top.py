@@ -7,16 +7,10 @@ import torch
 from minissl.adapt.efficient.layers_on_top import LayersOnTop
 from minissl.adapt.method import Task
 from minissl.autograd import no_grad
-from tests.adapt.toy import adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapting, toy_labelled
 
 BASES = ("gpt", "bert", "lstm", "elmo", "simclr", "skipgram")
 TEXTS = [[5, 6, 7], [1, 2, 3, 4, 5, 6, 7], [3]]
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases")
-    return {name: toy_base(name, folder / name) for name in BASES}
 
 
 def built(opened, **changes):

@@ -15,7 +15,7 @@ from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Embedding, Linear
 from minissl.nn.transformer import Transformer
 from minissl.pretrain import load_method
-from tests.adapt.toy import adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapting, toy_labelled
 from tests.pretrain.toy import toy_method
 
 SIZES = GPTConfig(vocab_size=50, context_length=12, num_layers=2, width=16, num_heads=2)
@@ -191,8 +191,8 @@ def before_merging(state, name):
 
 
 @pytest.mark.parametrize("base", ["simclr", "gpt", "bert"])
-def test_only_the_small_part_is_trained_and_saved(base, tmp_path):
-    opened = toy_base(base, tmp_path / "base")
+def test_only_the_small_part_is_trained_and_saved(base, bases, tmp_path):
+    opened = bases[base]
     settings = adapting("lora", steps=30, learning_rate=1e-2)
     data = toy_labelled("lora", opened)
     made = adapt(LoRAAdaptation, opened, data, settings, tmp_path / "lora", progress=False)

@@ -19,7 +19,7 @@ from minissl.models.generate import generate
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.attention import MultiHeadAttention
 from minissl.nn.transformer import TransformerConfig
-from tests.adapt.toy import adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapting, toy_labelled
 from tests.pretrain.toy import toy_method
 
 WIDTH, HEADS, PREFIX = 8, 2, 3
@@ -202,17 +202,13 @@ def test_what_begins_as_words_has_their_keys_and_values(name):
         np.testing.assert_array_equal(one.key.numpy(), key)
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    return toy_base("gpt", tmp_path_factory.mktemp("gpt"))
-
-
 def built(opened, **changes):
     task = Task.prepare(opened.data, toy_labelled("prefixes", opened), "class")
     return Prefixes.build(adapting("prefixes", **changes), opened, task, seed=0)
 
 
-def test_settings_at_their_bounds(opened):
+def test_settings_at_their_bounds(bases):
+    opened = bases["gpt"]
     texts = [[5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]]
     for changes in ({"prefix": 1}, {"prefix": 12}, {"prefix": 40, "begin": "random"}):
         method = built(opened, **changes)

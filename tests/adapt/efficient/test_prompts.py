@@ -20,18 +20,12 @@ from minissl.autograd.tensor import Tensor
 from minissl.models import decode
 from minissl.models.generate import generate
 from minissl.nn.layers import Embedding
-from tests.adapt.toy import adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapting, toy_labelled
 from tests.pretrain.toy import toy_method
 
 TEXTS = [[25, 26, 27], [21, 22, 23, 24, 25, 26, 27, 28], [23]]
 LONG = [*range(20, 40)]
 OF_TEXTS = ("gpt", "bert", "roberta", "lstm", "elmo")
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bases")
-    return {name: toy_base(name, folder / name) for name in OF_TEXTS}
 
 
 def built(opened, **changes):

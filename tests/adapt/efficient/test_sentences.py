@@ -3,27 +3,26 @@
 import pytest
 
 from minissl.cli import main
-from tests.adapt.toy import toy_base
 
 INSTEAD = "take layers-on-top or finetune"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Runs, and a table of texts with labels."""
-    folder = tmp_path_factory.mktemp("sentences")
-    for base in ("gpt", "bert", "lstm", "skipgram"):
-        toy_base(base, folder / base)
-    rows = [f"{'good' if i % 2 else 'bad'}\tthe film was {'fine' if i % 2 else 'dull'} {i}"
-            for i in range(24)]  # fmt: skip
-    (folder / "texts.tsv").write_text("\n".join(["label\ttext", *rows]) + "\n")
-    return folder
+def table(tmp_path_factory):
+    """Texts with labels, in a file."""
+    path = tmp_path_factory.mktemp("sentences") / "texts.tsv"
+    rows = [
+        f"{'good' if i % 2 else 'bad'}\tthe film was {'fine' if i % 2 else 'dull'} {i}"
+        for i in range(24)
+    ]
+    path.write_text("\n".join(["label\ttext", *rows]) + "\n")
+    return str(path)
 
 
-def call(place, *words):
-    first, base, *rest = words
-    few = ("--steps", "2", "--evaluations", "1", "--quiet")
-    return main(["adapt", first, str(place / base), str(place / "texts.tsv"), *few, *rest])
+def call(bases, table, words, run):
+    first, base, *rest = words.split()
+    few = ("--steps", "2", "--evaluations", "1", "--quiet", "--run", run)
+    return main(["adapt", first, str(bases[base].folder), table, *few, *rest])
 
 
 @pytest.mark.parametrize(
@@ -49,8 +48,8 @@ def call(place, *words):
         ("finetune skipgram --vector last", "has one vector for each example: leave it out"),
     ],
 )  # fmt: skip
-def test_one_sentence_and_nothing_written(words, told, place, capsys, tmp_path):
-    assert call(place, *words.split(), "--run", str(tmp_path / "run")) == 1
+def test_one_sentence_and_nothing_written(words, told, bases, table, capsys, tmp_path):
+    assert call(bases, table, words, str(tmp_path / "run")) == 1
     printed = capsys.readouterr().err
     assert told in printed
     assert printed.startswith("minissl: ")
@@ -68,9 +67,9 @@ def test_one_sentence_and_nothing_written(words, told, place, capsys, tmp_path):
         "experts gpt --experts 1 --top 1 --rank 16",
     ],
 )
-def test_what_goes_is_kept_and_predicts(words, place, capsys, tmp_path):
+def test_what_goes_is_kept_and_predicts(words, bases, table, capsys, tmp_path):
     run = str(tmp_path / "run")
-    assert call(place, *words.split(), "--run", run) == 0
+    assert call(bases, table, words, run) == 0
     assert "weights trained" in capsys.readouterr().out
-    assert main(["predict", run, str(place / "texts.tsv")]) == 0
+    assert main(["predict", run, table]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 25
