@@ -114,14 +114,15 @@ class InContext(list[int]):
         question = self.question[: max(0, longest // 2 - 1 - between)]
         before = 1 + len(question) + between
         room = longest - before - 1
-        ends = np.cumsum([len(word) for word in self.words], dtype=np.int64)
-        starts = ends - [len(word) for word in self.words]
+        sizes = np.array([len(word) for word in self.words], np.int64)
+        ends = np.cumsum(sizes)
+        starts = ends - sizes
         windows, at = [], 0
         while True:
             stop = int(np.searchsorted(ends, starts[at] + room, side="right")) if len(ends) else 0
             stop = max(stop, min(at + 1, len(ends)))  # one word at least, or what fits of it
             pieces = [token for word in self.words[at:stop] for token in word][:room]
-            offset = before - (starts[at] if len(ends) else 0)
+            offset = before - (int(starts[at]) if len(ends) else 0)
             tokens = self._joined(question, pieces)
             last = np.minimum(ends[at:stop] - 1 + offset, len(tokens) - 2)
             none = 0 if self.none_first else len(tokens) - 1

@@ -240,9 +240,9 @@ def best_of_window(example: InContext, first: int, scores: NDArray) -> Given:
 
 
 def best_span(begins: NDArray, ends: NDArray, most: int = MOST_WORDS) -> tuple[int, int]:
-    """i ≤ j < i + most with the largest begins[i] + ends[j], (words,) each; of equal ones the first.
+    """i and j, i ≤ j < i + most, with the largest begins[i] + ends[j]; of equal ones the first.
 
-    Not every pair is looked at: of the words where a span may end only the best, for each i.
+    begins, ends: (words,). Not every pair is added: of the ends that go with an i only the best.
     """
     padded = np.concatenate([ends, np.full(most - 1, -np.inf)])
     window = np.lib.stride_tricks.sliding_window_view(padded, most)  # ends[i : i + most]
