@@ -9,7 +9,7 @@ in prediction is how far a span is above the [CLS] of its window, and the best w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,6 +62,9 @@ class Places:
     real: NDArray[np.bool_]
     examples: NDArray[np.int64]
     firsts: NDArray[np.int64]
+
+
+Scores = tuple[NDArray[np.int64], Places, NDArray]  # which examples, and those of their windows
 
 
 class Given(NamedTuple):
@@ -132,18 +135,7 @@ class Spans(Form):
 
     def answers(self, base: Any, head: Any, inputs: Sequence[InContext]) -> list[Given]:
         """The best span of each example; none where [CLS] is as good, if there may be none."""
-        found: list[Given | None] = [None] * len(inputs)
-        for example, first, row in self._windows(base, head, inputs):
-            given = best_of_window(inputs[example], first, row)
-            before = found[example]
-            if before is None or given.score > before.score:
-                found[example] = given
-        none = float(head.may_be_none.numpy()) > 0
-        return [
-            one._replace(text="", probability=one.none) if none and one.score <= 0 else one
-            for one in found
-            if one is not None
-        ]
+        return self._best(head, inputs, self._scores(base, head, inputs))
 
     def predict(self, base: Any, head: Module, inputs: Any) -> list[str]:
         """The answer to each question, "" for none.
@@ -158,9 +150,10 @@ class Spans(Form):
         With questions without an answer also the share of those for which none was given, and the
         F1 of the others.
         """
-        loss, inputs = self._nats(base, head, held_out), held_out.inputs
+        scores = [*self._scores(base, head, held_out.inputs)]
+        loss, given = _nats(scores, held_out), self._best(head, held_out.inputs, scores)
         right = [[answer.text for answer in label] for label in held_out.labels]
-        pairs = list(zip(self.predict(base, head, inputs), right))
+        pairs = list(zip([one.text for one in given], right))
         f1 = np.array([f1_of_words(*pair) for pair in pairs])
         found = {
             "loss": loss,
@@ -177,32 +170,49 @@ class Spans(Form):
         answers = self.answers(base, head, inputs)
         return ["answer", "probability"], [[a.text, f"{a.probability:.4f}"] for a in answers]
 
-    def _windows(
-        self, base: Any, head: Module, inputs: Sequence[InContext]
-    ) -> Iterator[tuple[int, int, NDArray]]:
-        """Of each window its example, its first word, and its scores (2, 1 + words)."""
+    def _scores(self, base: Any, head: Module, inputs: Sequence[InContext]) -> Iterator[Scores]:
+        """Of the windows of some examples at a time; ValueError where one is not finite."""
         for chosen, (places, _), outputs in self.in_batches(base, head, inputs):
-            for row, example in enumerate(chosen[places.examples]):
-                scores = outputs[row][:, places.real[row]]
-                if not np.isfinite(scores).all():
-                    raise ValueError(
-                        f"the scores of example {example} are not finite: look at its input, and "
-                        "whether the training diverged"
-                    )
-                yield int(example), int(places.firsts[row]), scores
+            bad = (places.real & ~np.isfinite(outputs).all(axis=1)).any(axis=1)
+            if bad.any():
+                raise ValueError(
+                    f"the scores of example {chosen[places.examples[bad][0]]} are not finite: look "
+                    "at its input, and whether the training diverged"
+                )
+            yield chosen, places, outputs
 
-    def _nats(self, base: Any, head: Module, held_out: Labelled) -> float:
-        """The loss of all windows."""
-        total, count = 0.0, 0
-        for chosen, (places, _), outputs in self.in_batches(base, head, held_out.inputs):
-            parts = [held_out.inputs[i] for i in chosen], [held_out.labels[i] for i in chosen]
-            wanted = targets(places, *parts)
-            known = wanted != IGNORE
-            logits = outputs[known].astype(np.float64)
-            p = softmax(logits)[np.arange(len(logits)), wanted[known]]
-            total -= float(np.log(np.maximum(p, np.finfo(p.dtype).tiny)).sum())
-            count += int(known.sum())
-        return total / max(count, 1)
+    def _best(
+        self, head: Any, inputs: Sequence[InContext], scores: Iterable[Scores]
+    ) -> list[Given]:
+        """The answer to each example, of all its windows."""
+        found: list[Given | None] = [None] * len(inputs)
+        for chosen, places, outputs in scores:
+            for row, example in enumerate(chosen[places.examples]):
+                own = outputs[row][:, places.real[row]]
+                given = best_of_window(inputs[example], int(places.firsts[row]), own)
+                before = found[example]
+                if before is None or given.score > before.score:
+                    found[example] = given
+        none = float(head.may_be_none.numpy()) > 0
+        return [
+            one._replace(text="", probability=one.none) if none and one.score <= 0 else one
+            for one in found
+            if one is not None
+        ]
+
+
+def _nats(scores: Iterable[Scores], labelled: Labelled) -> float:
+    """The loss of all windows."""
+    total, count = 0.0, 0
+    for chosen, places, outputs in scores:
+        labels = [labelled.labels[i] for i in chosen]
+        wanted = targets(places, [labelled.inputs[i] for i in chosen], labels)
+        known = wanted != IGNORE
+        logits = outputs[known].astype(np.float64)
+        p = softmax(logits)[np.arange(len(logits)), wanted[known]]
+        total -= float(np.log(np.maximum(p, np.finfo(p.dtype).tiny)).sum())
+        count += int(known.sum())
+    return total / max(count, 1)
 
 
 def targets(
