@@ -102,7 +102,8 @@ class InContext(list[int]):
         """The text in windows of at most ``longest`` tokens, the question before each.
 
         A window begins about half a window after the one before, so an answer of up to half a
-        window is whole in one of them. The question has half of a window at most, its end is cut.
+        window is whole in one of them. Where the text does not fit as a whole, the question has half
+        of a window at most, and its end is cut.
         Raises ValueError for a network that reads too little.
         """
         between = len(self.around[1])
@@ -111,10 +112,12 @@ class InContext(list[int]):
                 f"a run that reads {longest} tokens has no room for a question and a text: it "
                 f"takes {LEAST} or more"
             )
-        question = self.question[: max(0, longest // 2 - 1 - between)]
+        sizes = np.array([len(word) for word in self.words], np.int64)
+        around = between + 2
+        most = max(longest // 2 + 1 - around, longest - around - int(sizes.sum()), 0)
+        question = self.question[:most]
         before = 1 + len(question) + between
         room = longest - before - 1
-        sizes = np.array([len(word) for word in self.words], np.int64)
         ends = np.cumsum(sizes)
         starts = ends - sizes
         windows, at = [], 0
@@ -150,8 +153,8 @@ def reader_of(prepared: Any) -> Callable[[str, str], InContext]:
 
     def read(question: str, text: str) -> InContext:
         places = word_places(text)
-        spaced = [spaces and begin > 0 and text[begin - 1].isspace() for begin, _ in places]
-        words = [encode(" " * s + text[b:e]) for s, (b, e) in zip(spaced, places)]
+        before = [" " if spaces and b > 0 and text[b - 1].isspace() else "" for b, _ in places]
+        words = [encode(space + text[b:e]) for space, (b, e) in zip(before, places)]
         known = [number for number, word in enumerate(words) if word]
         return InContext(
             encode(question), [words[n] for n in known], text, places[known], around,
