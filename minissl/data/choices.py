@@ -213,9 +213,10 @@ def _choices(table: Table) -> list[Choice]:
             f"more, found are {', '.join(f'ending{n}' for n in numbers[:9]) or 'none'} among "
             f"{', '.join(f'{name:.40}' for name in [*names][:20])}"
         )
-    blank = {f"ending{n}": "" for n in numbers}  # of a .jsonl, where a row has fewer
-    table = replace(table, rows=[(line, blank | values) for line, values in table.rows])
-    endings = zip(*(_column(table, name, empty=True) for name in blank))
+    columns = [f"ending{n}" for n in numbers]  # of a .jsonl some rows may have fewer
+    filled = [(line, v | {name: v.get(name, "") for name in columns}) for line, v in table.rows]
+    table = replace(table, rows=filled)
+    endings = zip(*(_column(table, name, empty=True) for name in columns))
     if all(name in names for name in SWAG):
         firsts, begun = _column(table, SWAG[0]), _column(table, SWAG[1], empty=True)
     else:

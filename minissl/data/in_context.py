@@ -102,8 +102,9 @@ class InContext(list[int]):
         """The text in windows of at most ``longest`` tokens, the question before each.
 
         A window begins about half a window after the one before, so an answer of up to half a
-        window is whole in one of them. Where the text does not fit as a whole, the question has half
-        of a window at most, and its end is cut.
+        window is whole in one of them. Of a question that leaves too little room the end is cut:
+        the whole text is read at once, or it has half of each window.
+
         Raises ValueError for a network that reads too little.
         """
         between = len(self.around[1])

@@ -123,7 +123,7 @@ def test_a_file_of_another_form_is_refused(tmp_path, text, words):
 
 
 def test_what_else_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="from a .json file in SQuAD's form"):
+    with pytest.raises(ValueError, match=r"from a \.json file in SQuAD's form"):
         Questions.read(None)
     with pytest.raises(ValueError, match=r"a\.json\.xz' is packed"):
         Questions.read_examples((written(tmp_path)).rename(tmp_path / "a.json.xz"))
@@ -284,11 +284,13 @@ def test_windows_have_every_word_and_every_answer_of_half_a_window(name, longest
 
 
 def test_a_long_question_leaves_half_for_the_text():
-    read = reader_of(prepared("bert"))("the cat " * 50, "a dog ran to the log")
+    (window,) = reader_of(prepared("bert"))("the cat " * 50, "a dog ran to the log").windows(20)
+    assert [window.first, len(window.begins), len(window.tokens)] == [0, 6, 20]
+    read = reader_of(prepared("bert"))("the cat " * 50, "a dog ran to the log " * 3)
     for window in read.windows(20):
         assert window.begins[0] <= 10
         assert len(window.tokens) <= 20
-    with pytest.raises(ValueError, match="reads 3 tokens has no room .* takes 4 or more"):
+    with pytest.raises(ValueError, match=r"reads 3 tokens has no room .* takes 4 or more"):
         read.windows(3)
 
 
