@@ -33,7 +33,11 @@ from minissl.pretrain.run import Opened, open_run
 FIELDS = Fields(text_field="sentence", label_field="label")
 TFIDF = "tf-idf of words, logistic regression"
 # Of each way the best learning rate of 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1: see the notes.
-RATES: dict[str, float] = {}
+RATES: dict[str, float] = {
+    parts.TUNED: 3e-4, parts.LAST: 1e-3, parts.ABOVE: 1e-3, parts.LORA: 3e-3, parts.EXPERTS: 3e-3,
+    parts.ADAPTERS: 3e-3, parts.BIASES: 1e-2, parts.PREFIXES: 3e-2, parts.MADE: 3e-3,
+    parts.PROMPTS: 3e-2,
+}  # fmt: skip
 COLUMNS = {"weights": "weights trained", "saved": "kB saved", "step": "CPU ms per step"}
 
 

@@ -280,7 +280,7 @@ CLAIM = Claim(
     statement="Few new weights beside a frozen network come near to full fine-tuning. What is "
     "saved is a small part of the network, and what it knew is there again when the part is taken "
     "off, while full fine-tuning forgets.",
-    lecture="11, section 6",
+    lecture="11, section 7",
     measure=measure,
     expectations=expected(),
     figure=figure,

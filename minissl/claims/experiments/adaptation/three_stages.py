@@ -150,7 +150,7 @@ CLAIM = Claim(
     title="Read widely, read the task's own texts, learn from labels: three stages or two",
     statement="Between pretraining on much text and learning from labels it pays to go on "
     "pretraining on texts of the task's domain, which need no labels.",
-    lecture="11, section 6",
+    lecture="11, section 9",
     measure=measure,
     expectations=expected(),
     figure=figure,
