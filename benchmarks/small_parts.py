@@ -144,7 +144,7 @@ def main() -> None:
         f"seed, {arguments.questions} test sentences, {arguments.tokens} tokens of each",
         f"{arguments.steps} steps of 16 sentences at the learning rates "
         + ", ".join(f"{row} {rate:g}" for row, rate in RATES.items()),
-        "chosen from three by 40 steps with seed 100 on MiniLM: 400 sentences to learn from, and 250 "
+        "chosen from three by 40 steps with seed 100 on MiniLM: 400 sentences to learn from, 250 "
         "of a third file (SST-2's dev) to judge by; two standard errors are 5 points",
         "kB saved: what is kept beside the base, the layer on top included",
         "CPU ms: of all threads together, the batches included",
