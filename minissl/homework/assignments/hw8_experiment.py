@@ -188,16 +188,21 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """The plot for the report: accuracy and what was forgotten against kilobytes, every seed."""
     figure, axes = new_figure(2)
     names = list(dict.fromkeys(row["setting"] for row in rows))
-    for axis, measured, title in zip(
-        axes, ("accuracy", "forgotten"), ("accuracy on held-out texts", "nats lost on old text")
-    ):
+    for axis, measured in zip(axes, ("accuracy", "forgotten")):
         for name, marker in zip(names, "os^Dv*<>" * len(names)):
-            own = [(row["kilobytes"], row[measured]) for row in rows if row["setting"] == name]
-            axis.plot(*zip(*own), marker, color="#0b6bcb", markersize=6, alpha=0.6, label=name)
-            axis.plot(*np.mean(own, axis=0), "_", color="#c2452d", markersize=16)
-        axis.set(xscale="log", xlabel="kilobytes beside the weights (line: mean)", ylabel=title)
-        axis.set_ylim(min(0, *axis.get_ylim()), None)
-    axes[0].legend(frameon=False, loc="upper left")
+            own = [row for row in rows if row["setting"] == name]
+            places, found = ([row[n] for row in own] for n in ("kilobytes", measured))
+            places = np.log10(places)
+            axis.plot(places, found, marker, color="#0b6bcb", markersize=6, alpha=0.6)
+            axis.plot(np.mean(places), np.mean(found), "_", color="#c2452d", markersize=16)
+            axis.annotate(name, (np.mean(places), max(found)), (0, 6), ha="center", fontsize=8,
+                          textcoords="offset points")  # fmt: skip
+        ticks = np.arange(*np.round(axis.get_xlim()) + [0, 1])
+        axis.set_xticks(ticks, [f"{10**n:g}" for n in ticks])
+        axis.set(xlabel="kilobytes beside the weights (line: mean)")
+        axis.margins(0.15)
+    axes[0].set(ylabel="accuracy on held-out texts")
+    axes[1].set(ylabel="nats lost on old text")
     figure.savefig(path)
 
 
