@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw8_oracle as oracle
-from minissl.homework.assignments.hw8_lora import BY_HAND, SECTION
+from minissl.homework.assignments.hw8_lora import BY_HAND, PARTS
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
 NAMES = ("down", "down_bias", "up", "up_bias")
 
 # ---- 8.5 adapt -----------------------------------------------------------------------------------
 
-adapt = Task("8.5", f"{BY_HAND}:adapt", "a small network behind a layer", SECTION)
+adapt = Task("8.5", f"{BY_HAND}:adapt", "a small network behind a layer", PARTS)
 
 
 def _adapters(draw: Draw, dtype: str = "float64") -> Any:
@@ -101,7 +101,7 @@ new_adapter = Task(
     "8.6",
     f"{BY_HAND}:new_adapter",
     "nearly the identity at first",
-    SECTION,
+    PARTS,
     allows=("!minissl.nn.init:normal",),
 )
 
@@ -131,7 +131,9 @@ def shapes_and_biases(subject: Any, draw: Draw) -> None:
             if x.dtype != np.float32:
                 raise Wrong(f"{name} is {x.dtype}: weights are float32", given, x, "float32")
             if name in ("down", "up") and (x == 0).any():
-                sentence = f"{name} has zeros: with down · h = 0, or up = 0, half of it cannot learn"
+                sentence = (
+                    f"{name} has zeros: with down · h = 0, or up = 0, half of it cannot learn"
+                )
                 raise Wrong(sentence, given, x, "random numbers")
             if name not in ("down", "up") and x.any():
                 raise Wrong(f"{name} begins with 0", given, x, np.zeros_like(x))
@@ -147,8 +149,11 @@ def small_and_normal(subject: Any, draw: Draw) -> None:
             std, mean = float(x.std(dtype=np.float64)), float(x.mean(dtype=np.float64))
             sentence = f"the deviation of {name} is {std:.3g}: it is 0.01 in both"
             if abs(std - 0.01) > 5.5 * 0.01 / math.sqrt(2 * x.size):
-                known = {0.0001: " (0.01 is the deviation, not the variance's root's root: 0.01² "
-                         "is the variance)", 0.1: " (0.01 is the deviation, not the variance)"}
+                known = {
+                    0.0001: " (0.01 is the deviation, not the variance's root's root: 0.01² "
+                    "is the variance)",
+                    0.1: " (0.01 is the deviation, not the variance)",
+                }
                 sentence += next((s for k, s in known.items() if abs(std / k - 1) < 0.1), "")
                 raise Wrong(sentence, given, std, 0.01)
             if abs(mean) > 5.5 * 0.01 / math.sqrt(x.size):

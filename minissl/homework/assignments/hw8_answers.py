@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw8_oracle as oracle
-from minissl.homework.assignments.hw8_lora import BY_HAND, SECTION
+from minissl.homework.assignments.hw8_lora import BY_HAND, FORMS
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
 # ---- 8.7 best_span -------------------------------------------------------------------------------
 
-best_span = Task("8.7", f"{BY_HAND}:best_span", "where the answer stands", SECTION)
+best_span = Task("8.7", f"{BY_HAND}:best_span", "where the answer stands", FORMS)
 
 
 def _scored(draw: Draw, longest: int = 100) -> Any:
@@ -35,7 +34,7 @@ def _scored(draw: Draw, longest: int = 100) -> Any:
 def _asked(subject: Any, case: Any, threshold: float, sentences: dict[str, dict[str, Any]]) -> None:
     """Compare one answer with that of trying all spans. ``sentences``: mistake -> flags."""
     start, end, context, longest = case
-    right = oracle.best_span(*case, threshold)
+    right = oracle.best_span(start, end, context, longest, threshold)
     given = {"start": start, "end": end, "context": context.astype(int), "longest": longest,
              "threshold": threshold}  # fmt: skip
     got = call(subject, start, end, context, longest=longest, threshold=threshold)
@@ -45,7 +44,7 @@ def _asked(subject: Any, case: Any, threshold: float, sentences: dict[str, dict[
     if got == right:
         return
     for sentence, how in sentences.items():
-        if got == oracle.best_span(*case, threshold, **how):
+        if got == oracle.best_span(start, end, context, longest, threshold, **how):
             raise Wrong(sentence, given, got, right)
     raise Wrong("another span is better", given, got, right)
 
@@ -66,7 +65,7 @@ def the_best_of_all(subject: Any, draw: Draw) -> None:
                 start[-2], end[np.argmax(context)] = 6.0, 6.0
             given = {"start": start, "end": end, "context": context.astype(int)}
             got = call(subject, start, end, context, longest=100)
-            right = oracle.best_span(*case, 0.0)
+            right = oracle.best_span(start, end, context, 100, 0.0)
             if got is not None and got != right and tuple(map(int, got)) == _alone(case):
                 sentence = "start and end were taken each for itself: look at all i <= j together"
                 raise Wrong(sentence, given, got, right)
@@ -126,7 +125,15 @@ def no_answer(subject: Any, draw: Draw) -> None:
 
 
 # How far [CLS] is above best + threshold: each mistake shows where the ones before it do not.
-THRESHOLDS = ((0.0, 0.7), (0.0, -0.7), (1.5, -2.0), (1.5, -0.7), (1.5, 0.7), (-1.5, 0.7), (-1.5, -0.7))
+THRESHOLDS = (
+    (0.0, 0.7),
+    (0.0, -0.7),
+    (1.5, -2.0),
+    (1.5, -0.7),
+    (1.5, 0.7),
+    (-1.5, 0.7),
+    (-1.5, -0.7),
+)
 
 
 def _check_both_of_cls(subject: Any, draw: Draw) -> None:
@@ -163,7 +170,7 @@ def equal_and_minus_infinity(subject: Any, draw: Draw) -> None:
 
 # ---- 8.8 tagged_row ------------------------------------------------------------------------------
 
-tagged_row = Task("8.8", f"{BY_HAND}:tagged_row", "tags of words, on pieces", SECTION)
+tagged_row = Task("8.8", f"{BY_HAND}:tagged_row", "tags of words, on pieces", FORMS)
 
 
 def _sentences(draw: Draw, empty: bool = False) -> Any:
@@ -251,7 +258,7 @@ def cut_sentences(subject: Any, draw: Draw) -> None:
 
 # ---- 8.9 span_f1 ---------------------------------------------------------------------------------
 
-span_f1 = Task("8.9", f"{BY_HAND}:span_f1", "how many names are right", SECTION)
+span_f1 = Task("8.9", f"{BY_HAND}:span_f1", "how many names are right", FORMS)
 KINDS = ("person", "place", "work-of-art")
 
 
@@ -266,8 +273,7 @@ def _tags(generator: np.random.Generator, size: int, odd: bool) -> list[str]:
             tags.append(f"{'BI'[generator.integers(2)]}-{kind}")
         else:
             tags += [f"B-{kind}", *[f"I-{kind}"] * int(generator.integers(3))]
-    tags = tags[:size]
-    return tags
+    return tags[:size]
 
 
 def _nearly(generator: np.random.Generator, right: list[list[str]], odd: bool) -> list[list[str]]:
@@ -330,7 +336,7 @@ def _f1_mistakes(right: Any, found: Any) -> dict[str, float]:
 
 @span_f1.check(4)
 def whole_names(subject: Any, draw: Draw) -> None:
-    """Names that begin with B-: right with first word, last word and type, all sentences together."""
+    """Names that begin with B-: right with both ends and the type, all sentences together."""
     person, place = ["B-person", "I-person"], ["B-place"]
     fixed = (
         ([person], [["B-person", "O"]]), ([[*person, "O", *place]], [[*person, "O", "B-person"]]),
@@ -339,7 +345,9 @@ def whole_names(subject: Any, draw: Draw) -> None:
     )  # fmt: skip
     for right, found in fixed:
         _check_f1(subject, right, found, _f1_mistakes(right, found))
-    for sizes in draw.cases([3], [4, 5], [9, 1, 7], [6] * 5, more=lambda g: g.integers(1, 12, 4)):
+    for sizes in draw.cases(
+        [3], [4, 5], [9, 1, 7], [6] * 5, more=lambda g: g.integers(1, 12, 4).tolist()
+    ):
         right = [_tags(draw.generator, int(size), odd=False) for size in sizes]
         found = _nearly(draw.generator, right, odd=False)
         found = [_repaired(tags) for tags in found]
@@ -366,7 +374,7 @@ def odd_tags(subject: Any, draw: Draw) -> None:
     )
     for right, found in fixed:
         _check_f1(subject, right, found, _f1_mistakes(right, found))
-    for sizes in draw.cases([4], [5, 3], [6] * 4, more=lambda g: g.integers(1, 9, 6)):
+    for sizes in draw.cases([4], [5, 3], [6] * 4, more=lambda g: g.integers(1, 9, 6).tolist()):
         right = [_tags(draw.generator, int(size), odd=True) for size in sizes]
         found = _nearly(draw.generator, right, odd=True)
         _check_f1(subject, right, found, _f1_mistakes(right, found))
@@ -388,5 +396,3 @@ def nothing_right(subject: Any, draw: Draw) -> None:
             expect(float(got), 0.0, given=given, otherwise="no name is right, so it is 0")
         expect(float(call(subject, [names], [names])), 1.0, given={"right": [names], "found":
                [names]}, otherwise="all names are right, so it is 1")  # fmt: skip
-
-

@@ -22,7 +22,7 @@ def merge(weight: NDArray, down: NDArray, up: NDArray, alpha: float) -> tuple[ND
     weight (out, in), down (rank, in), up (out, rank), float64. The update is (alpha / rank) · up ·
     down; the first that is given is weight + update, a new array (out, in). Its rank is the number
     of singular values of the update above 1e-9 times the largest, 0 for an update of zeros; it may
-    be less than the number of rows of ``down``. Hu et al. (2021); lecture 11, section 6.
+    be less than the number of rows of ``down``. Hu et al. (2021); lecture 11, section 7.
     """
     update = alpha / len(down) * (up @ down)
     values = np.linalg.svd(update, compute_uv=False)
@@ -32,12 +32,12 @@ def merge(weight: NDArray, down: NDArray, up: NDArray, alpha: float) -> tuple[ND
 def lora_gradients(
     weight: NDArray, down: NDArray, up: NDArray, alpha: float, x: NDArray, by_y: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """The gradients of a loss by x, down and up, from that by y = x Wᵀ + (alpha / rank) x downᵀ upᵀ.
+    """The gradients of a loss by x, down and up, from that by y = x Wᵀ + s · x downᵀ upᵀ.
 
-    weight W (out, in), down (rank, in), up (out, rank), x (examples, in), by_y (examples, out), the
-    gradient of the loss by y; all float64. Gives three arrays of the shapes of x, down and up. The
-    weight is frozen, and its gradient, the only one as large as itself, is not computed: no array
-    of its shape is made. Hu et al. (2021); lecture 11, section 6.
+    weight W (out, in), down (rank, in), up (out, rank), s = alpha / rank; x (examples, in), by_y
+    (examples, out), the gradient of the loss by y; all float64. Gives three arrays of the shapes of
+    x, down and up. The weight is frozen, and its gradient, the only one as large as itself, is not
+    computed: no array of its shape is made. Hu et al. (2021); lecture 11, section 7.
     """
     scale = alpha / len(down)
     by_middle = scale * (by_y @ up)
@@ -65,7 +65,7 @@ def attend_with_prefix(
     ``causal`` to itself and those before it, else to all. Its weights are the softmax over both
     together of q · k / √width. Padding changes nothing, whatever it is (also NaN), and its own
     outputs are 0. Scores of ±100,000 are no overflow. A prefix of no places is allowed. Gives
-    (batch, time, width) float64. Li and Liang (2021); lecture 11, section 6.
+    (batch, time, width) float64. Li and Liang (2021); lecture 11, section 7.
     """
     outputs = np.zeros(value.shape)
     for i, length in enumerate(lengths):
@@ -87,7 +87,7 @@ def adapt(h: NDArray, weights: tuple[NDArray, NDArray, NDArray, NDArray]) -> NDA
     h (..., width); weights: down (middle, width), down_bias (middle,), up (width, middle), up_bias
     (width,), all float32 or all float64, as the result is. gelu(z) = z/2 · (1 + tanh(√(2/π) · (z +
     0.044715 z³))), and z may be ±1000. Gives a new array of the shape of h. Houlsby et al. (2019);
-    lecture 11, section 6.
+    lecture 11, section 7.
     """
     down, down_bias, up, up_bias = weights
     z = h @ down.T + down_bias
@@ -104,7 +104,7 @@ def new_adapter(
     Both matrices are drawn anew from a normal distribution with deviation 0.01: first ``down``
     (middle, width), then ``up`` (width, middle). Both biases are 0. All are float32, in the order
     (down, down_bias, up, up_bias). All randomness is that of the generator. Houlsby et al. (2019);
-    lecture 11, section 6.
+    lecture 11, section 7.
     """
     down, up = (
         generator.normal(0, 0.01, shape).astype(np.float32)
@@ -128,7 +128,7 @@ def best_span(
     of equal ones that with the smaller i, then with the smaller j. None is given when start[0] +
     end[0], of [CLS], is more than ``threshold`` above that sum, and when there is no span at all.
     The scores at other places are not looked at. Devlin et al. (2019), Rajpurkar et al. (2018);
-    lecture 11, section 6.
+    lecture 11, section 8.
     """
     best, found = -np.inf, None
     for i in np.flatnonzero(context):
@@ -153,7 +153,7 @@ def tagged_row(
     the last tokens of the words are left out, be it in the middle of a word; [SEP] stays. A word is
     asked for its tag at its first token, if that is there: there its tag stands in the targets, and
     −1 everywhere else. A word may have no token at all, and is not asked. Gives tokens and targets,
-    both (time,) int64. Devlin et al. (2019); lecture 11, section 6.
+    both (time,) int64. Devlin et al. (2019); lecture 11, section 8.
     """
     tokens, targets = [cls], [-1]
     for word, tag in zip(words, tags):
@@ -173,7 +173,7 @@ def span_f1(right: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> f
     same type, or begins the sentence; it goes on over every "I-" of its type. A name that was found
     is right if sentence, first word, last word and type are those of a right one. With precision p
     and recall r of all sentences together it is 2 p r / (p + r); 0 when no name is right, also
-    where there are none. Tjong Kim Sang and De Meulder (2003); lecture 11, section 6.
+    where there are none. Tjong Kim Sang and De Meulder (2003); lecture 11, section 8.
     """
     sets = []
     for sentences in (right, found):
@@ -202,7 +202,7 @@ def gate(logits: NDArray, top: int) -> tuple[NDArray, float]:
     by their sum, the others become 0: these are the weights (tokens, experts), float64. The balance
     is experts · Σ_e f_e · mean P_e: f_e is the part of all choices that fell on expert e (they add
     up to 1), the mean of P_e is over the tokens, of P before anything is left out. Gives both.
-    Shazeer et al. (2017), Fedus, Zoph and Shazeer (2022); lecture 11, section 6.
+    Shazeer et al. (2017), Fedus, Zoph and Shazeer (2022); lecture 11, section 7.
     """
     tokens, experts = logits.shape
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -232,7 +232,7 @@ def training_bytes(
     - "saved": what has to be kept of a task, beside the network as it was: what is trained.
 
     Raises ValueError when nothing is trained: then the expression is misspelt. Lecture 11, section
-    6.
+    7.
     """
     matching = [shape for path, shape in shapes.items() if re.search(where, path)]
     if rank:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw8_oracle as oracle
-from minissl.homework.assignments.hw8_lora import BY_HAND, SECTION
+from minissl.homework.assignments.hw8_lora import BY_HAND, PARTS
 from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 
 # ---- 8.10 gate -----------------------------------------------------------------------------------
 
-gate = Task("8.10", f"{BY_HAND}:gate", "which experts, and are all in use", SECTION)
+gate = Task("8.10", f"{BY_HAND}:gate", "which experts, and are all in use", PARTS)
 
 
 def _logits(draw: Draw) -> Any:
@@ -132,7 +132,7 @@ def equal_and_thousands(subject: Any, draw: Draw) -> None:
 
 # ---- 8.11 training_bytes -------------------------------------------------------------------------
 
-training_bytes = Task("8.11", f"{BY_HAND}:training_bytes", "what it takes, in bytes", SECTION)
+training_bytes = Task("8.11", f"{BY_HAND}:training_bytes", "what it takes, in bytes", PARTS)
 KINDS = ("weights", "gradients", "optimizer", "saved")
 Trained = Callable[[str], bool]
 

@@ -31,15 +31,23 @@ from minissl.text.corpora import python_english
 from minissl.training.plain import plain_loop
 
 # One thing is changed, what of the network may move; all else is the same. You may add a setting.
-SETTINGS = {  # the rank of LoRA beside every linear layer; None: all weights are trained instead
+SETTINGS: dict[
+    str, dict[str, Any]
+] = {  # the rank of LoRA beside every linear layer; None: all weights are trained instead
     "nothing": {"rank": 0},
     "rank 1": {"rank": 1},
     "rank 8": {"rank": 8},
     "everything": {"rank": None},
 }
-TRAINING = {"steps": 150, "batch_size": 16, "learning_rate": 3e-3}
+TRAINING: dict[str, Any] = {"steps": 150, "batch_size": 16, "learning_rate": 3e-3}
 SEEDS = (0, 1, 2)
-PRETRAINING: dict[str, Any] = {"steps": 600, "batch_size": 16, "learning_rate": 3e-3, "width": 64, "num_layers": 2}
+PRETRAINING: dict[str, Any] = {
+    "steps": 600,
+    "batch_size": 16,
+    "learning_rate": 3e-3,
+    "width": 64,
+    "num_layers": 2,
+}
 TIME, VOCAB = 48, 1024  # tokens of a text, and how many different ones there are
 
 
@@ -191,13 +199,14 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axis, measured in zip(axes, ("accuracy", "forgotten")):
         for name, marker in zip(names, "os^Dv*<>" * len(names)):
             own = [row for row in rows if row["setting"] == name]
-            places, found = ([row[n] for row in own] for n in ("kilobytes", measured))
-            places = np.log10(places)
+            places = np.log10([row["kilobytes"] for row in own])
+            found = [row[measured] for row in own]
             axis.plot(places, found, marker, color="#0b6bcb", markersize=6, alpha=0.6)
             axis.plot(np.mean(places), np.mean(found), "_", color="#c2452d", markersize=16)
             axis.annotate(name, (np.mean(places), max(found)), (0, 6), ha="center", fontsize=8,
                           textcoords="offset points")  # fmt: skip
-        ticks = np.arange(*np.round(axis.get_xlim()) + [0, 1])
+        low, high = np.round(axis.get_xlim())
+        ticks = np.arange(low, high + 1)
         axis.set_xticks(ticks, [f"{10**n:g}" for n in ticks])
         axis.set(xlabel="kilobytes beside the weights (line: mean)")
         axis.margins(0.15)
@@ -277,9 +286,7 @@ def main() -> None:
     for setting, changed in SETTINGS.items():
         for seed in SEEDS:
             options = {**TRAINING, **changed}
-            measured = measure(
-                world.network, world.train, world.held_out, world.old, options, seed
-            )
+            measured = measure(world.network, world.train, world.held_out, world.old, options, seed)
             rows.append({"setting": setting, "seed": seed, **measured})
             print(rows[-1], flush=True)
     Path("results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

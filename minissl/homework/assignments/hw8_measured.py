@@ -18,7 +18,7 @@ experiment = Experiment(
     "8.12",
     "minissl.homework.assignments.hw8_experiment:measure",
     "how much of a network has to move?",
-    "lectures/11, section 6",
+    "lectures/11, section 7",
     writes=("open_up", "kilobytes", "measure", "draw"),
     measures=("accuracy", "kilobytes", "forgotten"),
     rubric=(
@@ -74,7 +74,7 @@ def what_is_opened(handed: Handed, draw: Draw) -> None:
             _check_scale(network, rank, given)
 
 
-def _shapes(network: Any) -> list[tuple[int, int]]:
+def _shapes(network: Any) -> list[tuple[int, ...]]:
     from minissl.nn.layers import Linear
 
     layers = (m for _, m in network.named_modules() if isinstance(m, Linear))
@@ -145,7 +145,7 @@ def _adapted(world: Any, options: dict[str, Any], seed: int, **how: Any) -> dict
         model.network.freeze()
     elif options["rank"] and not how.get("opened_first"):
         add_lora(model.network, options["rank"], where=".", generator=generator)
-    method = Classifying(model, *train, options)
+    method = Classifying(model, train[0], train[1], options)
     optimizer = AdamW(
         [(n, p) for n, p in model.named_parameters() if p.requires_grad],
         lr=options["learning_rate"],

@@ -40,9 +40,7 @@ def weighted(x: NDArray, by_y: NDArray, weight: NDArray, scale: float) -> Callab
     return loss
 
 
-def convolution(
-    x: NDArray, weight: NDArray, bias: NDArray, stride: int, padding: int
-) -> NDArray:
+def convolution(x: NDArray, weight: NDArray, bias: NDArray, stride: int, padding: int) -> NDArray:
     """Window by window: x (batch, height, width, in), weight (out, kernel, kernel, in)."""
     kernel = weight.shape[1]
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -81,11 +79,10 @@ def attend(texts: Sequence[NDArray], prefix: Any, lengths: Any, causal: bool, **
             [*own[:places], *text[i, how.get("begin", 0) : stop]]
             for own, text in zip(how.get("before", prefix), (key, value))
         )
-        own = softmax([math.fsum(query[i, t] * k) / root for k in keys]) if keys else []
-        if how.get("apart") and places:  # two attentions, added up
-            scores = [math.fsum(query[i, t] * k) / root for k in keys]
-            own = np.concatenate([softmax(scores[:places]), softmax(scores[places:])])
-        outputs[i, t] = sum(w * v for w, v in zip(own, values))
+        scores = [math.fsum(query[i, t] * k) / root for k in keys]
+        parts = [scores[:places], scores[places:]] if how.get("apart") else [scores]
+        weights = [w for part in parts if part for w in softmax(part)]
+        outputs[i, t] = sum(w * v for w, v in zip(weights, values))
     return outputs
 
 
@@ -101,8 +98,12 @@ def adapt(h: NDArray, weights: Sequence[NDArray], **how: Any) -> NDArray:
     outputs = np.zeros(h.shape)
     for at in np.ndindex(h.shape[:-1]):
         x = np.asarray(h[at], np.float64)
-        middle = [bend(math.fsum(row * x) + how.get("bias", 1.0) * b) for row, b in zip(down, down_bias)]
-        added = [math.fsum(row * middle) + how.get("up_bias", 1.0) * b for row, b in zip(up, up_bias)]
+        middle = [
+            bend(math.fsum(row * x) + how.get("bias", 1.0) * b) for row, b in zip(down, down_bias)
+        ]
+        added = [
+            math.fsum(row * middle) + how.get("up_bias", 1.0) * b for row, b in zip(up, up_bias)
+        ]
         outputs[at] = stays * x + np.array(added)
     return outputs
 
@@ -164,9 +165,7 @@ def names(sentences: Any, **how: Any) -> list[tuple[Any, ...]]:
                 return bool(tags[at][0] == "B" or (tags[at] != "O" and before == "O"))
             if how.get("no_b"):
                 return bool(tags[at] != "O" and before[1:] != tags[at][1:])
-            return bool(
-                tags[at][0] == "B" or (tags[at][0] == "I" and before[1:] != tags[at][1:])
-            )
+            return bool(tags[at][0] == "B" or (tags[at][0] == "I" and before[1:] != tags[at][1:]))
 
         for first in range(len(tags)):
             if not begins(first):
@@ -205,7 +204,8 @@ def gate(logits: NDArray, top: int, **how: Any) -> tuple[NDArray, float]:
             choices[e] += 1
     shares = how.get("choices", choices) / how.get("count", tokens * top)
     means = how.get("means", lambda p, weights: p)(p, weights).mean(axis=0)
-    return weights, how.get("factor", experts) * math.fsum(shares * means)
+    factor: float = how.get("factor", experts)
+    return weights, factor * math.fsum(shares * means)
 
 
 def counted(shapes: Mapping[str, Any], trained: Any, rank: int, number: int, **how: Any) -> Any:

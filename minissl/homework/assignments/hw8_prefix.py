@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.homework.assignments import hw8_oracle as oracle
-from minissl.homework.assignments.hw8_lora import BY_HAND, SECTION
+from minissl.homework.assignments.hw8_lora import BY_HAND, PARTS
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
-attend = Task("8.4", f"{BY_HAND}:attend_with_prefix", "keys and values before a text", SECTION)
+attend = Task("8.4", f"{BY_HAND}:attend_with_prefix", "keys and values before a text", PARTS)
 Case = tuple[list[NDArray], tuple[NDArray, NDArray], NDArray]
 
 
@@ -81,9 +81,7 @@ def _mistakes(case: Case, causal: bool) -> dict[str, NDArray]:
                 prefix_causal=True
             ),
             "a token does not see itself": of(ahead=-1),
-            "the mask is off by the prefix: token t sees tokens up to t + places": of(
-                ahead=places
-            ),
+            "the mask is off by the prefix: token t sees tokens up to t + places": of(ahead=places),
             "tokens see the next one": of(ahead=1),
             "token t sees t + 1 keys in all: those of the prefix come on top": np.asarray(
                 _first_keys(case)
@@ -98,7 +96,7 @@ def _mistakes(case: Case, causal: bool) -> dict[str, NDArray]:
 
 def _first_keys(case: Case) -> NDArray:
     """Query t over the first t + 1 of prefix and text together."""
-    texts, prefix, lengths = case
+    texts, prefix, _ = case
     query, *both = texts
     whole = [np.stack([np.concatenate([p, row]) for row in x]) for p, x in zip(prefix, both)]
     outputs = np.zeros(query.shape)
@@ -185,14 +183,17 @@ def no_places_and_thousands(subject: Any, draw: Draw) -> None:
     """A prefix of no places is plain attention; scores of ±100,000 are no overflow."""
     for case in _cases(draw, padding=1, places=0):
         for causal in (False, True):
-            right = oracle.attend(*case[:2], case[2], causal)
+            right = oracle.attend(case[0], case[1], case[2], causal)
             expect(_asked(subject, case, causal), right, given=_given(case, causal),
                    otherwise="without a prefix this is plain attention")  # fmt: skip
     for sentence, query, key, own in _overflowing(float(draw.generator.integers(320, 400))):
         texts = [np.array(x).reshape(1, 2, 1) for x in (query, key)] + [draw.normal(1, 2, 1)]
         case = (texts, (np.array(own).reshape(2, 1), draw.normal(2, 1)), np.array([2]))
         for causal in (False, True):
-            right, got = oracle.attend(*case, causal), _asked(subject, case, causal)
+            right, got = (
+                oracle.attend(case[0], case[1], case[2], causal),
+                _asked(subject, case, causal),
+            )
             if not np.isfinite(got).all():
                 raise Wrong(sentence, _given(case, causal), got, right)
             expect(got, right, given=_given(case, causal), otherwise=sentence)

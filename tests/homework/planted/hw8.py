@@ -172,7 +172,8 @@ for _mistake, _shows, _merger in [
         count=lambda values: int(np.sum(values > 1e-6)))),
     ("a sum of singular values", "expected int, got float|expected int", merger(
         count=lambda values: float(values.sum()))),
-    ("the weight alone", "expected a weight and a rank", merger(finish=lambda merged, rank: merged)),
+    ("the weight alone", "expected a weight and a rank", merger(
+        finish=lambda merged, rank: merged)),
 ]:  # fmt: skip
     PLANTED.add("8.2", _mistake, shows=_shows)(_merger)
 

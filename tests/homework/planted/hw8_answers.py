@@ -105,7 +105,8 @@ for _mistake, _shows, _spanner in [
     ("the larger of [CLS]", "one of the two scores", spanner(
         nothing=lambda s, e: max(s[0], e[0]))),
     ("the last of equal ones", "of equal spans the first", spanner(pick=_last)),
-    ("begins with −1000", "begin with −∞|another span is better|goes over", spanner(lowest=-1000.0)),
+    ("begins with −1000", "begin with −∞|another span is better|goes over", spanner(
+        lowest=-1000.0)),
     ("the length in place of the end", "another span is better|only the context", spanner(
         finish=lambda i, j: (int(i), int(j - i + 1)))),
     ("the end is behind", "another span is better|only the context", spanner(
@@ -272,6 +273,7 @@ def scorer(
 
 def f1_by_keys(right, found):
     """Names as texts, joined."""
+
     def keys(sentences):
         kept = []
         for number, tags in enumerate(sentences):

@@ -53,7 +53,7 @@ def gate_token_by_token(logits, top):
     for t, row in enumerate(logits):
         p = np.exp(row - np.logaddexp.reduce(row))
         total += p
-        kept = sorted(range(experts), key=lambda e: -p[e])[:top]  # noqa: B023
+        kept = sorted(range(experts), key=lambda e: -p[e])[:top]
         weights[t, kept] = np.exp(row[kept] - np.logaddexp.reduce(row[kept]))
         for e in kept:
             counts[e] += 1

@@ -115,9 +115,7 @@ def recipe(
         method = ours.Classifying(model, *learned, options)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         optimizer = ours.AdamW(named, lr=options["learning_rate"])
-        train(
-            method, optimizer, steps=options["steps"], seed=loop(seed), clip=clip, progress=False
-        )
+        train(method, optimizer, steps=options["steps"], seed=loop(seed), clip=clip, progress=False)
         model.eval()
         rows, labels = asked(texts, held_out)
         right = method.represent(rows).argmax(1) == labels

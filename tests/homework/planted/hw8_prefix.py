@@ -16,9 +16,9 @@ def prefixer(
     parts=lambda prefix: prefix,
     root=lambda query: math.sqrt(query.shape[-1]),
     scores=lambda query, key: np.einsum("bqw,bkw->bqk", query, key),
-    real=lambda places, time, lengths: (
-        np.arange(places + time) < places + lengths[:, None]
-    )[:, None],
+    real=lambda places, time, lengths: (np.arange(places + time) < places + lengths[:, None])[
+        :, None
+    ],
     seen=lambda places, time: np.tri(time, places + time, places, dtype=bool),
     hidden=-np.inf,
     clean=lambda x, real: np.where(real[..., None], x, 0),

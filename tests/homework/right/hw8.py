@@ -163,10 +163,9 @@ def bytes_by_sums(shapes, where, *, rank=0, number=4):
             trained += rank * columns + out * rank
     if trained < 1:
         raise ValueError("nothing is trained")
-    return dict(
-        weights=(frozen + trained) * number, gradients=trained * number, optimizer=trained * 8,
-        saved=trained * number,
-    )  # fmt: skip
+    own = trained * number
+    whole = frozen * number + own
+    return {"saved": own, "weights": whole, "gradients": own, "optimizer": trained * 8}
 
 
 RIGHT = {
