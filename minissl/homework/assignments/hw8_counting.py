@@ -232,5 +232,7 @@ def halves_and_nothing(subject: Any, draw: Draw) -> None:
             _check_bytes(subject, shapes, where, rank, 2, {
                 "AdamW's moments are float32, whatever the weights are": {"moment": 2},
             })  # fmt: skip
+        expect(call(subject, shapes, "")["saved"], call(subject, shapes, "", number=4)["saved"],
+               given={"shapes": shapes}, otherwise="without a number it is 4")  # fmt: skip
         expect_error(ValueError, subject, shapes, "nowhere")
         expect_error(ValueError, subject, shapes, "bias$", rank=2)

@@ -14,6 +14,7 @@ from minissl.homework.guard import ENGINE
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Linear
+from minissl.nn.module import Parameter
 
 BY_HAND = "minissl.homework.assignments.hw8_by_hand"
 PARTS, FORMS = "lectures/11, section 7", "lectures/11, section 8"
@@ -166,7 +167,7 @@ def around_a_convolution(subject: Any, draw: Draw) -> None:
         module = subject(inner, 2, alpha=3.0, generator=draw.generator)
         module.up.array, x = draw.normal(3, 2), draw.normal(1, 4, 4, 2)
         bias = draw.normal(3)
-        inner.bias.array = bias
+        inner.bias = Parameter(bias)
         weight, down, up = inner.weight.numpy(), module.down.numpy(), module.up.numpy()
         whole = weight + oracle.update(down, up, 3.0).reshape(weight.shape)
         given = {"x": x, "weight": weight, "down": down, "up": up, "alpha": 3.0,

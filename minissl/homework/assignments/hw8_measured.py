@@ -158,11 +158,10 @@ def _adapted(world: Any, options: dict[str, Any], seed: int, **how: Any) -> dict
     with no_grad():
         found = model(part[0]).numpy().argmax(axis=1)
     costs = [_cost(x, old) for x in (model.network, network)]
-    bytes_ = sum(3 * p.numpy().nbytes for p in model.parameters() if p.requires_grad)
+    counted = model.network if how.get("without_head") else model
     return {
         "accuracy": sum(a == b for a, b in zip(found, part[1])) / len(found),
-        "kilobytes": (bytes_ if not how.get("without_head") else bytes_
-                      - 3 * sum(p.numpy().nbytes for p in model.head.parameters())) / 1000,
+        "kilobytes": sum(p.numpy().nbytes for p in counted.parameters() if p.requires_grad) * 0.003,
         "forgotten": how.get("sign", 1) * (costs[0] - how.get("less", 1) * costs[1]),
     }  # fmt: skip
 

@@ -204,7 +204,7 @@ def gate(logits: NDArray, top: int, **how: Any) -> tuple[NDArray, float]:
             choices[e] += 1
     shares = how.get("choices", choices) / how.get("count", tokens * top)
     means = how.get("means", lambda p, weights: p)(p, weights).mean(axis=0)
-    factor: float = how.get("factor", experts)
+    factor: Any = how.get("factor") or experts
     return weights, factor * math.fsum(shares * means)
 
 

@@ -72,8 +72,19 @@ def _mistakes(case: Case, causal: bool) -> dict[str, NDArray]:
         ),
         "the prefix took the places of the first tokens": of(begin=places),
     }
+    return found | _causal_mistakes(case, causal)
+
+
+def _causal_mistakes(case: Case, causal: bool) -> dict[str, NDArray]:
+    """What a mask does wrong."""
+    texts, prefix, lengths = case
+    places = len(prefix[0])
+
+    def of(**how: Any) -> NDArray:
+        return np.asarray(oracle.attend(texts, prefix, lengths, causal, **how))
+
     if causal:
-        found |= {
+        return {
             "tokens behind are seen: causal means itself and those before": np.asarray(
                 oracle.attend(texts, prefix, lengths, False)
             ),
@@ -87,11 +98,11 @@ def _mistakes(case: Case, causal: bool) -> dict[str, NDArray]:
                 _first_keys(case)
             ),
         }
-    else:
-        found["tokens behind are not seen, though it is not causal"] = np.asarray(
+    return {
+        "tokens behind are not seen, though it is not causal": np.asarray(
             oracle.attend(texts, prefix, lengths, True)
         )
-    return found
+    }
 
 
 def _first_keys(case: Case) -> NDArray:

@@ -26,10 +26,11 @@ def spanner(
     beyond=lambda nothing, best, threshold: nothing > best + threshold,
     lowest=-np.inf,
     finish=lambda i, j: (int(i), int(j)),
+    default=0,
 ):
     """best_span by a table of all sums, with something to get wrong in it."""
 
-    def best_span(start, end, context, *, longest, threshold=0):
+    def best_span(start, end, context, *, longest, threshold=default):
         i, j = np.indices((len(start), len(end)))
         may = after(i, j) & short(i, j, longest) & inside(context, i, j)
         if not may.any():
@@ -93,6 +94,9 @@ for _mistake, _shows, _spanner in [
     ("any length", "longer than longest", spanner(short=lambda i, j, longest: i >= 0)),
     ("over a gap", "goes over a place", spanner(
         inside=lambda context, i, j: context[i] & context[j])),
+    ("as good is none", "not as good", spanner(
+        beyond=lambda nothing, best, threshold: nothing >= best + threshold)),
+    ("a threshold of its own", "without a threshold", spanner(default=1)),
     ("always an answer", "None is an answer", spanner(beyond=lambda *_: False)),
     ("the other sign", "threshold has the other sign", spanner(
         beyond=lambda nothing, best, threshold: nothing > best - threshold)),

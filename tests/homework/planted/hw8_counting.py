@@ -128,10 +128,11 @@ def counter(
     check=True,
     frozen=True,
     finish=lambda counts: counts,
+    default=4,
 ):
     """training_bytes, with something to get wrong in it."""
 
-    def training_bytes(shapes, where, *, rank=0, number=4):
+    def training_bytes(shapes, where, *, rank=0, number=default):
         whole = sum(math.prod(shape) for shape in shapes.values())
         own = [shape for path, shape in shapes.items() if found(where, path)]
         mine = sum(math.prod(shape) for shape in own)
@@ -200,6 +201,7 @@ for _mistake, _shows, _counter in [
     ("the frozen ones, too", "not trained beside|has another", counter(frozen=False)),
     ("half moments", "moments are float32", counter(
         moments=lambda mine, number, _: 2 * number * mine)),
+    ("halves by itself", "without a number", counter(default=2)),
     ("nothing is no error", "should raise", counter(check=False)),
     ("a float", "bytes are whole", counter(finish=lambda c: {k: v / 1 for k, v in c.items()})),
     ("other names", "four numbers", counter(finish=lambda c: {**c, "total": sum(c.values())})),
