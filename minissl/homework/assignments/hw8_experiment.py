@@ -31,23 +31,19 @@ from minissl.text.corpora import python_english
 from minissl.training.plain import plain_loop
 
 # One thing is changed, what of the network may move; all else is the same. You may add a setting.
-SETTINGS: dict[
-    str, dict[str, Any]
-] = {  # the rank of LoRA beside every linear layer; None: all weights are trained instead
+# The rank is that of LoRA beside every linear layer; None: all weights are trained instead.
+Options = dict[str, Any]
+SETTINGS: dict[str, Options] = {
     "nothing": {"rank": 0},
     "rank 1": {"rank": 1},
     "rank 8": {"rank": 8},
     "everything": {"rank": None},
 }
-TRAINING: dict[str, Any] = {"steps": 150, "batch_size": 16, "learning_rate": 3e-3}
+TRAINING: Options = {"steps": 200, "batch_size": 16, "learning_rate": 3e-3}
 SEEDS = (0, 1, 2)
-PRETRAINING: dict[str, Any] = {
-    "steps": 600,
-    "batch_size": 16,
-    "learning_rate": 3e-3,
-    "width": 64,
-    "num_layers": 2,
-}
+PRETRAINING: Options = {
+    "steps": 1200, "batch_size": 16, "learning_rate": 3e-3, "width": 64, "num_layers": 2,
+}  # fmt: skip
 TIME, VOCAB = 48, 1024  # tokens of a text, and how many different ones there are
 
 
@@ -164,7 +160,7 @@ def measure(
     """Adapt a copy of the pretrained network to a task, and say in three numbers what came of it.
 
     ``train``, ``held_out``: rows of tokens with padding (texts, time), and labels (texts,);
-    ``old``: rows of what the network was pretrained on; ``options``: those of ``TRAINING`` with
+    ``old``: rows of text like that of the pretraining; ``options``: those of ``TRAINING`` with
     ``rank``. One generator, ``np.random.default_rng(seed)``, makes first the layer of a
     ``Classifier`` (as many classes as the largest label of ``train`` says) on a copy of the network
     (``copy.deepcopy``), then what ``open_up`` adds. A ``Classifying`` of both is trained by
@@ -219,7 +215,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 class World(NamedTuple):
-    """A pretrained network, labelled texts as rows of tokens, and text that it was trained on."""
+    """A pretrained network, labelled texts as rows of tokens, and text like its own."""
 
     network: GPT
     tokenizer: Tokenizer
