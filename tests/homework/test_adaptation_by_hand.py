@@ -8,6 +8,7 @@ from minissl.adapt.efficient.adapters import Adapter
 from minissl.adapt.efficient.prefixes import PrefixedAttention
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
+from minissl.forms import spans
 from minissl.homework.assignments import hw8_by_hand as by_hand
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.attention import MultiHeadAttention
@@ -83,6 +84,16 @@ def test_the_gate_of_the_experts():
     right = p.numpy() * chosen
     np.testing.assert_allclose(weights, right / right.sum(axis=1, keepdims=True), atol=1e-12)
     assert balance == pytest.approx(experts.load_balance(p, chosen).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("longest", [1, 3, 30])
+def test_the_best_span_of_a_window(longest):
+    for seed in range(20):
+        start, end = GENERATOR(seed).normal(size=(2, 9))
+        context = np.arange(9) > 2
+        start[0] = end[0] = -9.0
+        i, j = spans.best_span(start[3:], end[3:], longest)
+        assert by_hand.best_span(start, end, context, longest=longest) == (3 + i, 3 + j)
 
 
 @pytest.mark.parametrize("way", ["all", "bias", "lora", "lora of MLPs"])
