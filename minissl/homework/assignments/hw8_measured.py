@@ -160,7 +160,7 @@ def _adapted(world: Any, options: dict[str, Any], seed: int, **how: Any) -> dict
     costs = [_cost(x, old) for x in (model.network, network)]
     counted = model.network if how.get("without_head") else model
     return {
-        "accuracy": sum(a == b for a, b in zip(found, part[1])) / len(found),
+        "accuracy": float(np.mean(found == part[1])),
         "kilobytes": sum(p.numpy().nbytes for p in counted.parameters() if p.requires_grad) * 0.003,
         "forgotten": how.get("sign", 1) * (costs[0] - how.get("less", 1) * costs[1]),
     }  # fmt: skip
