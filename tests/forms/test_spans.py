@@ -13,7 +13,7 @@ from minissl.autograd.gradcheck import gradcheck
 from minissl.autograd.tensor import Tensor
 from minissl.cli import main
 from minissl.data.asked import labelled_of
-from minissl.data.in_context import InContext, reader_of, word_places
+from minissl.data.in_context import InContext, context_reader, word_places
 from minissl.data.labels import Labelled
 from minissl.data.questions import Answer, Question, Questions
 from minissl.forms import load_form
@@ -271,7 +271,7 @@ def test_windows_answer_as_one_long_context_does(may_be_none):
 def test_an_answer_anywhere_comes_back_as_it_was_written(name, context, answer, bases):
     """Whatever the network says: the scores of the right places are raised."""
     opened = bases[name]
-    read = reader_of(opened.data)("who?", context)
+    read = context_reader(opened.data)("who?", context)
     span = read.words_of(context.index(answer), context.index(answer) + len(answer))
 
     class Raised(Spans):
