@@ -72,6 +72,8 @@ def test_an_answer_that_stands_once_is_found_and_that_is_told(tmp_path):
     assert raw.questions[0].answers == (Answer("1852", 34),)
     assert raw.questions[1].answers == (Answer("S", 22),)
     assert raw.fitted.startswith("1 answers stood elsewhere")
+    behind = written(tmp_path, entry(**marked("here", -4)), context="It is here")
+    assert Questions.read(behind).questions[0].answers == (Answer("here", 6),)
 
 
 @pytest.mark.parametrize(
