@@ -455,7 +455,7 @@ def test_a_run_of_images_and_one_of_pairs_are_refused(tmp_path):
 def test_the_commands_read_answer_and_measure(bases, tmp_path, capsys):
     toys = Questions.toy().questions
     paragraphs = [
-        {"context": one.context, "qas": [{
+        {"context": one.context + " mat" * 20, "qas": [{
             "id": one.name, "question": one.question,
             "answers": [{"text": a.text, "answer_start": a.begin} for a in one.answers],
         }]} for one in toys
