@@ -30,11 +30,11 @@ def bases(tmp_path_factory):
     return {name: toy_base(name, folder / name) for name in (*BASES, "skipgram")}
 
 
-def tagged(name, opened, raw=None, folder=None, **changes):
+def tagged(name, opened, raw=None, folder=None, device="cpu", precision="float32", **changes):
     """A run that was adapted to words with tags."""
-    raw = raw or TaggedTexts.toy()
-    settings = adapting(name, **changes)
-    return adapt(load_adaptation(name), opened, raw, settings, folder, progress=False)
+    kind, raw = load_adaptation(name), raw or TaggedTexts.toy()
+    about = {"device": device, "precision": precision, "progress": False}
+    return adapt(kind, opened, raw, adapting(name, **changes), folder, **about)
 
 
 def outputs_of(method, inputs):
@@ -250,6 +250,22 @@ def test_in_float64_everything_is(base, bases):
 
 
 @of_every_base
+def test_on_another_device_and_in_half_precision_it_is_the_same(base, bases, monkeypatch):
+    monkeypatch.setattr("minissl.autograd.fused.gpu._interpreted", lambda: False)
+    for name in ("prompts", "finetune"):
+        here = tagged(name, bases[base])
+        try:
+            there = tagged(name, bases[base], device="torch")
+            rough = tagged(name, bases[base], device="torch", precision="bfloat16")
+        finally:
+            bases[base].method.model.to("cpu")
+        found = there.method.evaluate()
+        for key, value in here.method.evaluate().items():
+            assert value == pytest.approx(found[key], rel=1e-3, abs=1e-4)
+        assert rough.history.losses()[0] == pytest.approx(here.history.losses()[0], rel=0.05)
+
+
+@of_every_base
 def test_what_the_word_before_decides_is_learned_whole(base, bases):
     """And not by a network that reads each word alone: "dog" is an animal after "my" only."""
     sentences = [one for seed in range(3) for one in TaggedTexts.toy(seed=seed).sentences]
@@ -258,7 +274,7 @@ def test_what_the_word_before_decides_is_learned_whole(base, bases):
         for name, *both in sentences
         for place, (word, tag) in enumerate(zip(*both))
     ]
-    settings = {"steps": 250, "batch_size": 16, "learning_rate": 1e-2}
+    settings = {"steps": 150, "batch_size": 16, "learning_rate": 1e-2}
     whole, alone = (
         tagged("finetune", bases[base], TaggedTexts(part), **settings).method.evaluate()
         for part in (sentences, words)
