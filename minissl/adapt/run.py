@@ -122,7 +122,7 @@ def adapt(
         task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
-        config = opening.config(task.kept, **_base(opened, folder))
+        config = opening.config(task.kept, **base_of(opened, folder))
         files = opening.files(task.kept, read_from, fields)
         if isinstance(method, Solved):
             label = "features" if progress else ""
@@ -161,7 +161,7 @@ def _require_needs(kind: type[Adaptation], opened: Opened) -> None:
     )
 
 
-def _base(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
+def base_of(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
     """What is recorded of the run that is adapted: how to build it, and where its weights lie."""
     place = relative = os.path.abspath(opened.folder)
     with suppress(ValueError):  # on Windows nothing leads from one drive to another
