@@ -117,7 +117,7 @@ def _state(opened: OpenedAdaptation, merged: Finetune, folder: Path) -> dict[str
 def _lines(folder: Path) -> bytes:
     """The log of the training, if there is one."""
     log = folder / "log.jsonl"
-    records = History.read(folder) if log.exists() else []
+    records = History.read(folder).records if log.exists() else []
     return b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 

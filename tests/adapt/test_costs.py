@@ -104,7 +104,7 @@ def test_afterwards_all_is_as_it_was(name, base, bases, tmp_path):
         assert t.array.tobytes() == bytes_
         assert t.grad is gradient
     assert all(vars(m) == old for m, old in modes)
-    (file,) = [f for f in tmp_path.glob("checkpoints/step-00000004/model.safetensors")]
+    (file,) = tmp_path.glob("checkpoints/step-00000004/model.safetensors")
     assert file.stat().st_size == found.saved
     assert found.gradients == found.trained
 
