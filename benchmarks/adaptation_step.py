@@ -229,8 +229,8 @@ def main() -> None:
         f"6 layers of width 256, {ROWS} texts of at most {TIME} tokens, vocabulary 8192; 12 x 768: "
         f"the size of BERT-base, {ROWS_OF['base']} texts; float32, AdamW, default settings of each",
         "losses and gradients of all small ones agreed first",
-        "arrays MB: of our step at its largest, by tracemalloc: weights, gradients, the optimizer's "
-        "averages, activations",
+        "arrays MB: of our step at its largest, by tracemalloc: weights, gradients, averages of "
+        "the optimizer, activations",
         f"{arguments.threads} threads; each in a process of its own, medians of "
         f"{arguments.repeats} turns of 3 runs (12 x 768: {max(1, arguments.repeats // 2)} of one)",
         MEMORY_KEPT,

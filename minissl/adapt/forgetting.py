@@ -76,8 +76,8 @@ def _require_sense(opened: OpenedAdaptation, run: Any) -> None:
         raise ValueError(f"{opened.folder} began with random weights: it had nothing to forget")
     if isinstance(method, Trained) and not isinstance(method.base, Pretraining):
         raise ValueError(
-            f"{opened.folder} is by {opened.name}, which trains a network of its own: of {run.name} "
-            "nothing is changed"
+            f"{opened.folder} is by {opened.name}, which trains a network of its own: of "
+            f"{run.name} nothing is changed"
         )
 
 

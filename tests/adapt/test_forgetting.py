@@ -100,7 +100,7 @@ def test_where_there_is_nothing_to_forget(runs, tmp_path):
         forgetting(open_adaptation(tmp_path / "random"), old_data(gpt))
     words = toy_base("skipgram", tmp_path / "words")
     adapted("network", words, tmp_path / "network")
-    with pytest.raises(ValueError, match="a network of its own|measures nothing"):
+    with pytest.raises(ValueError, match=r"a network of its own|measures nothing"):
         forgetting(open_adaptation(tmp_path / "network"), old_data(words))
 
 
@@ -124,8 +124,37 @@ def test_the_command(runs, tmp_path, capsys):
         assert "say where it is (--base)" in capsys.readouterr().err
     finally:
         (runs / "gone").rename(runs / "gpt")
+    assert (
+        main(["forget", str(runs / "gpt-lora")]) == 1
+    )  # data that every machine has is not its own
+    assert "nobody knows what was held out" in capsys.readouterr().err
     base = ["--base", str(runs / "gpt")]
     assert main(["forget", str(tmp_path / "alone"), str(book), *base]) == 0
     capsys.readouterr()
     assert main(["forget", str(runs / "gpt"), str(book)]) == 1
     assert "which was not adapted" in capsys.readouterr().err
+
+
+def test_without_data_it_is_what_the_run_held_out_of_its_own(tmp_path, capsys):
+    """The text is read again from where it was, and split as it was."""
+    text, table = tmp_path / "text.txt", tmp_path / "labels.csv"
+    text.write_text("A cat sat on a mat, and a dog on a cat.\n\n" * 60)
+    rows = [f"a {'cat' if i % 2 else 'dog'} {i},{i % 2}\n" for i in range(30)]
+    table.write_text("text,label\n" + "".join(rows))
+    run, adaptation = str(tmp_path / "gpt"), str(tmp_path / "lora")
+    sizes = "--vocab-size 300 --steps 4 --num-layers 1 --width 16 --num-heads 2 --batch-size 4"
+    few = ["--context-length", "24", "--quiet"]
+    assert main(["pretrain", "gpt", str(text), "--run", run, *sizes.split(), *few]) == 0
+    steps = ["--steps", "3", "--learning-rate", "0.05", "--quiet"]
+    assert main(["adapt", "lora", run, str(table), "--run", adaptation, *steps]) == 0
+    printed = capsys.readouterr().out
+    assert "of the memory before activations" in printed
+    assert main(["evaluate", run]) == 0
+    own = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert main(["forget", adaptation]) == 0
+    heads, *lines = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["before", "after", "taken", "off"]
+    for line in lines:
+        name, before, after, off = line.rsplit(maxsplit=3)
+        assert before == off == next(v for n, v in own.items() if n.strip() == name.strip())
+        assert after != before
