@@ -174,6 +174,7 @@ def check_agreement(size: str, name: str, form: str) -> None:
 
 def peak(size: str, name: str, form: str) -> float:
     """Megabytes of arrays at the largest moment of two of our steps, weights and all included."""
+    ours(size, name, form)()  # imports what it needs
     tracemalloc.start()
     try:
         step = ours(size, name, form)
