@@ -34,6 +34,8 @@ from minissl.adapt.method import Task
 from minissl.autograd.threads import engine_threads
 from minissl.conditions import environment
 from minissl.data import Kept
+from minissl.forms.spans import Places
+from minissl.forms.tags import TagBatch
 from minissl.models.encoder import EncoderConfig, MaskedEncoder
 from minissl.optim import AdamW
 from minissl.pretrain.masked.bert import BERT
@@ -48,8 +50,10 @@ FORMS = (
     "finetune", "lora", "adapters", "prompts", "prefixes", "experts", "bias", "last-layers",
     "layers-on-top",
 )  # fmt: skip
+TAGS = tuple(f"tag {number}" for number in range(9))
 RACES = [("small", name, "class") for name in FORMS]
-RACES += [("small", "finetune", "number"), ("base", "finetune", "class"), ("base", "lora", "class")]
+RACES += [("small", "finetune", form) for form in ("number", "tags", "span")]
+RACES += [("base", "finetune", "class"), ("base", "lora", "class")]
 
 
 def opened_run(size: str) -> Any:
@@ -69,7 +73,7 @@ def opened_run(size: str) -> Any:
 def adaptation(size: str, name: str, form: str) -> Any:
     """The adaptation, ready to be trained."""
     kind = load_adaptation(name)
-    names = ("no", "yes") if form == "class" else ()
+    names = {"class": ("no", "yes"), "tags": TAGS}.get(form, ())
     task = Task(Kept(), None, names, ROWS, form=form)
     method = kind.build(kind.Settings(), opened_run(size), task, seed=0)
     method.began = {}  # a copy of all weights for ``distance``, which is no part of a step
@@ -90,9 +94,19 @@ def batch(size: str, method: Any) -> Any:
         generator.integers(5, SIZES[size]["vocab_size"], length).tolist() for length in lengths
     ]
     labels = generator.integers(2, size=rows)
-    if method.task.form == "number":
-        labels = labels.astype(np.float64)
-    return method.form.batch(method.base, texts, labels)
+    if method.task.form in ("class", "number"):
+        return method.form.batch(method.base, texts, labels)
+    collated = method.base.collate(texts)
+    words = np.flatnonzero((collated[-1].ravel() > 0) & (generator.random(rows * TIME) < 0.7))
+    if method.task.form == "tags":  # seven words of ten pieces
+        tags = generator.integers(len(TAGS), size=len(words))
+        return TagBatch(collated, words, np.bincount(words // TIME)), tags
+    real = np.arange(TIME) < lengths[:, None]
+    every = np.broadcast_to(np.arange(TIME), real.shape)
+    ends = generator.integers(lengths // 2, lengths)
+    targets = np.stack([generator.integers(0, lengths // 2), ends], axis=1)
+    whose = np.arange(rows)
+    return (Places(every, every, real, whose, 0 * whose), collated), targets
 
 
 def ours(size: str, name: str, form: str, method: Any = None) -> Callable[[], float]:

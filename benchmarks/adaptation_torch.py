@@ -25,7 +25,7 @@ class Twin:
             self.below = "below."
         self.heads = method.base.model.config.num_heads
         self.tensors: Tensors = {}
-        self.number = method.task.form == "number"
+        self.asked = method.task.form
         for name, tensor in method.model.named_tensors():
             array = torch.from_numpy(tensor.numpy().copy())
             self.tensors[name] = array.requires_grad_(tensor.requires_grad)
@@ -164,36 +164,56 @@ class Twin:
             states = self.block(states, path, x["mask"])
         if self.form == "layers-on-top":
             states = self.above(states, x["mask"])
-        vector = torch.bmm(x["weights"].unsqueeze(1), states).squeeze(1)
-        if self.number:
-            t = self.tensors
-            said = self.linear(vector, "head.linear").squeeze(1)
-            return F.mse_loss(said * t["head.deviation"] + t["head.mean"], x["labels"])
-        loss = F.cross_entropy(self.linear(vector, "head"), x["labels"])
+        loss = self.answered(states, x)
         if self.balances:
             loss = loss + self.settings.balance * torch.stack(self.balances).mean()
         return loss
 
+    def answered(self, states: torch.Tensor, x: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of the form."""
+        t = self.tensors
+        if self.asked == "tags":
+            return F.cross_entropy(
+                self.linear(states.flatten(0, 1)[x["places"]], "head.linear"), x["labels"]
+            )
+        if self.asked == "span":
+            scores = F.linear(states, t["head.linear.weight"]).transpose(1, 2)
+            scores = scores.masked_fill(~x["real"], -1e9)
+            return F.cross_entropy(scores.flatten(0, 1), x["labels"].flatten())
+        vector = torch.bmm(x["weights"].unsqueeze(1), states).squeeze(1)
+        if self.asked == "number":
+            said = self.linear(vector, "head.linear").squeeze(1)
+            return F.mse_loss(said * t["head.deviation"] + t["head.mean"], x["labels"])
+        return F.cross_entropy(self.linear(vector, "head"), x["labels"])
+
     def prepared(self, batch: Any) -> dict[str, torch.Tensor]:
         """Our collated batch and its labels, with what does not change from step to step."""
-        (tokens, lengths, weights), labels = batch
+        collated, labels = batch
+        more = {}
+        if self.asked == "tags":
+            collated, more["places"], _ = collated
+        elif self.asked == "span":
+            places, collated = collated
+            more["real"] = places.real[:, None]
+        tokens, lengths, weights = collated
         time = tokens.shape[1]
         allowed = np.arange(time) < lengths[:, None]
         if self.form == "prefixes":
             allowed = np.concatenate(
                 [np.ones((len(tokens), self.settings.prefix), bool), allowed], 1
             )
-        labels = np.asarray(labels, np.float32 if self.number else np.int64)
+        labels = np.asarray(labels, np.float32 if self.asked == "number" else np.int64)
         arrays = {
             "tokens": tokens, "weights": weights, "labels": labels, "mask": allowed[:, None, None],
-            "segments": np.zeros_like(tokens),
+            "segments": np.zeros_like(tokens), **more,
         }  # fmt: skip
         return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
     def require_same_gradients(self, method: Any) -> None:
-        """SystemExit where one differs by more than 1e-3 of its largest, but for the keys' biases.
+        """SystemExit where one differs by more than 1e-3 of its largest.
 
-        Theirs are rounding: all scores of a query move alike.
+        Some are 0 but for rounding: of the keys' biases, since all scores of a query move alike,
+        and of what moves all places of a text alike, where a span is asked for.
         """
         ours = {n: p.grad for n, p in method.model.named_parameters() if p.grad is not None}
         for layer in self.all_layers():
@@ -205,12 +225,13 @@ class Twin:
         theirs = {n: t.grad for n, t in self.tensors.items() if t.grad is not None}
         if ours.keys() != theirs.keys():
             raise SystemExit(f"{self.form}: gradients of {sorted(ours.keys() ^ theirs.keys())}")
+        least = 1e-3 * max(float(gradient.abs().max()) for gradient in theirs.values())
         for name, gradient in ours.items():
             reference = theirs[name].numpy()
             if name.endswith("in_proj.bias"):
                 third = len(gradient) // 3
                 gradient[third : 2 * third] = reference[third : 2 * third]
-            error = np.abs(gradient - reference).max() / np.abs(reference).max()
+            error = np.abs(gradient - reference).max() / max(least, np.abs(reference).max())
             if error > 1e-3:
                 raise SystemExit(f"{self.form}: the gradients of {name} differ by {error:.1e}")
 
