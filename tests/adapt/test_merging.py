@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,8 @@ def test_it_answers_the_same_and_needs_no_base(name, base, bases, tmp_path):
     after = snapshot(tmp_path)
     assert {path: after[path] for path in before} == before, "nothing else is touched"
     assert type(again.method) is load_adaptation(name), "what was opened stays as it was"
+    relative, _ = open_any(tmp_path / "new" / "whole").checkpoint.config["base_folder"]
+    assert relative == str(Path("..") / ".." / "base"), "so that both may move together"
     shutil.rmtree(tmp_path / "base")
     shutil.rmtree(tmp_path / "run")
     alone = open_any(tmp_path / "new" / "whole")
