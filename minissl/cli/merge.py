@@ -11,8 +11,8 @@ Adds what `minissl adapt lora` has learned to the weights of the network, or put
 `adapt bias` and `adapt last-layers` have trained in their places, and writes all of them in a new
 folder. It holds what fine-tuning would: predict, evaluate and embed open it without the pretrained
 run, and it answers the same, up to rounding. Adapters, prompts, prefixes, experts and new layers
-act on the input by themselves and cannot be merged. The folder is not trained further: continue in
-the folder of the adaptation, and merge again."""
+act on the input by themselves and cannot be merged. The folder is not trained further: there is no
+state of an optimizer for all these weights."""
 EXAMPLES = """\
 examples:
   minissl merge runs/reviews --out runs/reviews-merged
