@@ -46,7 +46,7 @@ class OpenedAdaptation(Opened):
     def on(self, data: Any) -> Any:
         """The same weights, with other data held out."""
         require(data, Task, "data")
-        return _restored(type(self.method), self.settings, self.base, data, self.checkpoint)
+        return restored(type(self.method), self.settings, self.base, data, self.checkpoint)
 
     def read(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data with labels, of the kind that it was adapted to."""
@@ -122,7 +122,7 @@ def adapt(
         task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
-        config = opening.config(task.kept, **_base(opened, folder))
+        config = opening.config(task.kept, **base_of(opened, folder))
         files = opening.files(task.kept, read_from, fields)
         if isinstance(method, Solved):
             label = "features" if progress else ""
@@ -161,7 +161,7 @@ def _require_needs(kind: type[Adaptation], opened: Opened) -> None:
     )
 
 
-def _base(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
+def base_of(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
     """What is recorded of the run that is adapted: how to build it, and where its weights lie."""
     place = relative = os.path.abspath(opened.folder)
     with suppress(ValueError):  # on Windows nothing leads from one drive to another
@@ -234,7 +234,7 @@ def open_adaptation(folder: str | Path, base: str | Path | None = None) -> Opene
     with reading(folder, "an adaptation"):  # what names a file in it stays as it is
         task = Task.reopen(kept, opened.data)
         with at_most(checkpoint.numbers + opened.checkpoint.numbers, str(checkpoint.path)):
-            method = _restored(kind, settings, opened, task, checkpoint)
+            method = restored(kind, settings, opened, task, checkpoint)
     return OpenedAdaptation(
         folder, config["adaptation"], method, settings, task, checkpoint, opened
     )
@@ -253,14 +253,7 @@ def _open_base(
     if not named or not texts or "\0" in "".join(places):
         raise FileError(f"{where} does not say which run was adapted: it is damaged")
     if kind.from_base:
-        opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
-        if weights_of(opened.checkpoint, opened.name) != base:
-            raise FileError(
-                f"{opened.folder} has other weights (a run of {opened.name!r}, step "
-                f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
-                f"{base.get('step')}): give that run, or adapt again"
-            )
-        return opened
+        return open_adapted_run(checkpoint, given)
     with reading(where, "an adaptation"):
         method_kind: Any = load_method(base["method"])
         settings = from_json(method_kind.Settings, config.get("base_settings"), where)
@@ -269,6 +262,23 @@ def _open_base(
             method = method_kind.build(settings, data, seed=0)
     weights = Checkpoint(checkpoint.path, method.model.state_dict(), {}, checkpoint.state)
     return Opened(Path(places[1]), base["method"], method, settings, data, weights)
+
+
+def open_adapted_run(checkpoint: Checkpoint, given: str | Path | None = None) -> Opened:
+    """The run whose weights an adaptation began with, also where it could do without it.
+
+    given: where it lies, if it has moved. Raises FileNotFoundError when it is not there, FileError
+    when it has other weights.
+    """
+    base, places = checkpoint.config["base"], checkpoint.config["base_folder"]
+    opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
+    if weights_of(opened.checkpoint, opened.name) != base:
+        raise FileError(
+            f"{opened.folder} has other weights (a run of {opened.name!r}, step "
+            f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
+            f"{base.get('step')}): give that run, or adapt again"
+        )
+    return opened
 
 
 def _find(places: list[str], checkpoint: Checkpoint, given: str | Path | None) -> Path:
@@ -292,7 +302,7 @@ def _of_step(place: Path, step: Any) -> Path:
     return checkpoint if checkpoint.is_dir() else place
 
 
-def _restored(
+def restored(
     kind: type[Adaptation], settings: Any, opened: Opened, task: Task, checkpoint: Checkpoint
 ) -> Any:
     """The adaptation with the weights of its checkpoint."""

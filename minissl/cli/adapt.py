@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
             _print_table(kind, settings, opened, adapted.data, arguments, device)
             _print_more(adapted)
         else:
-            _print_numbers(adapted)
+            _print_numbers(adapted, opened)
     if arguments.run is None:
         print("nothing was kept: --run FOLDER keeps the result, for minissl predict")
     else:
@@ -174,13 +174,25 @@ def _cell(name: str, values: Any) -> str:
     return f"{mean:.{digits}f}{more}{unit}"
 
 
-def _print_numbers(adapted: Any) -> None:
-    """The last value of what was measured, and how much was trained, if anything was."""
+def _print_numbers(adapted: Any, opened: Any) -> None:
+    """The last value of what was measured; how much was trained, if anything was, in bytes too."""
     from minissl.adapt.method import Solved
+    from minissl.adapt.trained import Trained
 
-    model = adapted.method.model
-    trained = sum(p.size for p in model.parameters() if p.requires_grad)
-    if not isinstance(adapted.method, Solved):
-        print(f"{trained:,} of {model.num_parameters():,} weights trained")
-    for name, value in adapted.method.evaluate().items():
+    method = adapted.method
+    trained = sum(p.size for p in method.model.parameters() if p.requires_grad)
+    if not isinstance(method, Solved):
+        print(f"{trained:,} of {method.model.num_parameters():,} weights trained")
+    if isinstance(method, Trained):
+        print("\n".join(_bytes_of(method, opened)))
+    for name, value in method.evaluate().items():
         print(f"{name.replace('_', ' '):28} {value:.6g}")
+
+
+def _bytes_of(method: Any, opened: Any) -> list[str]:
+    """What its training needs; beside full fine-tuning where only a part of the run is trained."""
+    from minissl.adapt.costs import costs, full_costs, in_words
+    from minissl.adapt.trained import SmallPart
+
+    full = full_costs(opened, method) if isinstance(method, SmallPart) else None
+    return in_words(costs(method), full)
