@@ -16,7 +16,7 @@ from typing import Any
 from minissl.autograd.processes import from_first, world
 from minissl.data import Data, Fields, Kept
 from minissl.options import Options, binding, from_json
-from minissl.reading import FileError, read_bytes
+from minissl.reading import FileError
 from minissl.training.checkpoint import Checkpoint, list_checkpoints
 from minissl.training.folder import (
     CONFIG,
@@ -132,8 +132,7 @@ class Opening:
 
 def weights_of(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     """Which weights these are, in JSON types: of what, after how many steps, their SHA-256."""
-    weights = read_bytes(checkpoint.path / "model.safetensors")
-    return {"method": name, "step": checkpoint.step} | sums({"weights": weights})
+    return {"method": name, "step": checkpoint.step} | checkpoint.sums()
 
 
 def learned_by_first(learn: Callable[[], Any], kept: Kept, again: Callable[[Kept], Any]) -> Any:
