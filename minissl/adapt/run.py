@@ -120,6 +120,8 @@ def adapt(
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
         opening.look(folder)
+        if opening.recorded is not None:
+            _require_same_network(opened, opening.recorded, str(folder))
         task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
@@ -277,6 +279,11 @@ def _require_same(opened: Opened, base: dict[str, Any], config: dict[str, Any], 
             f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
             f"{base.get('step')}): give that run, or adapt again"
         )
+    _require_same_network(opened, config, where)
+
+
+def _require_same_network(opened: Opened, config: dict[str, Any], where: str) -> None:
+    """Raise FileError where the same weights are read by other settings than those recorded."""
     settings = from_json(type(opened.settings), config.get("base_settings"), where)
     if changes := differences(binding(settings), binding(opened.settings)):
         raise FileError(

@@ -32,6 +32,7 @@ def load_method(name: str) -> type[Pretraining]:
     """
     if name in PUBLISHED:
         module = import_module(f"{__name__}.{name.replace('-', '_')}")
-        return getattr(module, PUBLISHED[name])  # type: ignore[no-any-return]
+        published: type[Pretraining] = getattr(module, PUBLISHED[name])
+        return published
     kind: type[Pretraining] = METHODS.load(name)
     return kind

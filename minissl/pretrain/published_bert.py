@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minissl.data import Kept
 from minissl.data.passages import VOCABULARY, Passages, PieceStream
@@ -130,14 +129,16 @@ class PublishedBERT(MaskedLanguageModel):
                 activation=config.activation,
                 norm_eps=config.norm_eps,
                 heads=" ".join(head for head in HEADS if getattr(model, head) is not None),
-                most_tokens=min(pooling.most_tokens or config.context_length, config.context_length),
+                most_tokens=min(
+                    pooling.most_tokens or config.context_length, config.context_length
+                ),
                 vector=pooling.vector,
             )
         words = read_published_wordpiece(folder)
         if words.vocab_size > config.vocab_size:
             raise ValueError(
-                f"the tokenizer in {folder} has {words.vocab_size} tokens, the weights have vectors "
-                f"of {config.vocab_size}: the two do not belong together"
+                f"the tokenizer in {folder} has {words.vocab_size} tokens, the weights have "
+                f"vectors of {config.vocab_size}: the two do not belong together"
             )
         settings = replace(settings, lowercase=words.lowercase)
         kept = Kept({VOCABULARY: words.to_bytes()}, folder)

@@ -44,10 +44,14 @@ def read_pooling(folder: Path) -> Pooling:
     if not place.exists():
         return Pooling(vector, most)
     for module in read_json(place, "a list of layers", kind=list):
-        kind, path = (module.get(key) for key in ("type", "path")) if isinstance(module, dict) else ("", "")
+        kind, path = (
+            (module.get(key) for key in ("type", "path")) if isinstance(module, dict) else ("", "")
+        )
         name = kind.rpartition(".")[2] if isinstance(kind, str) else kind
         if name not in HONOURED:
-            raise FileError(f"{place} asks for a layer {kind!r:.60}, which is not read here: {ADVICE}")
+            raise FileError(
+                f"{place} asks for a layer {kind!r:.60}, which is not read here: {ADVICE}"
+            )
         if name == "Pooling":
             vector = _vector(_inside(folder, path, place) / "config.json")
         elif name == "Transformer" and path:
@@ -65,12 +69,14 @@ def _inside(folder: Path, path: Any, place: Path) -> Path:
 def _vector(place: Path) -> str:
     """Which of our vectors a pooling is."""
     told = read_json(place, "the settings of a pooling")
-    chosen = [name for name, value in told.items() if name.startswith("pooling_mode_") and value is True]
+    chosen = [
+        name for name, value in told.items() if name.startswith("pooling_mode_") and value is True
+    ]
     if "pooling_mode" in told:
         chosen = [told["pooling_mode"]]
     if len(chosen) != 1 or not isinstance(chosen[0], str) or chosen[0] not in MODES:
         raise FileError(
-            f"{place} asks for {', '.join(map(str, chosen)) or 'no pooling'}, here a text is the mean of "
-            f"its tokens' states, the first or the last of them: {ADVICE}"
+            f"{place} asks for {', '.join(map(str, chosen)) or 'no pooling'}, here a text is the "
+            f"mean of its tokens' states, the first or the last of them: {ADVICE}"
         )
     return MODES[chosen[0]]

@@ -24,7 +24,13 @@ _MODEL = {
     "max_input_chars_per_word": LONGEST,
 }
 _TEMPLATES = (None, "TemplateProcessing", "BertProcessing")
-_CLASSES = (None, "BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
+_CLASSES = (
+    None,
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)
 
 
 def read_published_wordpiece(folder: Path) -> WordPiece:

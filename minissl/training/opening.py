@@ -105,6 +105,11 @@ class Opening:
             elif changes := differences({name: theirs}, {name: ours}):
                 raise other_settings(folder.path, changes)
 
+    @property
+    def recorded(self) -> dict[str, Any] | None:
+        """What the folder says of the run that it holds; None in a new one."""
+        return self._config
+
     def config(self, kept: Kept, **more: Any) -> dict[str, Any]:
         """What the run records of itself, in JSON types; what it recorded when it began."""
         return self._config or {

@@ -58,7 +58,9 @@ def write_bert(folder, *, heads=("pooler",), seed=0, lowercase=True):
     words = WordPiece.train(TEXTS, 90, lowercase=lowercase)
     config = EncoderConfig(**SIZES, vocab_size=96, context_length=20, norm_eps=1e-6)
     draw = np.random.default_rng(seed)
-    save_bert(spread(MaskedEncoder(config, next_sentence=True, generator=draw)), folder, heads=heads)
+    save_bert(
+        spread(MaskedEncoder(config, next_sentence=True, generator=draw)), folder, heads=heads
+    )
     words.write(folder / "vocab.txt")
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lowercase}))
     return folder
@@ -71,6 +73,10 @@ def write_gpt2(folder, *, seed=0):
     save_gpt2(spread(model), folder, separator=tokenizer.special_tokens[SEPARATOR])
     save_huggingface(tokenizer, folder / "tokenizer.json")
     return folder
+
+
+def write_whole_bert(folder):
+    return write_bert(folder, heads=("words", "pooler", "follows"))
 
 
 WRITE = {"bert": write_bert, "gpt2": write_gpt2}
@@ -157,7 +163,7 @@ def test_gpt2s_first_files_are_the_same(tmp_path):
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *state["model"]["merges"]]))
     np.testing.assert_array_equal(represented(open_run(folder)), expected)
     (folder / "merges.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="neither tokenizer.json nor merges.txt"):
+    with pytest.raises(FileNotFoundError, match=r"neither tokenizer.json nor merges.txt"):
         open_run(folder)
 
 
@@ -169,9 +175,7 @@ def test_the_pooling_of_a_sentence_encoder_is_honoured(bert):
     opened = open_run(bert)
     assert (opened.method.vector, opened.method.longest) == ("first", 9)
     expected = np.array([state[0] for state in their_states(bert)])
-    np.testing.assert_allclose(
-        represented(opened)[[0, 2]], expected[[0, 2]], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(represented(opened)[[0, 2]], expected[[0, 2]], rtol=1e-4, atol=1e-5)
     long = [opened.data.tokens("the cat sat on the mat. " * 9)]
     cut = [[*long[0][:8], long[0][-1]]]
     np.testing.assert_array_equal(opened.method.represent(long), opened.method.represent(cut))
@@ -188,7 +192,7 @@ def test_the_pooling_of_a_sentence_encoder_is_honoured(bert):
         ([{"type": "a.Pooling", "path": "../x"}], POOLING, "modules.json: '../x' is no name of"),
         ([{"type": "a.Transformer", "path": "0_T"}], POOLING, "the weights are in '0_T': give"),
         ([3], POOLING, "modules.json asks for a layer ''"),
-        (MODULES, {"pooling_mode_max_tokens": True}, "1_Pooling/config.json asks for pooling_mode_m"),
+        (MODULES, {"pooling_mode_max_tokens": True}, "config.json asks for pooling_mode_max"),
         (MODULES, dict.fromkeys(POOLING, True), "pooling_mode_cls_token, pooling_mode_mean_tok"),
         (MODULES, {"pooling_mode": None}, "1_Pooling/config.json asks for None"),
     ],
@@ -202,7 +206,7 @@ def test_another_pooling_is_refused(bert, modules, pooling, words):
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("config.json", {"model_type": "albert"}, "config.json is of a model 'albert': weights of b"),
+        ("config.json", {"model_type": "albert"}, "config.json is of a model 'albert': weights"),
         ("config.json", {"model_type": 3}, "config.json is of a model 3"),
         ("config.json", {"vocab_size": 95}, "word_embeddings.weight"),
         ("config.json", {"hidden_size": 10**9}, "config.json"),
@@ -250,16 +254,16 @@ def test_a_vocabulary_with_case_has_to_say_so(bert):
     expected = represented(open_run(bert))
     with (bert / "vocab.txt").open("a") as file:
         file.write("Cat\n")
-    with pytest.raises(ValueError, match="the token 'Cat'.*with case.*do_lower_case"):
+    with pytest.raises(ValueError, match=r"the token 'Cat'.*with case.*do_lower_case"):
         open_run(bert)
     configure(bert / "tokenizer_config.json", do_lower_case=True)
     np.testing.assert_array_equal(represented(open_run(bert)), expected)
     with (bert / "vocab.txt").open("a") as file:
         file.write("".join(f"x{i}\n" for i in range(9)))
-    with pytest.raises(ValueError, match="has .* tokens, the weights have vectors of 96"):
+    with pytest.raises(ValueError, match=r"has .* tokens, the weights have vectors of 96"):
         open_run(bert)
     (bert / "vocab.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="neither tokenizer.json nor vocab.txt"):
+    with pytest.raises(FileNotFoundError, match=r"neither tokenizer.json nor vocab.txt"):
         open_run(bert)
 
 
@@ -267,10 +271,10 @@ def test_weights_that_are_not_finite_or_can_run_code_are_refused(bert):
     weights = load_file(bert / "model.safetensors")
     weights["embeddings.LayerNorm.bias"][3] = np.nan
     save_file(weights, bert / "model.safetensors")
-    with pytest.raises(ValueError, match="not finite .*encoder.norm.bias"):
+    with pytest.raises(ValueError, match=r"not finite .*encoder.norm.bias"):
         open_run(bert)
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="pytorch_model.bin, which can run any program"):
+    with pytest.raises(ValueError, match=r"pytorch_model.bin, which can run any program"):
         open_run(bert)
     (bert / "pytorch_model.bin").unlink()
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
@@ -305,7 +309,8 @@ PAIRS = [(kind, name) for kind in KINDS for name in adaptations_of(kind)]
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    return {kind: WRITE[kind](tmp_path_factory.mktemp(kind) / "base") for kind in KINDS}
+    write = WRITE | {"bert": write_whole_bert}
+    return {kind: write[kind](tmp_path_factory.mktemp(kind) / "base") for kind in KINDS}
 
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
@@ -318,7 +323,9 @@ def test_every_adaptation_is_of_a_loaded_model_too(bases, tmp_path, kind, name):
     assert {n: a.tobytes() for n, a in opened.method.model.state_dict().items()} == before
     inputs = made.data.held_out.inputs
     expected = made.method.predict(inputs)
-    np.testing.assert_array_equal(open_adaptation(tmp_path / "made").method.predict(inputs), expected)
+    np.testing.assert_array_equal(
+        open_adaptation(tmp_path / "made").method.predict(inputs), expected
+    )
 
     base.rename(tmp_path / "moved")
     needs_it = load_adaptation(name).from_base
@@ -374,9 +381,7 @@ def test_another_base_is_refused(folder, tmp_path, swap, words, name):
     swap(folder)
     with pytest.raises(ValueError, match=words):
         open_adaptation(tmp_path / "made")
-    with pytest.raises(ValueError, match=words if swap is not swap_epsilon else "base"):
-        if swap is swap_epsilon:  # the weights are the same: it is the settings that differ
-            open_adaptation(tmp_path / "made", tmp_path / "base" / "..")
+    with pytest.raises(ValueError, match=words if swap is swap_epsilon else "other settings"):
         adapted(name, open_run(folder), tmp_path / "made")
 
 
@@ -404,9 +409,7 @@ def test_pretraining_goes_on_from_published_weights(folder, tmp_path):
     opened = open_run(folder)
     kind = type(opened.method)
     settings = replace(opened.settings, steps=2, batch_size=4, evaluations=1)
-    made = pretrain(
-        kind, kind.Data.toy(), settings, tmp_path / "run", start=opened, progress=False
-    )
+    made = pretrain(kind, kind.Data.toy(), settings, tmp_path / "run", start=opened, progress=False)
     assert any(
         (array != opened.checkpoint.weights[name]).any()
         for name, array in made.method.model.state_dict().items()
