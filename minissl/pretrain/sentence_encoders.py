@@ -44,10 +44,9 @@ def read_pooling(folder: Path) -> Pooling:
     if not place.exists():
         return Pooling(vector, most)
     for module in read_json(place, "a list of layers", kind=list):
-        kind, path = (
-            (module.get(key) for key in ("type", "path")) if isinstance(module, dict) else ("", "")
-        )
-        name = kind.rpartition(".")[2] if isinstance(kind, str) else kind
+        told = module if isinstance(module, dict) else {}
+        kind, path = told.get("type"), told.get("path")
+        name = kind.rpartition(".")[2] if isinstance(kind, str) else ""
         if name not in HONOURED:
             raise FileError(
                 f"{place} asks for a layer {kind!r:.60}, which is not read here: {ADVICE}"
