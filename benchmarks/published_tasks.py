@@ -159,95 +159,16 @@ def cosines(first: NDArray, second: NDArray) -> NDArray:
 # ---- transformers --------------------------------------------------------------------------------
 
 
-class Theirs:
-    """``BertModel``, the mean of what is no padding, a Linear: as a torch user writes it."""
-
-    def __init__(self, weights: str, head: Any = None, numbers: tuple[float, float] = (0.0, 1.0)):
-        import torch
-        from transformers import AutoTokenizer, BertModel
-
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(weights)
-        self.network: Any = BertModel.from_pretrained(
-            weights, add_pooling_layer=False, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )  # fmt: skip
-        self.longest = _opened(weights).method.longest
-        self.numbers = numbers  # mean and deviation of the labels that are learned from
-        self.head: Any = None
-        if head is not None:
-            state = {n: torch.from_numpy(array.copy()) for n, array in head.state_dict().items()}
-            matrix, bias = (next(state[n] for n in state if n.endswith(k)) for k in KINDS)
-            self.head = torch.nn.Linear(matrix.shape[1], matrix.shape[0])
-            self.head.load_state_dict({"weight": matrix, "bias": bias})
-
-    def batch(self, texts: Sequence[tuple[str, ...]]) -> Any:
-        sides = [list(side) for side in zip(*texts)]
-        return self.tokenizer(
-            *sides, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
-        )
-
-    def vectors(self, batch: Any) -> Any:
-        states = self.network(**batch).last_hidden_state
-        inside = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-        return (states * inside).sum(dim=1) / inside.sum(dim=1)
-
-    def loss(self, batch: Any, labels: NDArray) -> Any:
-        import torch
-        from torch.nn import functional as F
-
-        outputs = self.head(self.vectors(batch))
-        if labels.dtype.kind == "i":
-            return F.cross_entropy(outputs, torch.from_numpy(labels))
-        middle, deviation = self.numbers
-        right = torch.from_numpy(labels.astype(np.float32))
-        return F.mse_loss(outputs[:, 0] * deviation + middle, right)
-
-    def optimizer(self) -> Any:
-        """Weight decay of matrices and embeddings alone, as ours."""
-        import torch
-
-        parameters = [*self.network.parameters(), *self.head.parameters()]
-        groups = [
-            {"params": [p for p in parameters if (p.ndim >= 2) == matrix], "weight_decay": decay}
-            for matrix, decay in ((True, DECAY), (False, 0.0))
-        ]
-        return torch.optim.AdamW(groups, lr=RATE, fused=True)
-
-    def step(self, optimizer: Any, batch: Any, labels: NDArray) -> float:
-        import torch
-
-        optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch, labels)
-        loss.backward()
-        moved = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(moved, CLIP)
-        optimizer.step()
-        return float(loss.item())
-
-    def outputs(self, texts: Sequence[tuple[str, ...]], call: Callable[[Any], Any]) -> NDArray:
-        """In batches of like lengths, in evaluation mode."""
-        import torch
-
-        order = np.argsort([sum(map(len, one)) for one in texts], kind="stable")
-        self.network.eval()
-        found = []
-        with torch.no_grad():
-            for start in range(0, len(order), 32):
-                some = [texts[i] for i in order[start : start + 32]]
-                found.append(call(self.batch(some)).numpy())
-        return np.concatenate(found)[np.argsort(order)]
-
-
-KINDS = ("weight", "bias")
-
-
-def their_side(weights: str, task: str, files: Sequence[str], steps: int, seed: int) -> Theirs:
+def their_side(weights: str, task: str, files: Sequence[str], steps: int, seed: int) -> Any:
     """With the layer that ours begins with."""
+    from benchmarks.published_torch import Theirs
+
+    longest = _opened(weights).method.longest
     head = our_method(weights, task, files, steps, seed).model.head
     if task == "SST-2":
-        return Theirs(weights, head)
+        return Theirs(weights, longest, head)
     labels = read(task, *files).labels[: read(task, *files).test]
-    return Theirs(weights, head.linear, (float(labels.mean()), float(labels.std())))
+    return Theirs(weights, longest, head.linear, (float(labels.mean()), float(labels.std())))
 
 
 def theirs(
@@ -256,7 +177,7 @@ def theirs(
     """The same as ``ours``, by transformers and torch."""
     examples, settings = read(task, *files), settings_of(steps)
     side = their_side(weights, task, files, steps, seed)
-    optimizer = side.optimizer()
+    optimizer = side.optimizer(RATE, DECAY)
     side.network.train()
     losses = []
     for step in range(steps):
@@ -264,7 +185,7 @@ def theirs(
             group["lr"] = settings.schedule(step)
         some = chosen(seed, step, examples.test)
         batch = side.batch([examples.texts[i] for i in some])
-        losses.append(side.step(optimizer, batch, examples.labels[some]))
+        losses.append(side.step(optimizer, batch, examples.labels[some], CLIP))
     outputs = side.outputs(
         examples.texts[examples.test :], lambda batch: side.head(side.vectors(batch))
     )
@@ -274,7 +195,9 @@ def theirs(
 
 def their_cosines(weights: str, examples: Examples) -> NDArray:
     """The same as ``our_cosines``."""
-    side = Theirs(weights)
+    from benchmarks.published_torch import Theirs
+
+    side = Theirs(weights, _opened(weights).method.longest)
     texts = [[(text,) for text in one] for one in zip(*examples.texts[examples.test :])]
     return cosines(*(side.outputs(one, side.vectors) for one in texts))
 
@@ -304,9 +227,9 @@ def their_step(task: str, weights: str, files: dict[str, list[str]]) -> Callable
     side = their_side(weights, task, files[task], 100, 0)
     some = chosen(0, 0, examples.test)
     batch, labels = side.batch([examples.texts[i] for i in some]), examples.labels[some]
-    optimizer = side.optimizer()
+    optimizer = side.optimizer(RATE, DECAY)
     side.network.train()
-    return lambda: side.step(optimizer, batch, labels)
+    return lambda: side.step(optimizer, batch, labels, CLIP)
 
 
 OURS, TORCH, KEPT = "minissl", "transformers", "transformers, freed memory kept"

@@ -120,8 +120,7 @@ def adapt(
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
         opening.look(folder)
-        if opening.recorded is not None:
-            _require_same_network(opened, opening.recorded, str(folder))
+        _require_same_network(opened, opening.recorded, str(folder))
         task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
@@ -282,8 +281,10 @@ def _require_same(opened: Opened, base: dict[str, Any], config: dict[str, Any], 
     _require_same_network(opened, config, where)
 
 
-def _require_same_network(opened: Opened, config: dict[str, Any], where: str) -> None:
+def _require_same_network(opened: Opened, config: dict[str, Any] | None, where: str) -> None:
     """Raise FileError where the same weights are read by other settings than those recorded."""
+    if config is None:
+        return
     settings = from_json(type(opened.settings), config.get("base_settings"), where)
     if changes := differences(binding(settings), binding(opened.settings)):
         raise FileError(
