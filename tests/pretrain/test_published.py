@@ -405,6 +405,8 @@ def test_the_commands_take_a_folder_of_published_weights(folder, tmp_path, capsy
     capsys.readouterr()
     assert main(["predict", str(folder), "data.tsv"]) == 1
     assert "holds published weights, not adapted yet" in capsys.readouterr().err
+    assert main(["export", str(folder), "again"]) == 1
+    assert "is what other programs open, already" in capsys.readouterr().err
     assert main(["evaluate", str(folder)]) == 1
     assert "give the data" in capsys.readouterr().err
     assert open_any(folder).name == open_run(folder).name
