@@ -241,6 +241,30 @@ class Tasks(Reader):
             kind.read(path, None, fields, labels=labels)
 
 
+class TaggedWords(Reader):
+    """Sentences with a tag for each word, in both kinds of files."""
+
+    count = 150
+
+    def make(self):
+        row = "{}\tword\tword\tNOUN\tNN\tNumber=Sing\t0\troot\t_\t_"
+        rows = [f"# sent_id = {i}\n" + "\n".join(map(row.format, (1, "2-3", 2, 3))) for i in SIZES]
+        columns = "\n\n".join(f"New NNP B-{i}\nYork NNP I-{i}\n. . O" for i in SIZES)
+        return {
+            **self.write("a.conllu", "\n\n".join([*rows, ""])),
+            **self.write("a.conll", columns),
+            **self.write("b.iob", columns.replace(" ", "\t").replace("\n", "\r\n")),
+        }
+
+    def read(self):
+        from minissl.data.tagged import TaggedTexts
+
+        for path in self.files:
+            TaggedTexts.read_examples(path)
+            raw = TaggedTexts.read(path)
+            assert all(len(one.words) == len(one.tags) > 0 for one in raw.sentences)
+
+
 class Asking(Reader):
     """Questions in SQuAD's form."""
 
@@ -681,7 +705,7 @@ class Cloze(Reader):
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
-    "tasks": Tasks, "questions": Asking, "choices": Endings,
+    "tasks": Tasks, "tagged": TaggedWords, "questions": Asking, "choices": Endings,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
     "encoders": Encoders, "published-run": PublishedRun, "published-gpt": PublishedGPT,

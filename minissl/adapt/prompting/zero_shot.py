@@ -27,7 +27,8 @@ from minissl.autograd.tensor import Tensor
 from minissl.data.labels import likeliest
 from minissl.nn.module import Module
 from minissl.options import Options, option
-from minissl.pretrain.method import Generates, Scores
+from minissl.pretrain.language_model import LanguageModel
+from minissl.pretrain.method import Generates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class ZeroShot(Adaptation):
     """
 
     Settings = ZeroShotSettings
-    needs = Scores
+    needs = LanguageModel
     model: Calibration
 
     def __init__(self, base: Any, task: Task, settings: ZeroShotSettings):
