@@ -98,6 +98,21 @@ def test_a_text_is_what_transformers_makes_of_it(folder):
     assert not opened.method.model.training
 
 
+def test_the_settings_are_all_of_the_network(folder):
+    """What is built from them, for an adaptation that has all weights, is the same function."""
+    names = ("hidden_act", "layer_norm_eps")
+    if not (folder / "vocab.txt").exists():
+        names = ("activation_function", "layer_norm_epsilon")
+    configure(folder / "config.json", **dict(zip(names, ("relu", 0.25))))
+    opened = open_run(folder)
+    assert (opened.settings.activation, opened.settings.norm_eps) == ("relu", 0.25)
+    again = replace(opened, method=opened.on(opened.data))
+    assert again.method.model.config == opened.method.model.config
+    assert again.method.model.state_dict().keys() == opened.method.model.state_dict().keys()
+    np.testing.assert_array_equal(represented(again), represented(opened))
+    assert again.method.vector == opened.method.vector
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_a_tokenizer_in_json_is_the_same(tmp_path, lowercase):
     folder = write_bert(tmp_path / "bert", lowercase=lowercase)
