@@ -235,6 +235,7 @@ class Adaptation(ABC):
     base: Any  # what represents an example: the pretrained method, unless ``build`` says otherwise
     task: Task
     model: Any
+    restored = False  # whether it was opened to be used, and does not know how it began
 
     @classmethod
     @abstractmethod

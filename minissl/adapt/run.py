@@ -320,6 +320,7 @@ def _restored(
     """The adaptation with the weights of its checkpoint."""
     method = kind.build(settings, opened, task, seed=0)
     load_weights(method.saved(), checkpoint)
+    method.restored = True
     method.base.model.eval()
     method.model.eval()
     return method
