@@ -17,14 +17,15 @@ from minissl.data import FIELDS, Data, Fields, Kept
 from minissl.data.asked import Asked, load_reads
 from minissl.nn.init import at_most
 from minissl.optim.optimizer import Optimizer
-from minissl.options import from_json, is_whole
+from minissl.options import binding, from_json, is_whole
 from minissl.pretrain import load_method, method_names
+from minissl.pretrain.published import is_published
 from minissl.pretrain.run import Opened, fit_as_told, open_run, require
 from minissl.reading import FileError, reading
 from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint
 from minissl.training.checkpoint import load_weights
-from minissl.training.folder import RunFolder, read_kept
+from minissl.training.folder import RunFolder, differences, read_kept
 from minissl.training.opening import Opening, read_config, weights_of
 from minissl.training.run import Run
 
@@ -119,6 +120,7 @@ def adapt(
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
         opening.look(folder)
+        _require_same_network(opened, opening.recorded, str(folder))
         task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
@@ -202,8 +204,8 @@ def open_any(folder: str | Path, base: str | Path | None = None) -> Opened:
 
     ``base``: as in ``open_adaptation``. Raises ValueError when it is given for a pretrained run.
     """
-    checkpoint = find_checkpoint(folder)
-    if isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config:
+    checkpoint = None if is_published(folder) else find_checkpoint(folder)
+    if checkpoint and isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config:
         return open_adaptation(folder, base)
     if base is not None:
         raise ValueError(f"{folder} is no adaptation and has no base: leave --base out")
@@ -217,6 +219,8 @@ def open_adaptation(folder: str | Path, base: str | Path | None = None) -> Opene
     whole does not need it. Raises CheckpointError when there is no checkpoint, ValueError for a
     folder of something else, for damage, and for a base with other weights.
     """
+    if is_published(folder):
+        raise ValueError(f"{folder} holds published weights, not adapted yet: see minissl adapt")
     checkpoint = find_checkpoint(folder)
     folder = checkpoint.path.parent
     folder = folder.parent if folder.name == "checkpoints" else folder
@@ -268,7 +272,7 @@ def open_adapted_run(checkpoint: Checkpoint, given: str | Path | None = None) ->
     """The run whose weights an adaptation began with, also where it could do without it.
 
     given: where it lies, if it has moved. Raises FileNotFoundError when it is not there, FileError
-    when it has other weights.
+    when it has other weights, or is read by other settings.
     """
     base, places = checkpoint.config["base"], checkpoint.config["base_folder"]
     opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
@@ -278,7 +282,20 @@ def open_adapted_run(checkpoint: Checkpoint, given: str | Path | None = None) ->
             f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
             f"{base.get('step')}): give that run, or adapt again"
         )
+    _require_same_network(opened, checkpoint.config, str(checkpoint.path))
     return opened
+
+
+def _require_same_network(opened: Opened, config: dict[str, Any] | None, where: str) -> None:
+    """Raise FileError where the same weights are read by other settings than those recorded."""
+    if config is None:
+        return
+    settings = from_json(type(opened.settings), config.get("base_settings"), where)
+    if changes := differences(binding(settings), binding(opened.settings)):
+        raise FileError(
+            f"{opened.folder} is read in another way than what was adapted ({'; '.join(changes)}): "
+            "put its files back, or adapt again"
+        )
 
 
 def _find(places: list[str], checkpoint: Checkpoint, given: str | Path | None) -> Path:

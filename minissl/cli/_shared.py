@@ -107,7 +107,10 @@ DATA_HELP = "a file, a folder or the name of a data set"
 
 def add_run_and_data(parser: argparse.ArgumentParser, data: str) -> None:
     """Add the run that is opened and the data it is asked about; ``data``: its help."""
-    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "folder", type=path, metavar="RUN",
+        help="a run folder, or one of published weights: of BERT's kin, or in GPT-2's layout",
+    )  # fmt: skip
     parser.add_argument("data", nargs="?", type=path, metavar="DATA", help=data)
 
 

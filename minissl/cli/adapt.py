@@ -29,8 +29,11 @@ examples:
   minissl predict runs/reviews more.csv --out predicted.csv
   minissl adapt lora runs/encoder wnut17.conll --run runs/names
   minissl adapt finetune runs/encoder pairs.tsv --layout snli --run runs/follows
+  minissl adapt lora all-MiniLM-L6-v2 reviews.csv --run runs/reviews
   minissl adapt zero-shot runs/book reviews.csv --template "{text} The film was {class}"
 
+RUN may be a folder of published weights, of BERT's kin or in GPT-2's layout: config.json,
+model.safetensors and its tokenizer (vocab.txt or tokenizer.json).
 The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
 or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`). A tag
 for each word: a .conllu or .conll file; a span of a text: a .json as SQuAD's; one of several

@@ -584,6 +584,56 @@ class Encoders(Weights):
         load_bert(self.folder)
 
 
+class PublishedRun(Reader):
+    """A sentence encoder as it is published, opened as a run is, its tokenizer in JSON."""
+
+    count = 200
+
+    def make(self):
+        from tests.pretrain.published import as_sentence_encoder, write_bert, write_json
+
+        write_bert(self.folder, heads=("words", "pooler", "follows"))
+        as_sentence_encoder(self.folder)
+        write_json(self.folder)
+        kinds = {".json": "json", ".safetensors": "tensors"}
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path: kinds.get(path.suffix, "") for path in files}
+
+    def read(self):
+        from minissl.pretrain.run import open_run
+        from minissl.training.opening import weights_of
+
+        opened = open_run(self.folder)
+        weights_of(opened.checkpoint, opened.name)
+        opened.method.represent([opened.data.tokens("the cat")])
+
+
+class PublishedGPT(PublishedRun):
+    """GPT-2 as it is published, the same."""
+
+    count = 150
+
+    def make(self):
+        from tests.pretrain.published import write_gpt2
+
+        write_gpt2(self.folder)
+        files = ("config.json", "tokenizer.json", "model.safetensors")
+        return {self.folder / n: "tensors" if "safe" in n else "json" for n in files}
+
+
+class PublishedVocabulary(PublishedRun):
+    """A sentence encoder whose tokenizer is its vocabulary."""
+
+    count = 120
+
+    def make(self):
+        from tests.pretrain.published import write_bert
+
+        write_bert(self.folder)
+        files = ("vocab.txt", "tokenizer_config.json")
+        return {self.folder / name: "json" if "json" in name else "" for name in files}
+
+
 # ---- word vectors --------------------------------------------------------------------------------
 
 
@@ -658,6 +708,7 @@ READERS = {
     "tasks": Tasks, "tagged": TaggedWords, "questions": Asking, "choices": Endings,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
-    "encoders": Encoders, "encoder-run": EncoderRun, "vectors": Vectors,
+    "encoders": Encoders, "published-run": PublishedRun, "published-gpt": PublishedGPT,
+    "published-vocabulary": PublishedVocabulary, "encoder-run": EncoderRun, "vectors": Vectors,
     "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip

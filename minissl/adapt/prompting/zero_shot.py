@@ -86,7 +86,9 @@ class ZeroShot(Adaptation):
         self.words = class_words(settings.words, task.class_names)
         check_told_apart(self.words, by_eye=settings.answers == "generate")
         self.answers = [self.template.answer(words) for words in self.words]
-        self.lengths = np.array([self._length(answer) - 1 for answer in self.answers])
+        self.lengths = np.array([self._length(answer) for answer in self.answers]) - self._length(
+            ""
+        )
         for name, length in zip(task.class_names, self.lengths):
             if not length:
                 raise ValueError(
@@ -155,10 +157,10 @@ class ZeroShot(Adaptation):
 
         Give or take one, where a token of the text would reach into the template.
         """
-        return self.room - self._length(self.template.prompt("")) + 1
+        return self.room - self._length(self.template.prompt("")) + self._length("")
 
     def _length(self, text: str) -> int:
-        """In tokens, with the one at the beginning."""
+        """In tokens, with the one at the beginning, and of BERT's kin the one at the end."""
         return len(self.task.base.tokens(text))
 
     def _check_room(self) -> None:
