@@ -1,0 +1,1 @@
+"""Claims about what one does with a pretrained network."""
