@@ -124,6 +124,11 @@ CLAIM = Claim(
     own=("world", "documents", "reviews", "tune_steps", "rate", "scratch_rate", "labels"),
     formats=dict.fromkeys(COLUMNS, ".1f"),
     rows="accuracy in %, labels of each class",
-    about="To be written.",
+    about="Reviews of the small world, good or bad, four opinions in ten with not and the "
+    "opposite: all different ones that 12,000 draws give, of which a quarter is held out; all "
+    "labels are the labels of all others. The GPT has read 20,000 texts of that world, one in "
+    "eight of them a review whose verdict was cut off; in reviews that are asked, every adjective "
+    "is said of another part of the film than in these texts. Fine-tuned, and from scratch in the "
+    "same network, for 300 steps of 32 reviews, and from scratch for 600 too.",
     packages=("sklearn",),
 )  # fmt: skip

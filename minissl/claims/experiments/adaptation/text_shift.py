@@ -257,6 +257,18 @@ CLAIM = Claim(
     own=("english", "world", "every", "documents", "reviews", "tune_steps", "rate", "scratch_rate"),
     formats=dict.fromkeys((BEFORE, AFTER, LOST, PART), ".1f"),
     rows="accuracy in %",
-    about="To be written.",
+    about="Other modules: nine packages of Python's library, whose modules are dealt into two "
+    "halves. At most 40 docstrings of each package are learned from and 20 held out, of the one "
+    "half; 40 are of the other. As always no docstring spells its package. Swapped letters: the "
+    "held-out ones, in which every second word of four letters or more has two neighbouring "
+    "letters swapped. Other adjectives: film reviews of the small world with three good and three "
+    "bad adjectives are learned from, those with three others of each come after; four opinions "
+    "in ten say not and the opposite. Accuracies are means over the classes; chance is 11 % for "
+    "packages and 50 % for reviews, and what is lost is counted in points and as a part of what "
+    "was above chance. The GPTs have read no text that is tested on: the first all other English "
+    "inside Python, also of the other modules, the second 20,000 texts of the small world, in "
+    "which all adjectives occur, in reviews whose verdict was cut off, and of other parts of a "
+    "film than in the tests. So the labelled texts are the ones that changed, not what was read. "
+    "Fine-tuned, and trained from scratch in the same network, for 150 steps of 16 texts.",
     packages=("sklearn",),
 )  # fmt: skip
