@@ -5,16 +5,23 @@
 # at what is usually hidden behind one number: the draw of the labels.
 
 # %%
+import tempfile
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 
+from minissl.adapt import load_adaptation
+from minissl.adapt.efficient.prefixes import PrefixedAttention
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.adapt.heads.probe import few_label_curve, linear_probe
-from minissl.data.images import Images
+from minissl.adapt.run import adapt
+from minissl.data.images import Images, LabelledImages
 from minissl.data.labels import draw_few_labels
 from minissl.figures import principal_components
+from minissl.nn.attention import MultiHeadAttention
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
-from minissl.pretrain.run import pretrain
+from minissl.pretrain.run import open_run, pretrain
 from minissl.vision.images import load_digits
 
 digits = load_digits()
@@ -27,7 +34,9 @@ settings = SimCLRSettings(steps=200, batch_size=128, evaluations=1)
 # has seen the training images and not one label.
 
 # %%
-pretrained = pretrain(SimCLR, Images(digits.train_images), settings, progress=False).method
+folder = Path(tempfile.mkdtemp()) / "digits"
+made = pretrain(SimCLR, Images(digits.train_images), settings, folder, progress=False)
+pretrained = made.method
 untrained = SimCLR(
     SimCLR.new_model(settings, seed=0), digits.train_images, settings.augment(), batch_size=128
 )
@@ -170,6 +179,83 @@ axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
+# ## Small parts
+#
+# The pretrained network again, from its run folder, and five labels of each digit. What may move is
+# a linear layer on top and, below it, some or all of the weights. (100 steps each; lecture 11,
+# section 7, has the table for texts with three seeds.)
+
+# %%
+opened, labelled = open_run(folder), LabelledImages.read(None, settings)
+
+WAYS = ("bias", "lora", "adapters", "last-layers", "layers-on-top", "finetune")
+
+
+def small_part(way, **changes):
+    """Trained weights, and accuracy in percent."""
+    kind = load_adaptation(way)
+    chosen = kind.Settings(steps=100, labels_per_class=5, evaluations=1, **changes)
+    made = adapt(kind, opened, labelled, chosen, progress=False)
+    trained = sum(p.size for p in made.method.model.parameters() if p.requires_grad)
+    return trained, 100 * made.history.latest("held_out_accuracy")
+
+
+found = {way: small_part(way) for way in WAYS}
+figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+for way, (trained, accuracy) in found.items():
+    axis.plot(trained, accuracy, "o", color="#0b6bcb")
+    axis.annotate(way, (trained, accuracy), xytext=(4, 4), textcoords="offset points")
+axis.set(xscale="log", xlabel="trained weights", ylabel="test accuracy (%)")
+axis.margins(x=0.2, y=0.15)
+plt.show()
+
+# %% [markdown]
+# ### Change this and run again
+#
+# `RANK` of LoRA: at which rank does it have as many weights as fine-tuning, and is it then as good?
+
+# %%
+RANK = 4
+
+trained, accuracy = small_part("lora", rank=RANK)
+print(f"rank {RANK}: {trained:,} weights, {accuracy:.1f} %")
+
+# %% [markdown]
+# ## A prefix draws attention away
+#
+# A small attention of one head, six tokens. Left: which token looks at which. Right: with two
+# places of a prefix before them. A prefix with longer keys takes more of every row.
+
+# %%
+generator = np.random.default_rng(0)
+attention = MultiHeadAttention(8, 1, init_std=0.5, generator=generator)
+tokens = generator.standard_normal((1, 6, 8)).astype(np.float32)
+prefixed = PrefixedAttention(attention, 2, generator=generator)
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+for axis, module, names in (
+    (left, attention, ["1", "2", "3", "4", "5", "6"]),
+    (right, prefixed, ["P", "P", "1", "2", "3", "4", "5", "6"]),
+):
+    axis.imshow(module.weights(tokens)[0, 0], cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_yticks(range(6), ["1", "2", "3", "4", "5", "6"])
+    axis.set(xlabel="looks at", ylabel="token")
+plt.show()
+
+# %% [markdown]
+# ## A span must not end before it begins
+#
+# Scores of starts and ends of six words. The best start and the best end, taken each for itself,
+# need not make a span; the best pair is found among all with the end behind the start.
+
+# %%
+starts, ends = np.array([0, 3, 1, 0, 2, 0.0]), np.array([4, 0, 1, 2, 0, 1.0])
+scores = np.where(np.triu(np.ones((6, 6))), starts[:, None] + ends, -np.inf)
+first, last = np.unravel_index(scores.argmax(), scores.shape)
+print(f"alone: from word {starts.argmax() + 1} to word {ends.argmax() + 1}")
+print(f"as a span: from word {first + 1} to word {last + 1}, score {scores.max():g}")
+
+# %% [markdown]
 # ## Now try
 #
 # 1. Multiply SimCLR's features by 100 before the probe. Nothing changes. Which line of
@@ -180,3 +266,5 @@ plt.show()
 #    missing, and what does it cost?
 # 5. Choose the best of twenty `SEED`s by test accuracy with one label. How much would you have
 #    claimed, and what is the mean?
+# 6. `small_part("finetune", start="random")`: the same labels and steps without any pretraining.
+# 7. Multiply `prefixed.key.array` by 5, then by 0. What happens to the rows on the right?

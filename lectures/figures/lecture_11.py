@@ -246,10 +246,108 @@ def peeking() -> Any:
     return figure
 
 
+NEW, OLD, LINE = "#f6d5cd", "#e8ecf1", "#5b6470"  # what is trained, what is frozen, what leads on
+
+
+def box(axis: Any, place: tuple[float, float, float, float], text: str, color: str) -> None:
+    """A box of x, y, width and height with a text in it."""
+    x, y, width, height = place
+    axis.add_patch(rectangle(x, y, width, height, color))
+    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
+
+
+def rectangle(x: float, y: float, width: float, height: float, color: str) -> Any:
+    """A rectangle with a thin border."""
+    from matplotlib.patches import Rectangle
+
+    edge = RED if color == NEW else LINE
+    return Rectangle((x, y), width, height, facecolor=color, edgecolor=edge, linewidth=1)
+
+
+def leads(axis: Any, x: float, low: float, high: float) -> None:
+    """An arrow upwards."""
+    axis.annotate(
+        "", (x, high), (x, low), arrowprops={"arrowstyle": "-|>", "color": LINE, "linewidth": 1}
+    )
+
+
+def small_parts() -> Any:
+    """One block of a Transformer, and where each small part has its place."""
+    figure, (axis,) = new_figure(width=WIDTH, height=5.2)
+    axis.set(xlim=(0, 10), ylim=(0, 11.2))
+    axis.axis("off")
+    for i in range(2):
+        box(axis, (0.2 + 1.05 * i, 0.2, 0.95, 0.7), "p", NEW)
+    for i, word in enumerate(("a", "good", "film")):
+        box(axis, (2.5 + 1.45 * i, 0.2, 1.35, 0.7), word, OLD)
+    axis.text(7.1, 0.55, "prompts: words\nthat do not exist", va="center", fontsize=9, color=RED)
+    leads(axis, 4.6, 0.95, 1.6)
+    for x, name in ((2.5, "Q"), (4.0, "K"), (5.5, "V")):
+        box(axis, (x, 1.7, 1.2, 0.8), name, OLD)
+    for x in (3.72, 6.72):
+        box(axis, (x, 1.7, 0.16, 0.8), "", NEW)
+    axis.text(7.1, 2.1, "LoRA: thin matrices\nbeside Q and V", va="center", fontsize=9, color=RED)
+    box(axis, (0.2, 2.75, 2.0, 0.7), "prefix", NEW)
+    box(axis, (2.5, 2.75, 4.2, 0.7), "attention", OLD)
+    axis.text(7.1, 3.1, "prefix: keys and\nvalues of no token", va="center", fontsize=9, color=RED)
+    box(axis, (2.5, 3.75, 4.2, 0.6), "output, + b", OLD)
+    axis.text(7.1, 4.05, "biases: every b", va="center", fontsize=9, color=RED)
+    box(axis, (3.6, 4.65, 2.0, 0.6), "adapter", NEW)
+    axis.text(
+        7.1, 4.95, "adapter: narrow,\nnearly the identity", va="center", fontsize=9, color=RED
+    )
+    box(axis, (2.5, 5.65, 4.2, 0.8), "MLP, + b", OLD)
+    box(axis, (3.6, 6.75, 2.0, 0.6), "adapter", NEW)
+    axis.text(7.1, 7.05, "and again behind\nthe MLP", va="center", fontsize=9, color=RED)
+    for low, high in ((2.5, 2.75), (3.45, 3.75), (4.35, 4.65), (5.25, 5.65), (6.45, 6.75)):
+        leads(axis, 4.6, low, high)
+    axis.add_patch(rectangle(0.05, 1.35, 6.95, 6.2, "none"))
+    axis.text(0.2, 7.2, "a block\n(frozen)", fontsize=9, color=LINE, va="top")
+    leads(axis, 4.6, 7.4, 8.0)
+    box(axis, (2.5, 8.05, 4.2, 0.9), "a new block", NEW)
+    axis.text(7.1, 8.5, "new layers\non top", va="center", fontsize=9, color=RED)
+    leads(axis, 4.6, 8.95, 9.5)
+    box(axis, (3.6, 9.55, 2.0, 0.7), "head", NEW)
+    axis.text(7.1, 9.9, "in every case:\nthe form's layer", va="center", fontsize=9, color=RED)
+    return figure
+
+
+def forms() -> Any:
+    """Five layouts of the input, and where the layer of each form reads."""
+    rows = (
+        ("a class", "[CLS] a good film [SEP]", [0], "positive"),
+        ("two texts", "[CLS] she runs [SEP] she moves [SEP]", [0], "entailment"),
+        ("tags", "[CLS] Ada in Os ##lo [SEP]", [1, 2, 3], "B-PER  O  B-LOC"),
+        ("a span", "[CLS] who ? [SEP] Ada did [SEP]", [4, 5], "start, end: Ada"),
+        ("a choice", "[CLS] it rains [SEP] we stay [SEP]", [0], "2.1, the largest of four"),
+    )
+    figure, (axis,) = new_figure(width=WIDTH, height=5.0)
+    axis.set(xlim=(0, 10), ylim=(0, 2 * len(rows)))
+    axis.axis("off")
+    for number, (name, tokens, read, answer) in enumerate(rows):
+        y = 2 * (len(rows) - 1 - number)
+        axis.text(0, y + 1.4, name, fontsize=9, weight="bold", va="center")
+        width = 10 / 7
+        second = False
+        for i, token in enumerate(tokens.split()):
+            color = "#d7e6f7" if second else OLD
+            second = second or token == "[SEP]"
+            box(axis, (width * i + 0.04, y + 0.1, width - 0.08, 0.6), token, color)
+            if i in read:
+                leads(axis, width * (i + 0.5), y + 0.72, y + 1.2)
+        middle = width * (sum(read) / len(read) + 0.5)
+        axis.text(
+            max(middle, 3.0), y + 1.4, answer, fontsize=9, color=RED, va="center", ha="center"
+        )
+    return figure
+
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "11_boundaries": boundaries,
     "11_draws": draws,
     "11_regularisation": regularisation,
     "11_discarded_head": discarded_head,
     "11_peeking": peeking,
+    "11_small_parts": small_parts,
+    "11_forms": forms,
 }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module
+
+OTHERWISE = (
+    "take layers-on-top or finetune, which go with every run; a convolutional one takes lora and "
+    "adapters too, a recurrent one bias, last-layers and prompts"
+)
 
 
 def replace_modules(model: Module, make: Callable[[str, Module], Module | None]) -> list[str]:
@@ -46,16 +51,22 @@ def replace_modules(model: Module, make: Callable[[str, Module], Module | None])
     return replaced
 
 
+def put_around(model: Module, layers: Sequence[Module], make: Callable[[Any], Module]) -> list[str]:
+    """Replace each of these layers by what ``make(layer)`` gives. Returns their paths."""
+    chosen = {id(layer) for layer in layers}
+    return replace_modules(model, lambda _, one: make(one) if id(one) in chosen else None)
+
+
 def matching(
     model: Module, where: str, usual: str, what: str, kinds: Any = Linear | Conv2d
-) -> re.Pattern[str]:
-    """The pattern of the layers of these kinds, by their paths, that something is added to.
+) -> list[Any]:
+    """The layers of these kinds that something is added to, by their paths.
 
     ``where``: a regular expression, searched in paths such as "blocks.0.attention.query"; empty:
     ``usual`` if it matches any, otherwise everything. Raises ValueError, with the paths that there
     are, when none matches. ``what``: is added, for the error: "LoRA could stand beside".
     """
-    layers = [n for n, m in model.named_modules() if n and isinstance(m, kinds)]
+    layers = {n: m for n, m in model.named_modules() if n and isinstance(m, kinds)}
     if not where and any(re.search(usual, name) for name in layers):
         where = usual
     try:
@@ -63,12 +74,11 @@ def matching(
     except re.error as error:
         raise ValueError(f"where is no regular expression: {where!r} ({error})") from None
     if not layers:
-        raise ValueError(
-            f"the model has no {_named(kinds)} that {what}: adapt it by a probe or by fine-tuning"
-        )
-    if not any(pattern.search(name) for name in layers):
+        raise ValueError(f"this network has no {_named(kinds)} that {what}: {OTHERWISE}")
+    chosen = [layer for name, layer in layers.items() if pattern.search(name)]
+    if not chosen:
         raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
-    return pattern
+    return chosen
 
 
 def _named(kinds: Any) -> str:

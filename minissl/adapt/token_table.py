@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minissl.nn.layers import Embedding
 from minissl.nn.module import Module
 
@@ -19,6 +21,13 @@ def token_table(model: Module) -> Embedding:
     raise ValueError(
         "this network reads no tokens: prompts and prefixes are for a run of texts (gpt, bert, ...)"
     )
+
+
+def random_tokens(base: Any, count: int, generator: np.random.Generator) -> list[int]:
+    """So many tokens of a network, each as likely as any; none that is special, such as [SEP]."""
+    tokens = np.arange(token_table(base.model).weight.shape[0])
+    special = getattr(getattr(base, "tokenizer", None), "special_tokens", {})
+    return generator.choice(np.setdiff1d(tokens, [*special.values()]), size=count).tolist()
 
 
 def as_tokens(base: Any, text: str, count: int) -> list[int]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minissl.cli._shared import add_seed, argument, path, place_of
+from minissl.data.asked import load_reads
+from minissl.data.tasks import TASKS
 
 FILES = ("evaluation.json", "evaluation.csv", "evaluation.svg")
 SHEET, CURVES = "neighbors.svg", "curves.svg"
@@ -80,14 +82,25 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
 def read_labelled_or_not(opened: Any, data: Path, fields: Any) -> tuple[Any, str]:
     """``Labelled`` examples, and why there are no classes among them ("" where there are)."""
     from minissl.adapt.evaluation import why_no_classes
+    from minissl.data.asked import labelled_of
 
     base = getattr(opened, "base", None) or opened
-    kind = type(base.method).Data.with_labels
     try:
-        labelled = base.data.labelled(kind.read(data, base.settings, fields))
+        labelled = labelled_of(base.data, read_with_labels(opened, data, fields))
     except ValueError as error:  # of data that can be read without labels: that is tried next
         return unlabelled(base, data, fields), f"no labels were read: {error}"
     return labelled, why_no_classes(labelled)
+
+
+def read_with_labels(opened: Any, data: Path, fields: Any) -> Any:
+    """Raw data with the labels of an adaptation's form, or with classes."""
+    base = getattr(opened, "base", None)
+    if base is not None:
+        return opened.read(data, fields)
+    task, kind = TASKS.get(fields.layout), type(opened.method).Data.with_labels
+    if task and task.pairs and not hasattr(kind, "reads"):
+        return load_reads("pairs").read(data, opened.settings, fields, labels=task.kind)
+    return kind.read(data, opened.settings, fields)
 
 
 def unlabelled(base: Any, data: Path, fields: Any) -> Any:

@@ -173,7 +173,8 @@ def tell_what_is_not_read(
     ``file``: where to, None is stdout.
     """
     longest = getattr(method, "longest", getattr(reader_of(method), "longest", None))
-    if longest is not None and (cut := sum(len(example) > longest for example in inputs)):
+    whole = [one for one in inputs if not getattr(one, "in_windows", False)]
+    if longest is not None and (cut := sum(len(example) > longest for example in whole)):
         print(
             f"{cut:,} of {len(inputs):,} texts are longer than the {longest:,} tokens or words "
             "that are read: their ends are cut",

@@ -68,6 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
             return
         print("\n".join(lines_of(_own(opened, _own_data(opened, fields), arguments))))
         return
+    if getattr(opened.data, "form", "class") not in ("class", "number"):  # of its own shape
+        print("\n".join(_own_on(opened, arguments, fields, needed=True)[1]))
+        return
     data, why = read_labelled_or_not(opened, arguments.data, fields)
     needed = bool(why) and (len(data) < 2 or not _learns_labels(opened))
     own, lines = _own_on(opened, arguments, fields, needed=needed)

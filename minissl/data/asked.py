@@ -66,7 +66,10 @@ def load_reads(name: str) -> Any:
 
 def examples_of(prepared: Any, raw: Any) -> Examples:
     """Raw data as a run reads it: by its own rule where it has one."""
-    return raw.examples_by(prepared) if isinstance(raw, Asked) else prepared.examples(raw)
+    if hasattr(raw, "examples_by"):  # pairs without labels are not ``Asked``, they are read alike
+        found: Examples = raw.examples_by(prepared)
+        return found
+    return prepared.examples(raw)
 
 
 def labelled_of(prepared: Any, raw: Any) -> Labelled:

@@ -329,6 +329,7 @@ class MaskedLanguageModel(FillsIn, Layered, Pretraining):
         """1 at a second text and its [SEP], 0 elsewhere; None where the network has no segments."""
         if self.model.config.segments < 2:
             return None
+        tokens, lengths = Tensor(tokens).numpy(), Tensor(lengths).numpy()
         ends = tokens == self.sep
         inside = np.arange(tokens.shape[1]) < lengths[:, None]
         return ((np.cumsum(ends, axis=1) - ends > 0) & inside).astype(np.int64)

@@ -12,7 +12,7 @@ TINY = {
     "batch_size": 6, "steps": 4, "evaluations": 1, "rank": 2, "k": 3, "hidden": 8, "dropout": 0.0,
     "template": "{text}", "prompts": 2, "prefix": 2, "middle": 4, "heads": 2, "experts": 3,
 }  # fmt: skip
-BASES = ("simclr", "gpt")
+BASES = ("simclr", "gpt", "bert")
 WITH_VECTORS = "skipgram"
 
 

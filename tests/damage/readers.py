@@ -10,7 +10,9 @@ import zipfile
 import numpy as np
 
 from minissl.data import Fields
+from minissl.data.choices import Choices
 from minissl.data.pairs import LabelledTextPairs
+from minissl.data.questions import Questions
 from minissl.data.sets import load_set
 from minissl.data.texts import LabelledTexts, Texts
 
@@ -237,6 +239,43 @@ class Tasks(Reader):
             labels = "number" if path.stem == "sts-b" else "class"
             kind = LabelledTexts if path.stem in ("sst-2", "cola") else LabelledTextPairs
             kind.read(path, None, fields, labels=labels)
+
+
+class Asking(Reader):
+    """Questions in SQuAD's form."""
+
+    count = 150
+
+    def make(self):
+        text = "It is 7 and it was \u2013 once \u2013 8, they said."
+        asked = [
+            {"id": f"q{i}", "question": f"What is it {i}?", "is_impossible": i % 3 == 2,
+             "answers": [{"text": "7", "answer_start": 6}] * (i % 3 != 2)}
+            for i in SIZES.tolist()
+        ]  # fmt: skip
+        data = [{"title": "It", "paragraphs": [{"context": text, "qas": asked}]}]
+        return self.write("a.json", json.dumps({"version": "2.0", "data": data}), "json")
+
+    def read(self):
+        Questions.read(self.folder / "a.json")
+        Questions.read_examples(self.folder / "a.json")
+
+
+class Endings(Reader):
+    """Beginnings with endings, in SWAG's form and as objects."""
+
+    def make(self):
+        head = ",video-id,startphrase,sent1,sent2,ending0,ending1,ending2,label"
+        rows = [f'{i},v,"It is, and",It is,and,"so, {i}.",no.,or {i}.,{i % 3}' for i in SIZES]
+        keys = ("text", "ending0", "ending1", "label")
+        lines = [json.dumps(dict(zip(keys, (f"It {i}", "so", "no", int(i % 2))))) for i in SIZES]
+        return self.write("a.csv", "\n".join([head, *rows])) | self.write(
+            "a.jsonl", "\n".join(lines), "jsonl"
+        )
+
+    def read(self):
+        for path in self.files:
+            Choices.read(path)
 
 
 # ---- images and arrays ---------------------------------------------------------------------------
@@ -592,7 +631,7 @@ class Cloze(Reader):
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
-    "tasks": Tasks,
+    "tasks": Tasks, "questions": Asking, "choices": Endings,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
     "encoders": Encoders, "encoder-run": EncoderRun, "vectors": Vectors,

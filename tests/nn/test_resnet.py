@@ -130,7 +130,7 @@ def test_it_is_an_encoder_for_simclr_on_both_devices_and_in_bfloat16(generator, 
         method = SimCLR(model, images, lambda x, g: np.flip(x, 2).copy(), batch_size=6)
         optimizer = SGD(model.named_parameters(), lr=0.05)
         history = fit(method, optimizer, steps=3, precision=precision, progress=False)
-        assert all(t.dtype == model.head.hidden.weight.dtype for _, t in model._named_tensors())
+        assert all(t.dtype == model.head.hidden.weight.dtype for _, t in model.named_tensors())
         return history.losses(), method.represent(images)
 
     losses, features = train("cpu")

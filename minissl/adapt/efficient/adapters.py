@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from minissl.adapt.replacing import matching, replace_modules
+from minissl.adapt.replacing import matching, put_around
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.nn import init
-from minissl.nn.convolution import Conv2d
-from minissl.nn.layers import Linear, activation_function
+from minissl.nn.layers import activation_function
 from minissl.nn.module import Module, Parameter
 from minissl.options import option
 
@@ -68,17 +67,14 @@ def add_adapters(
     otherwise every Linear and Conv2d. Returns the paths. Raises ValueError, with the paths that
     there are, when none matches.
     """
-    pattern = matching(model, where, OUTPUTS, "an adapter could stand behind")
+    layers = matching(model, where, OUTPUTS, "an adapter could stand behind")
     model.freeze()
 
-    def make(path: str, module: Module) -> Module | None:
-        if not isinstance(module, Linear | Conv2d) or not pattern.search(path):
-            return None
-        adapter = Adapter(module, module.weight.shape[0], middle, generator=generator)
-        adapter.astype(module.weight.numpy().dtype)
-        return adapter
+    def make(layer: Any) -> Module:
+        adapter = Adapter(layer, layer.weight.shape[0], middle, generator=generator)
+        return adapter.astype(layer.weight.numpy().dtype)
 
-    return replace_modules(model, make)
+    return put_around(model, layers, make)
 
 
 class Adapters(SmallPart):

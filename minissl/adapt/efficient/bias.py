@@ -1,6 +1,6 @@
 """The biases alone are trained: a thousandth of the weights, and nothing is put in.
 
-Ben Zaken, Ravfogel and Goldberg (2021), BitFit. Lecture 11. Of normalisations the bias too, which
+Ben Zaken, Ravfogel and Goldberg (2021), BitFit. Lecture 11. Of normalizations the bias too, which
 stands beside a scale that stays. Not here: a choice among the biases (the paper: queries' and those
 of the middle of each MLP do nearly as well as all).
 """
@@ -36,7 +36,7 @@ class BiasOnly(SmallPart):
             p for name, p in base.encoder.named_parameters() if "bias" in name.rpartition(".")[2]
         ]
         if not biases:
-            raise ValueError("this network has no biases: take another adaptation, such as lora")
+            raise ValueError("this network has no biases: take layers-on-top or finetune")
         for parameter in biases:
             parameter.requires_grad = True
         return base

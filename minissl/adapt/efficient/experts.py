@@ -3,17 +3,20 @@
 Shazeer et al. (2017) and Fedus, Zoph and Shazeer (2022) for the gate and its balance, Hu et al.
 (2021) for the thin matrices; together Zadouri et al. (2023), Pushing mixture of experts to the
 limit. Lecture 11. Not here: sending tokens to an expert's own processor, a capacity, noise in the
-gate. What is added depends on the token, so it cannot be merged into the weights.
+gate. What is added depends on the token, so it cannot be merged into the weights. The balance
+counts all that a layer reads, padding too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minissl.adapt.replacing import matching, replace_modules
+from minissl.adapt.efficient.lora import ATTENTION, matrix_of
+from minissl.adapt.replacing import matching, put_around
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import Array, namespace
@@ -24,25 +27,24 @@ from minissl.nn.module import Module, Parameter
 from minissl.optim.optimizer import require_number
 from minissl.options import option
 
-ATTENTION = r"(query|value)$"
-
 
 class Experts(Module):
     """A frozen Linear ``inner``, and beside it the updates of some experts, weighed by a gate.
 
     y = inner(x) + (alpha / rank) Σ g_e(x) up_e down_e x, where g is the softmax of a Linear on x;
-    of its numbers the ``top`` largest are kept and divided by their sum. Shapes: (..., in) ->
-    (..., out); ``down`` (experts · rank, in) and ``up`` (out, experts · rank) are those of all
-    experts, one after the other. ``balance`` is that of the last call, see ``load_balance``.
+    of its numbers the ``top`` largest are kept and divided by their sum. A single one stays as it
+    is (Fedus et al.): divided by itself it would be 1 and teach the gate nothing. Shapes: (..., in)
+    -> (..., out); ``down`` (experts · rank, in) and ``up`` (out, experts · rank) are those of all
+    experts, one after the other. ``balance`` is that of the last call, see ``load_balance``. Raises
+    ValueError for a ``top`` or a rank that is out of range.
     """
 
     def __init__(
         self, inner: Linear, rank: int, *, experts: int, top: int, alpha: float = 16.0,
         generator: np.random.Generator,
     ):  # fmt: skip
-        rows, columns = inner.weight.shape
-        if not 1 <= top <= experts:
-            raise ValueError(f"top must be from 1 to {experts}, the number of experts, got {top}")
+        rows, columns = matrix_of(inner, rank)
+        require_top(top, experts)
         self.inner: Any = inner.freeze()
         self.experts, self.rank, self.top = experts, rank, top
         self.scale = require_number("alpha", alpha) / rank
@@ -57,11 +59,18 @@ class Experts(Module):
         chosen = largest(probabilities.array, self.top)
         self.balance = [load_balance(probabilities, chosen)]
         weights = probabilities * chosen
-        weights = weights / ops.sum(weights, axis=-1, keepdims=True)
+        if self.top > 1:
+            weights = weights / ops.sum(weights, axis=-1, keepdims=True)
         middle = ops.linear(x, self.down)  # of all experts: (..., experts · rank)
         each = ops.reshape(middle, (*middle.shape[:-1], self.experts, self.rank))
         each = each * ops.expand_dims(weights, axis=-1)
         return self.inner(x) + ops.linear(ops.reshape(each, middle.shape), self.up) * self.scale
+
+
+def require_top(top: int, experts: int) -> None:
+    """Raise ValueError unless a token can go to so many experts."""
+    if not 1 <= top <= experts:
+        raise ValueError(f"top must be from 1 to {experts}, the number of experts, got {top}")
 
 
 def largest(values: Array, count: int) -> Array:
@@ -105,6 +114,10 @@ class ExpertSettings(TrainedSettings):
         3e-3, "at its highest, after a warm-up of a twentieth", above=0, most=100
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_top(self.top, self.experts)
+
 
 def add_experts(
     model: Module, rank: int, *, experts: int, top: int, alpha: float = 16.0, where: str = "",
@@ -114,15 +127,15 @@ def add_experts(
 
     As ``add_lora``, but a Conv2d has no tokens that a gate could tell apart. Returns the paths.
     """
-    pattern = matching(model, where, ATTENTION, "experts could stand beside", Linear)
+    layers = matching(model, where, ATTENTION, "experts could stand beside", Linear)
+    require_top(top, experts)
+    for layer in layers:  # all of them, before anything is changed
+        matrix_of(layer, rank)
     model.freeze()
-
-    def make(path: str, module: Module) -> Module | None:
-        if not isinstance(module, Linear) or not pattern.search(path):
-            return None
-        return Experts(module, rank, experts=experts, top=top, alpha=alpha, generator=generator)
-
-    return replace_modules(model, make)
+    make = partial(
+        Experts, rank=rank, experts=experts, top=top, alpha=alpha, generator=generator
+    )  # fmt: skip
+    return put_around(model, layers, make)
 
 
 class LoRAExperts(SmallPart):

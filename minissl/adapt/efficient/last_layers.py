@@ -25,23 +25,27 @@ class LastLayersSettings(TrainedSettings):
     )
 
 
-def layers_of(encoder: Module) -> list[tuple[str, Module]]:
-    """The layers of a network, from the input to the output, with their paths.
+def layers_of(encoder: Module) -> list[set[int]]:
+    """The layers of a network, from the input to the output: the ids of each one's parameters.
 
     They are the members of its longest list of modules: blocks of a Transformer or of a ResNet,
-    layers of an LSTM. Raises ValueError for a network without such a list.
+    layers of an LSTM. Of a network in two directions, with a list for each, layer i is that of
+    both. Raises ValueError for a network without such a list.
     """
-    longest: list[tuple[str, Module]] = []
-    for path, module in encoder.named_modules():
-        for name, value in vars(module).items():
-            if not isinstance(value, list | tuple) or not value:
-                continue
-            if len(value) > len(longest) and all(isinstance(one, Module) for one in value):
-                begin = f"{path}.{name}" if path else name
-                longest = [(f"{begin}.{number}", one) for number, one in enumerate(value)]
-    if not longest:
-        raise ValueError("this network has no list of layers, of which the last could be trained")
-    return longest
+    lists = [
+        value
+        for _, module in encoder.named_modules()
+        for value in vars(module).values()
+        if isinstance(value, list | tuple) and value and all(isinstance(v, Module) for v in value)
+    ]
+    if not lists:
+        raise ValueError(
+            "this network has no list of layers, of which the last could be trained: take "
+            "layers-on-top or finetune"
+        )
+    longest = max(map(len, lists))
+    alike = [one for one in lists if len(one) == longest]
+    return [{id(p) for module in layer for p in module.parameters()} for layer in zip(*alike)]
 
 
 class LastLayers(SmallPart):
@@ -60,12 +64,12 @@ class LastLayers(SmallPart):
                 f"layers is {settings.layers}, this network has {len(layers)}: give fewer, or "
                 "train all of it (finetune)"
             )
-        names = [name for name, _ in base.encoder.named_parameters()]
-        first = f"{layers[-settings.layers][0]}."
-        begins = next(i for i, name in enumerate(names) if name.startswith(first))
         base.model.freeze()
-        for i, (_, parameter) in enumerate(base.encoder.named_parameters()):
-            parameter.requires_grad = i >= begins
+        of_layers, trained = set().union(*layers), set().union(*layers[-settings.layers :])
+        behind = True
+        for parameter in reversed(base.encoder.parameters()):
+            behind = behind and id(parameter) not in of_layers
+            parameter.requires_grad = behind or id(parameter) in trained
         return base
 
 

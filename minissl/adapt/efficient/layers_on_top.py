@@ -86,6 +86,11 @@ class LayersOnTop(SmallPart):
         cls, base: Any, settings: LayersOnTopSettings, generator: np.random.Generator
     ) -> Any:
         """Freeze everything, and put the new blocks above. ValueError for heads that do not fit."""
+        if base.width % settings.heads:
+            raise ValueError(
+                f"heads is {settings.heads}, which does not divide {base.width}, the width of what "
+                "this network gives: give another number"
+            )
         base.model.freeze()
         config = TransformerConfig(
             num_layers=settings.layers, width=base.width, num_heads=settings.heads

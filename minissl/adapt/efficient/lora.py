@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minissl.adapt.replacing import matching, replace_modules
+from minissl.adapt.replacing import matching, put_around, replace_modules
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.fused.convolution import conv2d
@@ -45,7 +46,7 @@ class LoRA(Module):
         alpha: float = 16.0,
         generator: np.random.Generator,
     ):
-        rows, columns = _matrix(inner, rank)
+        rows, columns = matrix_of(inner, rank)
         require_number("alpha", alpha)
         self.inner: Any = inner.freeze()
         self.scale = alpha / rank
@@ -67,7 +68,7 @@ class LoRA(Module):
         return (ops.matmul(self.up, self.down) * self.scale).reshape(*self.inner.weight.shape)
 
 
-def _matrix(layer: Any, rank: int) -> tuple[int, int]:
+def matrix_of(layer: Any, rank: int) -> tuple[int, int]:
     """Rows and columns of a layer's weight, where an update of this rank can be made for it."""
     if not isinstance(layer, Linear | Conv2d):
         raise TypeError(f"LoRA changes a Linear or a Conv2d, got a {type(layer).__name__}")
@@ -91,19 +92,13 @@ def add_lora(
     queries and values, if the model has any, otherwise every Linear and Conv2d. Returns the paths.
     Raises ValueError, with the paths that there are, when none matches.
     """
-    pattern = matching(model, where, ATTENTION, "LoRA could stand beside")
-    for path, layer in model.named_modules():  # all of them, before anything is changed
-        if path and isinstance(layer, Linear | Conv2d) and pattern.search(path):
-            _matrix(layer, rank)
+    layers = matching(model, where, ATTENTION, "LoRA could stand beside")
+    for layer in layers:  # all of them, before anything is changed
+        matrix_of(layer, rank)
     require_number("alpha", alpha)
     model.freeze()
-
-    def make(path: str, module: Module) -> Module | None:
-        if not isinstance(module, Linear | Conv2d) or not pattern.search(path):
-            return None
-        return LoRA(module, rank, alpha=alpha, generator=generator)
-
-    return replace_modules(model, make)
+    make = partial(LoRA, rank=rank, alpha=alpha, generator=generator)
+    return put_around(model, layers, make)
 
 
 def merge_lora(model: Module) -> list[str]:

@@ -3,7 +3,8 @@
 Li and Liang (2021), Prefix-tuning: optimizing continuous prompts for generation; for encoders Liu
 et al. (2022, P-tuning v2). Lecture 11. A prefix is a cache that was never computed from a text:
 attention takes it as the keys and values of earlier tokens. A text keeps the positions that it has
-without. Not here: a prefix for cross-attention.
+without. Not here: a prefix for cross-attention; and the small network of a reparametrized one is
+kept, where the paper drops it after the training.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from minissl.adapt.replacing import replace_modules
-from minissl.adapt.token_table import token_table
+from minissl.adapt.replacing import OTHERWISE, replace_modules
+from minissl.adapt.token_table import random_tokens
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
-from minissl.autograd.tensor import Tensor
+from minissl.autograd.tensor import Tensor, as_array
 from minissl.nn import init
 from minissl.nn.attention import MultiHeadAttention, split_heads
 from minissl.nn.evaluating import evaluating
@@ -50,7 +51,7 @@ class Prefix:
 
 
 class Words(Module):
-    """Where a reparametrised prefix comes from: a vector for each place, and a layer on it.
+    """Where a reparametrized prefix comes from: a vector for each place, and a layer on it.
 
     tanh(W e + b): (prefix, middle), the same for all layers of the network.
     """
@@ -103,12 +104,15 @@ class PrefixedAttention(Module):
     ) -> Tensor:  # fmt: skip
         return self.inner(x, memory, **self._with_prefix(key_lengths, cache), **settings)
 
-    def weights(self, x: Tensor, *, key_lengths: Any = None, **settings: Any) -> np.ndarray:
+    def weights(
+        self, x: Tensor, memory: Tensor | None = None, *, key_lengths: Any = None,
+        cache: Any = None, **settings: Any,
+    ) -> np.ndarray:  # fmt: skip
         """As of attention; the first columns are those of the prefix."""
-        return self.inner.weights(x, **self._with_prefix(key_lengths, None), **settings)
+        return self.inner.weights(x, memory, **self._with_prefix(key_lengths, cache), **settings)
 
     def _with_prefix(self, key_lengths: Any, cache: Any) -> dict[str, Any]:
-        lengths = None if key_lengths is None else key_lengths + self.prefix
+        lengths = None if key_lengths is None else as_array(key_lengths) + self.prefix
         return {"key_lengths": lengths, "cache": Prefix(*self.keys_and_values(), cache)}
 
 
@@ -118,8 +122,8 @@ class PrefixSettings(TrainedSettings):
 
     prefix: int = option(10, "places before each text, in every layer", least=1, most=1 << 16)
     begin: str = option(
-        "words", "the first keys and values: those of random words, or random numbers",
-        choices=("words", "random"),
+        "words", "the first keys and values: those of random words, or random numbers; with "
+        "--reparametrize always the latter", choices=("words", "random"),
     )  # fmt: skip
     reparametrize: bool = option(
         False, "learn the prefix as what a small network gives, as the paper did"
@@ -158,8 +162,7 @@ def add_prefixes(
     replace_modules(model, make)
     if not added:
         raise ValueError(
-            "this network has no attention that a prefix could stand before: take another "
-            "adaptation, such as prompts or adapters"
+            f"this network has no attention that a prefix could stand before: {OTHERWISE}"
         )
     return added
 
@@ -172,13 +175,20 @@ class Prefixes(SmallPart):
 
     @classmethod
     def open_up(cls, base: Any, settings: PrefixSettings, generator: np.random.Generator) -> Any:
-        """Freeze everything, and put the prefixes in."""
+        """Freeze everything, and put the prefixes in.
+
+        Raises ValueError where the words that a prefix begins as are more than can be read at once.
+        """
         base.model.freeze()
         middle = settings.middle if settings.reparametrize else 0
         added = add_prefixes(base.encoder, settings.prefix, middle=middle, generator=generator)
         if settings.begin == "words" and not middle:
-            count = token_table(base.model).weight.shape[0]
-            begin_as_words(base, added, generator.integers(count, size=settings.prefix).tolist())
+            if settings.prefix > base.longest:
+                raise ValueError(
+                    f"prefix is {settings.prefix}, and this network reads {base.longest} words at "
+                    "once, whose keys and values it could begin as: give fewer, or begin=random"
+                )
+            begin_as_words(base, added, random_tokens(base, settings.prefix, generator))
         return base
 
 

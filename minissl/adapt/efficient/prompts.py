@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from minissl.adapt.mixing import put_before
 from minissl.adapt.replacing import replace_modules
-from minissl.adapt.token_table import as_tokens, token_table
+from minissl.adapt.token_table import as_tokens, random_tokens, token_table
 from minissl.adapt.trained import SmallPart, TrainedSettings
 from minissl.autograd import operations as ops
 from minissl.autograd.arrays import namespace
@@ -26,6 +26,8 @@ from minissl.nn.layers import Embedding
 from minissl.nn.module import Module, Parameter
 from minissl.options import option
 from minissl.pretrain.layered import Layered
+
+ROOM = 8  # tokens of a text that are read at least
 
 
 class PseudoWords(Module):
@@ -59,7 +61,9 @@ class PseudoWords(Module):
 class Prompted(Layered):
     """Put before the class of a method: every text is read behind the pseudo words.
 
-    These stand before a [CLS] too, and are no part of a mean. ``prompt``: their numbers.
+    These stand before a [CLS] too, and are no part of a mean. ``prompt``: their numbers. Of a
+    network in two directions the one that reads from the end comes to them last: what it says of
+    the text is the same as without.
     """
 
     prompt: list[int]
@@ -71,12 +75,10 @@ class Prompted(Layered):
 
     def collate(self, examples: Sequence[Sequence[int]]) -> Any:
         """Each text behind the prompt, whose weights are 0."""
-        whole = [[*self.prompt, *self.cut(example)] for example in examples]
-        *rest, weights = self.padded(whole)
-        places = np.arange(weights.shape[1])
-        begins = np.argmax(weights > 0, axis=1)[:, None] + len(self.prompt)
-        own = np.where(places < begins, 0, weights)
-        return (*rest, own / own.sum(axis=1, keepdims=True))
+        cut = [self.cut(example) for example in examples]
+        *_, weights = self.padded(cut)
+        *rest, _ = self.padded([[*self.prompt, *example] for example in cut])
+        return (*rest, np.pad(weights, ((0, 0), (len(self.prompt), 0))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,11 @@ class PromptSettings(TrainedSettings):
         most=100,
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.words and self.begin == "random":
+            raise ValueError("words are given, and begin=random uses none: leave one of them out")
+
 
 def first_vectors(
     base: Any, table: Embedding, settings: PromptSettings, generator: np.random.Generator
@@ -101,12 +108,10 @@ def first_vectors(
     """(prompts, width): rows of the table, or random ones of the same deviation."""
     vectors = table.weight.numpy()
     if settings.begin == "random":
-        if settings.words:
-            raise ValueError("words are given, and begin=random uses none: leave one of them out")
         return generator.normal(0, vectors.std(), (settings.prompts, vectors.shape[1]))
     if settings.words:
         return vectors[as_tokens(base, settings.words, settings.prompts)]
-    return vectors[generator.integers(len(vectors), size=settings.prompts)]
+    return vectors[random_tokens(base, settings.prompts, generator)]
 
 
 class Prompts(SmallPart):
@@ -121,10 +126,13 @@ class Prompts(SmallPart):
 
         Raises ValueError for a network without such a table, and where no room would be left.
         """
-        if settings.prompts > base.longest - 8:
+        if (most := base.longest - ROOM) < settings.prompts:
             raise ValueError(
-                f"{settings.prompts} prompts in a context of {base.longest} tokens leave no room "
-                "for a text: give fewer"
+                f"prompts is {settings.prompts}, and this network reads {base.longest} tokens at "
+                f"once, of which {ROOM} are for a text: give {most} or fewer"
+                if most > 0
+                else f"this network reads {base.longest} tokens at once: there is no room for "
+                "prompts, take prefixes or adapters"
             )
         base.model.freeze()
         table = token_table(base.model)

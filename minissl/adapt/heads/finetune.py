@@ -74,7 +74,10 @@ class Finetune(Trained):
 
     @classmethod
     def open_up(cls, base: Any, settings: FinetuneSettings, generator: np.random.Generator) -> Any:
-        """Nothing is frozen, nothing is put in."""
+        """Nothing is frozen of what represents an example, nothing is put in."""
+        own = {id(parameter) for parameter in base.encoder.parameters()}
+        for parameter in base.model.parameters():  # others, an output for words say, stay
+            parameter.requires_grad = id(parameter) in own
         return base
 
     def __init__(self, *inputs: Any, **options: Any):
@@ -84,7 +87,7 @@ class Finetune(Trained):
                 f"lm_weight is for labels of a whole text, these are a {self.form.kind} each: "
                 "leave it out"
             )
-        self.began = self.base.encoder.state_dict()  # not in a reopened one: there it has arrived
+        self.began = parameters_of(self.base.encoder)  # of a reopened one: where it has arrived
 
     def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
         """That of the labels, plus ``lm_weight`` times that of the texts' next tokens."""
@@ -99,8 +102,14 @@ class Finetune(Trained):
     def evaluate(self) -> dict[str, float]:
         """Also how far all weights have gone, in lengths of where they began; see ``distance``."""
         found = super().evaluate()
-        moved = distance(self.began, self.base.encoder.state_dict())
-        return found | ({"distance": moved} if found and self.task.train is not None else {})
+        if not found or self.task.train is None:
+            return found
+        return found | {"distance": distance(self.began, parameters_of(self.base.encoder))}
+
+
+def parameters_of(model: Module) -> dict[str, NDArray]:
+    """A copy of all that is trained, by path: no running means."""
+    return {name: parameter.numpy().copy() for name, parameter in model.named_parameters()}
 
 
 def distance(began: Mapping[str, NDArray], now: Mapping[str, NDArray]) -> float:

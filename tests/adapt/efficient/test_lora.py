@@ -15,7 +15,8 @@ from minissl.nn.convolution import Conv2d
 from minissl.nn.layers import Embedding, Linear
 from minissl.nn.transformer import Transformer
 from minissl.pretrain import load_method
-from tests.adapt.toy import adapting, toy_base, toy_labelled
+from tests.adapt.toy import adapting, toy_labelled
+from tests.pretrain.toy import toy_method
 
 SIZES = GPTConfig(vocab_size=50, context_length=12, num_layers=2, width=16, num_heads=2)
 
@@ -149,6 +150,24 @@ def test_what_is_refused_changes_nothing(options, error, match):
     assert all(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("rank", [1, 16])
+def test_ranks_at_their_bounds(rank):
+    """Of rank 16 any change of these matrices can be learned; of rank 1 one direction."""
+    model, plain = gpt(), gpt()
+    names = add_lora(model, rank, generator=np.random.default_rng(0))
+    moved(model.astype(np.float64))
+    merge_lora(model)
+    for name in names:
+        change = model.state_dict()[f"{name}.weight"] - plain.state_dict()[f"{name}.weight"]
+        assert np.linalg.matrix_rank(change, tol=1e-9) == rank
+
+
+def test_a_recurrent_run_is_told_what_goes_instead():
+    for name in ("lstm", "elmo"):
+        with pytest.raises(ValueError, match="a recurrent one bias, last-layers and prompts"):
+            add_lora(toy_method(name).encoder, 2, generator=np.random.default_rng(0))
+
+
 def test_other_layers_are_refused():
     table = Embedding(5, 4, generator=np.random.default_rng(0))
     with pytest.raises(TypeError, match="got a Embedding"):
@@ -165,9 +184,15 @@ def test_a_changed_gpt_still_writes():
     assert list(generate(model, [1, 2, 3], 6, temperature=0)) == written
 
 
-@pytest.mark.parametrize("base", ["simclr", "gpt"])
-def test_only_the_small_part_is_trained_and_saved(base, tmp_path):
-    opened = toy_base(base, tmp_path / "base")
+def before_merging(state, name):
+    """The weight of a plain layer, as it is called where something stands around it."""
+    layer, _, kind = name.rpartition(".")
+    return state.get(name, state.get(f"{layer}.inner.{kind}"))
+
+
+@pytest.mark.parametrize("base", ["simclr", "gpt", "bert"])
+def test_only_the_small_part_is_trained_and_saved(base, bases, tmp_path):
+    opened = bases[base]
     settings = adapting("lora", steps=30, learning_rate=1e-2)
     data = toy_labelled("lora", opened)
     made = adapt(LoRAAdaptation, opened, data, settings, tmp_path / "lora", progress=False)
@@ -182,7 +207,11 @@ def test_only_the_small_part_is_trained_and_saved(base, tmp_path):
     assert {n: frozen[n] for n in before} == before
     expected = made.method.predict(made.data.held_out.inputs)
     logits = made.method.probabilities(made.data.held_out.inputs)
-    merge_lora(made.method.base.encoder)
+    changes = made.method.base.encoder.state_dict()
+    made.method.merge()
+    for name, array in made.method.base.encoder.state_dict().items():
+        difference = array - before_merging(changes, name)
+        assert np.linalg.matrix_rank(difference.reshape(len(array), -1), tol=1e-6) <= 2
     np.testing.assert_allclose(
         made.method.probabilities(made.data.held_out.inputs), logits, rtol=1e-3, atol=1e-5
     )
