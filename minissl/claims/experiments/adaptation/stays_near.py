@@ -198,7 +198,7 @@ CLAIM = Claim(
     rows="start, optimizer",
     about="The task of the claim docstring-packages: 640 docstrings to learn from, 320 held out, "
     "twelve packages; chance is 8 %, two standard errors of an accuracy are 5 points. A GPT of 2 "
-    "layers and width 96 that has read the English inside Python (1,500 steps of 30 windows of 32 "
+    "layers and width 96 that has read the English inside Python (2,000 steps of 30 windows of 32 "
     "tokens) is fine-tuned for 300 steps of 16 texts, of which it reads the first 32 tokens; the "
     "random weights are those that it began its pretraining with. Way: the norm of the change of "
     "all weights below the new layer; in lengths of the start: divided by the norm of the weights "

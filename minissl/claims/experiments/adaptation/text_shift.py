@@ -21,13 +21,12 @@ from minissl.claims.fine_tuning import (
     gpt,
     probed,
     tuned,
-    world_without_verdicts,
 )
 from minissl.data.labels import as_classes
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.pretrain.run import Opened
 from minissl.text.documents import Document
-from minissl.text.small_world import BAD, GOOD, reviews
+from minissl.text.small_world import BAD, GOOD, documents, reviews
 
 PACKAGES = (
     "asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "urllib",
@@ -64,7 +63,7 @@ def measure(setup: Setup) -> Measured:
     tested = {text.name for text in (*docstrings.before, *docstrings.after[MODULES])}
     every = setup.settings["every"]
     english = [text for text in Texts.read(None).documents[::every] if text.name not in tested]
-    world = world_without_verdicts(setup.settings["documents"], setup.seed)
+    world = documents(setup.settings["documents"], setup.seed)
     films = adjectives(setup.settings["reviews"], setup.seed)
     for name, texts, shift in (("english", english, docstrings), ("world", world, films)):
         setup.note(f"GPT, {name}")
