@@ -157,10 +157,17 @@ CLAIM = Claim(
     formats=dict.fromkeys((*REVIEWS, *DOCSTRINGS), ".1f"),
     rows="accuracy in %, labels of each class",
     about="Reviews of the small world, good or bad, four opinions in ten with not and the "
-    "opposite: all different ones that 12,000 draws give, of which a quarter is held out; all "
-    "labels are the labels of all others. The GPT has read 20,000 texts of that world, one in "
-    "eight of them a review whose verdict was cut off; in reviews that are asked, every adjective "
-    "is said of another part of the film than in these texts. Fine-tuned, and from scratch in the "
-    "same network, for 300 steps of 32 reviews, and from scratch for 600 too.",
+    "opposite: all different ones that 12,000 draws give, of which a quarter is held out, and all "
+    "labels are those of all others. Docstrings: those of the twelve packages of "
+    "python-docstrings, without its limit of 80 of each; a third is held out, and accuracies are "
+    "means over the classes, chance 50 and 8 %. The GPT of the reviews has read 20,000 texts of "
+    "that world, one in eight of them a review with its verdict, as reviews have one; in the "
+    "labelled ones every adjective is said of another part of the film than in these texts. That "
+    "of the docstrings has read the English inside Python, the held-out texts among it without "
+    "labels. Fine-tuned, and from scratch in the same network, for 300 steps of 32 reviews or 16 "
+    "docstrings, and from scratch for 600 too. Pilots with seed 100 showed that 300 reviews of "
+    "each class are enough for a network from scratch, and that a GPT which has read the small "
+    "world for 2,000 steps knows nothing of reviews yet (a probe with ten labels finds 52 %); it "
+    "now reads for 3,000, as in the claim zero-shot.",
     packages=("sklearn",),
 )  # fmt: skip

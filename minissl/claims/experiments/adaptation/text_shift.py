@@ -217,15 +217,17 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
 
 
 def expected() -> list[Expectation]:
-    """Less is lost of what was known above chance, and more is left."""
+    """Less is lost of what was known above chance, and more is left than from scratch."""
     found = []
     for shift in SHIFTS:
-        ours, alone = row(shift, TUNED), row(shift, SCRATCH)
-        found += [
-            Expectation(Cell(alone, PART), Cell(ours, PART), 3, "it has met such texts before"),
-            Expectation(Cell(ours, AFTER), Cell(alone, AFTER), 2, "and so more is left"),
-        ]
-    found.append(Expectation(Cell(row(WORDS, TFIDF), PART), 0.0, 80, "an unseen word says nothing"))
+        ours = row(shift, TUNED)
+        for alone, because in (
+            (row(shift, SCRATCH), "it has met such texts before"),
+            (row(shift, TFIDF), "and a new word says nothing to who only counts"),
+        ):
+            found.append(Expectation(Cell(alone, PART), Cell(ours, PART), 3, because))
+        left = Cell(row(shift, SCRATCH), AFTER)
+        found.append(Expectation(Cell(ours, AFTER), left, 2, "so that more is left"))
     return found
 
 
@@ -245,7 +247,7 @@ CLAIM = Claim(
         },
         "small": {
             "english": ENGLISH, "world": WORLD, "every": 1, "documents": 20_000,
-            "reviews": 3600, "tune_steps": 150, "rate": 3e-3, "scratch_rate": 3e-3,
+            "reviews": 3600, "tune_steps": 300, "rate": 3e-3, "scratch_rate": 3e-3,
         },
         "full": {
             "english": FULL_GPT, "world": FULL_GPT | {"vocab_size": 512}, "every": 1,
@@ -261,13 +263,17 @@ CLAIM = Claim(
     "half; 40 are of the other. As always no docstring spells its package. Swapped letters: the "
     "held-out ones, in which every second word of four letters or more has two neighbouring "
     "letters swapped. Other adjectives: film reviews of the small world with three good and three "
-    "bad adjectives are learned from, those with three others of each come after; four opinions "
-    "in ten say not and the opposite. Accuracies are means over the classes; chance is 11 % for "
-    "packages and 50 % for reviews, and what is lost is counted in points and as a part of what "
-    "was above chance. The GPTs have read no text that is tested on: the first all other English "
-    "inside Python, also of the other modules, the second 20,000 texts of the small world, in "
-    "which all adjectives occur, in reviews whose verdict was cut off, and of other parts of a "
-    "film than in the tests. So the labelled texts are the ones that changed, not what was read. "
-    "Fine-tuned, and trained from scratch in the same network, for 150 steps of 16 texts.",
+    "bad adjectives are learned from, those with the three others of each come after; four "
+    "opinions in ten say not and the opposite. Accuracies are means over the classes; chance is "
+    "11 % for packages and 50 % for reviews, and what is lost is counted in points and as a part "
+    "of what was above chance. The GPTs have read no text that is tested on: the first all other "
+    "English inside Python, also of the other modules; the second 20,000 texts of the small "
+    "world, in which all adjectives occur, in reviews with their verdict, but of other parts of a "
+    "film than in the tests. So it is the labelled texts that have changed, and not what was "
+    "read. Fine-tuned, and trained from scratch in the same network, for 300 steps of 16 texts. A "
+    "pilot with seed 100 and 150 steps had shown what docstrings lose to other modules, of 100 "
+    "above chance: pretrained 59, from scratch 61, tf-idf 50; and to swapped letters: 12, 22 and "
+    "3. We kept what we had expected before it. In another a GPT that had read the small world "
+    "for 2,000 steps did not know the other adjectives better than chance; it now reads for 3,000.",
     packages=("sklearn",),
 )  # fmt: skip
