@@ -197,7 +197,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.set_yticks(range(len(rows)), rows)
         axis.tick_params(axis="y", length=0)
         axis.set(xlim=(0, 100), title=title)
-    axes[0].legend(frameon=False, fontsize=9, loc="lower left")
+    axes[0].legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.12), ncols=2)
     axes[-1].set(xlabel="held-out accuracy (%)")
     return drawn
 

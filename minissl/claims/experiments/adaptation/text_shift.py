@@ -199,7 +199,7 @@ def adjectives(count: int, seed: int) -> Shift:
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """For each shift an arrow per way, from the accuracy before to that after."""
-    drawn, axes = panels(2.0, 2.0, 2.2)
+    drawn, axes = panels(2.2, 2.2, 2.4)
     colors = dict(zip(WAYS, (GREY, OCHRE, OCHRE, RED, BLUE)))
     for axis, shift in zip(axes, SHIFTS):
         for place, way in enumerate(WAYS):
@@ -210,9 +210,9 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.set_yticks(range(len(WAYS)), WAYS)
         axis.invert_yaxis()
         axis.tick_params(axis="y", length=0)
-        axis.set(xlim=(0, 102), title=f"{shift}: before (dots), after (crosses)")
+        axis.set(xlim=(0, 102), title=shift)
         axis.axvline(50 if shift == WORDS else 100 / len(PACKAGES), color=GREY, linestyle=":")
-    axes[-1].set(xlabel="accuracy, mean of the classes (%)")
+    axes[-1].set(xlabel="accuracy (%): dots before, crosses after")
     return drawn
 
 
