@@ -58,13 +58,18 @@ def test_twins_begin_alike_and_part(toy):
         fine_tuning.tuned(toy.setup, toy.opened, toy.task, batches=number, **still)[0]
         for number in range(2)
     )
-    moved = fine_tuning.tuned(toy.setup, toy.opened, toy.task, batches=1, **how)[0]
+    here, there, again = (
+        fine_tuning.tuned(toy.setup, toy.opened, toy.task, batches=number, **how)[0]
+        for number in (0, 1, 0)
+    )
     pretrained = toy.opened.method.encoder.state_dict()
     for name, weights in first.model.state_dict().items():
         np.testing.assert_allclose(second.model.state_dict()[name], weights)
     for name, weights in pretrained.items():
         np.testing.assert_allclose(first.model.encoder.state_dict()[name], weights, rtol=1e-6)
-    assert any((moved.began[n] != moved.base.encoder.state_dict()[n]).any() for n in moved.began)
+    ends = [method.model.encoder.state_dict() for method in (here, there, again)]
+    assert any((ends[0][name] != ends[1][name]).any() for name in pretrained)
+    assert all((ends[0][name] == ends[2][name]).all() for name in pretrained)
 
 
 def test_a_part_to_choose_on_is_a_third_of_what_is_learned_from(toy):
@@ -96,12 +101,15 @@ def test_a_line_begins_and_ends_with_its_networks(toy):
     first, _ = fine_tuning.tuned(toy.setup, toy.opened, toy.task, steps=1, learning_rate=1e-30)
     last, history = fine_tuning.tuned(toy.setup, toy.opened, toy.task, steps=5, learning_rate=0.03)
     kept = last.model.state_dict()
+    back = stays_near.losses(last, kept, first.model.state_dict())
     found = stays_near.losses(last, first.model.state_dict(), kept)
+    np.testing.assert_allclose(back[::-1], found, rtol=1e-5)
     for method, loss in ((first, found[0]), (last, found[-1])):
         train = toy.task.train
         right = method.probabilities(train.inputs)[np.arange(len(train)), train.labels]
         assert loss == pytest.approx(-np.log(right).mean(), rel=1e-4)
     assert len(found) == stays_near.POINTS
+    stays_near.losses(last, kept, first.model.state_dict())
     assert all((last.model.state_dict()[name] == kept[name]).all() for name in kept)
     way = history[-1]["distance"] * stays_near.length(last.began)
     flat = [np.ravel(last.base.encoder.state_dict()[n] - last.began[n]) for n in last.began]
