@@ -50,7 +50,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         return
     if argv and argv[0].startswith("--") and (named := [a for a in argv if a in names]):
         parser.error(f"the adaptation comes first: minissl adapt {named[0]} ...")
-    lines = [f"  {n:12} {ADAPTATIONS.about(n)} ({ADAPTATIONS.family(n)})" for n in names]
+    lines = [f"  {n:13} {ADAPTATIONS.about(n)} ({ADAPTATIONS.family(n)})" for n in names]
     advice = "`minissl adapt NAME --help` has the settings of each."
     parser.epilog = "\n".join(["adaptations:", *lines, "", advice, "", EXAMPLES])
     parser.usage = "minissl adapt NAME RUN [DATA] [--run FOLDER] [settings]"
@@ -78,8 +78,8 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Solved))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser, ("text_field", "second_field", "label_field", "image_field", "layout"))
-    parser.set_defaults(second_field=None)
+    columns = ("text_field", "second_field", "label_field", "image_field", "layout")
+    add_fields(parser, columns, optional=("second_field",))
     parser.add_argument(
         "--form", choices=forms_of(kind), default="",
         help="what a label is (default: by the file or its layout, else "
