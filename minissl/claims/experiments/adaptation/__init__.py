@@ -1,0 +1,1 @@
+"""What is done with a pretrained network, and what that costs."""

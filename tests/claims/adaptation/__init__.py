@@ -1,0 +1,1 @@
+"""Claims about what is done with a pretrained network."""
