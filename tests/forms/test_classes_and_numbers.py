@@ -10,6 +10,7 @@ from minissl.forms import FORMS, load_form
 from minissl.forms.classes import Classes
 from minissl.forms.numbers import NumberHead, Numbers
 from minissl.nn.module import Module
+from minissl.optim import AdamW
 from minissl.pretrain.method import Represents
 
 
@@ -72,18 +73,18 @@ def test_a_class_costs_what_torch_says(batch):
 
 @pytest.mark.parametrize("batch", [1, 7])
 def test_a_number_costs_what_torch_says(batch):
-    """mean + deviation · (w · x + b), of labels with mean 3 and deviation 2."""
+    """(label − mean) / deviation is learned, of labels with mean 3 and deviation 2."""
     draw = np.random.default_rng(batch)
     form, x, labels = Numbers(), draw.standard_normal((batch, 4)), draw.standard_normal(batch)
     head = form.head(4, draw, numbers([1.0, 5.0, 1.0, 5.0]))
     head.astype(np.float64)
     assert (head.mean.item(), head.deviation.item()) == (3, 2)
-    collated, targets = form.batch(Pixels(), x, labels)
+    collated, targets = form.batch(Pixels(), x, form.standardized(head, labels))
     loss = form.loss(form.outputs(Pixels(), head, collated), targets)
     loss.backward()
 
     def squared(y):
-        return torch.nn.functional.mse_loss(3 + 2 * y[:, 0], torch.tensor(labels))
+        return torch.nn.functional.mse_loss(3 + 2 * y[:, 0], torch.tensor(labels)) / 4
 
     value, grads = with_torch(head, x, squared)
     assert loss.item() == pytest.approx(value, rel=1e-12)
@@ -91,7 +92,8 @@ def test_a_number_costs_what_torch_says(batch):
         np.testing.assert_allclose(parameter.grad, grad, rtol=1e-9, atol=1e-15)
     held_out = Labelled(x, ("",) * batch, labels, (), x, "")
     if batch > 1:
-        assert form.evaluate(Pixels(), head, held_out)["loss"] == pytest.approx(value, rel=1e-9)
+        found = form.evaluate(Pixels(), head, held_out)["loss"]
+        assert found == pytest.approx(4 * value, rel=1e-9)  # of the labels as they are
     columns, rows = form.table(Pixels(), head, x)
     assert columns == ["prediction"]
     assert rows == [[f"{y:.6g}"] for y in form.predict(Pixels(), head, x)]
@@ -107,6 +109,24 @@ def test_mean_and_deviation_are_kept_and_not_trained():
     other.load_state_dict(head.state_dict())
     x = draw.standard_normal((3, 4)).astype(np.float32)
     np.testing.assert_array_equal(other(x).numpy(), head(x).numpy())
+
+
+@pytest.mark.parametrize(("factor", "zero"), [(1e-8, 0.0), (1e25, 0.0), (50.0, 1.7e9)])
+def test_the_unit_of_the_labels_and_their_zero_make_no_difference(factor, zero):
+    """Squares of such labels end in float32, are below AdamW's epsilon, or lose their digits."""
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((40, 4)).astype(np.float32)
+    plain, form = x @ np.array([1.0, -2.0, 0.5, 0.0]), Numbers()
+    labels = zero + factor * plain
+    head = form.head(4, draw, numbers(labels))
+    optimizer = AdamW(head.named_parameters(), lr=0.05, weight_decay=0.0)
+    for _ in range(300):
+        optimizer.zero_grad()
+        collated, targets = form.batch(Pixels(), x, form.standardized(head, labels))
+        form.loss(form.outputs(Pixels(), head, collated), targets).backward()
+        optimizer.step()
+    held_out = Labelled(x, ("",) * len(x), labels, (), x, "")
+    assert form.evaluate(Pixels(), head, held_out)["r2"] > 0.999
 
 
 def test_what_is_not_finite_is_named():
