@@ -1,199 +1,199 @@
-"""The claims about small parts and about three stages: what each row is, and who reads what."""
+"""The claims about adapting: each runs, and what is measured is what the table says."""
+
+from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from minissl.adapt.method import Task
+from minissl.claims import fine_tuning
 from minissl.claims.claim import Setup
-from minissl.claims.docstring_labels import in_memory
-from minissl.claims.experiments.adaptation import small_parts, three_stages
-from minissl.data import Kept
-from minissl.data.labels import split_labelled
-from minissl.data.passages import PassageTexts
+from minissl.claims.experiments.adaptation import all_labels, mismatch, stays_near, text_shift
 from minissl.data.texts import LabelledTexts, Texts
-from minissl.nn.module import Module
-from minissl.pretrain.language.gpt import GPTPretraining
-from minissl.pretrain.masked.spanbert import SpanBERT
-from minissl.text.documents import Document
+from minissl.text.small_world import BAD, GOOD
 from tests.claims.reading import cells, require_whole
-from tests.pretrain.toy import toy_data, toy_settings
 
 SEEDS = [0]
-SMALL = [row for row in small_parts.WAYS if row not in (small_parts.SCRATCH, small_parts.TUNED)]
+ROWS = {
+    "stays-near": (*stays_near.ROWS, stays_near.PRETRAINING),
+    "text-shift": tuple(
+        text_shift.row(shift, way) for shift in text_shift.SHIFTS for way in text_shift.WAYS
+    ),
+    "all-labels": all_labels.ROWS,
+    "mismatch": (*mismatch.IMAGE_ROWS, *mismatch.TEXT_ROWS),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "rows"),
-    [("small-parts", small_parts.ROWS), ("three-stages", three_stages.ROWS)],
-)
-def test_a_claim_runs_from_end_to_end(runs, name, rows):
+@pytest.mark.parametrize("name", ROWS)
+def test_a_claim_runs_from_end_to_end(runs, name):
     require_whole(name, *runs(name))
-    assert tuple(runs(name)[0]["table"]) == rows
+    assert tuple(runs(name)[0]["table"]) == ROWS[name]
 
 
-def test_what_the_table_of_small_parts_says_of_costs(runs):
-    result, _ = runs("small-parts")
-    weights, saved = (cells(result, column) for column in (small_parts.WEIGHTS, small_parts.BYTES))
-    head, whole = 9 * 12, weights[small_parts.TUNED][0]
-    assert weights[small_parts.SCRATCH] == weights[small_parts.TUNED]
-    assert weights[small_parts.PROBE] == [head]
-    assert weights[small_parts.PROMPTS] == [8 * 8 + head]
-    assert weights[small_parts.PREFIXES] == [2 * 8 * 8 + head]
-    for row in SMALL:
-        assert weights[row][0] < whole
-        assert saved[row] == [weights[row][0] * 4 / 1000]  # float32
-        assert cells(result, small_parts.OFF)[row] == [0.0]
-    behind = cells(result, small_parts.BEHIND)
-    accuracy = cells(result, small_parts.ALL)
-    for row in (small_parts.PROBE, *small_parts.WAYS):
-        assert behind[row][0] == accuracy[small_parts.TUNED][0] - accuracy[row][0]
-    assert len(result["curves"][0][small_parts.LORA][1]) == 2
+# ---- what they share -----------------------------------------------------------------------------
 
 
-# ---- small parts ---------------------------------------------------------------------------------
+def test_the_mean_of_the_classes_is_the_published_one():
+    generator = np.random.default_rng(0)
+    labels, predicted = generator.integers(3, size=50), generator.integers(3, size=50)
+    expected = 100 * balanced_accuracy_score(labels, predicted)
+    assert fine_tuning.mean_of_classes(predicted, labels) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
 def toy():
-    """An untrained GPT in memory, and a task of its generated texts."""
-    settings = toy_settings("gpt", context_length=24)
-    data = toy_data("gpt", settings).prepare(Kept(), settings)
-    opened = in_memory(GPTPretraining.build(settings, data, seed=0), settings, data)
-    return opened, small_parts.shortened(Task.prepare(data, LabelledTexts.toy(), "class"), 12)
+    """A GPT of two steps on toy texts, and their task."""
+    setup = Setup(3, {"english": fine_tuning.QUICK_GPT, "tune_steps": 3})
+    opened = fine_tuning.gpt(setup, "english", Texts.toy().documents, "toy")
+    task = Task.prepare(opened.data, LabelledTexts.toy(), "class")
+    return SimpleNamespace(setup=setup, opened=opened, task=task)
 
 
-def fitted(toy, row, steps=2):
-    setup = Setup(0, {"tune_steps": steps})
-    return small_parts.fitted(setup, small_parts.WAYS[row], *toy, 0.05)[1]
-
-
-@pytest.mark.parametrize("row", SMALL)
-def test_the_network_is_there_again_when_the_part_is_taken_off(toy, row):
-    method, (opened, _) = fitted(toy, row), toy
-    plain = small_parts.taken_off(method, opened).model.state_dict()
-    for name, array in opened.method.model.state_dict().items():
-        np.testing.assert_array_equal(plain[name], array)
-    inner = method.model.state_dict().keys() - method.saved().state_dict().keys()
-    assert {small_parts.plain_name(name) for name in inner} <= {*opened.method.encoder.state_dict()}
-
-
-def test_a_frozen_weight_that_has_moved_is_seen(toy):
-    method, (opened, _) = fitted(toy, small_parts.ADAPTERS), toy
-    name, tensor = next(
-        (n, t) for n, t in method.model.named_tensors() if n.endswith("output.inner.weight")
+def test_twins_begin_alike_and_part(toy):
+    how = {"steps": 1, "batch_size": 4}
+    still = {**how, "learning_rate": 1e-30}
+    first, second = (
+        fine_tuning.tuned(toy.setup, toy.opened, toy.task, batches=number, **still)[0]
+        for number in range(2)
     )
-    tensor.array = tensor.array[::-1].copy()
-    plain: Module = small_parts.taken_off(method, opened).encoder
-    moved = plain.state_dict()[small_parts.plain_name(name)]
-    np.testing.assert_array_equal(moved, tensor.array)
-    assert small_parts.forgotten(method, opened)[small_parts.OFF] != 0
+    here, there, again = (
+        fine_tuning.tuned(toy.setup, toy.opened, toy.task, batches=number, **how)[0]
+        for number in (0, 1, 0)
+    )
+    pretrained = toy.opened.method.encoder.state_dict()
+    for name, weights in first.model.state_dict().items():
+        np.testing.assert_allclose(second.model.state_dict()[name], weights)
+    for name, weights in pretrained.items():
+        np.testing.assert_allclose(first.model.encoder.state_dict()[name], weights, rtol=1e-6)
+    ends = [method.model.encoder.state_dict() for method in (here, there, again)]
+    assert any((ends[0][name] != ends[1][name]).any() for name in pretrained)
+    assert all((ends[0][name] == ends[2][name]).all() for name in pretrained)
 
 
-def test_what_is_in_place_is_asked_about_old_text(toy):
-    opened, _ = toy
-    found = {row: small_parts.forgotten(fitted(toy, row), opened) for row in small_parts.WAYS}
-    for row in (small_parts.TUNED, small_parts.LORA, small_parts.PREFIXES, small_parts.BIASES):
-        assert found[row][small_parts.FORGOTTEN] != 0
-    for row in (small_parts.PROMPTS, small_parts.ABOVE):
-        assert found[row][small_parts.FORGOTTEN] == 0
-    assert small_parts.OFF not in found[small_parts.TUNED]
+def test_a_part_to_choose_on_is_a_third_of_what_is_learned_from(toy):
+    part = fine_tuning.without_some(toy.task)
+    names = {*part.train.names}, {*part.held_out.names}
+    assert not names[0] & names[1]
+    assert names[0] | names[1] == {*toy.task.train.names}
+    assert len(names[1]) == round(len(toy.task.train) / 3)
 
 
-def test_texts_are_cut_and_a_separator_stays_the_last():
-    settings = toy_settings("spanbert", vocab_size=300, context_length=16)
-    texts = [
-        Document(str(i), "ab"[i % 2], f"the cat {i} sat on the mat " * (i % 4))
-        for i in range(1, 25)
-    ]
-    raw = LabelledTexts(texts, np.arange(24) % 2, ("a", "b"))
-    data = PassageTexts(texts).prepare(Kept(), settings)
-    task = Task.prepare(data, raw, "class")
-    method = SpanBERT.build(settings, data, seed=0)
-    cut = small_parts.shortened(task, 10, closed=True)
-    for before, after in zip(task.train.inputs, cut.train.inputs):
-        assert len(after) == min(10, len(before))
-        assert list(after[:-1]) == list(before[: len(after) - 1])
-        assert after[-1] == method.sep
-    plain = small_parts.shortened(task, 10)
-    assert max(map(len, plain.held_out.inputs)) == 10
-    for before, after in zip(task.held_out.inputs, plain.held_out.inputs):
-        assert list(after) == list(before[:10])
+# ---- stays-near ----------------------------------------------------------------------------------
 
 
-def test_a_learning_rate_is_chosen_without_the_test_set(toy):
-    _, task = toy
-    choosing = small_parts.to_choose(task)
-    seen = {*choosing.train.names, *choosing.held_out.names}
-    assert seen == {*task.train.names}
-    assert not {*choosing.train.names} & {*choosing.held_out.names}
-    assert small_parts.best((0.1, 0.01, 0.3), {0.1: 5, 0.01: 5, 0.3: 4}.get) == 0.01
+@pytest.mark.parametrize(
+    ("losses", "climb", "barrier"),
+    [
+        ([3, 2, 1], 0, 0),
+        ([3, 1, 2, 1], 1, 2 - (3 - 2 * 2 / 3)),
+        ([1, 4, 1], 3, 3),
+        ([1, 2, 3], 2, 0),
+    ],
+)
+def test_climb_and_barrier_by_hand(losses, climb, barrier):
+    assert stays_near.climb(np.array(losses, float)) == pytest.approx(climb)
+    assert stays_near.barrier(np.array(losses, float)) == pytest.approx(max(barrier, 0))
 
 
-def test_the_grid_is_tried_and_the_best_of_it_taken(toy, monkeypatch):
-    tried = []
-
-    opened, task = toy
-    setup = Setup(0, {"rates": [1, 3, 9], "tune_steps": 1})
-    real = small_parts.WAYS[small_parts.BIASES]
-    method = fitted(toy, small_parts.BIASES, 1)
-
-    def pretended(setup, way, opened, task, rate, count=0):
-        tried.append((rate, count, task.held_out.names))
-        return 50 - abs(rate - 3), method, 1.0
-
-    monkeypatch.setattr(small_parts, "fitted", pretended)
-    row = small_parts.learned(setup, real, opened, task)
-    assert row[small_parts.RATE] == 3
-    choosing = small_parts.to_choose(task).held_out.names
-    assert tried[:3] == [(1, 0, choosing), (3, 0, choosing), (9, 0, choosing)]
-    assert tried[3:] == [(3, 0, task.held_out.names), (3, 10, task.held_out.names)]
-
-
-# ---- three stages --------------------------------------------------------------------------------
+def test_a_line_begins_and_ends_with_its_networks(toy):
+    first, _ = fine_tuning.tuned(toy.setup, toy.opened, toy.task, steps=1, learning_rate=1e-30)
+    last, history = fine_tuning.tuned(toy.setup, toy.opened, toy.task, steps=5, learning_rate=0.03)
+    kept = last.model.state_dict()
+    back = stays_near.losses(last, kept, first.model.state_dict())
+    found = stays_near.losses(last, first.model.state_dict(), kept)
+    np.testing.assert_allclose(back[::-1], found, rtol=1e-5)
+    for method, loss in ((first, found[0]), (last, found[-1])):
+        train = toy.task.train
+        right = method.probabilities(train.inputs)[np.arange(len(train)), train.labels]
+        assert loss == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    assert len(found) == stays_near.POINTS
+    stays_near.losses(last, kept, first.model.state_dict())
+    assert all((last.model.state_dict()[name] == kept[name]).all() for name in kept)
+    way = history[-1]["distance"] * stays_near.length(last.began)
+    flat = [np.ravel(last.base.encoder.state_dict()[n] - last.began[n]) for n in last.began]
+    assert way == pytest.approx(np.linalg.norm(np.concatenate(flat)), rel=1e-5)
 
 
-def test_nobody_reads_what_is_held_out():
-    labelled = LabelledTexts.read(None)
-    documents = Texts.read(None).documents
-    broad, domain = three_stages.parted(documents, labelled, 1)
-    train, held_out = split_labelled(len(labelled.documents))
-    unseen = {labelled.documents[i].text for i in held_out}
-    assert len(unseen) == 320
-    assert not unseen & {one.text for one in [*broad, *domain]}
-    assert {labelled.documents[i].text for i in train} <= {one.text for one in domain}
-    assert {one.source for one in domain} == {*labelled.class_names}
-    assert not {one.source for one in broad} & {*labelled.class_names}
-    assert len(broad) + len(domain) + 320 == len(documents)
+# ---- text-shift ----------------------------------------------------------------------------------
 
 
-def test_each_row_has_read_what_it_says(monkeypatch):
-    """The stages, as they are trained: how many documents, how many steps, from which weights."""
-    stages, train = [], three_stages.train
-
-    def watched(method, settings, **how):
-        begun = method.model.state_dict()["tokens.weight"].copy()
-        train(method, settings, **how)
-        ended = method.model.state_dict()["tokens.weight"].copy()
-        stages.append((len(method.stream), settings.steps, begun, ended))
-
-    monkeypatch.setattr(three_stages, "train", watched)
-    monkeypatch.setattr(three_stages, "fine_tuned", lambda *_: 0.0)
-    settings = three_stages.CLAIM.scales["quick"] | {"steps": 5, "domain_steps": 2, "every": 150}
-    three_stages.measure(Setup(0, settings))
-    assert [steps for _, steps, *_ in stages] == [5, 3, 2, 2, 5, 5]
-    broad, first, second, added, mixed, near = stages
-    assert broad[0] == first[0]
-    assert second[0] == added[0] == near[0] < broad[0] < mixed[0]
-    for one in (first, mixed, near):
-        np.testing.assert_array_equal(one[2], broad[2])
-    np.testing.assert_array_equal(second[2], first[3])
-    np.testing.assert_array_equal(added[2], broad[3])
-    assert not np.array_equal(added[2], second[2])
+def test_modules_are_on_one_side_and_nothing_is_tested_that_was_learned():
+    shift = text_shift.modules(Texts.read(None).documents, 0)
+    other, misspelt = shift.after[text_shift.MODULES], shift.after[text_shift.LETTERS]
+    known = {text.name.split(":")[0] for text in (*shift.learn, *shift.before)}
+    assert not known & {text.name.split(":")[0] for text in other}
+    assert not {text.name for text in shift.learn} & {text.name for text in shift.before}
+    for part in (shift.learn, shift.before, other):
+        assert {text.source for text in part} == {*text_shift.PACKAGES}
+    assert [text.name for text in misspelt] == [text.name for text in shift.before]
+    assert all(Counter(a.text) == Counter(b.text) for a, b in zip(misspelt, shift.before))
+    assert sum(a.text != b.text for a, b in zip(misspelt, shift.before)) > len(misspelt) / 2
 
 
-def test_the_table_says_how_many_steps_each_row_had(runs):
-    steps = cells(runs("three-stages")[0], three_stages.STEPS)
-    assert steps[three_stages.SCRATCH] == [0]
-    same = (three_stages.TWO, three_stages.THREE, three_stages.MIXED, three_stages.NEAR)
-    assert [steps[row] for row in same] == [[2]] * 4
-    assert steps[three_stages.MORE] == [3]
+def test_swapped_letters_are_neighbours_inside_a_word():
+    text = "the four letters abcd, x1y2z3 " + "inside " * 20
+    changed = text_shift.swapped(text, np.random.default_rng(0)).split(" ")
+    seen = {new for old, new in zip(text.split(" "), changed) if old == "inside"}
+    assert seen <= {"inside", "isnide", "inisde", "insdie", "insied"}
+    assert len(seen) > 2
+    assert changed[0] == "the"
+    assert changed[3:5] == ["abcd,", "x1y2z3"]  # no words of letters alone
+
+
+def test_reviews_before_and_after_share_no_adjective():
+    shift = text_shift.adjectives(400, 0)
+    after = shift.after[text_shift.WORDS]
+
+    def said(texts):
+        words = {word for text in texts for word in text.text.replace(".", "").split()}
+        return words & {*GOOD, *BAD}
+
+    assert said(shift.learn) == said(shift.before) == {*GOOD[:3], *BAD[:3]}
+    assert said(after) == {*GOOD[3:], *BAD[3:]}
+    assert {text.source for text in after} == {"good", "bad"}
+
+
+def test_what_is_lost_by_hand():
+    lost = text_shift.lost(80.0, 60.0, 2)
+    assert (lost[text_shift.LOST], lost[text_shift.PART]) == (20.0, pytest.approx(100 * 20 / 30))
+
+
+# ---- all-labels ----------------------------------------------------------------------------------
+
+
+def test_no_review_is_there_twice_and_the_lead_is_over_the_better(runs):
+    texts = all_labels.different(all_labels.reviews(500))
+    assert len({text.text for text in texts}) == len(texts) < 500
+    result = runs("all-labels")[0]
+    for column in (*all_labels.REVIEWS, *all_labels.DOCSTRINGS):
+        row = {name: values[0] for name, values in cells(result, column).items()}
+        better = max(row[all_labels.SCRATCH], row[all_labels.LONG])
+        assert row[all_labels.LEAD] == pytest.approx(row[all_labels.TUNED] - better)
+
+
+# ---- mismatch ------------------------------------------------------------------------------------
+
+
+def test_noise_has_the_ink_and_shapes_are_images():
+    images = np.random.default_rng(1).random((7, 8, 8, 1), dtype=np.float32)
+    noise = mismatch.noise(images, 0)
+    assert noise.shape == images.shape
+    assert (np.sort(noise, axis=None) == np.sort(images, axis=None)).all()
+    shapes = mismatch.shapes(50, 0)
+    assert shapes.dtype == np.float32
+    assert shapes.min() == 0
+    assert 0.8 < shapes.max() <= 1
+    assert (shapes.sum(axis=(1, 2, 3)) > 1).all()
+
+
+def test_shuffled_texts_keep_their_words_and_a_soup_all_words():
+    texts = Texts.toy().documents
+    shuffled, soup = mismatch.shuffled(texts, 0), mismatch.soup(texts, 0)
+    for old, new, mixed in zip(texts, shuffled, soup):
+        assert Counter(old.text.split()) == Counter(new.text.split())
+        assert old.text.split() != new.text.split()
+        assert len(old.text.split()) == len(mixed.text.split())
+    words = [Counter(w for text in every for w in text.text.split()) for every in (texts, soup)]
+    assert words[0] == words[1]
