@@ -19,7 +19,7 @@ SEEDS = [0]
 ROWS = {
     "stays-near": (*stays_near.ROWS, stays_near.PRETRAINING),
     "text-shift": tuple(
-        text_shift.row(shift, way) for shift, ways in text_shift.ROWS.items() for way in ways
+        text_shift.row(shift, way) for shift in text_shift.SHIFTS for way in text_shift.WAYS
     ),
     "all-labels": all_labels.ROWS,
     "mismatch": (*mismatch.IMAGE_ROWS, *mismatch.TEXT_ROWS),

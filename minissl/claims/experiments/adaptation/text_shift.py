@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minissl.adapt.method import Adaptation, Task
-from minissl.adapt.prompting.zero_shot import ZeroShot, ZeroShotSettings
+from minissl.adapt.method import Task
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, Table
 from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, panels, values
 from minissl.claims.fine_tuning import (
@@ -36,12 +35,10 @@ PACKAGES = (
 LEARN, KNOWN, OTHER = 40, 20, 40  # texts of a package: to learn from, held out, of other modules
 FOURTH = 4  # letters that a word has at least in which two are swapped
 MODULES, LETTERS, WORDS = "other modules", "swapped letters", "other adjectives"
+SHIFTS = (MODULES, LETTERS, WORDS)
 TFIDF, SCRATCH, LONG = "tf-idf", "from scratch", "from scratch, twice the steps"
 PROBE, TUNED = "pretrained, probe", "pretrained, fine-tuned"
-ASKED = "pretrained, asked without labels"
 WAYS = (TFIDF, SCRATCH, LONG, PROBE, TUNED)
-ROWS = {MODULES: WAYS, LETTERS: WAYS, WORDS: (*WAYS, ASKED)}
-QUESTION = "{text} The film was {class}."  # as in the claim zero-shot
 BEFORE, AFTER, LOST, PART = "before", "after", "points lost", "lost of 100 above chance"
 BATCH = 16
 
@@ -75,8 +72,7 @@ def measure(setup: Setup) -> Measured:
             before = measured(shift.before)
             for kind, changed in shift.after.items():
                 table[row(kind, way)] = lost(before, measured(changed), len(sources(shift.learn)))
-    rows = [row(shift, way) for shift, ways in ROWS.items() for way in ways]
-    return Measured({row: table[row] for row in rows})
+    return Measured({row(s, way): table[row(s, way)] for s in SHIFTS for way in WAYS})
 
 
 def lost(before: float, after: float, classes: int) -> dict[str, float]:
@@ -106,12 +102,10 @@ def ways(
         told: Any = {"start": start, "steps": steps, "learning_rate": rate, "batch_size": BATCH}
         return tuned(setup, opened, task, **told)[0]
 
-    methods: dict[str, Adaptation] = {
+    methods = {
         SCRATCH: how("random", steps), LONG: how("random", 2 * steps),
         PROBE: probed(setup, opened, task), TUNED: how("pretrained", steps),
     }  # fmt: skip
-    if WORDS in shift.after:
-        methods[ASKED] = asked(opened, task)
     bag = BagOfWords(*texts_and_labels(shift.learn))
 
     def of(method: Any) -> Callable[[Sequence[Document]], float]:
@@ -119,13 +113,6 @@ def ways(
 
     counted = {TFIDF: lambda texts: bag.accuracy(*texts_and_labels(texts))}
     return counted | {way: of(method) for way, method in methods.items()}
-
-
-def asked(opened: Opened, task: Task) -> ZeroShot:
-    """The GPT says which verdict would follow a review: no label is used."""
-    method = ZeroShot.build(ZeroShotSettings(template=QUESTION), opened, task)
-    method.solve()
-    return method
 
 
 def sources(texts: Sequence[Document]) -> list[str]:
@@ -212,15 +199,15 @@ def adjectives(count: int, seed: int) -> Shift:
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """For each shift an arrow per way, from the accuracy before to that after."""
-    drawn, axes = panels(2.2, 2.2, 2.6)
-    colors = dict(zip((*WAYS, ASKED), (GREY, OCHRE, OCHRE, RED, BLUE, "#2e8b57")))
-    for axis, (shift, ways) in zip(axes, ROWS.items()):
-        for place, way in enumerate(ways):
+    drawn, axes = panels(2.2, 2.2, 2.4)
+    colors = dict(zip(WAYS, (GREY, OCHRE, OCHRE, RED, BLUE)))
+    for axis, shift in zip(axes, SHIFTS):
+        for place, way in enumerate(WAYS):
             before, after = (values(measured, row(shift, way), c) for c in (BEFORE, AFTER))
             axis.plot([before.mean(), after.mean()], [place, place], color=colors[way], linewidth=2)
             axis.plot(before, np.full(len(before), place), "o", color=colors[way], markersize=4)
             axis.plot(after, np.full(len(after), place), "x", color=colors[way], markersize=6)
-        axis.set_yticks(range(len(ways)), ways)
+        axis.set_yticks(range(len(WAYS)), WAYS)
         axis.invert_yaxis()
         axis.tick_params(axis="y", length=0)
         axis.set(xlim=(0, 102), title=shift)
@@ -232,7 +219,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
 def expected() -> list[Expectation]:
     """Less is lost of what was known above chance, and more is left than from scratch."""
     found = []
-    for shift in ROWS:
+    for shift in SHIFTS:
         ours = row(shift, TUNED)
         for alone, because in (
             (row(shift, SCRATCH), "it has met such texts before"),
@@ -241,12 +228,7 @@ def expected() -> list[Expectation]:
             found.append(Expectation(Cell(alone, PART), Cell(ours, PART), 3, because))
         left = Cell(row(shift, SCRATCH), AFTER)
         found.append(Expectation(Cell(ours, AFTER), left, 2, "so that more is left"))
-    known = row(WORDS, ASKED)
-    return [
-        *found,
-        Expectation(20.0, Cell(known, PART), 0.0, "it knows all adjectives from what it has read"),
-        Expectation(Cell(known, AFTER), Cell(row(WORDS, SCRATCH), AFTER), 20, "the same"),
-    ]
+    return found
 
 
 CLAIM = Claim(
@@ -260,8 +242,8 @@ CLAIM = Claim(
     figure=figure,
     scales={
         "quick": {
-            "english": QUICK_GPT, "world": QUICK_GPT | {"context_length": 64}, "every": 80,
-            "documents": 210, "reviews": 120, "tune_steps": 2, "rate": 1e-3, "scratch_rate": 3e-3,
+            "english": QUICK_GPT, "world": QUICK_GPT, "every": 80, "documents": 210,
+            "reviews": 120, "tune_steps": 2, "rate": 1e-3, "scratch_rate": 3e-3,
         },
         "small": {
             "english": ENGLISH, "world": WORLD, "every": 1, "documents": 20_000,
@@ -291,8 +273,7 @@ CLAIM = Claim(
     "read. Fine-tuned, and trained from scratch in the same network, for 300 steps of 16 texts. A "
     "pilot with seed 100 and 150 steps had shown what docstrings lose to other modules, of 100 "
     "above chance: pretrained 59, from scratch 61, tf-idf 50; and to swapped letters: 12, 22 and "
-    "3. We kept what we had expected before it. The question without labels, \"The film was "
-    "___\", and what is expected of it were added when one seed had been seen, in which neither "
-    "probe nor fine-tuning knew the other adjectives better than chance; all was measured again.",
+    "3. We kept what we had expected before it. In another a GPT that had read the small world "
+    "for 2,000 steps did not know the other adjectives better than chance; it now reads for 3,000.",
     packages=("sklearn",),
 )  # fmt: skip
