@@ -48,7 +48,7 @@ format: $(VENV)/.dev  ## ruff's formatter
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test  ## every benchmark, side by side with its peers; a quarter of an hour on an idle machine
-	for name in gpt_step encoder_step simclr_step images_steps losses lstm_step sampling tokenizer wordpiece masking word_vectors processes shakespeare; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in gpt_step encoder_step adaptation_step simclr_step images_steps losses lstm_step sampling tokenizer wordpiece masking word_vectors processes shakespeare; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 growth: $(VENV)/.test  ## slopes of time and memory against size, beside their formulas; about ten minutes
 	$(BIN)/python -m benchmarks.growth

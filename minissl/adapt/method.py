@@ -45,7 +45,8 @@ class FewLabels(Options):
         count = self.labels_per_class
         if not count:
             return np.arange(len(labels))
-        if np.asarray(labels[:1]).dtype.kind != "i" or np.ndim(labels) != 1:
+        ragged = isinstance(labels, list)  # tags of words, say
+        if ragged or np.asarray(labels[:1]).dtype.kind != "i" or np.ndim(labels) != 1:
             raise ValueError(f"labels_per_class is {count}, and these labels are of no classes")
         return draw_few_labels(labels, count, np.random.default_rng([seed, count, draw]))
 
@@ -234,6 +235,7 @@ class Adaptation(ABC):
     base: Any  # what represents an example: the pretrained method, unless ``build`` says otherwise
     task: Task
     model: Any
+    restored = False  # whether it was opened to be used, and does not know how it began
 
     @classmethod
     @abstractmethod

@@ -17,14 +17,15 @@ from minissl.data import FIELDS, Data, Fields, Kept
 from minissl.data.asked import Asked, load_reads
 from minissl.nn.init import at_most
 from minissl.optim.optimizer import Optimizer
-from minissl.options import from_json, is_whole
+from minissl.options import binding, from_json, is_whole
 from minissl.pretrain import load_method, method_names
+from minissl.pretrain.published import is_published
 from minissl.pretrain.run import Opened, fit_as_told, open_run, require
 from minissl.reading import FileError, reading
 from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint
 from minissl.training.checkpoint import load_weights
-from minissl.training.folder import RunFolder, read_kept
+from minissl.training.folder import RunFolder, differences, read_kept
 from minissl.training.opening import Opening, read_config, weights_of
 from minissl.training.run import Run
 
@@ -46,7 +47,7 @@ class OpenedAdaptation(Opened):
     def on(self, data: Any) -> Any:
         """The same weights, with other data held out."""
         require(data, Task, "data")
-        return _restored(type(self.method), self.settings, self.base, data, self.checkpoint)
+        return restored(type(self.method), self.settings, self.base, data, self.checkpoint)
 
     def read(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data with labels, of the kind that it was adapted to."""
@@ -119,10 +120,11 @@ def adapt(
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
         opening.look(folder)
+        _require_same_network(opened, opening.recorded, str(folder))
         task = Task.prepare(opened.data, data, forms_of(kind))
         method = kind.build(settings, opened, task, seed=seed)
         method.to(device)
-        config = opening.config(task.kept, **_base(opened, folder))
+        config = opening.config(task.kept, **base_of(opened, folder))
         files = opening.files(task.kept, read_from, fields)
         if isinstance(method, Solved):
             label = "features" if progress else ""
@@ -161,7 +163,7 @@ def _require_needs(kind: type[Adaptation], opened: Opened) -> None:
     )
 
 
-def _base(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
+def base_of(opened: Opened, folder: str | Path | None) -> dict[str, Any]:
     """What is recorded of the run that is adapted: how to build it, and where its weights lie."""
     place = relative = os.path.abspath(opened.folder)
     with suppress(ValueError):  # on Windows nothing leads from one drive to another
@@ -202,8 +204,8 @@ def open_any(folder: str | Path, base: str | Path | None = None) -> Opened:
 
     ``base``: as in ``open_adaptation``. Raises ValueError when it is given for a pretrained run.
     """
-    checkpoint = find_checkpoint(folder)
-    if isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config:
+    checkpoint = None if is_published(folder) else find_checkpoint(folder)
+    if checkpoint and isinstance(checkpoint.config, dict) and "adaptation" in checkpoint.config:
         return open_adaptation(folder, base)
     if base is not None:
         raise ValueError(f"{folder} is no adaptation and has no base: leave --base out")
@@ -217,6 +219,8 @@ def open_adaptation(folder: str | Path, base: str | Path | None = None) -> Opene
     whole does not need it. Raises CheckpointError when there is no checkpoint, ValueError for a
     folder of something else, for damage, and for a base with other weights.
     """
+    if is_published(folder):
+        raise ValueError(f"{folder} holds published weights, not adapted yet: see minissl adapt")
     checkpoint = find_checkpoint(folder)
     folder = checkpoint.path.parent
     folder = folder.parent if folder.name == "checkpoints" else folder
@@ -234,7 +238,7 @@ def open_adaptation(folder: str | Path, base: str | Path | None = None) -> Opene
     with reading(folder, "an adaptation"):  # what names a file in it stays as it is
         task = Task.reopen(kept, opened.data)
         with at_most(checkpoint.numbers + opened.checkpoint.numbers, str(checkpoint.path)):
-            method = _restored(kind, settings, opened, task, checkpoint)
+            method = restored(kind, settings, opened, task, checkpoint)
     return OpenedAdaptation(
         folder, config["adaptation"], method, settings, task, checkpoint, opened
     )
@@ -253,14 +257,7 @@ def _open_base(
     if not named or not texts or "\0" in "".join(places):
         raise FileError(f"{where} does not say which run was adapted: it is damaged")
     if kind.from_base:
-        opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
-        if weights_of(opened.checkpoint, opened.name) != base:
-            raise FileError(
-                f"{opened.folder} has other weights (a run of {opened.name!r}, step "
-                f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
-                f"{base.get('step')}): give that run, or adapt again"
-            )
-        return opened
+        return open_adapted_run(checkpoint, given)
     with reading(where, "an adaptation"):
         method_kind: Any = load_method(base["method"])
         settings = from_json(method_kind.Settings, config.get("base_settings"), where)
@@ -269,6 +266,36 @@ def _open_base(
             method = method_kind.build(settings, data, seed=0)
     weights = Checkpoint(checkpoint.path, method.model.state_dict(), {}, checkpoint.state)
     return Opened(Path(places[1]), base["method"], method, settings, data, weights)
+
+
+def open_adapted_run(checkpoint: Checkpoint, given: str | Path | None = None) -> Opened:
+    """The run whose weights an adaptation began with, also where it could do without it.
+
+    given: where it lies, if it has moved. Raises FileNotFoundError when it is not there, FileError
+    when it has other weights, or is read by other settings.
+    """
+    base, places = checkpoint.config["base"], checkpoint.config["base_folder"]
+    opened = open_run(_of_step(_find(places, checkpoint, given), base.get("step")))
+    if weights_of(opened.checkpoint, opened.name) != base:
+        raise FileError(
+            f"{opened.folder} has other weights (a run of {opened.name!r}, step "
+            f"{opened.checkpoint.step}) than those that were adapted ({base['method']!r}, step "
+            f"{base.get('step')}): give that run, or adapt again"
+        )
+    _require_same_network(opened, checkpoint.config, str(checkpoint.path))
+    return opened
+
+
+def _require_same_network(opened: Opened, config: dict[str, Any] | None, where: str) -> None:
+    """Raise FileError where the same weights are read by other settings than those recorded."""
+    if config is None:
+        return
+    settings = from_json(type(opened.settings), config.get("base_settings"), where)
+    if changes := differences(binding(settings), binding(opened.settings)):
+        raise FileError(
+            f"{opened.folder} is read in another way than what was adapted ({'; '.join(changes)}): "
+            "put its files back, or adapt again"
+        )
 
 
 def _find(places: list[str], checkpoint: Checkpoint, given: str | Path | None) -> Path:
@@ -292,12 +319,13 @@ def _of_step(place: Path, step: Any) -> Path:
     return checkpoint if checkpoint.is_dir() else place
 
 
-def _restored(
+def restored(
     kind: type[Adaptation], settings: Any, opened: Opened, task: Task, checkpoint: Checkpoint
 ) -> Any:
     """The adaptation with the weights of its checkpoint."""
     method = kind.build(settings, opened, task, seed=0)
     load_weights(method.saved(), checkpoint)
+    method.restored = True
     method.base.model.eval()
     method.model.eval()
     return method

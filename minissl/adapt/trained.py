@@ -108,7 +108,8 @@ class Trained(Adaptation):
         examples = pick(train.inputs, chosen)
         if self.settings.augment and isinstance(self.base, Augments):
             examples = self.base.augment(examples, generator)
-        return self.form.batch(self.base, examples, pick(train.labels, chosen))
+        labels = self.form.standardized(self.model.head, pick(train.labels, chosen))
+        return self.form.batch(self.base, examples, labels)
 
     def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
         """The form's: of classes the mean cross-entropy in nats. ``generator``: for dropout."""

@@ -16,8 +16,8 @@ tags: [minissl, gpt2]
 
 # {name}
 
-A GPT of {parameters:,} parameters with {vocabulary:,} tokens and a context of {context:,}, trained
-from scratch by minissl to predict the next token: {step:,} steps.
+A GPT of {parameters:,} parameters with {vocabulary:,} tokens and a context of {context:,}, {origin}
+by minissl to predict the next token: {step:,} steps.
 It knows its text and nothing else, and what it writes is likely, not true.
 
 - Data: {data}.
@@ -68,7 +68,7 @@ library_name: transformers
 # {name}
 
 An encoder of {parameters:,} parameters as in BERT, with {vocabulary:,} tokens and a context of
-{context:,}, trained from scratch by minissl (`{method}`): {step:,} steps.
+{context:,}, {origin} by minissl (`{method}`): {step:,} steps.
 It knows its text and nothing else, and what it says is likely, not true.
 
 - Data: {data}.
@@ -196,11 +196,14 @@ def bert_card(opened: Any, name: str, heads: Collection[str]) -> str:
 
 def _shared(opened: Any, name: str) -> dict[str, Any]:
     """What every card says."""
+    from minissl.pretrain import PUBLISHED
+
     config, settings = opened.method.model.config, asdict(opened.settings)
     if settings.get("vocab"):  # a file: of its path only the last name, as of the data's
         settings["vocab"] = Path(settings["vocab"]).name
     return {
         "name": name,
+        "origin": "trained on" if opened.name in PUBLISHED else "trained from scratch",
         "vocabulary": config.vocab_size,
         "context": config.context_length,
         "step": opened.checkpoint.step,

@@ -62,12 +62,14 @@ def settings_from(kind: type[Options], arguments: argparse.Namespace) -> Any:
 
 
 def add_fields(
-    parser: argparse.ArgumentParser, names: Sequence[str] = (), *, of_run: bool = False
-) -> None:
+    parser: argparse.ArgumentParser, names: Sequence[str] = (), *, of_run: bool = False,
+    optional: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Add the options that say which column of a table is what.
 
     names: those that the data has a use for (``Data.fields``), all of them when it is not known
-    yet. of_run: without them, what the run was told is taken.
+    yet. of_run: without them, what the run was told is taken. optional: those whose default is
+    None, so that one sees whether they were given.
     """
     from minissl.data import Fields
 
@@ -75,13 +77,14 @@ def add_fields(
     for one in fields(Fields):
         if names and one.name not in names:
             continue
+        shown = one.default and one.name not in optional
         group.add_argument(
             f"--{one.name.replace('_', '-')}",
             type=_typed(one),
-            default=None if of_run else one.default,
+            default=None if of_run or one.name in optional else one.default,
             metavar="NAME",
             help=one.metadata["help"]
-            + (" (default: the run's)" if of_run else " (%(default)s)" if one.default else ""),
+            + (" (default: the run's)" if of_run else " (%(default)s)" if shown else ""),
         )
 
 
@@ -107,7 +110,10 @@ DATA_HELP = "a file, a folder or the name of a data set"
 
 def add_run_and_data(parser: argparse.ArgumentParser, data: str) -> None:
     """Add the run that is opened and the data it is asked about; ``data``: its help."""
-    parser.add_argument("folder", type=path, metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "folder", type=path, metavar="RUN",
+        help="a run folder, or one of published weights: of BERT's kin, or in GPT-2's layout",
+    )  # fmt: skip
     parser.add_argument("data", nargs="?", type=path, metavar="DATA", help=data)
 
 

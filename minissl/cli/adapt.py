@@ -29,8 +29,11 @@ examples:
   minissl predict runs/reviews more.csv --out predicted.csv
   minissl adapt lora runs/encoder wnut17.conll --run runs/names
   minissl adapt finetune runs/encoder pairs.tsv --layout snli --run runs/follows
+  minissl adapt lora all-MiniLM-L6-v2 reviews.csv --run runs/reviews
   minissl adapt zero-shot runs/book reviews.csv --template "{text} The film was {class}"
 
+RUN may be a folder of published weights, of BERT's kin or in GPT-2's layout: config.json,
+model.safetensors and its tokenizer (vocab.txt or tokenizer.json).
 The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
 or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`). A tag
 for each word: a .conllu or .conll file; a span of a text: a .json as SQuAD's; one of several
@@ -47,7 +50,7 @@ def add_arguments_for(parser: argparse.ArgumentParser, argv: Sequence[str]) -> N
         return
     if argv and argv[0].startswith("--") and (named := [a for a in argv if a in names]):
         parser.error(f"the adaptation comes first: minissl adapt {named[0]} ...")
-    lines = [f"  {n:12} {ADAPTATIONS.about(n)} ({ADAPTATIONS.family(n)})" for n in names]
+    lines = [f"  {n:13} {ADAPTATIONS.about(n)} ({ADAPTATIONS.family(n)})" for n in names]
     advice = "`minissl adapt NAME --help` has the settings of each."
     parser.epilog = "\n".join(["adaptations:", *lines, "", advice, "", EXAMPLES])
     parser.usage = "minissl adapt NAME RUN [DATA] [--run FOLDER] [settings]"
@@ -75,8 +78,8 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Solved))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_fields(parser, ("text_field", "second_field", "label_field", "image_field", "layout"))
-    parser.set_defaults(second_field=None)
+    columns = ("text_field", "second_field", "label_field", "image_field", "layout")
+    add_fields(parser, columns, optional=("second_field",))
     parser.add_argument(
         "--form", choices=forms_of(kind), default="",
         help="what a label is (default: by the file or its layout, else "
@@ -129,7 +132,7 @@ def run(arguments: argparse.Namespace) -> None:
             _print_table(kind, settings, opened, adapted.data, arguments, device)
             _print_more(adapted)
         else:
-            _print_numbers(adapted)
+            _print_numbers(adapted, opened)
     if arguments.run is None:
         print("nothing was kept: --run FOLDER keeps the result, for minissl predict")
     else:
@@ -174,13 +177,25 @@ def _cell(name: str, values: Any) -> str:
     return f"{mean:.{digits}f}{more}{unit}"
 
 
-def _print_numbers(adapted: Any) -> None:
-    """The last value of what was measured, and how much was trained, if anything was."""
+def _print_numbers(adapted: Any, opened: Any) -> None:
+    """The last value of what was measured; how much was trained, if anything was, in bytes too."""
     from minissl.adapt.method import Solved
+    from minissl.adapt.trained import Trained
 
-    model = adapted.method.model
-    trained = sum(p.size for p in model.parameters() if p.requires_grad)
-    if not isinstance(adapted.method, Solved):
-        print(f"{trained:,} of {model.num_parameters():,} weights trained")
-    for name, value in adapted.method.evaluate().items():
+    method = adapted.method
+    trained = sum(p.size for p in method.model.parameters() if p.requires_grad)
+    if not isinstance(method, Solved):
+        print(f"{trained:,} of {method.model.num_parameters():,} weights trained")
+    if isinstance(method, Trained):
+        print("\n".join(_bytes_of(method, opened)))
+    for name, value in method.evaluate().items():
         print(f"{name.replace('_', ' '):28} {value:.6g}")
+
+
+def _bytes_of(method: Any, opened: Any) -> list[str]:
+    """What its training needs; beside full fine-tuning where only a part of the run is trained."""
+    from minissl.adapt.costs import costs, full_costs, in_words
+    from minissl.adapt.trained import SmallPart
+
+    full = full_costs(opened, method) if isinstance(method, SmallPart) else None
+    return in_words(costs(method), full)

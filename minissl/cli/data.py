@@ -153,7 +153,7 @@ def run_tasks(arguments: argparse.Namespace) -> None:
         how = f"--layout {task.name}: {task.expected()}"
         _tell_task(task, ", ".join(IN_WORDS[name] for name in task.metrics), how)
     for other in OTHERS:
-        _tell_task(other, other.metric, "no layout: its examples are neither one text nor two")
+        _tell_task(other, other.metric, other.read)
     print("GLUE, hidden test sets, times 100 (Devlin et al., arXiv:1810.04805v1)\n")
     table = [
         ("", *(c.title for c in COLUMNS), "mean", "mean", "printed"),

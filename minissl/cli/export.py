@@ -37,8 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.data.vector_files import SUFFIXES
     from minissl.models.encoder import MaskedEncoder
     from minissl.pretrain.method import HasVectors
+    from minissl.pretrain.published import is_published
     from minissl.pretrain.run import open_run
 
+    if is_published(arguments.folder):
+        raise ValueError(f"{arguments.folder} is what other programs open, already: copy it")
     opened = open_run(arguments.folder)
     if isinstance(opened.method, HasVectors) or arguments.out.suffix.lower() in SUFFIXES:
         _export_vectors(opened, arguments.folder, arguments.out)

@@ -20,9 +20,10 @@ from minissl.cli._shared import (
 )
 
 DESCRIPTION = """\
-Predicts the class, or the number, of every example with what `minissl adapt --run` has kept: a
-table in CSV with the name of the example, the prediction and, for classes, its probability. Where a
-model that writes its answers named no class, the prediction is empty."""
+Predicts the class of every example with what `minissl adapt --run` has kept, or what else was
+learned: a number, the tags of the words, the answer to a question, the best of several endings. The
+result is a table in CSV with the name of the example, the prediction and, where there is one, its
+probability. Where a model that writes its answers named no class, the prediction is empty."""
 EXAMPLES = """\
 examples:
   minissl predict runs/reviews more.csv

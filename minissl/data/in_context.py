@@ -137,7 +137,7 @@ class InContext(list[int]):
             at = max(at + 1, min(further, stop))
 
 
-def reader_of(prepared: Any) -> Callable[[str, str], InContext]:
+def context_reader(prepared: Any) -> Callable[[str, str], InContext]:
     """What reads a question and a text as the run of this prepared data joins two texts.
 
     [CLS] question [SEP] text [SEP], or, for a decoder, question, line break, text and the token

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data import FIELDS, Examples, Fields, located
-from minissl.data.in_context import reader_of
+from minissl.data.in_context import context_reader
 from minissl.data.labels import HELD_OUT, Labelled
 from minissl.reading import WORDS, in_words, is_kind, parse_json, shown
 from minissl.text.files import read_text
@@ -133,7 +133,7 @@ class Questions:
 
     def examples_by(self, prepared: Any) -> Examples:
         """Each question with its text, as an ``InContext``."""
-        read = reader_of(prepared)
+        read = context_reader(prepared)
         inputs = [read(one.question, one.context) for one in self.questions]
         return Examples(inputs, [one.name for one in self.questions])
 

@@ -252,6 +252,7 @@ class Other(NamedTuple):
     examples: int
     metric: str
     paper: str
+    read: str  # how ``minissl adapt`` takes its files
 
 
 OTHERS = (
@@ -259,15 +260,18 @@ OTHERS = (
         "SWAG", "Which of four endings goes on from here? Each is scored with the beginning.",
         '"She opens the umbrella and" → "steps out into the rain."', 73_546, "accuracy",
         "Zellers et al. 2018, arXiv:1808.05326",
+        "--form choice: its published .csv, or a table with columns ending0, ending1, ...",
     ),
     Other(
         "SQuAD 1.1", "From which word to which does the paragraph answer the question?",
         '"Who built it?" in "Romans built it in the year 80." → "Romans"', 87_599,
         "F1 of the words, exact match", "Rajpurkar et al. 2016, arXiv:1606.05250",
+        "its published .json, 1.1 or 2.0",
     ),
     Other(
         "CoNLL-2003", "Which words name a person, a place, an organization, or something else?",
         '"Ada lives in Oslo" → B-PER O O B-LOC', 14_041, "F1 of the names",
         "Tjong Kim Sang and De Meulder 2003, arXiv:cs/0306050",
+        "a .conll file (word first, tag last; an empty line ends a sentence), or a .conllu",
     ),
 )  # fmt: skip

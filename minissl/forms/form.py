@@ -53,6 +53,10 @@ class Form(ABC):
         """Collated examples, and their labels as ``loss`` takes them."""
         return self.collate(base, inputs), np.asarray(labels)
 
+    def standardized(self, head: Any, labels: Any) -> Any:
+        """Labels in the unit in which the head is to learn them; as they are unless a form says."""
+        return labels
+
     def outputs(
         self, base: Any, head: Module, collated: Any, generator: np.random.Generator | None = None
     ) -> Tensor:

@@ -1,7 +1,8 @@
 """A number for each example: a Linear on what represents it, and squared error. Lecture 11.
 
-Devlin et al. (2019, BERT) for STS-B. The layer learns numbers with mean 0 and deviation 1, those of
-the labels that are learned from are kept beside it.
+Devlin et al. (2019, BERT) for STS-B. What is learned are numbers with mean 0 and deviation 1, so
+that it makes no difference in which unit the labels are, nor where their zero is; mean and deviation
+of the labels that are learned from are kept beside the layer.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from minissl.nn.module import Module
 
 
 class NumberHead(Module):
-    """mean + deviation · (w · x + b): (batch, width) -> (batch,). The first two are buffers."""
+    """w · x + b: (batch, width) -> (batch,), labels less ``mean`` and divided by ``deviation``.
+
+    These two are buffers in float64: of years or of seconds float32 would lose the last digits.
+    """
 
     def __init__(self, width: int, mean: float, deviation: float, generator: np.random.Generator):
         self.linear = Linear(width, 1, generator=generator)
-        self.mean = Tensor(np.array(mean, np.float32))
-        self.deviation = Tensor(np.array(deviation, np.float32))
+        self.mean = Tensor(np.array(mean, np.float64))
+        self.deviation = Tensor(np.array(deviation, np.float64))
 
     def forward(self, x: Any) -> Tensor:
-        return ops.squeeze(self.linear(x), axis=1) * self.deviation + self.mean
+        return ops.squeeze(self.linear(x), axis=1)
 
 
 class Numbers(Form):
@@ -46,16 +50,22 @@ class Numbers(Form):
             mean, deviation = float(train.labels.mean()), float(train.labels.std()) or 1.0
         return NumberHead(width, mean, deviation, generator)
 
+    def standardized(self, head: Any, labels: Any) -> NDArray[np.float64]:
+        """(label − mean) / deviation, of those that were learned from."""
+        mean, deviation = head.mean.item(), head.deviation.item()
+        return (np.asarray(labels, np.float64) - mean) / deviation
+
     def loss(self, outputs: Tensor, labels: Any) -> Tensor:
-        """The mean squared error."""
-        wrong = outputs - np.asarray(labels, outputs.numpy().dtype)
+        """The mean squared error of what is ``standardized``: 1 for who always says the mean."""
+        wrong = outputs - Tensor(labels).astype(outputs.dtype)
         return ops.mean(wrong * wrong)
 
-    def predict(self, base: Any, head: Module, inputs: Any) -> NDArray[np.float64]:
-        """(examples,). Raises ValueError, naming the first, for one that is not finite."""
+    def predict(self, base: Any, head: Any, inputs: Any) -> NDArray[np.float64]:
+        """(examples,), in the unit of the labels. Raises ValueError, naming the first, for one that is not finite."""
         found = np.zeros(len(inputs))
         for chosen, _, outputs in self.in_batches(base, head, inputs):
             found[chosen] = outputs
+        found = head.mean.item() + head.deviation.item() * found
         if len(bad := np.flatnonzero(~np.isfinite(found))):
             raise ValueError(
                 f"what is predicted for example {bad[0]} is {found[bad[0]]}: look at its input, "
@@ -64,7 +74,7 @@ class Numbers(Form):
         return found
 
     def evaluate(self, base: Any, head: Module, held_out: Labelled) -> dict[str, float]:
-        """The mean squared error as "loss", R², Spearman's correlation, the task's metrics."""
+        """The mean squared error of the labels themselves as "loss", R², Spearman's correlation, the task's metrics."""
         predicted = self.predict(base, head, held_out.inputs)
         loss = float(np.mean((predicted - held_out.labels) ** 2))
         return {"loss": loss} | score(predicted, held_out.labels, self.kind, self.metrics)

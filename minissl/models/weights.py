@@ -12,7 +12,7 @@ from minissl.reading import read_json
 from minissl.tensors import Stored, stored_tensors
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_CODE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # pickles and the like
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # pickles and the like
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -28,7 +28,7 @@ def stored_arrays(path: Path) -> dict[str, Stored]:
         return stored_tensors(path / ONE_FILE)
     if (path / INDEX).exists():
         return _shards(path / INDEX)
-    if code := sorted(file.name for pattern in _CODE for file in path.glob(pattern)):
+    if code := sorted(file.name for pattern in PICKLES for file in path.glob(pattern)):
         raise ValueError(
             f"{path} has its weights only as {code[0]}, which can run any program when it is "
             f"opened: get {ONE_FILE}, or, where you trust the file, have transformers write one: "

@@ -281,6 +281,11 @@ class MaskedLanguageModel(FillsIn, Layered, Pretraining):
         return self.model.encoder
 
     @property
+    def network(self) -> Any:
+        """What reads a text: an ``Encoder``."""
+        return self.model.encoder
+
+    @property
     def longest(self) -> int:
         """How many tokens of a text are represented, [CLS] and [SEP] included."""
         return self.settings.context_length

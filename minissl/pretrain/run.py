@@ -17,6 +17,7 @@ from minissl.nn.init import at_most
 from minissl.options import from_json, is_whole
 from minissl.pretrain import load_method
 from minissl.pretrain.method import Pretraining, Training
+from minissl.pretrain.published import is_published, read_published
 from minissl.reading import reading
 from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint, fit
@@ -223,11 +224,14 @@ def _begin_with(method: Any, start: Opened) -> None:
 def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opened:
     """The method of a run with the weights of its newest good checkpoint, ready to be used.
 
-    ``folder``: a run folder, its ``checkpoints``, or one of them. ``kind``: the method's class,
-    found by the recorded name unless given. Raises CheckpointError when there is no checkpoint,
-    ValueError for a run of another method or one that is damaged; the error names the file.
+    ``folder``: a run folder, its ``checkpoints``, or one of them; or a folder of published weights
+    (``pretrain.published``). ``kind``: the method's class, found by the recorded name unless given.
+    Raises CheckpointError when there is no checkpoint, ValueError for a run of another method or
+    one that is damaged; the error names the file.
     """
     folder = Path(folder)
+    if is_published(folder):
+        return open_published(folder, kind)
     checkpoint = find_checkpoint(folder)
     folder = checkpoint.path.parent
     folder = folder.parent if folder.name == "checkpoints" else folder
@@ -239,10 +243,7 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
     place = str(checkpoint.path / "checkpoint.json")
     with reading(folder, "a run of minissl"):  # what names a file in it stays as it is
         kind = kind or load_method(config["method"])
-        if config["method"] != file_name_of(kind):
-            raise ValueError(
-                f"{folder} holds a run of {config['method']!r}, not of {file_name_of(kind)!r}"
-            )
+        _require_kind(folder, config["method"], kind)
         settings = from_json(kind.Settings, config["settings"], place)
         kept = Kept(read_kept(folder, config["kept"]), folder)
         data = kind.Data.prepared.reopen(kept, settings)
@@ -251,3 +252,17 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
         load_weights(method.model, checkpoint, kind.of_the_run)
     method.model.eval()
     return Opened(folder, config["method"], method, settings, data, checkpoint)
+
+
+def open_published(folder: str | Path, kind: type[Pretraining] | None = None) -> Opened:
+    """Published weights as a run that was opened, see ``pretrain.published``. Errors: as there."""
+    folder = Path(folder)
+    name, *parts = read_published(folder)
+    _require_kind(folder, name, kind or load_method(name))
+    return Opened(folder, name, *parts)
+
+
+def _require_kind(folder: Path, name: str, kind: type[Pretraining]) -> None:
+    """Raise ValueError when the run is of another method."""
+    if name != file_name_of(kind):
+        raise ValueError(f"{folder} holds a run of {name!r}, not of {file_name_of(kind)!r}")

@@ -62,6 +62,11 @@ class Checkpoint:
         """How many numbers the weights are."""
         return sum(array.size for array in self.weights.values())
 
+    def sums(self) -> dict[str, str]:
+        """The SHA-256 of the file with the weights, as "weights"."""
+        data = read_bytes(self.path / FILES[0])
+        return {"weights": hashlib.sha256(data).hexdigest()}
+
     @property
     def config(self) -> dict[str, Any]:
         """What the caller of ``fit`` gave as ``config``: enough to build the model again."""

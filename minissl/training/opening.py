@@ -16,7 +16,7 @@ from typing import Any
 from minissl.autograd.processes import from_first, world
 from minissl.data import Data, Fields, Kept
 from minissl.options import Options, binding, from_json
-from minissl.reading import FileError, read_bytes
+from minissl.reading import FileError
 from minissl.training.checkpoint import Checkpoint, list_checkpoints
 from minissl.training.folder import (
     CONFIG,
@@ -105,6 +105,11 @@ class Opening:
             elif changes := differences({name: theirs}, {name: ours}):
                 raise other_settings(folder.path, changes)
 
+    @property
+    def recorded(self) -> dict[str, Any] | None:
+        """What the folder says of the run that it holds; None in a new one."""
+        return self._config
+
     def config(self, kept: Kept, **more: Any) -> dict[str, Any]:
         """What the run records of itself, in JSON types; what it recorded when it began."""
         return self._config or {
@@ -132,8 +137,7 @@ class Opening:
 
 def weights_of(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     """Which weights these are, in JSON types: of what, after how many steps, their SHA-256."""
-    weights = read_bytes(checkpoint.path / "model.safetensors")
-    return {"method": name, "step": checkpoint.step} | sums({"weights": weights})
+    return {"method": name, "step": checkpoint.step} | checkpoint.sums()
 
 
 def learned_by_first(learn: Callable[[], Any], kept: Kept, again: Callable[[Kept], Any]) -> Any:

@@ -11,8 +11,8 @@ import pytest
 from benchmarks import common
 
 RACES = [
-    "encoder_step", "gpt_step", "images_steps", "losses", "lstm_step", "sampling", "shakespeare",
-    "simclr_step",
+    "adaptation_step", "encoder_step", "gpt_step", "images_steps", "losses", "lstm_step",
+    "sampling", "shakespeare", "simclr_step",
 ]  # fmt: skip
 OTHERS = ["masking", "processes", "tokenizer", "word_vectors", "wordpiece"]
 COMMANDS = [*RACES, *OTHERS, "growth.__main__"]

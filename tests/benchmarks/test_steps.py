@@ -7,7 +7,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import encoder_step, losses, masking, shakespeare
+from benchmarks import adaptation_step, encoder_step, losses, masking, shakespeare
+from minissl.adapt import adaptation_names, load_adaptation
+from minissl.adapt.trained import Trained
 
 
 @pytest.mark.parametrize("name", ["gpt_step", "lstm_step", "simclr_step", "images_steps"])
@@ -26,6 +28,30 @@ def test_an_encoder_agrees_with_torchs(monkeypatch, capsys):
         monkeypatch.setattr(encoder_step, name, value)
     encoder_step.check_agreement()
     assert capsys.readouterr().out.count("agreed: ") == 3
+
+
+def test_every_adaptation_agrees_with_torchs(monkeypatch, capsys):
+    """All that are trained by steps stand in the race, but those with a network of their own."""
+    sizes = {"num_layers": 2, "width": 32, "num_heads": 4, "vocab_size": 200}
+    monkeypatch.setattr(adaptation_step, "SIZES", {"small": sizes})
+    monkeypatch.setattr(adaptation_step, "TIME", 24)
+    races = [about for about in adaptation_step.RACES if about[0] == "small"]
+    for about in races:
+        adaptation_step.check_agreement(*about)
+    assert capsys.readouterr().out.count("agreed: ") == len(races)
+    trained = {n for n in adaptation_names() if issubclass(load_adaptation(n), Trained)}
+    assert {*adaptation_step.FORMS} == trained - {"network"}
+
+
+def test_what_adaptations_hold_in_memory_is_counted(monkeypatch):
+    """LoRA's step holds less than full fine-tuning's, by what tracemalloc sees of both."""
+    sizes = {"num_layers": 2, "width": 64, "num_heads": 4, "vocab_size": 3000}
+    monkeypatch.setattr(adaptation_step, "SIZES", {"small": sizes})
+    monkeypatch.setitem(adaptation_step.ROWS_OF, "small", 2)
+    full, lora = (adaptation_step.peak("small", n, "class") for n in ("finetune", "lora"))
+    weights = 4e-6 * (3000 * 64 + 128 * 64 + 2 * (12 * 64**2 + 13 * 64))
+    assert full > 4 * weights, "weights, gradients, two averages"
+    assert weights < lora < full - 2 * weights
 
 
 def test_losses_with_labels_agree_with_their_peers(capsys):

@@ -241,6 +241,30 @@ class Tasks(Reader):
             kind.read(path, None, fields, labels=labels)
 
 
+class TaggedWords(Reader):
+    """Sentences with a tag for each word, in both kinds of files."""
+
+    count = 150
+
+    def make(self):
+        row = "{}\tword\tword\tNOUN\tNN\tNumber=Sing\t0\troot\t_\t_"
+        rows = [f"# sent_id = {i}\n" + "\n".join(map(row.format, (1, "2-3", 2, 3))) for i in SIZES]
+        columns = "\n\n".join(f"New NNP B-{i}\nYork NNP I-{i}\n. . O" for i in SIZES)
+        return {
+            **self.write("a.conllu", "\n\n".join([*rows, ""])),
+            **self.write("a.conll", columns),
+            **self.write("b.iob", columns.replace(" ", "\t").replace("\n", "\r\n")),
+        }
+
+    def read(self):
+        from minissl.data.tagged import TaggedTexts
+
+        for path in self.files:
+            TaggedTexts.read_examples(path)
+            raw = TaggedTexts.read(path)
+            assert all(len(one.words) == len(one.tags) > 0 for one in raw.sentences)
+
+
 class Asking(Reader):
     """Questions in SQuAD's form."""
 
@@ -560,6 +584,56 @@ class Encoders(Weights):
         load_bert(self.folder)
 
 
+class PublishedRun(Reader):
+    """A sentence encoder as it is published, opened as a run is, its tokenizer in JSON."""
+
+    count = 200
+
+    def make(self):
+        from tests.pretrain.published import as_sentence_encoder, write_bert, write_json
+
+        write_bert(self.folder, heads=("words", "pooler", "follows"))
+        as_sentence_encoder(self.folder)
+        write_json(self.folder)
+        kinds = {".json": "json", ".safetensors": "tensors"}
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path: kinds.get(path.suffix, "") for path in files}
+
+    def read(self):
+        from minissl.pretrain.run import open_run
+        from minissl.training.opening import weights_of
+
+        opened = open_run(self.folder)
+        weights_of(opened.checkpoint, opened.name)
+        opened.method.represent([opened.data.tokens("the cat")])
+
+
+class PublishedGPT(PublishedRun):
+    """GPT-2 as it is published, the same."""
+
+    count = 150
+
+    def make(self):
+        from tests.pretrain.published import write_gpt2
+
+        write_gpt2(self.folder)
+        files = ("config.json", "tokenizer.json", "model.safetensors")
+        return {self.folder / n: "tensors" if "safe" in n else "json" for n in files}
+
+
+class PublishedVocabulary(PublishedRun):
+    """A sentence encoder whose tokenizer is its vocabulary."""
+
+    count = 120
+
+    def make(self):
+        from tests.pretrain.published import write_bert
+
+        write_bert(self.folder)
+        files = ("vocab.txt", "tokenizer_config.json")
+        return {self.folder / name: "json" if "json" in name else "" for name in files}
+
+
 # ---- word vectors --------------------------------------------------------------------------------
 
 
@@ -631,9 +705,10 @@ class Cloze(Reader):
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
-    "tasks": Tasks, "questions": Asking, "choices": Endings,
+    "tasks": Tasks, "tagged": TaggedWords, "questions": Asking, "choices": Endings,
     "images": Pictures, "npy": Arrays, "npz": Archive, "idx": Published, "tar": Tar, "zip": Zip,
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
-    "encoders": Encoders, "encoder-run": EncoderRun, "vectors": Vectors,
+    "encoders": Encoders, "published-run": PublishedRun, "published-gpt": PublishedGPT,
+    "published-vocabulary": PublishedVocabulary, "encoder-run": EncoderRun, "vectors": Vectors,
     "word-tests": Pairs, "cloze": Cloze,
 }  # fmt: skip

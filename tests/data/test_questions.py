@@ -7,7 +7,7 @@ import pytest
 
 from minissl.data import Kept
 from minissl.data.asked import Asked, examples_of, labelled_of
-from minissl.data.in_context import LEAST, reader_of, word_places
+from minissl.data.in_context import LEAST, context_reader, word_places
 from minissl.data.questions import Answer, Question, Questions
 from minissl.data.texts import TextOptions, Texts
 from tests.pretrain.toy import toy_data, toy_settings
@@ -72,6 +72,8 @@ def test_an_answer_that_stands_once_is_found_and_that_is_told(tmp_path):
     assert raw.questions[0].answers == (Answer("1852", 34),)
     assert raw.questions[1].answers == (Answer("S", 22),)
     assert raw.fitted.startswith("1 answers stood elsewhere")
+    behind = written(tmp_path, entry(**marked("here", -4)), context="It is here")
+    assert Questions.read(behind).questions[0].answers == (Answer("here", 6),)
 
 
 @pytest.mark.parametrize(
@@ -205,14 +207,14 @@ def test_nothing_but_spaces_stands_between_the_words():
 def test_the_tokens_are_those_of_two_texts(name):
     run = prepared(name)
     question, text = "did the cat sing", "The cat sat on the mat, the dog ran to the log"
-    read = reader_of(run)(question, text)
+    read = context_reader(run)(question, text)
     assert [*read] == run.pair_tokens(question, text)
 
 
 def test_a_decoder_reads_the_question_first_and_ends_with_the_token_between_documents():
     run = prepared("gpt")
     question, text = "did the cat sing", "The cat sat on the mat, the dog ran to the log"
-    read = reader_of(run)(question, text)
+    read = context_reader(run)(question, text)
     assert [*read] == [*run.pair_tokens(question, text), run.separator]
     assert not read.none_first
 
@@ -229,7 +231,7 @@ def test_an_answer_is_the_slice_that_was_marked_whatever_the_tokenizer_loses():
         "👩‍👩‍👧  e\u0301tude:",
     ]
     for name in ("bert", "gpt"):
-        read = reader_of(prepared(name))("?", text)
+        read = context_reader(prepared(name))("?", text)
         for answer in answers:
             begin = text.index(answer)
             assert read.answer(*read.words_of(begin, begin + len(answer))) == answer
@@ -239,9 +241,9 @@ def test_an_answer_is_the_slice_that_was_marked_whatever_the_tokenizer_loses():
 
 
 def test_words_without_a_token_have_no_place():
-    read = reader_of(prepared("bert"))("?", "\u0301 cat \u200b mat")
+    read = context_reader(prepared("bert"))("?", "\u0301 cat \u200b mat")
     assert [read.answer(i, i) for i in range(len(read.words))] == ["cat", "mat"]
-    nothing = reader_of(prepared("bert"))("?", "\u0301")
+    nothing = context_reader(prepared("bert"))("?", "\u0301")
     (window,) = nothing.windows(12)
     assert len(window.begins) == 0
     assert window.tokens == [*nothing]
@@ -257,7 +259,7 @@ def test_windows_have_every_word_and_every_answer_of_half_a_window(name, longest
     words = "the cat sat mat. a unforgettable dog ran, log song? bird sang".split()
     for size in (1, 7, 60):
         text = " ".join(generator.choice(words, size))
-        read = reader_of(run)("what did the bird do", text)
+        read = context_reader(run)("what did the bird do", text)
         windows = read.windows(longest)
         whole, seen = set(), set()
         for window in windows:
@@ -284,9 +286,11 @@ def test_windows_have_every_word_and_every_answer_of_half_a_window(name, longest
 
 
 def test_a_long_question_leaves_half_for_the_text():
-    (window,) = reader_of(prepared("bert"))("the cat " * 50, "a dog ran to the log").windows(20)
+    (window,) = context_reader(prepared("bert"))("the cat " * 50, "a dog ran to the log").windows(
+        20
+    )
     assert [window.first, len(window.begins), len(window.tokens)] == [0, 6, 20]
-    read = reader_of(prepared("bert"))("the cat " * 50, "a dog ran to the log " * 3)
+    read = context_reader(prepared("bert"))("the cat " * 50, "a dog ran to the log " * 3)
     for window in read.windows(20):
         assert window.begins[0] <= 10
         assert len(window.tokens) <= 20
@@ -297,7 +301,7 @@ def test_a_long_question_leaves_half_for_the_text():
 def test_a_word_that_no_window_holds_is_cut():
     settings = TextOptions(vocab_size=300)
     run = Texts.toy().prepare(Kept(), settings)
-    read = reader_of(run)("?", "q" * 50 + " end")
+    read = context_reader(run)("?", "q" * 50 + " end")
     windows = read.windows(12)
     assert all(len(window.tokens) <= 12 for window in windows)
     assert windows[0].first == 0

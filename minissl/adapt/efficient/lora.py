@@ -55,6 +55,11 @@ class LoRA(Module):
         self.astype(inner.weight.numpy().dtype)
 
     def forward(self, x: Any) -> Tensor:
+        """inner(x) + scale · up · (down · x), shapes (..., in) -> (..., out).
+
+        Two thin products: no matrix of the weight's size is made. ``scale`` is alpha / rank. Of a
+        Conv2d it is ``conv2d`` with weight + ``update()`` and all else as the layer has it.
+        """
         inner = self.inner
         if isinstance(inner, Linear):  # two thin products: cheaper than a matrix of W's size
             return inner(x) + ops.linear(ops.linear(x, self.down), self.up) * self.scale

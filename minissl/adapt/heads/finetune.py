@@ -87,7 +87,7 @@ class Finetune(Trained):
                 f"lm_weight is for labels of a whole text, these are a {self.form.kind} each: "
                 "leave it out"
             )
-        self.began = parameters_of(self.base.encoder)  # of a reopened one: where it has arrived
+        self.began = parameters_of(self.base.encoder)
 
     def loss(self, batch: tuple[Any, Any], generator: np.random.Generator) -> Tensor:
         """That of the labels, plus ``lm_weight`` times that of the texts' next tokens."""
@@ -102,7 +102,7 @@ class Finetune(Trained):
     def evaluate(self) -> dict[str, float]:
         """Also how far all weights have gone, in lengths of where they began; see ``distance``."""
         found = super().evaluate()
-        if not found or self.task.train is None:
+        if not found or self.restored:
             return found
         return found | {"distance": distance(self.began, parameters_of(self.base.encoder))}
 

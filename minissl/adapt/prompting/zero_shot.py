@@ -27,7 +27,8 @@ from minissl.autograd.tensor import Tensor
 from minissl.data.labels import likeliest
 from minissl.nn.module import Module
 from minissl.options import Options, option
-from minissl.pretrain.method import Generates, Scores
+from minissl.pretrain.language_model import LanguageModel
+from minissl.pretrain.method import Generates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class ZeroShot(Adaptation):
     """
 
     Settings = ZeroShotSettings
-    needs = Scores
+    needs = LanguageModel
     model: Calibration
 
     def __init__(self, base: Any, task: Task, settings: ZeroShotSettings):
@@ -85,7 +86,9 @@ class ZeroShot(Adaptation):
         self.words = class_words(settings.words, task.class_names)
         check_told_apart(self.words, by_eye=settings.answers == "generate")
         self.answers = [self.template.answer(words) for words in self.words]
-        self.lengths = np.array([self._length(answer) - 1 for answer in self.answers])
+        self.lengths = np.array([self._length(answer) for answer in self.answers]) - self._length(
+            ""
+        )
         for name, length in zip(task.class_names, self.lengths):
             if not length:
                 raise ValueError(
@@ -154,10 +157,10 @@ class ZeroShot(Adaptation):
 
         Give or take one, where a token of the text would reach into the template.
         """
-        return self.room - self._length(self.template.prompt("")) + 1
+        return self.room - self._length(self.template.prompt("")) + self._length("")
 
     def _length(self, text: str) -> int:
-        """In tokens, with the one at the beginning."""
+        """In tokens, with the one at the beginning, and of BERT's kin the one at the end."""
         return len(self.task.base.tokens(text))
 
     def _check_room(self) -> None:

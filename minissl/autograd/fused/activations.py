@@ -40,6 +40,8 @@ def _gelu(x, /, approximate):
     flat = x.reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
     value_and_slope = _tanh_chunk if approximate == "tanh" else _erf_chunk
+    if value_and_slope is _erf_chunk and x.dtype == np.float32:
+        value_and_slope = _tail_chunk
     for_each_chunk(
         lambda _, i: value_and_slope(flat[i], y[i], slope[i]), flat, PIECE_BYTES // 2
     )  # of each of five arrays
@@ -85,3 +87,39 @@ def _erf_chunk(x, y, slope):
     slope *= x
     slope += phi
     np.multiply(x, phi, out=y)
+
+
+# Mills' ratio of the normal distribution, (1 − Φ(a)) / Φ′(a), as a polynomial in t = 1 / (1 + a/4),
+# the highest power first: fitted to √(π/2) erfcx(a/√2), relative error below 3e-7 for a ≤ 6.
+_MILLS = (
+    -0.23940781, 0.90679842, -0.77689176, 0.82730246, -0.01792818, 0.31113173, 0.24185125,
+    0.00045794434,
+)  # fmt: skip
+
+
+def _tail_chunk(x, y, slope):
+    """``_erf_chunk`` in float32, in a quarter of the time: erf is computed one by one, in double.
+
+    With a = |x|, e = Φ′(a) and the tail q = 1 − Φ(a) = e · Mills(a): xΦ = max(x, 0) − a q, without
+    the digits that 1 + erf loses below zero, and Φ = 1 − q, or q for a minus sign.
+    """
+    a = np.minimum(np.abs(x), 40)  # where q is 0, since ∞ · 0 is no number
+    t = a * 0.25
+    t += 1
+    np.reciprocal(t, out=t)
+    q = t * _MILLS[0]
+    for coefficient in _MILLS[1:-1]:
+        q += coefficient
+        q *= t
+    q += _MILLS[-1]
+    np.multiply(x, x, out=slope)
+    slope *= -0.5
+    np.exp(slope, out=slope)
+    slope *= 1 / math.sqrt(2 * math.pi)  # e
+    q *= slope
+    a *= q
+    np.maximum(x, 0, out=y)
+    y -= a
+    slope *= x
+    slope -= np.copysign(q, x, out=q)
+    slope += ~np.signbit(x)

@@ -61,13 +61,17 @@ def attention(
         return gpu.attention(query, key, value, **settings)
     if is_half(array):
         return in_single(attention, query, key, value, **settings)
-    if key_lengths is not None:  # a weight of 0 times NaN is NaN
+    if key_lengths is not None and not _all_finite(key, value):  # a weight of 0 times NaN is NaN
         inside = np.arange(key.shape[2])[:, None] < _numpy(key_lengths)[:, None, None, None]
         key, value = (ops.where(inside, x, 0.0) for x in (key, value))
-    if causal and not (is_finite(as_array(key)) and is_finite(as_array(value))):
+    if causal and not _all_finite(key, value):
         return _query_by_query(query, key, value, **settings)
     compute: Any = _attention if isinstance(array, np.ndarray) else composed.attention
     return compute(query, key, value, **settings)
+
+
+def _all_finite(*parts: Any) -> bool:
+    return all(is_finite(as_array(part)) for part in parts)
 
 
 def _numpy(numbers: Any) -> np.ndarray:

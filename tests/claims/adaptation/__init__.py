@@ -1,1 +1,1 @@
-"""Claims about what one does with a pretrained network."""
+"""Claims about what is done with a pretrained network."""

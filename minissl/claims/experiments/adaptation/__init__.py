@@ -1,1 +1,1 @@
-"""Claims about what one does with a pretrained network: lecture 11."""
+"""What is done with a pretrained network, and what that costs."""
