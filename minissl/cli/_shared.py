@@ -68,8 +68,8 @@ def add_fields(
     """Add the options that say which column of a table is what.
 
     names: those that the data has a use for (``Data.fields``), all of them when it is not known
-    yet. of_run: without them, what the run was told is taken. optional: those with None for a default,
-    so that one sees whether they were given.
+    yet. of_run: without them, what the run was told is taken. optional: those with None for a
+    default, so that one sees whether they were given.
     """
     from minissl.data import Fields
 
@@ -181,9 +181,10 @@ def tell_what_is_not_read(
     longest = getattr(method, "longest", getattr(reader_of(method), "longest", None))
     whole = [one for one in inputs if not getattr(one, "in_windows", False)]
     if longest is not None and (cut := sum(len(example) > longest for example in whole)):
+        first = any(getattr(one, "loses_beginning", False) for one in whole)
         print(
             f"{cut:,} of {len(inputs):,} texts are longer than the {longest:,} tokens or words "
-            "that are read: their ends are cut",
+            f"that are read: their {'beginnings' if first else 'ends'} are cut",
             file=file,
         )
     is_blank = getattr(data, "is_blank", lambda example: False)  # an image never is
