@@ -68,8 +68,8 @@ def add_fields(
     """Add the options that say which column of a table is what.
 
     names: those that the data has a use for (``Data.fields``), all of them when it is not known
-    yet. of_run: without them, what the run was told is taken. optional: those with None for a
-    default, so that one sees whether they were given.
+    yet. of_run: without them, what the run was told is taken. optional: those whose default is
+    None, so that one sees whether they were given.
     """
     from minissl.data import Fields
 

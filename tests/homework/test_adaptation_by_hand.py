@@ -8,7 +8,7 @@ from minissl.adapt.efficient.adapters import Adapter
 from minissl.adapt.efficient.prefixes import PrefixedAttention
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
-from minissl.forms import spans
+from minissl.forms import spans, tags
 from minissl.homework.assignments import hw8_by_hand as by_hand
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.attention import MultiHeadAttention
@@ -94,6 +94,14 @@ def test_the_best_span_of_a_window(longest):
         start[0] = end[0] = -9.0
         i, j = spans.best_span(start[3:], end[3:], longest)
         assert by_hand.best_span(start, end, context, longest=longest) == (3 + i, 3 + j)
+
+
+def test_names_are_those_of_the_tagger():
+    marks = np.array(["O", "B-a", "I-a", "I-b", "B-b"])
+    for seed in range(20):
+        right, found = GENERATOR(seed).choice(marks, size=(2, 4, 6)).tolist()
+        score = tags.span_scores(found, right)["f1"]
+        assert by_hand.span_f1(right, found) == pytest.approx(score, abs=1e-12)
 
 
 @pytest.mark.parametrize("way", ["all", "bias", "lora", "lora of MLPs"])

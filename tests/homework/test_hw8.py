@@ -51,8 +51,10 @@ def test_the_milestone_says_whose_lora_it_was(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "Your LoRA turns our GPT into a classifier of docstrings: " in shown
     assert "of 320 held-out ones (rank 8), where guessing finds 8.3%" in shown
-    hw8_experiment.milestone([row for row in rows if row["setting"] != "rank 8"], world)
-    assert "(rank 8)" not in capsys.readouterr().out
+    worse = [row | {"accuracy": 0.1} if "rank" in row["setting"] else row for row in rows]
+    for others in (worse, [row for row in rows if row["setting"] == "nothing"]):
+        hw8_experiment.milestone(others, world)
+        assert "turns" not in capsys.readouterr().out
 
 
 def test_homework_8_sums_to_100_with_a_persons_points():

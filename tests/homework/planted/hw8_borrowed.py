@@ -10,7 +10,7 @@ from minissl.adapt.efficient.adapters import Adapter
 from minissl.autograd import fused
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
-from minissl.forms import spans
+from minissl.forms import spans, tags
 from minissl.homework.assignments import hw8_by_hand as by_hand
 from minissl.nn import init
 from minissl.nn.layers import Linear, activation_function
@@ -148,6 +148,23 @@ def span_by_the_library(start, end, context, *, longest, threshold=0):
     if start[0] + end[0] > start[context][i] + end[context][j] + threshold:
         return None
     return first + i, first + j
+
+
+@PLANTED.add("8.9", "the library's score", shows=GUARD)
+def f1_by_the_library(right, found):
+    """One of its three numbers."""
+    return tags.span_scores(found, right)["f1"]
+
+
+@PLANTED.add("8.9", "the library's spans", shows=GUARD)
+def f1_of_the_librarys_spans(right, found):
+    """Only the counting is one's own."""
+    ours, theirs = (
+        {(number, *span) for number, own in enumerate(sentences) for span in tags.spans_of(own)}
+        for sentences in (right, found)
+    )
+    common = len(ours & theirs)
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
 @PLANTED.add("8.10", "the library's gate", shows=GUARD)
