@@ -90,7 +90,6 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the labelled data, adapt, say what came out."""
-    from minissl.adapt.frozen import Frozen
     from minissl.adapt.run import adapt, read_labelled
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
@@ -121,18 +120,26 @@ def run(arguments: argparse.Namespace) -> None:
             read_from=place_of(arguments.data),
             fields=fields,
         )
-        if not first:
-            return
-        print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
-        parts = [part for part in (adapted.data.train, adapted.data.held_out) if part]
-        inputs = [example for part in parts for example in part.inputs]
-        names = [name for part in parts for name in part.names]
-        tell_what_is_not_read(adapted.method, adapted.data, inputs, names)
-        if issubclass(kind, Frozen):
-            _print_table(kind, settings, opened, adapted.data, arguments, device)
-            _print_more(adapted)
-        else:
-            _print_numbers(adapted, opened)
+        if first:
+            _tell(kind, settings, opened, adapted, arguments, device)
+
+
+def _tell(
+    kind: Any, settings: Any, opened: Any, adapted: Any, arguments: argparse.Namespace, device: str
+) -> None:
+    """What was learned from, what of it is not read, what came out, and what to do with it."""
+    from minissl.adapt.frozen import Frozen
+
+    print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
+    parts = [part for part in (adapted.data.train, adapted.data.held_out) if part]
+    inputs = [example for part in parts for example in part.inputs]
+    names = [name for part in parts for name in part.names]
+    tell_what_is_not_read(adapted.method, adapted.data, inputs, names)
+    if issubclass(kind, Frozen):
+        _print_table(kind, settings, opened, adapted.data, arguments, device)
+        _print_more(adapted)
+    else:
+        _print_numbers(adapted, opened)
     if arguments.run is None:
         print("nothing was kept: --run FOLDER keeps the result, for minissl predict")
     else:

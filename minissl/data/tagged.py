@@ -208,7 +208,7 @@ def _file_at(path: Path | None, fields: Fields) -> Path:
         )
     found = None if path is None else located(path, "", "tagged words")
     if not isinstance(found, Path) or found.is_dir():
-        given = f", {shown(path)} is none" if path else ""
+        given = f", {shown(path)} is none" if path else ": give one"
         raise ValueError(f"words with tags are read from a file ({', '.join(KINDS)}){given}")
     return found
 
