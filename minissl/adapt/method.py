@@ -86,7 +86,7 @@ class Task:
         labelled, kinds = labelled_of(base, raw), (kinds,) if isinstance(kinds, str) else kinds
         if (kind := labelled.kind) not in kinds:
             raise ValueError(
-                f"the labels must be a {' or '.join(kinds)} each, these are a {kind} each"
+                f"the labels must be of the form {' or '.join(kinds)}, these are of the form {kind}"
             )
         if kind == "class":
             require_two(labelled.class_names, len(labelled), "examples")
@@ -145,7 +145,7 @@ class Task:
         labelled, form = labelled_of(self.base, raw), load_form(self.form)
         if labelled.kind != self.form:
             raise ValueError(
-                f"the labels must be a {self.form} each, these are a {labelled.kind} each"
+                f"the labels must be of the form {self.form}, these are of the form {labelled.kind}"
             )
         labels = form.labels_of(labelled, self.class_names)
         if self.form == "number":

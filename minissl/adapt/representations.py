@@ -64,7 +64,7 @@ def why_no_classes(data: Labelled) -> str:
     if data.kind == "number":
         return "the labels are numbers, no classes"
     if data.kind != "class":
-        return f"the labels are a {data.kind} each, no classes"
+        return f"the labels are of the form {data.kind}, no classes"
     if (there := len(np.unique(data.labels))) < 2:
         return f"the examples are of {there} class: there is nothing to tell apart"
     if len(data) < 3:

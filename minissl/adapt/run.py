@@ -79,8 +79,8 @@ def read_labelled(
     form = form or kind.labels
     if form not in forms_of(kind):
         raise ValueError(
-            f"{file_name_of(kind)} takes labels that are a {' or '.join(forms_of(kind))} each, "
-            f"asked for is a {form} each: take another adaptation, such as finetune"
+            f"{file_name_of(kind)} takes data of the form {' or '.join(forms_of(kind))}, this is "
+            f"of the form {form}: take another adaptation, such as finetune"
         )
     raw: Any = load_reads(reads) if reads else type(opened.method).Data.with_labels
     return raw.read(path, opened.settings, fields, labels=form)

@@ -165,7 +165,7 @@ def new_head(task: Task, base: Any, generator: np.random.Generator) -> Module:
     form = load_form(task.form)
     if not isinstance(base, form.needs):
         raise ValueError(
-            f"labels that are a {task.form} each need a run that gives a state to each token "
+            f"data of the form {task.form} needs a run that gives a state to each token "
             f"(gpt, bert, ...), not one of {type(base).__name__}"
         )
     return form(task.class_names, task.metrics).head(base.width, generator, task.train)

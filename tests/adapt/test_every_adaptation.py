@@ -318,7 +318,7 @@ def test_labels_that_tell_nothing_apart_are_refused(bases):
     alone = type(raw)(raw.images, labels, ("a", "b"))
     with pytest.raises(ValueError, match="class 'b' has no example left to learn from"):
         Task.prepare(opened.data, alone, "class")
-    with pytest.raises(ValueError, match="must be a class each, these are a number each"):
+    with pytest.raises(ValueError, match="must be of the form class, these are of the form number"):
         Task.prepare(opened.data, type(raw).toy(opened.settings, labels="number"), "class")
     made = adapted("probe", opened)
     strange = type(raw)(raw.images, raw.labels, ("lying", "flying"))

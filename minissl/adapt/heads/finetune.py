@@ -84,7 +84,7 @@ class Finetune(Trained):
         super().__init__(*inputs, **options)
         if self.settings.lm_weight and self.form.kind not in ("class", "number"):
             raise ValueError(
-                f"lm_weight is for labels of a whole text, these are a {self.form.kind} each: "
+                f"lm_weight is for labels of a whole text, these are of the form {self.form.kind}: "
                 "leave it out"
             )
         self.began = parameters_of(self.base.encoder)
