@@ -35,9 +35,10 @@ examples:
 RUN may be a folder of published weights, of BERT's kin or in GPT-2's layout: config.json,
 model.safetensors and its tokenizer (vocab.txt or tokenizer.json).
 The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
-or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`). A tag
-for each word: a .conllu or .conll file; a span of a text: a .json as SQuAD's; one of several
-endings: --form choice. A third of it is held out and measured on, or its own test set.
+or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`); a
+number for a label: --form number. A tag for each word: a .conllu, .conll, .iob or .bio file; a span
+of a text: a .json as SQuAD's; one of several endings: --form choice, a table with the columns
+ending0, ending1, ... A third of it is held out and measured on, or its own test set.
 With --run the result is kept, and a command that was stopped goes on when it is called again."""
 
 

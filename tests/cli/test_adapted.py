@@ -127,6 +127,7 @@ def test_the_data_is_not_written_over_and_a_refused_call_makes_no_folder(runs, t
         ("probe", ["a", " "] * 15, "line 3: the field 'label' is the text ' '"),
         ("probe", ["a", "b", "a ", "b"] * 8, "'a' and 'a ' differ only by spaces"),
         ("probe", [str(i / 7) for i in range(30)], "minissl adapt regression"),
+        ("finetune", [f"{i % 16}" for i in range(32)], "or --form number"),
         ("regression", ["1.5"] * 30, "from 1.5 to 1.5: there is nothing to tell apart"),
         ("regression", ["1", "2", "1e300"] * 10, "too far apart"),
     ],
