@@ -30,8 +30,8 @@ def merge(opened: OpenedAdaptation) -> Finetune:
 
     In float32 its answers differ by rounding, since W x + U (D x) was computed and now (W + U D) x:
     the last states of six layers of width 256 by 5e-7 of the largest one. The adaptation that was
-    opened stays as it was. Raises ValueError, with the reason, for one that has
-    no place in the weights.
+    opened stays as it was. Raises ValueError, with the reason, for one that has no place in the
+    weights.
     """
     name, method = opened.name, opened.method
     if not type(method).from_base:

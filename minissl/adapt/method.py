@@ -20,7 +20,7 @@ from minissl.data import Examples, Kept
 from minissl.data.asked import READS, examples_of, labelled_of
 from minissl.data.classes import require_two
 from minissl.data.labels import Labelled, draw_few_labels
-from minissl.forms import FORMS, load_form
+from minissl.forms import FORMS, in_words, load_form
 from minissl.nn.module import Module
 from minissl.options import Options, option
 from minissl.pretrain.method import Represents
@@ -47,7 +47,9 @@ class FewLabels(Options):
             return np.arange(len(labels))
         ragged = isinstance(labels, list)  # tags of words, say
         if ragged or np.asarray(labels[:1]).dtype.kind != "i" or np.ndim(labels) != 1:
-            raise ValueError(f"labels_per_class is {count}, and these labels are of no classes")
+            raise ValueError(
+                f"labels_per_class is {count}, and these labels are of no classes: leave it out"
+            )
         return draw_few_labels(labels, count, np.random.default_rng([seed, count, draw]))
 
 
@@ -85,9 +87,7 @@ class Task:
         """
         labelled, kinds = labelled_of(base, raw), (kinds,) if isinstance(kinds, str) else kinds
         if (kind := labelled.kind) not in kinds:
-            raise ValueError(
-                f"the labels must be a {' or '.join(kinds)} each, these are a {kind} each"
-            )
+            raise ValueError(f"the labels must be {in_words(kinds)}, these are {in_words([kind])}")
         if kind == "class":
             require_two(labelled.class_names, len(labelled), "examples")
         train, held_out = labelled.split()
@@ -145,7 +145,7 @@ class Task:
         labelled, form = labelled_of(self.base, raw), load_form(self.form)
         if labelled.kind != self.form:
             raise ValueError(
-                f"the labels must be a {self.form} each, these are a {labelled.kind} each"
+                f"the labels must be {in_words([self.form])}, these are {in_words([labelled.kind])}"
             )
         labels = form.labels_of(labelled, self.class_names)
         if self.form == "number":
@@ -199,7 +199,10 @@ def _require_every_class(labelled: Labelled, train: Labelled) -> None:
         )
     more = ""
     if 2 * len(names) > count and all(map(_is_number, names)):
-        more = ". If the labels are numbers and no classes: minissl adapt regression"
+        more = (
+            ". If the labels are numbers and no classes: minissl adapt regression, or finetune, "
+            "lora and their like with --form number"
+        )
     raise ValueError(
         f"class {names[missing[0]]!r} has no example left to learn from, after "
         f"{count - len(train)} of {count} were held out: give more of it{more}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
 from minissl.nn.convolution import Conv2d
@@ -77,8 +77,17 @@ def matching(
         raise ValueError(f"this network has no {_named(kinds)} that {what}: {OTHERWISE}")
     chosen = [layer for name, layer in layers.items() if pattern.search(name)]
     if not chosen:
-        raise ValueError(f"no layer matches {where!r}; there are: {', '.join(layers)}")
+        raise ValueError(f"no layer matches {where!r}; there are: {_listed(layers)}")
     return chosen
+
+
+def _listed(paths: Iterable[str]) -> str:
+    """Paths for a person: of those that differ in their numbers alone the first."""
+    firsts: dict[str, str] = {}
+    for path in (paths := [*paths]):
+        firsts.setdefault(re.sub("[0-9]+", "0", path), path)
+    more = f", and the same with other numbers: {len(paths)} in all"
+    return ", ".join(firsts.values()) + (more if len(firsts) < len(paths) else "")
 
 
 def _named(kinds: Any) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.data.labels import Labelled, pick, rows_of_length_one, split_labelled
+from minissl.forms import in_words
 from minissl.pretrain.method import Augments
 
 UNTRAINED, PRETRAINED, ADAPTED = "untrained network", "pretrained network", "adapted network"
@@ -64,7 +65,7 @@ def why_no_classes(data: Labelled) -> str:
     if data.kind == "number":
         return "the labels are numbers, no classes"
     if data.kind != "class":
-        return f"the labels are a {data.kind} each, no classes"
+        return f"the labels are {in_words([data.kind])}, no classes"
     if (there := len(np.unique(data.labels))) < 2:
         return f"the examples are of {there} class: there is nothing to tell apart"
     if len(data) < 3:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from minissl.adapt import load_adaptation
 from minissl.adapt.method import Adaptation, Solved, Task
 from minissl.data import FIELDS, Data, Fields, Kept
-from minissl.data.asked import Asked, load_reads
+from minissl.data.asked import Asked, load_reads, refuse_unread
+from minissl.forms import in_words
 from minissl.nn.init import at_most
 from minissl.optim.optimizer import Optimizer
 from minissl.options import binding, from_json, is_whole
@@ -62,8 +63,10 @@ class OpenedAdaptation(Opened):
 
     def read_examples(self, path: Path | None, fields: Fields = FIELDS) -> Any:
         """Raw data without labels."""
-        if self.data.reads:
-            return load_reads(self.data.reads).read_examples(path, self.base.settings, fields)
+        reads = self.data.reads
+        refuse_unread(load_reads(reads) if reads else type(self.base.method).Data, fields)
+        if reads:
+            return load_reads(reads).read_examples(path, self.base.settings, fields)
         return self.base.read_examples(path, fields)
 
 
@@ -79,10 +82,11 @@ def read_labelled(
     form = form or kind.labels
     if form not in forms_of(kind):
         raise ValueError(
-            f"{file_name_of(kind)} takes labels that are a {' or '.join(forms_of(kind))} each, "
-            f"asked for is a {form} each: take another adaptation, such as finetune"
+            f"{file_name_of(kind)} takes labels that are {in_words(forms_of(kind))}, asked for is "
+            f"{in_words([form])}: take another adaptation, such as finetune"
         )
     raw: Any = load_reads(reads) if reads else type(opened.method).Data.with_labels
+    refuse_unread(raw, fields)
     return raw.read(path, opened.settings, fields, labels=form)
 
 
@@ -256,7 +260,7 @@ def _open_base(
     texts = isinstance(places, list) and [type(place) for place in places] == [str, str]
     if not named or not texts or "\0" in "".join(places):
         raise FileError(f"{where} does not say which run was adapted: it is damaged")
-    if kind.from_base:
+    if kind.from_base or given is not None:  # what is given is looked at, needed or not
         return open_adapted_run(checkpoint, given)
     with reading(where, "an adaptation"):
         method_kind: Any = load_method(base["method"])

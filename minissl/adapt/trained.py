@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from minissl.adapt.method import Adaptation, FewLabels, Task
 from minissl.autograd.tensor import Tensor
 from minissl.data.labels import pick
-from minissl.forms import FORMS, load_form
+from minissl.forms import FORMS, in_words, load_form
 from minissl.forms.form import Form
 from minissl.nn.module import Module
 from minissl.nn.part import Part
@@ -63,6 +63,11 @@ class Trained(Adaptation):
         self.base, self.task, self.model, self.settings = base, task, model, settings
         self.train = task.train
         if task.train is not None:
+            if settings.labels_per_class and task.form == "choice":
+                raise ValueError(
+                    f"labels_per_class is {settings.labels_per_class}, and the number of an ending "
+                    "is no class: leave it out"
+                )
             chosen = settings.choose(task.train.labels, seed)
             self.train = task.train.take(chosen)
 
@@ -165,7 +170,7 @@ def new_head(task: Task, base: Any, generator: np.random.Generator) -> Module:
     form = load_form(task.form)
     if not isinstance(base, form.needs):
         raise ValueError(
-            f"labels that are a {task.form} each need a run that gives a state to each token "
+            f"labels that are {in_words([task.form])} need a run that gives a state to each token "
             f"(gpt, bert, ...), not one of {type(base).__name__}"
         )
     return form(task.class_names, task.metrics).head(base.width, generator, task.train)

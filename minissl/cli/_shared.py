@@ -181,9 +181,10 @@ def tell_what_is_not_read(
     longest = getattr(method, "longest", getattr(reader_of(method), "longest", None))
     whole = [one for one in inputs if not getattr(one, "in_windows", False)]
     if longest is not None and (cut := sum(len(example) > longest for example in whole)):
+        first = any(getattr(one, "loses_beginning", False) for one in whole)
         print(
             f"{cut:,} of {len(inputs):,} texts are longer than the {longest:,} tokens or words "
-            "that are read: their ends are cut",
+            f"that are read: their {'beginnings' if first else 'ends'} are cut",
             file=file,
         )
     is_blank = getattr(data, "is_blank", lambda example: False)  # an image never is

@@ -35,9 +35,10 @@ examples:
 RUN may be a folder of published weights, of BERT's kin or in GPT-2's layout: config.json,
 model.safetensors and its tokenizer (vocab.txt or tokenizer.json).
 The labelled data: a folder with a folder for each class, a table (.csv, .tsv, .jsonl), an .npz file
-or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`). A tag
-for each word: a .conllu or .conll file; a span of a text: a .json as SQuAD's; one of several
-endings: --form choice. A third of it is held out and measured on, or its own test set.
+or the name of a data set. Two texts each: --second-field, or --layout (`minissl data tasks`); a
+number for a label: --form number. A tag for each word: a .conllu, .conll, .iob or .bio file; a span
+of a text: a .json as SQuAD's; one of several endings: --form choice, a table with the columns
+ending0, ending1, ... A third of it is held out and measured on, or its own test set.
 With --run the result is kept, and a command that was stopped goes on when it is called again."""
 
 
@@ -90,7 +91,6 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the labelled data, adapt, say what came out."""
-    from minissl.adapt.frozen import Frozen
     from minissl.adapt.run import adapt, read_labelled
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
@@ -121,18 +121,26 @@ def run(arguments: argparse.Namespace) -> None:
             read_from=place_of(arguments.data),
             fields=fields,
         )
-        if not first:
-            return
-        print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
-        parts = [part for part in (adapted.data.train, adapted.data.held_out) if part]
-        inputs = [example for part in parts for example in part.inputs]
-        names = [name for part in parts for name in part.names]
-        tell_what_is_not_read(adapted.method, adapted.data, inputs, names)
-        if issubclass(kind, Frozen):
-            _print_table(kind, settings, opened, adapted.data, arguments, device)
-            _print_more(adapted)
-        else:
-            _print_numbers(adapted, opened)
+        if first:
+            _tell(kind, settings, opened, adapted, arguments, device)
+
+
+def _tell(
+    kind: Any, settings: Any, opened: Any, adapted: Any, arguments: argparse.Namespace, device: str
+) -> None:
+    """What was learned from, what of it is not read, what came out, and what to do with it."""
+    from minissl.adapt.frozen import Frozen
+
+    print(f"{arguments.folder}, {opened.name}: {adapted.data.describe()}")
+    parts = [part for part in (adapted.data.train, adapted.data.held_out) if part]
+    inputs = [example for part in parts for example in part.inputs]
+    names = [name for part in parts for name in part.names]
+    tell_what_is_not_read(adapted.method, adapted.data, inputs, names)
+    if issubclass(kind, Frozen):
+        _print_table(kind, settings, opened, adapted.data, arguments, device)
+        _print_more(adapted)
+    else:
+        _print_numbers(adapted, opened)
     if arguments.run is None:
         print("nothing was kept: --run FOLDER keeps the result, for minissl predict")
     else:

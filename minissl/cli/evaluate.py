@@ -62,14 +62,16 @@ def run(arguments: argparse.Namespace) -> None:
     opened = open_any(arguments.folder, arguments.base)
     fields = fields_from(arguments, opened.read_fields())
     if arguments.data is None:
-        refuse_without_data(arguments)
+        refuse_of_the_table(arguments, "which is made of examples: give DATA")
         if arguments.curves:
             print("\n".join(write_curves(arguments, opened)))
             return
         print("\n".join(lines_of(_own(opened, _own_data(opened, fields), arguments))))
         return
     if getattr(opened.data, "form", "class") not in ("class", "number"):  # of its own shape
-        print("\n".join(_own_on(opened, arguments, fields, needed=True)[1]))
+        refuse_of_the_table(arguments, "which is made of classes and numbers: leave it out")
+        _, lines = _own_on(opened, arguments, fields, needed=True)
+        print("\n".join(lines + (write_curves(arguments, opened) if arguments.curves else [])))
         return
     data, why = read_labelled_or_not(opened, arguments.data, fields)
     needed = bool(why) and (len(data) < 2 or not _learns_labels(opened))
@@ -95,8 +97,11 @@ def _learns_labels(opened: Any) -> bool:
     return bool(kind is kind.with_labels)
 
 
-def refuse_without_data(arguments: argparse.Namespace) -> None:
-    """Raise ValueError for an option of the table, which would be ignored."""
+def refuse_of_the_table(arguments: argparse.Namespace, why: str) -> None:
+    """Raise ValueError for an option of the table, which would be ignored.
+
+    ``why``: "which is made of ...", what there is not.
+    """
     parser = argparse.ArgumentParser()
     add_measures(parser)
     for name in arguments.of_the_table:
@@ -104,7 +109,7 @@ def refuse_without_data(arguments: argparse.Namespace) -> None:
             continue
         if getattr(arguments, name) != parser.get_default(name):
             option = name.replace("_", "-")
-            raise ValueError(f"--{option} is of the table, which is made of examples: give DATA")
+            raise ValueError(f"--{option} is of the table, {why}")
 
 
 def lines_of(metrics: dict[str, float]) -> list[str]:

@@ -12,7 +12,8 @@ DESCRIPTION = """\
 Of a GPT: writes weights, tokenizer, configuration and a model card (README.md) in a new folder that
 transformers opens, AutoModelForCausalLM and AutoTokenizer, and continues with the same text. Of an
 encoder (bert, spanbert, roberta --pieces wordpiece): the same for AutoModelForMaskedLM, with its
-vocab.txt. Of a run that has word vectors: a new file, which gensim and others open."""
+vocab.txt. Of a run that has word vectors: a new file, which gensim and others open. What
+`minissl adapt` made is not written for other programs: `minissl predict` and `embed` use it."""
 EXAMPLES = """\
 examples:
   minissl export runs/book book-gpt

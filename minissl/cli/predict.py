@@ -27,6 +27,8 @@ probability. Where a model that writes its answers named no class, the predictio
 EXAMPLES = """\
 examples:
   minissl predict runs/reviews more.csv
+  minissl predict runs/names more.conll        or more.txt: a sentence on each line
+  minissl predict runs/answers questions.json  as SQuAD's, answers are not needed
   minissl predict runs/animals photos/ --out predicted.csv"""
 
 

@@ -6,11 +6,12 @@ run knows one text only; what is asked of it is a ``minissl.forms.Form``. Lectur
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from minissl.data import Examples, Fields
+from minissl.data import FIELDS, Examples, Fields
 from minissl.data.labels import Labelled
 from minissl.data.tasks import TASKS
 
@@ -62,6 +63,21 @@ def load_reads(name: str) -> Any:
         raise ValueError(f"no data is read as {name!r:.40}; there are: {', '.join(READS)}")
     module, _, kind = READS[name].partition(":")
     return getattr(import_module(module), kind)
+
+
+def refuse_unread(kind: Any, fields: Fields) -> None:
+    """Raise ValueError for a column that is named, and that data of this kind does not have.
+
+    kind: a class of raw data, whose ``fields`` say what it asks a table for; without any it is no
+    table, otherwise labels have a column too.
+    """
+    asked = {*kind.fields, "label_field"} if kind.fields else {*kind.fields}
+    for name, value in asdict(fields).items():
+        if value != getattr(FIELDS, name) and name not in asked:
+            what = f" ({kind.reads})" if hasattr(kind, "reads") else ""
+            raise ValueError(
+                f"{name} is {value!r:.40}, and such data{what} is read without it: leave it out"
+            )
 
 
 def examples_of(prepared: Any, raw: Any) -> Examples:

@@ -97,9 +97,10 @@ class Choices:
     ) -> Choices:  # fmt: skip
         """A table with ending0, ending1, ... and the number of the right one in ``label_field``.
 
-        The beginning is in ``text_field``; of a table in SWAG's form, which has sent1 and sent2,
-        it is the first, and the second stands before each ending. Where the last endings of a row
-        are empty it has fewer. Raises ValueError with file and line for what is missing.
+        The beginning is in ``text_field``; where none is named, of a table in SWAG's form, which
+        has sent1 and sent2, it is the first, and the second stands before each ending. Where the
+        last endings of a row are empty it has fewer. Raises ValueError with file and line for what
+        is missing.
         """
         if labels != "choice":
             raise ValueError(f"one of several endings is a choice, asked for is {labels!r:.40}")
@@ -217,7 +218,7 @@ def _choices(table: Table) -> list[Choice]:
     filled = [(line, v | {name: v.get(name, "") for name in columns}) for line, v in table.rows]
     table = replace(table, rows=filled)
     endings = zip(*(_column(table, name, empty=True) for name in columns))
-    if all(name in names for name in SWAG):
+    if all(name in names for name in SWAG) and table.fields.text_field == FIELDS.text_field:
         firsts, begun = _column(table, SWAG[0]), _column(table, SWAG[1], empty=True)
     else:
         firsts, begun = table.texts("text_field"), [""] * len(table.rows)

@@ -83,6 +83,11 @@ def split_labelled(
         order = np.random.default_rng(0).permutation(count)
         held_out = np.sort(order[: round(HELD_OUT * count)])
     train = np.setdiff1d(np.arange(count), held_out)
+    if len(held_out) == count > 2:  # examples that stay together: all of them do
+        raise ValueError(
+            f"all {count} labelled examples are held out, none is left to learn from: give more, "
+            "and if they are questions, questions to another text"
+        )
     if not len(train) or not len(held_out):
         raise ValueError(
             f"{count} labelled examples are too few to learn from some and test on others: give "

@@ -249,7 +249,7 @@ def table_at(path: Path | None, fields: Fields, what: str, asked: Sequence[str])
     """
     found = None if path is None else located(path, "", what)
     if found is None or not is_table(found, fields):
-        given = f", {shown(path)} is none" if path else ""
+        given = f", {shown(path)} is none" if path else ": give one"
         columns = ""
         if "second_field" in asked:
             columns = f" with the columns {fields.text_field!r:.40} and {fields.second_field!r:.40}"

@@ -218,9 +218,9 @@ def _found(answer: Answer, context: str, place: str) -> Answer:
         return answer
     only = context.find(text)
     if only < 0 or context.find(text, only + 1) >= 0:
-        times = "nowhere" if only < 0 else "in several places"
+        times = "nowhere else" if only < 0 else "in several other places"
         raise ValueError(
             f"{place}: its answer {text!r:.60} is not at {begin} of its text (answer_start), and "
-            f"stands {times} else in it: repair it, or leave it out"
+            f"stands {times} in it: repair it, or leave it out"
         )
     return Answer(text, only)

@@ -103,8 +103,8 @@ class Table:
         if self.task and kind != self.task.kind:
             raise ValueError(
                 f"{shown(self.path)}: the labels of {self.task.title} are a {self.task.kind} each, "
-                f"asked for is a {kind}: a number is learned by an adaptation such as regression, "
-                "a class by the others"
+                f"asked for is a {kind}: leave --form out, or take an adaptation that learns a "
+                f"{self.task.kind} (numbers: regression, finetune, lora, ...)"
             )
         labels = []
         for place, value in zip(self.places, self._column("label_field")):

@@ -26,7 +26,7 @@ from minissl.data import FIELDS, Examples, Fields, located
 from minissl.data.asked import require_tokens
 from minissl.data.labels import Labelled, check_names
 from minissl.reading import shown
-from minissl.text.files import read_text
+from minissl.text.files import TABLES, read_text
 from minissl.text.wordpiece import WordPiece
 
 CONLLU = ".conllu"
@@ -122,6 +122,11 @@ class TaggedTexts:
         file = _file_at(path, fields)
         if file.suffix.lower() in KINDS:
             return cls(_sentences(file, None))
+        if file.suffix.lower() in TABLES:
+            raise ValueError(
+                f"{shown(file)} is a table: words to tag are read from a {', '.join(KINDS)} file, "
+                "or from a text with a sentence on each line (.txt)"
+            )
         lines = enumerate(read_text(file).split("\n"), 1)
         cut = ((number, tuple(line.split())) for number, line in lines)
         found = [Sentence(_name(file, number), words) for number, words in cut if words]
@@ -208,7 +213,7 @@ def _file_at(path: Path | None, fields: Fields) -> Path:
         )
     found = None if path is None else located(path, "", "tagged words")
     if not isinstance(found, Path) or found.is_dir():
-        given = f", {shown(path)} is none" if path else ""
+        given = f", {shown(path)} is none" if path else ": give one"
         raise ValueError(f"words with tags are read from a file ({', '.join(KINDS)}){given}")
     return found
 

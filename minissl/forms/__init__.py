@@ -7,12 +7,23 @@ question (``minissl.adapt``), so that each form goes with each way of adapting.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
 FORMS = {
     "class": "classes", "number": "numbers", "tags": "tags", "span": "spans", "choice": "choices",
 }  # fmt: skip
+
+EACH = {
+    "class": "a class each", "number": "a number each", "tags": "a tag for each word",
+    "span": "a span each", "choice": "the number of an ending each",
+}  # fmt: skip
+
+
+def in_words(kinds: Iterable[str]) -> str:
+    """What labels of these kinds are: "a class each or a tag for each word"."""
+    return " or ".join(EACH[kind] for kind in kinds)
 
 
 def load_form(kind: str) -> Any:

@@ -75,26 +75,28 @@ class OneOfSeveral(Form):
 
     def predict(self, base: Any, head: Module, inputs: Any) -> NDArray[np.int64]:
         """The number of the likeliest ending: (examples,)."""
-        found = self.of_endings(base, head, inputs)
-        return np.array([likeliest(row[None])[0] for row in found], np.int64)
+        return _likeliest(self.of_endings(base, head, inputs))
 
     def evaluate(self, base: Any, head: Module, held_out: Labelled) -> dict[str, float]:
         """Loss in nats, and accuracy, 0 to 1."""
         found = self.of_endings(base, head, held_out.inputs)
         right = np.array([row[label] for row, label in zip(found, held_out.labels)])
         loss = float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())
-        predicted = np.array([likeliest(row[None])[0] for row in found], np.int64)
-        return {"loss": loss, "accuracy": share_right(predicted, held_out.labels)}
+        return {"loss": loss, "accuracy": share_right(_likeliest(found), held_out.labels)}
 
     def table(self, base: Any, head: Module, inputs: Any) -> tuple[list[str], list[list[str]]]:
         """The number of the likeliest ending of each example, its text, and its probability."""
         found = self.of_endings(base, head, inputs)
-        chosen = [int(likeliest(row[None])[0]) for row in found]
         rows = [
             [str(number), example.endings[number], f"{row[number]:.4f}"]
-            for example, row, number in zip(inputs, found, chosen)
+            for example, row, number in zip(inputs, found, _likeliest(found))
         ]
         return ["prediction", "ending", "probability"], rows
+
+
+def _likeliest(found: Sequence[NDArray]) -> NDArray[np.int64]:
+    """Of each example the number of the ending with the largest probability."""
+    return np.array([likeliest(row[None])[0] for row in found], np.int64)
 
 
 FORM = OneOfSeveral

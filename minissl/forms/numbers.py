@@ -1,8 +1,8 @@
 """A number for each example: a Linear on what represents it, and squared error. Lecture 11.
 
-Devlin et al. (2019, BERT) for STS-B. What is learned are numbers with mean 0 and deviation 1, so
-that it makes no difference in which unit the labels are, nor where their zero is; mean and deviation
-of the labels that are learned from are kept beside the layer.
+Devlin et al. (2019, BERT) for STS-B. The layer learns numbers with mean 0 and deviation 1, so that
+the unit of the labels makes no difference, nor does their zero; mean and deviation of those that
+are learned from are kept beside it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class Numbers(Form):
         return ops.mean(wrong * wrong)
 
     def predict(self, base: Any, head: Any, inputs: Any) -> NDArray[np.float64]:
-        """(examples,), in the unit of the labels. Raises ValueError, naming the first, for one that is not finite."""
+        """(examples,), in the unit of the labels.
+
+        Raises ValueError, naming the first, for one that is not finite.
+        """
         found = np.zeros(len(inputs))
         for chosen, _, outputs in self.in_batches(base, head, inputs):
             found[chosen] = outputs
@@ -74,7 +77,7 @@ class Numbers(Form):
         return found
 
     def evaluate(self, base: Any, head: Module, held_out: Labelled) -> dict[str, float]:
-        """The mean squared error of the labels themselves as "loss", R², Spearman's correlation, the task's metrics."""
+        """Of the labels as they are the mean squared error, "loss"; R², Spearman's, the task's."""
         predicted = self.predict(base, head, held_out.inputs)
         loss = float(np.mean((predicted - held_out.labels) ** 2))
         return {"loss": loss} | score(predicted, held_out.labels, self.kind, self.metrics)

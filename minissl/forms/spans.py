@@ -126,8 +126,7 @@ class Spans(Form):
             scores[:, :, side][rows, offsets + where]
             for side, where in enumerate((places.begins, places.ends))
         ]
-        nowhere = (1 - places.real[:, None].astype(np.float32)) * NO_PLACE
-        return ops.stack(sides, axis=1) + nowhere.astype(_dtype(scores))
+        return ops.where(places.real[:, None], ops.stack(sides, axis=1), NO_PLACE)
 
     def loss(self, outputs: Tensor, labels: Any) -> Tensor:
         """The mean of the cross-entropies of beginnings and ends, in nats."""
@@ -258,12 +257,6 @@ def best_span(begins: NDArray, ends: NDArray, most: int = MOST_WORDS) -> tuple[i
     window = np.lib.stride_tricks.sliding_window_view(padded, most)  # ends[i : i + most]
     i = int(np.argmax(begins + window.max(axis=1)))
     return i, i + int(np.argmax(window[i]))
-
-
-def _dtype(scores: Tensor) -> Any:
-    """That of the scores for NumPy, which has no bfloat16."""
-    dtype = str(scores.dtype).rpartition(".")[2]
-    return np.float64 if dtype == "float64" else np.float32
 
 
 FORM = Spans

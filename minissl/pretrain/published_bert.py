@@ -28,6 +28,8 @@ from minissl.pretrain.sentence_encoders import read_pooling
 from minissl.reading import reading
 from minissl.text.published_wordpiece import read_published_wordpiece
 
+FEWEST = 0.9  # tokens for each vector, at least: some files round their number up
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedBERTSettings(MaskedSettings):
@@ -135,10 +137,11 @@ class PublishedBERT(MaskedLanguageModel):
                 vector=pooling.vector,
             )
         words = read_published_wordpiece(folder)
-        if words.vocab_size > config.vocab_size:
+        if not FEWEST * config.vocab_size <= words.vocab_size <= config.vocab_size:
             raise ValueError(
                 f"the tokenizer in {folder} has {words.vocab_size} tokens, the weights have "
-                f"vectors of {config.vocab_size}: the two do not belong together"
+                f"vectors of {config.vocab_size}: the two do not belong together, or the tokenizer "
+                "was cut off (a vocab.txt does not say where it ends): get it again"
             )
         settings = replace(settings, lowercase=words.lowercase)
         kept = Kept({VOCABULARY: words.to_bytes()}, folder)

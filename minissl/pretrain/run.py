@@ -238,7 +238,8 @@ def open_run(folder: str | Path, kind: type[Pretraining] | None = None) -> Opene
     config = read_config(checkpoint.config, folder)
     if "method" not in config:
         raise ValueError(
-            f"{folder} holds an adaptation by {config['adaptation']!r}, not a pretrained model"
+            f"{folder} holds an adaptation by {config['adaptation']!r}, not a pretrained model: "
+            "predict, evaluate, embed, forget and (by lora, bias, last-layers) merge open it"
         )
     place = str(checkpoint.path / "checkpoint.json")
     with reading(folder, "a run of minissl"):  # what names a file in it stays as it is

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from minissl.cli import main
+from minissl.data import Fields
+from minissl.data.asked import READS, load_reads, refuse_unread
 from tests.adapt.toy import adapted, toy_base
 from tests.pretrain.test_every_method import snapshot
 
@@ -125,6 +127,7 @@ def test_the_data_is_not_written_over_and_a_refused_call_makes_no_folder(runs, t
         ("probe", ["a", " "] * 15, "line 3: the field 'label' is the text ' '"),
         ("probe", ["a", "b", "a ", "b"] * 8, "'a' and 'a ' differ only by spaces"),
         ("probe", [str(i / 7) for i in range(30)], "minissl adapt regression"),
+        ("finetune", [f"{i % 16}" for i in range(32)], "or --form number"),
         ("regression", ["1.5"] * 30, "from 1.5 to 1.5: there is nothing to tell apart"),
         ("regression", ["1", "2", "1e300"] * 10, "too far apart"),
     ],
@@ -177,3 +180,87 @@ def test_a_name_of_a_method_that_is_none_is_damage(runs, tmp_path, capsys):
         capsys.readouterr()
         assert main(["evaluate", str(tmp_path / run)]) == 1
         assert f"{tmp_path / run} says that it is a run of ['gpt']" in capsys.readouterr().err
+
+
+# ---- labels of other shapes ----------------------------------------------------------------------
+
+FORMS = {
+    "tags": ("a.conll", "cat O\ndog B-x\n\n" * 6),
+    "span": ("a.json", {"data": [{"paragraphs": [
+        {"context": f"a cat {i}", "qas": [
+            {"id": f"{i}", "question": "who?", "answers": [{"text": "cat", "answer_start": 2}]}
+        ]} for i in range(6)
+    ]}]}),
+    "choice": ("a.csv", "text,ending0,ending1,label\n" + "a,b,c,1\n" * 6),
+}  # fmt: skip
+SHORT = ["--steps", "2", "--batch-size", "2", "--quiet", "--form"]
+
+
+@pytest.fixture(params=FORMS)
+def asked(request, tmp_path):
+    """A form and a file of it."""
+    name, content = FORMS[request.param]
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / name).write_text(text)
+    return request.param, str(tmp_path / name)
+
+
+def test_options_that_say_nothing_of_the_data_are_refused(asked, runs, tmp_path, capsys):
+    form, data = asked
+    base, run = str(runs / "gpt"), str(tmp_path / "run")
+    command = ["adapt", "lora", base, data, *SHORT, form]
+    for option in ("--second-field", "--image-field"):
+        assert main([*command, option, "x"]) == 1
+        assert "is read without it: leave it out" in capsys.readouterr().err
+    assert main([*command, "--labels-per-class", "1"]) == 1
+    told = capsys.readouterr().err
+    assert "labels_per_class is 1" in told
+    assert "leave it out" in told
+    assert main([*command, "--run", run]) == 0
+    for command in ("predict", "evaluate"):
+        assert main([command, run, data, "--second-field", "x"]) == 1
+        assert "second_field is 'x'" in capsys.readouterr().err
+    for option in (["--labels", "1"], ["--finetune"], ["--out", str(tmp_path / "out")]):
+        assert main(["evaluate", run, data, *option]) == 1
+        assert f"{option[0]} is of the table" in capsys.readouterr().err
+    assert main(["evaluate", run, data, "--curves", "--out", str(tmp_path / "out")]) == 0
+    assert "curves.svg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", READS)
+def test_each_shape_says_which_columns_it_has(name):
+    kind = load_reads(name)
+    refuse_unread(kind, Fields())
+    for field in ("text_field", "second_field", "label_field", "image_field"):
+        fields = Fields(**{field: "x"})
+        if field in kind.fields or (field == "label_field" and kind.fields):
+            refuse_unread(kind, fields)
+        else:
+            with pytest.raises(ValueError, match=rf"{field} is 'x', and such data \({name}\)"):
+                refuse_unread(kind, fields)
+
+
+def test_a_base_that_is_given_is_looked_at_even_where_none_is_needed(runs, tmp_path, capsys):
+    table, run = write_table(tmp_path / "a.csv", reviews()), str(tmp_path / "run")
+    data = [table, "--steps", "2", "--quiet", "--run", run]
+    assert main(["adapt", "finetune", str(runs / "gpt"), *data]) == 0
+    assert main(["predict", run, table, "--base", str(runs / "gpt")]) == 0
+    assert main(["predict", run, table, "--base", str(runs / "supervised")]) == 1
+    assert "has other weights" in capsys.readouterr().err
+
+
+def test_questions_to_one_text_leave_none_to_learn_from(runs, tmp_path, capsys):
+    name, content = FORMS["span"]
+    for paragraph in content["data"][0]["paragraphs"]:
+        paragraph["context"] = "a cat"
+    (tmp_path / name).write_text(json.dumps(content))
+    assert main(["adapt", "lora", str(runs / "gpt"), str(tmp_path / name)]) == 1
+    assert "questions to another text" in capsys.readouterr().err
+
+
+def test_of_a_choice_that_is_too_long_a_decoder_loses_the_beginning(runs, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text(FORMS["choice"][1].replace("a,", "a b c d " * 99 + ","))
+    assert (
+        main(["adapt", "lora", str(runs / "gpt"), str(tmp_path / "a.csv"), *SHORT, "choice"]) == 0
+    )
+    assert "their beginnings are cut" in capsys.readouterr().out

@@ -42,6 +42,8 @@ def test_swag_is_read_as_it_is_published(tmp_path):
     assert (
         Choices.read_examples(write(tmp_path, "test.csv", test)).choices[0].first == "She opens it"
     )
+    named = Choices.read(write(tmp_path, "train.csv", SWAG), fields=Fields(text_field="sent2"))
+    assert named.choices[0][1:] == ("He", ("runs.", "sits, down.", "waits.", "is a door."))
     hub = SWAG.replace("\n0,", "\n").replace("\n1,", "\n").removeprefix(",")
     assert Choices.read(write(tmp_path, "hub.csv", hub)).labels.tolist() == [1, 0]
 

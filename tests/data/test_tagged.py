@@ -147,6 +147,8 @@ def test_what_cannot_be_read_is_told(tmp_path):
             TaggedTexts.read(wrong)
     with pytest.raises(ValueError, match=r"a.txt holds no word"):
         TaggedTexts.read_examples(written(tmp_path, " \n\n", "a.txt"))
+    with pytest.raises(ValueError, match=r"a.csv is a table: .* a sentence on each line"):
+        TaggedTexts.read_examples(written(tmp_path, "text\nHe\n", "a.csv"))
     with pytest.raises(FileNotFoundError):
         TaggedTexts.read(tmp_path / "none.conll")
 

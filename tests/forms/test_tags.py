@@ -227,7 +227,7 @@ def test_tags_are_told_apart_by_name_and_unknown_ones_refused(bases):
 def test_what_has_no_state_for_each_word_is_refused(bases):
     with pytest.raises(ValueError, match="tagged words are read by a run of texts that cuts them"):
         tagged("finetune", bases["skipgram"])
-    with pytest.raises(ValueError, match=r"probe takes .*a class .* are a tags each|a class each"):
+    with pytest.raises(ValueError, match="must be a class each, these are a tag for each"):
         tagged("probe", bases["gpt"])
     with pytest.raises(
         ValueError, match="labels_per_class is 2, and these labels are of no classes"

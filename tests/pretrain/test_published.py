@@ -243,6 +243,14 @@ def test_a_vocabulary_with_case_has_to_say_so(bert):
         open_run(bert)
 
 
+def test_a_vocabulary_that_was_cut_off_is_refused(bert):
+    """Its ids are right as far as it goes: every other word would be [UNK], and nobody told."""
+    data = (bert / "vocab.txt").read_bytes()
+    (bert / "vocab.txt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"has .* tokens, .* vectors of 96: .* was cut off"):
+        open_run(bert)
+
+
 def test_weights_that_are_not_finite_or_can_run_code_are_refused(bert):
     weights = load_file(bert / "model.safetensors")
     weights["embeddings.LayerNorm.bias"][3] = np.nan

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from minissl.adapt.trained import Trained, TrainedSettings
 from minissl.autograd.tensor import Tensor
+from minissl.forms import in_words
 from minissl.nn.module import Module
 from minissl.optim import SGD, AdaGrad
 from minissl.optim.optimizer import Optimizer
@@ -84,8 +85,8 @@ class Finetune(Trained):
         super().__init__(*inputs, **options)
         if self.settings.lm_weight and self.form.kind not in ("class", "number"):
             raise ValueError(
-                f"lm_weight is for labels of a whole text, these are a {self.form.kind} each: "
-                "leave it out"
+                "lm_weight is for labels of a whole text, these are "
+                f"{in_words([self.form.kind])}: leave it out"
             )
         self.began = parameters_of(self.base.encoder)
 

@@ -124,6 +124,8 @@ def open_up(network: GPT, rank: int | None, generator: np.random.Generator) -> N
     - 0: nothing is (``freeze``);
     - 1 or more: it is frozen, and by ``replace_modules`` a ``LoRA`` of this rank, with the
       generator and ``alpha=16``, is put around every ``Linear``: its thin matrices are trained.
+      (``replace_modules(network, make)`` asks ``make(path, module)`` about each module: it gives
+      what takes its place, or None.)
 
     What the network computes is the same before and after.
     """

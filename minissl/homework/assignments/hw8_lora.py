@@ -255,7 +255,7 @@ def full_ranks(subject: Any, draw: Draw) -> None:
             draw.normal(rank, columns),
             draw.normal(out, rank),
         )
-        for size in (1.0, 1e-7, 1e6):
+        for size in (1.0, 1e-14, 1e6):
             case = (weight, down, size * up, 2.0)
             _, got = _pair(call(subject, *case), _named(case))
             sentence = _sentence(got, -1, weight.shape, rank)

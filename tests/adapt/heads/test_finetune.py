@@ -289,7 +289,7 @@ def test_it_is_refused_where_no_token_is_predicted(bases):
     class Tagging(Finetune):
         form = Tags
 
-    with pytest.raises(ValueError, match="for labels of a whole text, these are a tags each"):
+    with pytest.raises(ValueError, match="of a whole text, these are a tag for each word"):
         Tagging(method.base, method.task, method.model, method.settings)
 
 

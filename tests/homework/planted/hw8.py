@@ -170,6 +170,8 @@ for _mistake, _shows, _merger in [
         count=lambda values: int(np.sum(values > 0)))),
     ("an absolute bound", "updates may be small", merger(
         count=lambda values: int(np.sum(values > 1e-6)))),
+    ("the bound as it stands", "updates may be small", merger(
+        count=lambda values: int(np.sum(values > 1e-9)))),
     ("a sum of singular values", "expected int, got float|expected int", merger(
         count=lambda values: float(values.sum()))),
     ("the weight alone", "expected a weight and a rank", merger(

@@ -168,6 +168,11 @@ CLAIM = Claim(
     "docstrings, and from scratch for 600 too. Pilots with seed 100 showed that 300 reviews of "
     "each class are enough for a network from scratch, and that a GPT which has read the small "
     "world for 2,000 steps knows nothing of reviews yet (a probe with ten labels finds 52 %); it "
-    "now reads for 3,000, as in the claim zero-shot.",
+    "now reads for 3,000, as in the claim zero-shot. Seen: with 30 reviews of each class the "
+    "pretrained network is 17 points ahead, with 100 it is one, and from 300 on all have 100 %: "
+    "the labels are enough, and nobody is ahead. With docstrings the lead is 2 and 3 points with "
+    "10 and 30 of each package, and gone with all of them: after 300 steps 66 % and 62, but from "
+    "scratch after 600 steps 68. (Pretrained and 600 steps were not measured.) tf-idf is ahead of "
+    "all networks with docstrings, and at chance with reviews, where the order of words decides.",
     packages=("sklearn",),
 )  # fmt: skip

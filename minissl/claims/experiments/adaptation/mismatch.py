@@ -264,6 +264,14 @@ CLAIM = Claim(
     "packages with 20 labels each (chance is 8 %): a probe, and fine-tuning for 300 steps. In all "
     "three the words of the held-out texts have been read, without their labels. Steps and rate "
     "of fine-tuning and the expectations about texts were chosen with seed 100, where the probe "
-    "on shapes was behind that on noise (75.6 and 78.8 %); we kept what we had expected of images.",
+    "on shapes was behind that on noise (75.6 and 78.8 %); we kept what we had expected of "
+    "images. Seen: of images what was said, where the network is left alone: a probe on what was "
+    "learned from digits finds 94 %, on a random network 82, on one that has read noise 81, on "
+    "shapes 79. Fine-tuned, the two that do not fit are no worse than no pretraining (89 and 87 % "
+    "against 87), and digits are ahead (92). Of texts only in part: words without texts already "
+    "help when the network is fine-tuned (52 %, none 48), shuffled texts as much (52), English "
+    "hardly more (53); of the probes English is best with two of three seeds (36 %, shuffled 34, "
+    "words 32, none 27). What this task asks for are words, which all three have read. tf-idf is "
+    "ahead of all of them.",
     packages=digits.PACKAGES,
 )

@@ -210,5 +210,12 @@ CLAIM = Claim(
     "chosen with seed 100, where the way of AdamW after 150 steps was no shorter from the "
     "pretrained weights (13.1) than from random ones (12.2): Adam divides each gradient by its "
     "size, so that rate and steps decide how far it goes. We kept the expectation, which is the "
-    "lecture's.",
+    "lecture's. Seen: fine-tuning stays near where it began, and so does training from random "
+    "weights: with the best rate of each, AdamW goes 0.25 lengths of the start from the "
+    "pretrained weights and 0.21 to 0.47 from random ones; in absolute numbers 16.6 and 9.9, "
+    "where the pretraining went 59. Only with SGD is the way shorter from the pretrained weights "
+    "with every seed (4.9 and 7.8), and the barrier between twins lower (0.01 and 0.18 nats). "
+    "From either start the loss falls all along the line. What tells the starts apart is the "
+    "accuracy: 62 and 49 % with SGD, 64 and 58 with AdaGrad, 63 and 61 with AdamW, which was "
+    "behind with one seed.",
 )
