@@ -114,14 +114,17 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
         axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.12)
     axis.set_xticks(places, [column.removesuffix(" labels") for column in LABELS])
-    axis.set(xlabel="labels of each of twelve packages", ylim=(0, 100))
+    axis.set(xlabel="labels of each of twelve packages", ylim=(15, 85))
     axis.set(ylabel="packages found (%)")
     axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     for row in ROWS[2:]:
         color, style = STYLES[row]
         at = [float(values(measured, row, column).mean()) for column in (BROAD_NATS, OWN_NATS)]
         nats.plot(*at, "o" if style == "-" else "D", color=color, markersize=6)
-        nats.annotate(row, at, xytext=(6, 3), textcoords="offset points", fontsize=8)
+        side = {"xytext": (8, -14), "ha": "right"} if row == NEAR else {"xytext": (6, 6)}
+        if row == MORE:
+            side = {"xytext": (0, -14), "ha": "center"}
+        nats.annotate(row, at, textcoords="offset points", fontsize=8, **side)
     nats.margins(0.25)
     nats.set(xlabel="nats per token of broad text", ylabel="the same, held-out texts")
     return drawn
