@@ -227,7 +227,7 @@ MARKS = {
 
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Accuracy against the number of trained weights; the rank of LoRA; what is forgotten."""
-    drawn, (cost, ranks, old) = panels(4.0, 2.2, 2.6)
+    drawn, (cost, ranks, old) = panels(4.6, 2.2, 2.8)
     for row, mark in MARKS.items():
         seen = values(measured, row, ALL)
         weights, mean = values(measured, row, WEIGHTS)[0], seen.mean()
@@ -237,7 +237,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         )
     level(cost, float(values(measured, TFIDF, ALL).mean()), TFIDF)
     cost.set(xscale="log", xlabel="weights trained", ylabel="packages found (%)")
-    cost.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3)
+    cost.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=2)
     line(ranks, measured, LORA, color=BLUE, marker="o", markersize=3)
     level(ranks, float(values(measured, TUNED, ALL).mean()), TUNED)
     ranks.set(xscale="log", xlabel="rank of LoRA", ylabel="packages found (%)")
@@ -250,7 +250,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for place, seeds in enumerate(seen):
         old.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=4)
     old.invert_yaxis()
-    old.set(xlabel="nats per token of old text that are forgotten, the part in place")
+    old.set(xlabel="nats forgotten per token of old text")
     return drawn
 
 
