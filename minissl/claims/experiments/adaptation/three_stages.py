@@ -186,6 +186,9 @@ CLAIM = Claim(
     "stages, each stage with a schedule of its own; with extra steps: 1200 and 400. Mixed: the "
     "same texts in one stage. Fine-tuning: 200 steps of 16 texts, all weights, learning rate of "
     "the library. Nats: of a token of the held-out texts, and of broad text that nobody has read. "
-    "Gururangan et al. (2020) add steps to a network that has read 160 GB.",
+    "Gururangan et al. (2020) add steps to a network that has read 160 GB. "
+    "Seen: the stage between is worth 1 to 3 points at equal steps, 3 to 6 with extra steps. But "
+    "the domain alone, read for all of the steps, is ahead of both in that with few labels: 0.4 MB "
+    "are not too little for a network of this size, and 1.7 MB of other text no broad reading.",
     packages=("sklearn",),
 )  # fmt: skip
