@@ -198,10 +198,9 @@ def _require_every_class(labelled: Labelled, train: Labelled) -> None:
             "give some of it, or leave its name out"
         )
     more = ""
-    if 2 * len(names) > count and all(map(_is_number, names)):
+    if all(map(_is_number, names)):
         more = (
-            ". If the labels are numbers and no classes: minissl adapt regression, or finetune, "
-            "lora and their like with --form number"
+            ". If the labels are numbers and no classes: minissl adapt regression, or --form number"
         )
     raise ValueError(
         f"class {names[missing[0]]!r} has no example left to learn from, after "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,7 +108,10 @@ def run(arguments: argparse.Namespace) -> None:
         reads, form = shape_of(arguments.data, fields, pair=pair, form=arguments.form)
         data = read_labelled(kind, opened, arguments.data, fields, reads=reads, form=form)
         if first:
+            if arguments.data is None:
+                print(f"no DATA was given: taken is {type(data).default}, see `minissl data list`")
             tell_what_was_fitted(data)
+            sys.stdout.flush()  # before long work
         adapted = adapt(
             kind,
             opened,
