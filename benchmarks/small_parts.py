@@ -130,7 +130,7 @@ def main() -> None:
     first, second = (
         LabelledTexts.read(Path(path), None, FIELDS) for path in (arguments.train, arguments.test)
     )
-    machine, begun = environment(["sklearn"]), time.monotonic()
+    machine, begun = environment(["scikit-learn"]), time.monotonic()
     opened = open_run(arguments.base)
     with engine_threads(arguments.threads):
         found = [
