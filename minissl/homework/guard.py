@@ -12,6 +12,7 @@ is about, and takes from the others what they did not write.
 
 from __future__ import annotations
 
+import gc
 import re
 import site
 import sys
@@ -113,6 +114,8 @@ class Guard:
         self._kinds: dict[str, int] = {}
         self._verdicts: dict[str, bool] = {}
         self._seen_codes: dict[int, CodeType] = {}  # kept, so that no other gets its number
+        # What the garbage collector calls, at any moment and in anybody's frame.
+        self._collector = {call.__code__ for call in gc.callbacks if hasattr(call, "__code__")}
 
     def __enter__(self) -> Guard:
         threading.setprofile(self._event)
@@ -155,7 +158,7 @@ class Guard:
     # ---- one call ------------------------------------------------------------------------------
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
-        if frame.f_code.co_filename == __file__:
+        if frame.f_code.co_filename == __file__ or frame.f_code in self._collector:
             return
         kind = self._kind(frame)
         if event == "call":
@@ -242,7 +245,7 @@ class Guard:
     def _student_behind(self, frame: FrameType) -> FrameType | None:
         """The frame of the student's code that made this call; None if the library made it."""
         above = frame.f_back
-        while above is not None:
+        while above is not None and above.f_code not in self._collector:
             kind = self._kind(above)
             if kind == STUDENT:
                 return above

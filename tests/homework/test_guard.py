@@ -3,6 +3,7 @@
 import _thread
 import contextlib
 import functools
+import gc
 import inspect
 import sys
 import threading
@@ -49,6 +50,29 @@ def wrapped(answer, method):
 
     setattr(Heir, method, inherited)
     return Heir
+
+
+def test_what_the_garbage_collector_calls_is_nobodys_call():
+    """Hypothesis, say, asks to be told of each collection: that may come in a student's loop."""
+    told = []
+    space = {"told": told, "__name__": "foreign"}
+    source = "def note(): told.append(1)\ndef callback(phase, info): note()"
+    exec(compile(source, pytest.__file__, "exec"), space)
+    usual = gc.get_threshold()
+    gc.callbacks.append(space["callback"])
+    gc.set_threshold(10)
+    try:
+        with Guard([], "answer") as guard:
+            kept = [[number] for number in range(1000)]
+        with Guard([], "answer") as other:
+            space["note"]()
+    finally:
+        gc.set_threshold(*usual)
+        gc.callbacks.remove(space["callback"])
+    assert len(kept) == 1000
+    assert told
+    assert not guard.seen
+    assert other.seen, "called by the student it counts"
 
 
 @pytest.mark.parametrize("number", TASKS)
