@@ -130,14 +130,12 @@ def adapt(
         method.to(device)
         config = opening.config(task.kept, **base_of(opened, folder))
         files = opening.files(task.kept, read_from, fields)
+        told: dict[str, Any] = {"seed": seed, "config": config, "files": files}
         if isinstance(method, Solved):
-            label = "features" if progress else ""
-            history = _solve(method, seed, opening.folder, config, files, label)
+            history = _solve(method, opening.folder, "features" if progress else "", **told)
         else:
-            history = fit_as_told(
-                method, settings, seed=seed, precision=precision, progress=progress,
-                run=opening.folder, config=config, files=files,
-            )  # fmt: skip
+            told |= {"run": opening.folder, "precision": precision, "progress": progress}
+            history = fit_as_told(method, settings, **told)
     return Adapted(method, task, history)
 
 
@@ -183,8 +181,8 @@ class NothingToRemember(Optimizer):
 
 
 def _solve(
-    method: Any, seed: int, folder: RunFolder | None, config: dict[str, Any],
-    files: dict[str, bytes], progress: str,
+    method: Any, folder: RunFolder | None, progress: str, *,
+    seed: int, config: dict[str, Any], files: dict[str, bytes],
 ) -> History:  # fmt: skip
     """Compute it and write its only checkpoint, or load the one that is there."""
     settings = {"method": type(method).__name__, "steps": 0, "seed": int(seed), "config": config}

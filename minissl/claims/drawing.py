@@ -38,6 +38,23 @@ def line(axis: Any, measured: Sequence[Measured], name: str, **style: Any) -> No
     )
 
 
+def by_labels(
+    axis: Any, measured: Sequence[Measured], styles: Mapping[str, tuple[str, str]],
+    columns: Sequence[str], *, band: float = 0.12,
+) -> None:  # fmt: skip
+    """A row's numbers against the columns, "5 labels" and so on, with a band over the seeds.
+
+    ``styles``: the rows in the order of the legend, with colour and line. ``band``: its opacity.
+    """
+    places = np.arange(len(columns))
+    for row, (color, style) in styles.items():
+        seen = np.stack([values(measured, row, column) for column in columns])  # (columns, seeds)
+        axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
+        axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=band)
+    short = [column.removesuffix(" labels").removesuffix(" per class") for column in columns]
+    axis.set_xticks(places, short)
+
+
 def level(axis: Any, height: float, text: str, *, below: bool = False) -> None:
     """A dashed horizontal line for a baseline, with its name at the right end."""
     axis.axhline(height, color=GREY, linestyle="--", linewidth=1)

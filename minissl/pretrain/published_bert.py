@@ -58,19 +58,11 @@ class PublishedBERTSettings(MaskedSettings):
 
     def config(self, vocab_size: int = 0, segments: int = 0) -> EncoderConfig:
         """The network of the files, whatever its tokenizer needs of it."""
-        return EncoderConfig(
-            vocab_size=self.vocab_size,
-            context_length=self.context_length,
-            num_layers=self.num_layers,
-            width=self.width,
-            num_heads=self.num_heads,
+        return replace(
+            super().config(self.vocab_size, self.segments),
             hidden_width=self.hidden_width,
-            segments=self.segments,
             activation=self.activation,
             norm_eps=self.norm_eps,
-            dropout=self.dropout,
-            attention_dropout=self.dropout,
-            init_std=self.init_std,
         )
 
 

@@ -7,7 +7,7 @@ here: two scales of attention that a file may ask for, which ``load_gpt2`` puts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minissl.data import Kept
@@ -40,19 +40,13 @@ class PublishedGPT2Settings(GPTSettings):
 
     def config(self, vocab_size: int = 0) -> GPTConfig:
         """The network of the files, whatever its tokenizer needs of it."""
-        return GPTConfig(
-            vocab_size=self.vocab_size,
-            context_length=self.context_length,
-            num_layers=self.num_layers,
-            width=self.width,
-            num_heads=self.num_heads,
+        return replace(
+            super().config(self.vocab_size),
             hidden_width=self.hidden_width,
             activation=self.activation,
             norm_eps=self.norm_eps,
-            dropout=self.dropout,
             attention_dropout=self.dropout,
             tied_output=self.tied_output,
-            init_std=self.init_std,
         )
 
 

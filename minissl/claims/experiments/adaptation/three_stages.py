@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from minissl.adapt.method import FewLabels, Task
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table, ahead, chosen
 from minissl.claims.docstring_labels import fine_tuned, in_memory
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, panels, values
+from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, by_labels, panels, values
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data import Kept
 from minissl.data.labels import split_labelled
@@ -107,13 +105,7 @@ STYLES = {
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Accuracy against the number of labels, and what each has learned of the two kinds of text."""
     drawn, (axis, nats) = panels(3.8, 2.6)
-    places = np.arange(len(LABELS))
-    for row in ROWS:
-        seen = np.stack([values(measured, row, column) for column in LABELS])  # (columns, seeds)
-        color, style = STYLES[row]
-        axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
-        axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.12)
-    axis.set_xticks(places, [column.removesuffix(" labels") for column in LABELS])
+    by_labels(axis, measured, STYLES, [*LABELS])
     axis.set(xlabel="labels of each of twelve packages", ylim=(15, 85))
     axis.set(ylabel="packages found (%)")
     axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)

@@ -13,7 +13,7 @@ from minissl.adapt.method import FewLabels, Task
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table, ahead, chosen
 from minissl.claims.docstring_labels import fine_tuned, in_memory
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, panels, values
+from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, by_labels, panels
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data.passages import PassageTexts
 from minissl.data.texts import LabelledTexts, Texts
@@ -133,13 +133,7 @@ STYLES = {
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Accuracy against the number of labels: the mean of the seeds and where they lie."""
     drawn, (axis,) = panels(4.6)
-    places = np.arange(len(LABELS))
-    for row in ROWS:
-        seen = np.stack([values(measured, row, column) for column in LABELS])  # (columns, seeds)
-        color, style = STYLES[row]
-        axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
-        axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.12)
-    axis.set_xticks(places, [column.removesuffix(" labels") for column in LABELS])
+    by_labels(axis, measured, {row: STYLES[row] for row in ROWS}, [*LABELS])
     axis.set(xlabel="labels of each of twelve packages", ylim=(0, 100))
     axis.set(ylabel="held-out docstrings whose package is found (%)")
     axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)

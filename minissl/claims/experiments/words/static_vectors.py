@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minissl.adapt.frozen import compare
 from minissl.adapt.heads.network import Network, NetworkSettings
 from minissl.adapt.heads.probe import Probe, ProbeSettings
 from minissl.adapt.method import FewLabels, Task
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, panels, values
+from minissl.claims.drawing import BLUE, GREY, OCHRE, by_labels, panels
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data.texts import LabelledTexts
 from minissl.data.words import WordTexts
@@ -81,13 +79,7 @@ STYLES = {
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Accuracy against the number of labels: the mean of the seeds and where they lie."""
     drawn, (axis,) = panels(4.0)
-    places = np.arange(len(LABELS))
-    for row in ROWS:
-        seen = np.stack([values(measured, row, column) for column in LABELS])  # (columns, seeds)
-        color, style = STYLES[row]
-        axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
-        axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.15)
-    axis.set_xticks(places, [column.removesuffix(" per class") for column in LABELS])
+    by_labels(axis, measured, STYLES, [*LABELS], band=0.15)
     axis.set(xlabel="labels of each of twelve packages", ylim=(0, 100))
     axis.set(ylabel="held-out docstrings whose package is found (%)")
     axis.legend(frameon=False, fontsize=8, loc="upper left")
