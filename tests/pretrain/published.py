@@ -53,9 +53,9 @@ def write_json(folder):
         (folder / name).unlink()
 
 
-def write_gpt2(folder, *, seed=0):
+def write_gpt2(folder, *, seed=0, **changes):
     tokenizer = Tokenizer.train(TEXTS, 290, special_tokens=[SEPARATOR])
-    config = GPTConfig(**SIZES, vocab_size=296, context_length=24, norm_eps=1e-6)
+    config = GPTConfig(**SIZES, vocab_size=296, context_length=24, norm_eps=1e-6, **changes)
     model = GPT(config, generator=np.random.default_rng(seed))
     save_gpt2(spread(model), folder, separator=tokenizer.special_tokens[SEPARATOR])
     save_huggingface(tokenizer, folder / "tokenizer.json")

@@ -113,6 +113,17 @@ def test_the_settings_are_all_of_the_network(folder):
     assert again.method.vector == opened.method.vector
 
 
+def test_an_output_of_its_own_stays_one(tmp_path):
+    """Weights that are not tied have it in the file, in what is opened, and in what is built."""
+    opened = open_run(write_gpt2(tmp_path / "gpt2", tied_output=False))
+    assert not opened.settings.tied_output
+    again = opened.on(opened.data).model
+    assert again.config == opened.method.model.config
+    np.testing.assert_array_equal(
+        again.output.weight.numpy(), opened.method.model.output.weight.numpy()
+    )
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_a_tokenizer_in_json_is_the_same(tmp_path, lowercase):
     folder = write_bert(tmp_path / "bert", lowercase=lowercase)
