@@ -12,14 +12,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "minissl"
 # From below. What stands on one floor may see each other.
 FLOORS = [
-    {"durable", "reading", "tensors", "registry", "options", "conditions"},
+    {"durable", "reading", "tensors", "registry", "options", "conditions", "page"},
     {"autograd"},
     {"nn", "optim", "interop"},
     {"losses", "text", "vision"},
     {"data", "models"},
     {"training"},
     {"pretrain", "adapt", "forms"},
-    {"figures", "claims", "homework", "demo"},
+    {"figures", "claims", "homework", "demo", "report"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minissl.demo.page import svg_bytes
 from minissl.durable import replace_durably
+from minissl.page import svg_bytes
 
 HERE = Path(__file__).parent
 

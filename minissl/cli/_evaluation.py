@@ -135,8 +135,8 @@ def write_curves(arguments: argparse.Namespace, opened: Any) -> list[str]:
     """Draw the log of a run; the line that says where. ValueError for a log without any number."""
     from minissl import figures
     from minissl.conditions import require_packages
-    from minissl.demo.page import svg_bytes
     from minissl.durable import replace_durably
+    from minissl.page import svg_bytes
     from minissl.training import History
 
     require_packages("the picture", "matplotlib")
@@ -336,7 +336,7 @@ def picture(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
     import numpy as np
 
     from minissl import figures
-    from minissl.demo.page import svg_bytes
+    from minissl.page import svg_bytes
 
     split, generator = found.split, np.random.default_rng(arguments.seed)
     shown = split.looked_at
@@ -363,7 +363,7 @@ def sheet(found: Any, data: Any, arguments: argparse.Namespace) -> bytes:
 
     from minissl import figures
     from minissl.adapt.representations import nearest_others
-    from minissl.demo.page import svg_bytes
+    from minissl.page import svg_bytes
 
     last, split = found.representations[-1], found.split
     order = np.random.default_rng(arguments.seed).permutation(split.looked_at)

@@ -17,8 +17,8 @@ from typing import Any
 from minissl.conditions import require_packages
 from minissl.demo.images import image_demo
 from minissl.demo.language import language_demo
-from minissl.demo.page import Page
 from minissl.durable import replace_durably
+from minissl.page import Page
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.pretrain.language.gpt import GPTSettings
 from minissl.reading import read_json

@@ -14,7 +14,7 @@ from minissl.adapt.heads.probe import few_label_curve
 from minissl.data.images import Images
 from minissl.data.labels import draw_few_labels
 from minissl.demo import sentences
-from minissl.demo.page import Page
+from minissl.page import Page
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import pretrain, train

@@ -12,9 +12,9 @@ import numpy as np
 from minissl import figures
 from minissl.data.texts import Streams, Texts
 from minissl.demo import sentences
-from minissl.demo.page import Page
 from minissl.models.generate import generate
 from minissl.models.gpt import GPT
+from minissl.page import Page
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import pretrain
 from minissl.text import show_tokens

@@ -11,7 +11,7 @@ import pytest
 
 from minissl import figures
 from minissl.demo import demo, images, language
-from minissl.demo.page import Page
+from minissl.page import Page
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text.documents import Document

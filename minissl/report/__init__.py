@@ -1,0 +1,1 @@
+"""The page of a run: what it learned from, how it went, what it can do, and how to go on."""
