@@ -97,6 +97,8 @@ def test_the_sdist_is_the_repository(made):
     of_setuptools = {name for name in names if name.startswith("minissl.egg-info/")}
     new = {name for name in names if (ROOT / name).is_file()}  # written, and not committed yet
     assert names - tracked - new == of_setuptools | {"PKG-INFO", "setup.cfg"}
+    # Without it an unpacked sdist would be a distribution without a name, on which others stumble.
+    assert "minissl.egg-info/PKG-INFO" in names
 
 
 def test_a_package_index_gets_a_readme_without_dead_links(wheel):
