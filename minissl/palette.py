@@ -23,6 +23,9 @@ TINTS = dict(
     zip(SERIES, (BLUE_TINT, RED_TINT, OCHRE_TINT, GREEN_TINT, PURPLE_TINT, GREY_TINT), strict=True)
 )
 
+# Behind the black text of tokens, to tell neighbors apart: six of a terminal's 256 colors.
+TOKENS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
+
 # ---- inks and papers, those of style.css ---------------------------------------------------------
 
 PAPER, WELL, LINE = "#ffffff", "#f3f5f8", "#d8dee6"  # the page, a block on it, a rule or a grid
@@ -73,3 +76,8 @@ def style(place: int, marker: bool = False) -> dict[str, Any]:
     form = (color + around) % len(LINES)
     chosen = {"color": SERIES[color], "linestyle": LINES[form]}
     return chosen | ({"marker": MARKERS[form], "markersize": 4} if marker else {})
+
+
+def look(color: str, marker: bool = False) -> dict[str, Any]:
+    """The style of a curve of that color: the same form wherever the color is drawn."""
+    return style(SERIES.index(color), marker) if color in SERIES else {"color": color}

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.images.triplet import Triplet, TripletSettings
 from minissl.pretrain.run import train
 from minissl.training.verification import verification
@@ -84,7 +86,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     line(below, measured, f"{HARD_LOW}, {ACTIVE}", color=RED, linestyle="--")
     above.set(ylabel="spread of the embeddings\n(z std)")
     below.set(xlabel="step", ylabel="share of all triplets\nthat is active", ylim=(0, None))
-    above.legend(frameon=False, fontsize=9)
+    for axis in (above, below):
+        label_ends(axis)
     return drawn
 
 

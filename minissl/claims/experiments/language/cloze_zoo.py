@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, panels, values
+from minissl.claims.drawing import level, panels, values
 from minissl.data.cloze import score_pairs, small_zoo
 from minissl.data.texts import pack
+from minissl.figures import legend
 from minissl.models.gpt import GPT
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import train
 from minissl.text import Tokenizer
@@ -100,7 +102,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.axhline(50, color=GREY, linestyle="--", linewidth=1)
     for axis in (mean, first, second):
         axis.set(xscale="log", ylim=(15, 105), ylabel="right (%)")
-        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8)
+        legend(axis, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8)
     second.set(xlabel="parameters")
     return drawn
 

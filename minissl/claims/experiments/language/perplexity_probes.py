@@ -10,11 +10,13 @@ import numpy as np
 
 from minissl.adapt.heads.probe import linear_probe
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, OCHRE, RED, level, panels, values
+from minissl.claims.drawing import level, panels, values
 from minissl.claims.gpt_on_english import FULL, QUICK
 from minissl.data import Kept
 from minissl.data.labels import Labelled, rank_correlation
 from minissl.data.texts import LabelledTexts, Streams, Texts
+from minissl.figures import legend
+from minissl.palette import BLUE, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
 from minissl.pretrain.language_model import LanguageModel
@@ -114,7 +116,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     axis.invert_xaxis()
     axis.set(xlabel="held-out perplexity (better to the right)")
     axis.set(ylabel="packages found by a linear probe (%)")
-    axis.legend(frameon=False)
+    legend(axis)
     return drawn
 
 

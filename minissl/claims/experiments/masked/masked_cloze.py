@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, RED, bars, panels, values
+from minissl.claims.drawing import bars, panels, values
 from minissl.data import Kept
 from minissl.data.cloze import ClozePair, answer_scores, by_kind, small_zoo
 from minissl.data.passages import SPECIAL, Passages, PieceStream, to_stream
 from minissl.data.texts import pack
+from minissl.figures import legend
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings
 from minissl.pretrain.run import train
@@ -147,7 +149,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     kinds.invert_yaxis()
     kinds.axvline(50, color=GREY, linestyle="--", linewidth=1)
     kinds.set(xlim=(0, 105), xlabel="right (%)")
-    kinds.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2)
+    legend(kinds, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2)
     for axis, column in ((means, MEAN), (mass, MASS)):
         bars(axis, measured, ROWS, column, colors=COLORS, form="%.0f")
         axis.set_yticks(range(len(ROWS)), SHORT)
