@@ -23,6 +23,8 @@ TINTS = dict(
     zip(SERIES, (BLUE_TINT, RED_TINT, OCHRE_TINT, GREEN_TINT, PURPLE_TINT, GREY_TINT), strict=True)
 )
 
+EDGES = {tint: color for color, tint in TINTS.items()}  # a surface alone is too pale to be seen
+
 # Behind the black text of tokens, to tell neighbors apart: six of a terminal's 256 colors.
 TOKENS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
 

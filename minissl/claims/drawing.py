@@ -11,6 +11,12 @@ from minissl.claims.claim import Measured
 from minissl.figures import new_figure
 from minissl.palette import BLUE, GREY, INK, PAPER, SERIES, SOFT_INK, look
 
+# A dot for each seed on its bar, with a rim of paper: seen on every color.
+DOTS = {
+    "color": INK, "linestyle": "", "marker": "o", "markersize": 3.2, "markeredgecolor": PAPER,
+    "markeredgewidth": 0.5,
+}  # fmt: skip
+
 
 def panels(*heights: float, width: float = 5.6) -> tuple[Any, Any]:
     """A figure with one panel below the other, of these heights in inches: readable on a phone."""
@@ -111,7 +117,7 @@ def groups(
             seen, at = values(measured, row, column), place + width * (number - (len(rows) - 1) / 2)
             label = None if place else row
             axis.bar(at, seen.mean(), 0.93 * width, label=label, **filling(color, number))
-            axis.plot(np.full(len(seen), at), seen, ".", color=INK, markersize=4)
+            axis.plot(np.full(len(seen), at), seen, **DOTS)
     axis.set_xticks(range(len(columns)), [*columns.values()])
     axis.tick_params(axis="x", length=0)
 

@@ -59,7 +59,7 @@ def _end(axis: Any, line: Any) -> tuple[float, float]:
     """The last point that is a number, in parts of the axes: (0, 0) below left, (1, 1) above."""
     points = np.column_stack([np.asarray(c, float) for c in line.get_data()])
     last = points[np.isfinite(points).all(axis=1)][-1]
-    x, y = (axis.transScale + axis.transLimits).transform(last)
+    x, y = axis.transAxes.inverted().transform(line.get_transform().transform(last))
     return float(x), float(np.clip(y, 0, 1))
 
 

@@ -24,7 +24,7 @@ from minissl.data.labels import as_classes
 from minissl.data.sets.python_docstrings import PACKAGES
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.figures import label_ends
-from minissl.palette import BLUE, GREY, OCHRE
+from minissl.palette import BLUE, GREY, OCHRE, look
 from minissl.pretrain.run import Opened
 from minissl.text.documents import Document
 from minissl.text.small_world import documents, reviews
@@ -107,7 +107,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         places = np.arange(len(columns))
         for row, (color, style) in styles.items():
             seen = np.stack([values(measured, row, column) for column in columns])
-            axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
+            form = {**look(color, marker=True), "linestyle": style, "markersize": 3.5}
+            axis.plot(places, seen.mean(axis=1), label=row, **form)
             axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.15)
         axis.set_xticks(places, [column.split()[0] for column in columns])
         axis.set(ylabel=what, ylim=(None, 101))

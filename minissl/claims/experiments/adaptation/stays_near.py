@@ -153,7 +153,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
             line(lines, measured, name, color=color, linestyle=style)
     lines.set(xlabel="part of the straight line from start to end", ylim=(0, None))
     lines.set(ylabel="loss on the labelled texts (nats)")
-    label_ends(lines)
+    label_ends(lines, letters=22)
     return drawn
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
+from minissl.claims.drawing import DOTS
 from minissl.figures import legend, new_figure
-from minissl.palette import BLUE, BLUE_TINT, GREEN, GREEN_TINT, INK, RED, RED_TINT
+from minissl.palette import BLUE, BLUE_TINT, EDGES, GREEN, GREEN_TINT, RED, RED_TINT
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.augment import compose, digits_augmentation
 from minissl.vision.images import LabelledSplit
@@ -119,9 +120,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         (PLACE_AFTER, RED, -0.19),
     ):
         values = np.stack([digits.over_seeds(measured, row, column) for row in rows])
-        below.barh(places + side, values.mean(axis=1), color=color, height=0.36, label=column)
+        edge = EDGES.get(color, color)
+        below.barh(
+            places + side, values.mean(axis=1), 0.36, color=color, edgecolor=edge, label=column
+        )
         for place, seeds in zip(places + side, values):
-            below.plot(seeds, np.full(len(seeds), place), ".", color=INK, markersize=3)
+            below.plot(seeds, np.full(len(seeds), place), **DOTS)
     below.set_yticks(places, rows)
     below.tick_params(axis="y", length=0)
     below.set(xlabel="part that a linear regression finds in the features", xlim=(0, 1))

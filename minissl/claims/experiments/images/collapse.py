@@ -39,8 +39,9 @@ ARMS: dict[str, tuple[type[TwoViews], dict[str, Any]]] = {
     FREE: (BYOL, {"target": "free"}),
     SIGREG: (SIGReg, {}),
 }
-# An arm has the same color in both lists below: those that hold, those that fall, one in between.
-COLORS = dict(zip(ARMS, 2 * (BLUE, GREEN, PURPLE, OCHRE, RED), strict=True))
+# Five in each of two panels; red is what falls.
+FIVE = (BLUE, GREEN, PURPLE, OCHRE, RED, BLUE, GREEN, PURPLE, RED, OCHRE)
+COLORS = dict(zip(ARMS, FIVE, strict=True))
 SPREAD, RANK, ACCURACY = "z-std", "effective rank", "accuracy (%), 1 label"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.figures import legend, new_figure
-from minissl.palette import BLUE, GREY, LINE, RED, SOFT_INK
+from minissl.figures import label_ends, new_figure
+from minissl.palette import BLUE, GREY, LINE, RED, SOFT_INK, look
 from minissl.pretrain.images.simclr import SimCLRSettings
 
 LABELS = (1, 5)
@@ -59,7 +59,9 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         for name, color in ((before(labels), BLUE), (after(labels), RED)):
             rows = [f"{length} training" for length in LENGTHS]
             values = np.stack([digits.over_seeds(measured, row, name) for row in rows], axis=1)
-            axis.plot(steps, values.mean(axis=0), line, color=color, marker="o", label=name)
+            axis.plot(
+                steps, values.mean(axis=0), label=name, **look(color, True) | {"linestyle": line}
+            )
             axis.fill_between(
                 steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0
             )
@@ -79,7 +81,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     axis.set_xticks(steps, [str(n) for n in steps])
     axis.minorticks_off()
     axis.grid(axis="y", color=LINE)
-    legend(axis, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2, fontsize=8)
+    label_ends(axis)
     return drawn
 
 

@@ -14,18 +14,22 @@ from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahea
 from minissl.claims.drawing import level, line, panels, values
 from minissl.claims.gpt_on_english import OWN, encoded, english
 from minissl.data.texts import Streams
-from minissl.figures import label_ends
+from minissl.figures import label_ends, legend
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
-from minissl.palette import BLUE, RED
+from minissl.palette import BLUE, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
 from minissl.pretrain.run import train
 from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
 
 TRANSFORMER, LSTM, MORE = "Transformer", "LSTM", "LSTM, equal operations"
-STYLES = {TRANSFORMER: {"color": BLUE}, LSTM: {"color": RED}, MORE: {"color": RED, "ls": ":"}}
+STYLES = {
+    TRANSFORMER: {"color": BLUE},
+    LSTM: {"color": RED},
+    MORE: {"color": OCHRE},
+}
 PAIRS = "pairs of tokens, counted"
 BITS, WEIGHTS, WORK = "bits per byte", "weights", "TFLOP"
 READ, SPENT = "million tokens read", "CPU ms per step"
@@ -155,8 +159,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         line(context, measured, f"{name}, context", label=name, marker="o", **STYLES[name])
     context.set_xscale("log", base=2)
     context.set(xlabel="tokens read before (1, 2 to 3, 4 to 7, ...)", ylabel="nats of the next one")
-    for axis in (work, context):
-        label_ends(axis)
+    legend(work, loc="lower left", fontsize=9)
+    label_ends(context)
     return drawn
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import bars, panels, values
+from minissl.claims.drawing import bars, filling, panels, values
 from minissl.data import Kept
 from minissl.data.cloze import ClozePair, answer_scores, by_kind, small_zoo
 from minissl.data.passages import SPECIAL, Passages, PieceStream, to_stream
@@ -141,10 +141,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Each kind, both models; the mean by what stands behind; what the answers have at all."""
     drawn, (kinds, means, mass) = panels(3.0, 1.9, 1.9)
     places = np.arange(len(KINDS))
-    for offset, row, color, name in ((-0.2, CAUSAL, BLUE, CAUSAL), (0.2, MASKED, RED, SHORT[2])):
+    for number, (row, color, name) in enumerate(((CAUSAL, BLUE, CAUSAL), (MASKED, RED, SHORT[2]))):
         seen = np.array([values(measured, row, kind) for kind in KINDS])  # (kinds, seeds)
         spread = [seen.mean(axis=1) - seen.min(axis=1), seen.max(axis=1) - seen.mean(axis=1)]
-        kinds.barh(places + offset, seen.mean(axis=1), 0.4, color=color, xerr=spread, label=name)
+        at = places + 0.4 * number - 0.2
+        form = filling(color, number)
+        kinds.barh(at, seen.mean(axis=1), 0.4, xerr=spread, label=name, **form)
     kinds.set_yticks(places, [*KINDS])
     kinds.invert_yaxis()
     kinds.axvline(50, color=GREY, linestyle="--", linewidth=1)

@@ -21,7 +21,7 @@ from minissl.figures import legend
 from minissl.models.bidirectional import BidirectionalLM
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
-from minissl.palette import BLUE, GREY, OCHRE, RED
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.language.elmo import ELMo, ELMoSettings
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.masked.roberta import RoBERTa, RoBERTaSettings
@@ -255,7 +255,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.set(xlim=(0, 120), xlabel=f'{column}: found (%), words such as "{word}"')
     for sense, color, name in ((1, BLUE, "a noun"), (2, OCHRE, "a verb")):
         x, y = measured[0].curves[f"{ORDER}, sense {sense}"]
-        points.plot(x, y, ".", color=color, markersize=4, label=name)
+        form = look(color, marker=True) | {"linestyle": "", "markersize": 3}
+        points.plot(x, y, label=name, **form)
     points.set(xlabel=f'"{BY_ORDER[0]}" in the GPT, two directions', xticks=[], yticks=[])
     legend(points)
     return drawn
