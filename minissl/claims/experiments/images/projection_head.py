@@ -59,9 +59,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         for name, color in ((before(labels), BLUE), (after(labels), RED)):
             rows = [f"{length} training" for length in LENGTHS]
             values = np.stack([digits.over_seeds(measured, row, name) for row in rows], axis=1)
-            axis.plot(
-                steps, values.mean(axis=0), label=name, **look(color, True) | {"linestyle": line}
-            )
+            form = {**look(color, marker=True), "linestyle": line}
+            axis.plot(steps, values.mean(axis=0), label=name, **form)
             axis.fill_between(
                 steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0
             )

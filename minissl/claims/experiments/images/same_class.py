@@ -19,7 +19,7 @@ from minissl.figures import legend
 from minissl.losses.contrastive import normalize, nt_xent
 from minissl.losses.metric import same_and_different
 from minissl.losses.supervised import supcon_loss
-from minissl.palette import BLUE, GREEN, GREY_TINT, PURPLE, RED
+from minissl.palette import BLUE, GREEN, GREY, GREY_TINT, PURPLE, RED
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
 from minissl.vision.images import LabelledSplit

@@ -12,7 +12,7 @@ from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import line, panels
 from minissl.data.labels import draw_few_labels
 from minissl.figures import label_ends
-from minissl.palette import BLUE, GREY, LINE, OCHRE, RED
+from minissl.palette import BLUE, GREY, LINE, OCHRE, PURPLE, RED
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import train
