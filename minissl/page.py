@@ -50,7 +50,16 @@ class Page:
         )
 
     def figure(self, figure: Any, caption: str, description: str) -> None:
-        """A matplotlib figure as SVG inside the page. ``description`` is for who cannot see it."""
+        """A matplotlib figure as SVG inside the page, and below it how to read it.
+
+        ``caption``: what the axes and marks are, and what is seen; ``description`` is for who
+        cannot see it. ValueError without either.
+        """
+        if not (caption.strip() and description.strip()):
+            raise ValueError(
+                f"a figure needs a caption (how to read it, what is seen) and a description for "
+                f"who cannot see it; got {caption!r} and {description!r}"
+            )
         data = base64.b64encode(svg_bytes(figure)).decode()
         self.parts.append(
             f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(description)}">'

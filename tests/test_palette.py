@@ -206,3 +206,15 @@ def test_the_style_sheet_has_the_same_inks_and_papers():
         variable = f"--{name.removesuffix('_INK').lower()}"
         assert (variable, color) in re.findall(r"(--\w+): (#\w+);", light)
         assert (variable, DARK[color]) in re.findall(r"(--\w+): (#\w+);", dark)
+
+
+def test_no_color_is_written_elsewhere():
+    """A hexadecimal color in a string: "#rgb" alone, or "#rrggbb" anywhere."""
+    color = re.compile(r"#[0-9a-fA-F]{6}\b|(?<=[\"':])#[0-9a-fA-F]{3}(?=[\"';])")
+    assert color.findall("""'color:#666;'  "#0b6bcb" '#eee' "##aff" issue #123""") == [
+        "#666", "#0b6bcb", "#eee",
+    ]  # fmt: skip
+    files = [f for room in ("minissl", "benchmarks") for f in (ROOT / room).rglob("*.py")]
+    files.remove(ROOT / "minissl" / "palette.py")
+    found = {str(f.relative_to(ROOT)): color.findall(f.read_text(encoding="utf-8")) for f in files}
+    assert {file: colors for file, colors in found.items() if colors} == {}

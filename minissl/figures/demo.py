@@ -1,5 +1,6 @@
 """The figures of the demo; notebooks and claims draw some of them too."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from minissl.figures.drawing import label_ends, legend, new_figure
 from minissl.figures.projections import principal_components
-from minissl.palette import BLUE, GREY, INK, LINE, OCHRE, RED, SOFT_INK, look, style
+from minissl.palette import BLUE, GREY, INK, LINE, OCHRE, PAPER, RED, SOFT_INK, look, style
 
 PHONE = 5.2  # inches: on 390 pixels a letter of 9 points is nine pixels high
 COLORS = {
@@ -72,7 +73,7 @@ def accuracy_against_labels(
     axis.set_xticks(labels, [str(n) for n in labels])
     axis.minorticks_off()
     axis.grid(axis="y", color=LINE)
-    axis.set_title(title, loc="left", fontsize=11, weight="bold")
+    axis.set_title(textwrap.fill(title, 40), loc="left", fontsize=11, weight="bold")
     label_ends(axis)
     return figure
 
@@ -88,7 +89,7 @@ def embeddings(panels: Mapping[str, np.ndarray], classes: np.ndarray) -> Any:
             axis.scatter(
                 *chosen.T, s=6, color=form["color"], marker=form["marker"], linewidths=0, alpha=0.7
             )
-            paper = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
+            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.8}
             axis.annotate(
                 str(label), np.median(chosen, axis=0), weight="bold", ha="center", va="center",
                 bbox=paper,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from minissl.palette import TOKENS
+from minissl.palette import BLACK, PAPER, SOFT_INK, TOKENS
 from minissl.text.tokenizer import Tokenizer
 from minissl.text.wordpiece import WordPiece
 
@@ -52,9 +52,9 @@ class TokenView:
             for index, (token_id, token) in enumerate(zip(self.ids, self.tokens))
         ]
         return (
-            '<div style="font-family:monospace;color:#000;background:#fff;line-height:1.7;'
+            f'<div style="font-family:monospace;color:{BLACK};background:{PAPER};line-height:1.7;'
             f'white-space:pre-wrap;overflow-wrap:anywhere">{"".join(spans)}'
-            f'<div style="color:#666">{len(self.ids)} tokens, '
+            f'<div style="color:{SOFT_INK}">{len(self.ids)} tokens, '
             f"{sum(map(len, self.tokens))} bytes</div></div>"
         )
 

@@ -141,8 +141,9 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """How far each went, and the loss on the lines from the starts."""
     drawn, (ways, lines) = panels(2.8, 3.4)
     colors = {"pretrained": BLUE, "random": OCHRE}
+    names = {key: name.replace("with ", "with\n") for key, name in OPTIMIZERS.items()}
     flat = [Measured(_by_start(run.table)) for run in measured]
-    groups(ways, flat, {STARTS[start]: color for start, color in colors.items()}, OPTIMIZERS)
+    groups(ways, flat, {STARTS[start]: color for start, color in colors.items()}, names)
     far = np.mean([run.table[PRETRAINING][WAY] for run in measured])
     ways.axhline(far, color=GREY, linestyle="--", linewidth=1, label=PRETRAINING)
     ways.set(ylabel="‖θ − θ₀‖")
