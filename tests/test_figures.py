@@ -1,5 +1,10 @@
 """What figures share: names at the ends of curves, and the head that is shown large."""
 
+import importlib.util
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -117,3 +122,17 @@ def test_one_large_head_has_the_tokens_and_the_others_are_small():
 def test_one_head_alone_is_drawn_alone():
     figure = figures.attention_map(rows("before")[None], list("abcdef"))
     assert len(figure.axes) == 1
+
+
+def test_the_first_picture_of_the_readme_is_that_of_its_numbers():
+    """Drawn again it is the file; its numbers are in the table that a reader finds."""
+    docs = Path(__file__).parent.parent / "docs"
+    spec = importlib.util.spec_from_file_location("demo_labels", docs / "demo_labels.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.picture() == (docs / "demo_labels.svg").read_bytes()
+    kept = json.loads((docs / "demo_labels.json").read_text(encoding="utf-8"))
+    pages = [docs.parent / "README.md", *docs.rglob("*.md")]
+    written = re.sub(" +", " ", "\n".join(page.read_text(encoding="utf-8") for page in pages))
+    for name, accuracies in kept["accuracy (%)"].items():
+        assert f"| {name} | {' | '.join(map(str, accuracies))} |" in written

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minissl.figures.drawing import label_ends, legend, new_figure
+from minissl.figures.drawing import label_ends, new_figure
 from minissl.figures.projections import principal_components
-from minissl.palette import BLUE, GREY, INK, LINE, OCHRE, PAPER, RED, SOFT_INK, look, style
+from minissl.palette import BLUE, GREY, LINE, OCHRE, PAPER, RED, SOFT_INK, look, style
 
 PHONE = 5.2  # inches: on 390 pixels a letter of 9 points is nine pixels high
 COLORS = {
@@ -30,18 +30,9 @@ def language_loss(
     axis.plot(steps, losses, color=GREY, linewidth=0.8, label="GPT, training batch")
     axis.plot(*zip(*held_out), **look(BLUE, marker=True), label="GPT, held-out text")
     for (name, level), line in zip(levels.items(), ((0, (1, 2)), "--", "-.")):
-        axis.axhline(level, color=RED, linestyle=line, linewidth=1)
-        axis.annotate(
-            f"{name} {level:.2f}",
-            (1, level),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize=9,
-            color=INK,
-        )
+        axis.axhline(level, color=RED, linestyle=line, linewidth=1, label=f"{name} {level:.2f}")
     axis.set(xlabel="step", ylabel="loss (nats per token)")
-    legend(axis, loc="upper left", bbox_to_anchor=(0.08, 0.78), fontsize=9)
+    label_ends(axis, letters=13)
     return figure
 
 
@@ -80,21 +71,22 @@ def accuracy_against_labels(
 
 def embeddings(panels: Mapping[str, np.ndarray], classes: np.ndarray) -> Any:
     """The first two principal components of each set of vectors, a color and a marker per class."""
-    figure, axes = new_figure(columns=len(panels), width=9, height=3.3)
+    figure, axes = new_figure(columns=len(panels), width=6.6, height=2.5)
     for axis, (name, vectors) in zip(axes, panels.items()):
         points = principal_components(vectors)
         for label in np.unique(classes):
             chosen = points[classes == label]
             form = style(int(label) % 36, marker=True)
             axis.scatter(
-                *chosen.T, s=6, color=form["color"], marker=form["marker"], linewidths=0, alpha=0.7
+                *chosen.T, s=4, color=form["color"], marker=form["marker"], linewidths=0, alpha=0.7
             )
-            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.8}
+            paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
             axis.annotate(
-                str(label), np.median(chosen, axis=0), weight="bold", ha="center", va="center",
-                bbox=paper,
+                str(label), np.median(chosen, axis=0), weight="bold", fontsize=9, ha="center",
+                va="center", bbox=paper,
             )  # fmt: skip
-        axis.set(title=name, xticks=[], yticks=[])
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(name, fontsize=10)
         axis.spines[:].set_visible(False)
     return figure
 
