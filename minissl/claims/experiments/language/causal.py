@@ -22,7 +22,7 @@ from minissl.claims.gpt_on_english import (
     new_gpt,
     trained,
 )
-from minissl.figures import legend
+from minissl.figures import label_ends
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.attention import KeyValueCache
@@ -190,7 +190,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     level(curves, values(measured, "counting tokens", "future hidden").mean(), "counting tokens")
     level(curves, values(measured, "counting pairs", "future hidden").mean(), "counting pairs")
     curves.set(xlabel="step", ylabel="training loss (nats per token)", ylim=(0, None))
-    legend(curves, loc=(0.6, 0.2))
+    label_ends(curves)
     bars(worth, measured, [CAUSAL, UNMASKED], "future hidden", colors=[BLUE, RED])
     for row, text in (("counting pairs", "pairs"), ("counting tokens", "tokens")):
         worth.axvline(
