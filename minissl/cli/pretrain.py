@@ -11,6 +11,7 @@ from minissl.cli._shared import (
     DATA_HELP,
     add_device,
     add_fields,
+    add_log_to,
     add_options,
     add_seed,
     fields_from,
@@ -18,6 +19,7 @@ from minissl.cli._shared import (
     place_of,
     settings_from,
     tell_what_was_fitted,
+    told,
 )
 from minissl.pretrain import METHODS, load_method, method_names
 
@@ -75,6 +77,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
         "a probe, and the rank, into the log (`minissl evaluate RUN --curves`); training is the "
         "same without",
     )  # fmt: skip
+    add_log_to(parser)
     add_fields(parser, (*kind.Data.fields, *kind.Data.with_labels.fields))
     add_options(parser, kind.Settings, _defaults(kind, argv))
 
@@ -105,7 +108,10 @@ def run(arguments: argparse.Namespace) -> None:
     settings = settings_from(kind.Settings, arguments)
     fields = fields_from(arguments)
     start = None if arguments.start is None else open_run(arguments.start, kind)
-    with joined(resolve_device(arguments.device)) as device:
+    with (
+        joined(resolve_device(arguments.device)) as device,
+        told(arguments, settings, method=arguments.method, device=device) as tell,
+    ):
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
         watch = arguments.watch and Watch(
@@ -127,6 +133,7 @@ def run(arguments: argparse.Namespace) -> None:
             read_from=place_of(arguments.data),
             fields=fields,
             watch=watch,
+            tell=tell,
         )
     if first:
         print(f"{arguments.run}: {pretrained.data.describe()}")
