@@ -47,15 +47,15 @@ def tracker(name: str, folder: str | Path, settings: Mapping[str, Any]) -> Track
 class Tracker:
     """Begins with the first record; for a run that was finished before, when ``with`` ends."""
 
-    def __init__(self, name: str, folder: Path, begin: Callable[[], Any]):
+    def __init__(self, name: str, folder: Path, begin: Callable[[], Any] | None):
         self.name, self.log, self.begin = name, folder / "log.jsonl", begin
         self._run: Any = None
-        self._begun = False
 
     def __call__(self, *records: Record) -> None:
         """Send the numbers of these records; before the first ones what it lacks of the log."""
-        if not self._begun:
-            self._begun, self._run = True, self.begin()
+        if self.begin is not None:
+            begin, self.begin = self.begin, None  # what cannot begin is not tried again
+            self._run = begin()
             self._next = self._run.next
             records = (*(History.read(self.log) if self.log.exists() else ()), *records)
         for record in records:
@@ -75,7 +75,6 @@ class Tracker:
                 self._run.finish(failed=kind is not None)
         except Exception as mine:
             warnings.warn(f"{self.name} could not be finished: {mine}", stacklevel=2)
-        self._run, self._begun = None, False
 
 
 def numbers_of(record: Record) -> dict[str, float]:
@@ -142,12 +141,9 @@ class _TensorBoard:
         self.writer.close()
 
 
+EVENT_FILES = "tensorboard.summary.writer.event_file_writer"
 TRACKERS: dict[str, tuple[Any, str, str]] = {  # what begins, by which name of which module
     "trackio": (_Trackio, "trackio", "init"),
     "wandb": (_WandB, "wandb", "init"),
-    "tensorboard": (
-        _TensorBoard,
-        "tensorboard.summary.writer.event_file_writer",
-        "EventFileWriter",
-    ),
+    "tensorboard": (_TensorBoard, EVENT_FILES, "EventFileWriter"),
 }
