@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = settings_from(kind.Settings, arguments)
     opened = open_run(arguments.folder)
     fields = fields_from(arguments)
-    about = {"adaptation": arguments.adaptation, "base": str(arguments.folder)}
+    about = {"adaptation": arguments.adaptation, "base": arguments.folder.name}
     with (
         joined(resolve_device(arguments.device)) as device,
         told(arguments, settings, **about, device=device) as tell,
