@@ -187,7 +187,7 @@ def test_output_comes_while_input_is_read_and_little_is_held(
     sink = Sink()
     source = Watched(block * (repeat // 50), 50, lambda: sink.total)
     monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": source}))
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(sink)))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(sink), encoding="utf-8"))
     tracemalloc.start()
     try:
         assert call("tokenizer", action, "--tokenizer", tmp_path / "word.json") == 0
@@ -387,7 +387,7 @@ def test_what_is_not_there_is_named(
 ):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("deep.json").write_text("[" * 100_000)
+    Path("deep.json").write_text("[" * 100_000, encoding="utf-8")
     tokenizer = tok if tokenizer == "TOK" else tokenizer
     assert call("tokenizer", action, file, "--tokenizer", tokenizer) == 1
     error = capsys.readouterr().err

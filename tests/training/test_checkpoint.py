@@ -309,7 +309,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"could not be written .* Not a directory"):
         save(tmp_path / "file")
 

@@ -1,0 +1,1 @@
+"""What other systems lack or do otherwise, imitated here, and looked for in the sources."""
