@@ -109,8 +109,10 @@ def test_the_locale_changes_nothing(given, tok, tmp_path):
 
 
 def test_what_a_terminal_cannot_show_does_not_stop_it(tok, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
     for encoding in ("ascii", "latin-1", "utf-8"):
         screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        screen.isatty = lambda: True
         monkeypatch.setattr("sys.stdout", screen)
         assert call("tokenizer", "show", "--text", "The cat 你好", "--tokenizer", tok) == 0
         shown = screen.buffer.getvalue().decode(encoding)

@@ -21,7 +21,7 @@ import types
 MODULES = ("fcntl", "resource", "termios", "tty", "pty", "pwd", "grp", "syslog", "triton")
 NAMES = {
     os: """fork forkpty posix_spawn posix_spawnp killpg setsid setpgid setpgrp getpgid getpgrp
-        getsid getuid geteuid getgid getegid getgroups getloadavg nice sync
+        getsid geteuid getgid getegid getgroups getloadavg nice sync
         sched_getaffinity sched_setaffinity sched_yield chown lchown chroot mkfifo mknod fchmod
         fchown pread pwrite posix_fallocate posix_fadvise sendfile wait wait3 wait4
         O_NOFOLLOW O_DIRECTORY O_TMPFILE O_NONBLOCK""",
