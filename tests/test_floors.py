@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "minissl"
 # From below. What stands on one floor may see each other.
 FLOORS = [
-    {"durable", "reading", "tensors", "registry", "options", "conditions", "page"},
+    {"durable", "reading", "tensors", "registry", "options", "conditions", "palette", "page"},
     {"autograd"},
     {"nn", "optim", "interop"},
     {"losses", "text", "vision"},
