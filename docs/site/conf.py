@@ -15,6 +15,7 @@ author = "the minissl founders"
 copyright = "the minissl founders. MIT licence"
 extensions = [
     "docs.site.directives",
+    "docs.site.pictures",
     "myst_nb",
     "sphinx.ext.githubpages",
     "sphinx.ext.linkcode",

@@ -180,7 +180,9 @@ def test_all_other_functions_are_the_librarys_unless_asked(tmp_path):
     assert found["1.8"].printed == "[]"
     _, found = checked(path, "1.8", use_mine=True, guarded=False)
     assert found["1.8"].score < 12
-    path.write_text(f"{path.read_text()}\n_parents_first = list\n")
+    path.write_text(
+        f"{path.read_text(encoding='utf-8')}\n_parents_first = list\n", encoding="utf-8"
+    )
     _, found = checked(path, "1.8", guarded=False)
     assert found["1.8"].score == 12, "also where the file binds the name in another way"
     path = write(tmp_path, student_file(ONE, numbers))
