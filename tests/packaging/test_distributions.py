@@ -55,19 +55,14 @@ def test_the_wheel_carries_the_course_as_it_is(wheel):
 
 
 def test_beside_it_the_wheel_has_the_two_packages_and_nothing_else(wheel):
-    sources = {
+    kept = {
         path.relative_to(folder).as_posix()
         for folder, package in ((ROOT, "minissl"), (ROOT / "kernels", "minissl_kernels"))
-        for path in (folder / package).rglob("*.py")
+        for path in (folder / package).rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
     }
-    found = {name for name in wheel if name.endswith(".py")}
-    assert found == sources
-    others = {name for name in wheel if "_course/" not in name and ".dist-info/" not in name}
-    data = {*(f"minissl/{name}" for name in ("style.css", "py.typed"))}
-    handouts = {
-        path.relative_to(ROOT).as_posix() for path in ROOT.glob("minissl/homework/handouts/*")
-    }
-    assert others - found == data | handouts
+    assert {"minissl/style.css", "minissl/py.typed", "minissl/homework/handouts/hw1.md"} < kept
+    assert {name for name in wheel if "_course/" not in name and ".dist-info/" not in name} == kept
     assert b"minissl = minissl.__main__:main" in wheel[dist_info(wheel, "entry_points.txt")]
 
 
