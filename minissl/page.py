@@ -64,8 +64,10 @@ class Page:
                 f"who cannot see it; got {caption!r} and {description!r}"
             )
         data = base64.b64encode(svg_bytes(figure)).decode()
+        most = 120 * figure.get_figwidth()  # pixels: a small one is not blown up
         self.parts.append(
-            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(description)}">'
+            f'<figure><img style="max-width:{most:.0f}px" src="data:image/svg+xml;base64,{data}" '
+            f'alt="{escape(description)}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
