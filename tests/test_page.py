@@ -68,6 +68,13 @@ def test_attributes_are_found_as_styles_are():
     assert rules[f'[style*="stroke:{RED}"]'] == f"stroke:{DARK[RED]}!important"
 
 
+def test_white_and_black_are_found_as_people_write_them():
+    svg = '<svg><g class="pixels"><rect fill="white"/></g><rect fill="white" stroke="#000"/></svg>'
+    rules = in_the_dark(with_dark(svg.encode()))
+    assert rules['[fill="white"]:not(.pixels *)'] == f"fill:{DARK[PAPER]}!important"
+    assert rules['[stroke="#000"]:not(.pixels *)'] == f"stroke:{DARK['#000000']}!important"
+
+
 def test_pixels_stay_on_white():
     assert b"prefers-color-scheme" not in svg_bytes(drawn(pixels=True))
 
