@@ -7,11 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from minissl.palette import BLACK, DARK, PAPER
+from minissl.palette import BLACK, BY_HAND, DARK, PAPER
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-
-_ALSO = {PAPER: ("#fff", "white"), BLACK: ("#000", "black")}  # what people write by hand
 
 
 class Page:
@@ -105,7 +103,7 @@ def with_dark(svg: bytes) -> bytes:
         for name in ("fill", "stroke"):
             inside = [f"{name}: {light}", f"{name}:{light}"]
             where = [f'[style*="{one}"]' for one in inside if one in text]
-            written = (light, *_ALSO.get(light, ()))
+            written = (light, *BY_HAND.get(light, ()))
             where += [f'[{name}="{one}"]' for one in written if f'{name}="{one}"' in text]
             if where:
                 outside = ":not(.pixels *)" * ('class="pixels"' in text)
