@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ def _settings(arguments: argparse.Namespace) -> Any:
     return Settings(arguments.seed, arguments.extra_shapes, mine, guarded)
 
 
+def _tell_what_is_not_held_back() -> None:
+    """Once for each command: the code of others runs on this computer."""
+    from minissl.homework.process import not_held_back
+
+    if not_held_back():
+        print(f"minissl: {not_held_back()}", file=sys.stderr)
+
+
 def list_all(arguments: argparse.Namespace) -> None:
     """Print every assignment with its tasks."""
     from minissl.homework.assignments import assignment_numbers, load_assignment
@@ -152,6 +161,7 @@ def check(arguments: argparse.Namespace) -> None:
     from minissl.homework.starter import answer_key
     from minissl.homework.submission import find_file
 
+    _tell_what_is_not_held_back()
     settings = _settings(arguments)
     assignment = load_assignment(arguments.number)
     own = f"hw{arguments.number}"
@@ -194,6 +204,7 @@ def grade(arguments: argparse.Namespace) -> None:
     if arguments.seed is None:  # an answer that knows the cases of the students' seed 0 loses
         arguments.seed = randbelow(1 << 31)
         print(f"random cases of seed {arguments.seed} (--seed {arguments.seed} repeats them)")
+    _tell_what_is_not_held_back()
     settings, rows = _settings(arguments), []
     for row in grade_all(
         assignment, found, arguments.csv, settings=settings, details=arguments.details

@@ -101,11 +101,11 @@ class Run(Reader):
         if path.parent == self.run and path.name in KEPT:
             kept = json.loads(state.read_bytes())
             kept["config"]["kept"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            state.write_text(json.dumps(kept))
+            state.write_text(json.dumps(kept), encoding="utf-8")
         if path.name != "SHA256SUMS":
             names = [name for name in checkpoint.iterdir() if name.name != "SHA256SUMS"]
             lines = [f"{hashlib.sha256(n.read_bytes()).hexdigest()}  {n.name}\n" for n in names]
-            (checkpoint / "SHA256SUMS").write_text("".join(lines))
+            (checkpoint / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 class ImageRun(Run):
