@@ -127,7 +127,7 @@ def test_nothing_comes_before_what_it_needs(heading):
                     assert needed in read, (heading, week, lecture, needed)
         for number in due:
             for task in load_assignment(number).parts:
-                lecture, section = re.search(r"/(\d\d), section (\d+)", task.lecture).groups()
+                lecture, section = re.search(r"(\d\d), section (\d+)", task.lecture).groups()
                 assert section in read[lecture], (heading, week, task.number)
         assert all(n in assignment_numbers() for n in out)
     if heading == "Fourteen weeks":  # all of every lecture but what is no lesson
