@@ -21,6 +21,7 @@ from minissl.losses import contrastive
 from minissl.losses.triplets import mine_triplets
 from minissl.losses.words import negative_sampling
 from minissl.models.generate import next_token_probabilities
+from minissl.nn import BatchNorm
 from minissl.nn.transformer import TransformerConfig
 from minissl.text.bag_of_words import inverse_document_frequency
 from minissl.text.bpe import learn_merges, segment
@@ -350,6 +351,14 @@ def agree(shown, values):
         abs(printed - value) <= 0.5001 * 10.0 ** -len(text.partition(".")[2])
         for (text, printed), value in zip(shown, values)
     )
+
+
+def test_batch_norm_forgets_a_vector_that_is_its_own_batch():
+    norm = BatchNorm(3)
+    norm.bias.array[:] = [1, 2, 3]
+    for row in ([1.0, 5.0, 9.0], [-4.0, 0.0, 2.0]):
+        said = norm(Tensor(np.array([row, row], np.float32))).numpy()
+        np.testing.assert_allclose(said, [[1, 2, 3]] * 2)  # question 7 of quiz 00
 
 
 def test_what_answers_say_beside_their_choices():
