@@ -16,7 +16,7 @@ from minissl.homework.assignments import load_assignment
 from minissl.homework.starter import handout
 
 HERE = Path(__file__).parent
-GUIDES = ["docs/instructor_guide.md", "docs/several_gpus.md"]
+GUIDES = ["docs/instructor_guide.md", "docs/syllabus.md", "docs/several_gpus.md"]
 PICTURES = ["lectures/figures/*.svg", "docs/*.svg", "benchmarks/results/*.svg"]
 
 CLAIMS = """# What the lectures claim, and what we measured
@@ -78,6 +78,8 @@ def course(draft: bool = False) -> Pages:
     for path in [*(ROOT / guide for guide in GUIDES), *sorted((ROOT / "docs").glob("*.md"))]:
         if path.is_file() and _name(path) not in pages.texts:
             pages.add("Guides", _name(path), markdown(path))
+    for path in sorted((ROOT / "docs" / "quiz").glob("*.md")):
+        pages.add("Quizzes", _name(path), markdown(path))
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.md")):
         title = path.stem.replace("_", " ").capitalize()  # its own is the name of the program
         pages.add("Measured", _name(path), markdown(path), title)
