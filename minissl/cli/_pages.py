@@ -35,7 +35,7 @@ def to_read(page: Page, text: str, answers: bool = False) -> str:
         return _figure(" ".join(found[1].split()), page.path.parent / found[2])
 
     def prose(part: str) -> str:
-        return unlinked(_PICTURE.sub(picture, _roles(part)), page.path.parent.name)
+        return unlinked(_PICTURE.sub(picture, _roles(part)), page.within)
 
     def block(code: str) -> str:
         directive = _DIRECTIVE.fullmatch(code)
@@ -64,7 +64,7 @@ def _to_view(page: Page, kept: Collection[str]) -> str:
     """The Markdown of a page beside which lies what is ``kept``, and nothing else."""
 
     def prose(part: str) -> str:
-        return unlinked(_roles(part), page.path.parent.name, kept=kept)
+        return unlinked(_roles(part), page.within, kept=kept)
 
     def block(code: str) -> str:
         directive = _DIRECTIVE.fullmatch(code)
@@ -80,9 +80,7 @@ def _to_view(page: Page, kept: Collection[str]) -> str:
 
 def _beside(page: Page) -> list[Path]:
     """The files of a page's pictures, of those of its claims, and its notebook."""
-    names = [
-        from_the_top(page.path.parent.name, found[2]) for found in _PICTURE.finditer(page.text)
-    ]
+    names = [from_the_top(page.within, found[2]) for found in _PICTURE.finditer(page.text)]
     claims = [found[2] for found in _DIRECTIVE.finditer(page.text) if found[1] == "claim"]
     names += [f"lectures/claims/{name}.svg" for name in claims]
     paths = [*(folder() / name for name in names), *filter(None, [page.notebook])]

@@ -10,9 +10,9 @@ from minissl.cli._shared import argument, path
 from minissl.course import Page
 
 DESCRIPTION = """\
-Shows a lecture, a page beside the lectures or a guide: in a terminal page by page, else as plain
-text. Source stands in it as this installation has it; a function that a homework asks for is left
-to you. Figures are named by where they lie."""
+Shows a lecture, a page beside the lectures, a guide or a quiz: in a terminal page by page, else as
+plain text. Source stands in it as this installation has it; a function that a homework asks for is
+left to you. Figures are named by where they lie."""
 EXAMPLES = """\
 examples:
   minissl lecture                        all that there are
@@ -81,11 +81,15 @@ def run(arguments: argparse.Namespace) -> None:
 def listing(pages: list[Page]) -> str:
     """Every page by the name it is asked for, with its title."""
     width = max(len(page.name) for page in pages)
-    rows = {"lectures": ["Lectures, and what stands beside them:"], "docs": ["", "Guides:"]}
+    rows = {
+        "lectures": ["Lectures, and what stands beside them:"],
+        "docs": ["", "Guides:"],
+        "docs/quiz": ["", "Quizzes, answered with --answers:"],
+    }
     for page in pages:
-        rows[page.path.parent.name].append(f"  {page.name:<{width}}  {page.title}")
-    rows["docs"] += ["", "minissl lecture 07 shows one, minissl lecture --help says more"]
-    return "\n".join(line for group in rows.values() for line in group)
+        rows[page.within].append(f"  {page.name:<{width}}  {page.title}")
+    lines = [line for group in rows.values() for line in group]
+    return "\n".join([*lines, "", "minissl lecture 07 shows one, minissl lecture --help says more"])
 
 
 def show(text: str) -> None:
