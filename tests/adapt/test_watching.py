@@ -33,7 +33,7 @@ def weights(folder):
 
 def records(folder):
     """The log without what the clock says."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
@@ -128,6 +128,6 @@ def test_on_the_command_line_and_as_a_picture(tmp_path, capsys):
     assert main(["evaluate", folder, "--curves"]) == 0
     assert "curves.svg: 3 records up to step 2" in capsys.readouterr().out
     assert b"<svg" in (tmp_path / "run" / "evaluation" / "curves.svg").read_bytes()
-    (tmp_path / "run" / "log.jsonl").write_text("")
+    (tmp_path / "run" / "log.jsonl").write_text("", encoding="utf-8")
     assert main(["evaluate", folder, "--curves", "--out", str(tmp_path / "out")]) == 1
     assert "log.jsonl has no number to draw" in capsys.readouterr().err

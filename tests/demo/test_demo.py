@@ -57,7 +57,7 @@ def tiny(monkeypatch):
 @pytest.mark.usefixtures("tiny")
 def test_the_whole_demo(tmp_path, capsys):
     results = demo.run_demo(tmp_path, progress=False)
-    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == results
     table = capsys.readouterr().out
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
 
