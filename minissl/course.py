@@ -57,7 +57,8 @@ class Page:
     def title(self) -> str:
         """The first heading, without the number of the lecture."""
         with self.path.open(encoding="utf-8") as lines:
-            return re.sub(r"^# (\d\d · )?", "", lines.readline()).strip()
+            first = next((line for line in lines if line.startswith("# ")), self.stem)
+        return re.sub(r"^# (\d\d · )?", "", first).strip()
 
     @property
     def notebook(self) -> Path | None:

@@ -18,6 +18,7 @@ examples:
   minissl lecture                        all that there are
   minissl lecture 07
   minissl lecture kernels --section 3
+  minissl lecture 07 --answers           with the answers of its questions
   minissl lecture notation
   minissl lecture 07 --out course        Markdown with its figures, and the notebook
   minissl lecture all --out course       the same of everything
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--section", type=argument(1, least=1), metavar="N", help="only this one of its sections"
+    )
+    parser.add_argument(
+        "--answers", action="store_true", help="the questions at its end with their answers"
     )
     parser.add_argument(
         "--out", type=path, metavar="FOLDER",
@@ -65,10 +69,13 @@ def run(arguments: argparse.Namespace) -> None:
     elif out:
         write([page], out)
     else:
-        from minissl.cli._pages import to_read
+        from minissl.cli._pages import FOLD, to_read
 
-        text = to_read(page, section_of(page, section) if section else page.text)
-        show(text + (f"\n[Notebook: {page.notebook}]" if page.notebook and not section else ""))
+        text = section_of(page, section) if section else page.text
+        below = [f"[Notebook: {page.notebook}]"] if page.notebook and not section else []
+        if FOLD.search(text) and not arguments.answers:
+            below.insert(0, "[The questions are answered with --answers]")
+        show("\n".join([to_read(page, text, arguments.answers), *below]))
 
 
 def listing(pages: list[Page]) -> str:
