@@ -2,9 +2,12 @@
 
 import base64
 import io
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from minissl.palette import BLACK, DARK, PAPER
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -32,8 +35,11 @@ class Page:
         """HTML made elsewhere in this library."""
         self.parts.append(html)
 
-    def table(self, header: list[str], rows: list[list[str]], best: int | None = None) -> None:
-        """A table of strings; row number ``best`` stands out."""
+    def table(
+        self, header: list[str], rows: list[list[str]], best: int | None = None,
+        *, wrapped: bool = False,
+    ) -> None:  # fmt: skip
+        """A table of strings; row number ``best`` stands out. ``wrapped``: of texts."""
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join(
             f"<tr{' class=best' if i == best else ''}>"
@@ -42,12 +48,21 @@ class Page:
             for i, row in enumerate(rows)
         )
         self.parts.append(
-            f"<div class=scroll><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>"
+            f"<div class=scroll><table{' class=texts' if wrapped else ''}>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def figure(self, figure: Any, caption: str, description: str) -> None:
-        """A matplotlib figure as SVG inside the page. ``description`` is for who cannot see it."""
+        """A matplotlib figure as SVG inside the page, and below it how to read it.
+
+        ``caption``: what the axes and marks are, and what is seen; ``description`` is for who
+        cannot see it. ValueError without either.
+        """
+        if not (caption.strip() and description.strip()):
+            raise ValueError(
+                f"a figure needs a caption (how to read it, what is seen) and a description for "
+                f"who cannot see it; got {caption!r} and {description!r}"
+            )
         data = base64.b64encode(svg_bytes(figure)).decode()
         self.parts.append(
             f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(description)}">'
@@ -65,10 +80,34 @@ class Page:
 
 
 def svg_bytes(figure: Any) -> bytes:
-    """A matplotlib figure as SVG, the same bytes for the same figure."""
+    """A matplotlib figure as SVG, for light and dark pages; the same bytes for the same figure."""
     import matplotlib
 
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "minissl"}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return buffer.getvalue()
+    return with_dark(buffer.getvalue())
+
+
+def with_dark(svg: bytes) -> bytes:
+    """An SVG whose colors are those of ``palette`` also for dark pages; any other color stays.
+
+    A style sheet at its beginning, which only a browser in dark mode obeys, exchanges the colors.
+    An SVG with an image of pixels stays as it is, on white in both: its pixels would not follow.
+    Twice is as good as once.
+    """
+    text = re.sub(r'<style id="dark">.*?</style>\n', "", svg.decode("utf-8"), flags=re.DOTALL)
+    if "<image" in text:
+        return text.encode("utf-8")
+    # What has no fill of its own is black, as matplotlib's letters are: it inherits the ink.
+    rules = [f"svg{{background:{DARK[PAPER]};fill:{DARK[BLACK]}}}"]
+    for light, dark in DARK.items():
+        for name in ("fill", "stroke"):
+            inside = [f"{name}: {light}", f"{name}:{light}"]
+            where = [f'[style*="{one}"]' for one in inside if one in text]
+            where += [f'[{name}="{light}"]'] * (f'{name}="{light}"' in text)
+            if where:
+                rules.append(f"{','.join(where)}{{{name}:{dark}!important}}")
+    sheet = "@media (prefers-color-scheme: dark) {\n" + "\n".join(rules) + "\n}"
+    block = f'<style id="dark">\n{sheet}\n</style>\n'
+    return re.sub(r"<svg\b[^>]*>\n?", lambda tag: tag[0] + block, text, count=1).encode("utf-8")

@@ -57,6 +57,7 @@ MAY = {
     "text/files.py": ("json.load",),  # asks whether it is JSON, and believes nothing
     "text/corpora.py": ("ast.literal_eval",),  # of Python's own library
     "homework/report.py": ("json.load",),  # lines that are signed
+    "homework/gradebook.py": ("csv.reader",),  # within ``reading``
     "homework/archive.py": ("zipfile.",),  # with the file's name and limits, or a sentence
     "homework/child.py": ("json.load",),  # what its own parent asks
 }

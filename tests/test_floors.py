@@ -12,7 +12,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "minissl"
 # From below. What stands on one floor may see each other.
 FLOORS = [
-    {"durable", "reading", "tensors", "registry", "options", "conditions", "page"},
+    {
+        "durable",
+        "reading",
+        "tensors",
+        "registry",
+        "options",
+        "conditions",
+        "page",
+        "places",
+        "course",
+        "palette",
+    },
     {"autograd"},
     {"nn", "optim", "interop"},
     {"losses", "text", "vision"},

@@ -27,10 +27,12 @@ from benchmarks.growth import engine, text
 from benchmarks.growth.law import TOLERANCE, Growth, Law, slopes
 from benchmarks.growth.measure import in_a_process, measure
 from minissl.conditions import environment, markdown_table, require_packages
+from minissl.page import with_dark
+from minissl.palette import BLUE, RED, look
 
 GROWTHS = [*engine.GROWTHS, *text.GROWTHS]
 UNITS = {"time": "s", "memory": "MB"}
-COLORS, COLUMNS = ("#0b6bcb", "#c2452d"), 5  # of time and memory; panels side by side
+COLORS, COLUMNS = (BLUE, RED), 5  # of time and memory; panels side by side
 Found = list[tuple[float, float]]  # seconds and megabytes at each size
 
 
@@ -100,16 +102,19 @@ def picture(measured: Sequence[tuple[Growth, Sequence[int], Found]]) -> str:
             label = f"{of}, at last {values[-1]:.3g} {UNITS[of]}"
             label += " !" * slopes(law, sizes, values).too_steep
             axis.loglog(sizes, counts, "--", color=color, linewidth=1)
-            axis.loglog(sizes, np.divide(values, values[-1]), "o-", ms=3, color=color, label=label)
+            seen = np.divide(values, values[-1])
+            axis.loglog(
+                sizes, seen, marker=look(color, True)["marker"], ms=3, color=color, label=label
+            )
         axis.set_title(growth.what, fontsize=9)
         axis.set_xlabel(growth.against, fontsize=8)
         axis.tick_params(labelsize=7)
         axis.minorticks_off()
         axis.legend(frameon=False, fontsize=7)
-    file = io.StringIO()
+    file = io.BytesIO()
     with rc_context({"svg.fonttype": "none"}):  # letters as text, not as curves
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
+    return with_dark(file.getvalue()).decode("utf-8")
 
 
 def chosen(names: Sequence[str]) -> list[Growth]:

@@ -1,8 +1,9 @@
-"""Labelled examples to look at while a method is pretrained: is what it learns of any use yet?
+"""Examples to look at while a method is pretrained: is what it learns of any use yet?
 
-The loss of a pretraining says little of its representation; these numbers do, at the price of
-labels. The training never meets them: nothing random is drawn, and the weights stay bit for bit
-what they are without. Lecture 12.
+The loss of a pretraining says little of its representation; these numbers do. ``Watch`` looks at
+labelled examples, ``WatchRank`` at any, ``usual_watch`` at what there is when nobody asked. The
+training never meets the labels: nothing random is drawn, and the weights stay bit for bit what they
+are without. Lecture 12.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,15 @@ import numpy as np
 from minissl.adapt.heads.neighbors import NeighborSettings, nearest_neighbor_accuracy
 from minissl.adapt.heads.probe import linear_probe
 from minissl.adapt.representations import split_with_classes, why_no_classes
+from minissl.data import FIELDS, Fields
 from minissl.training.diagnostics import effective_rank
 
-NAMES = ("watched_knn_accuracy", "watched_probe_accuracy", "watched_effective_rank")
+KNN, PROBE, RANK = (
+    f"watched_{name}" for name in ("knn_accuracy", "probe_accuracy", "effective_rank")
+)
+NAMES = (KNN, PROBE, RANK)
+MOST, LEAST = 3000, 50  # examples of a look that nobody asked for
+LARGE = 1 << 29  # bytes of images that are not read a second time for their labels
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,14 @@ class Watch:
     examples; NaN where a feature is not finite, since a look must not end a training.
 
     most_train, most_test: random examples of more, the same ones in every run. ``place``: where
-    they were read from, for errors.
+    they were read from, for errors. ``probe``: False without it, which takes the longest.
     """
 
     raw: Any
     most_train: int = 2000
     most_test: int = 1000
     place: str = "the examples to watch"
+    probe: bool = True
 
     def __call__(self, method: Any, data: Any) -> Callable[[], dict[str, float]]:
         """Read the examples as the method does. Raises ValueError where there are no classes."""
@@ -61,16 +70,88 @@ class Watch:
                     f"left to {use}: give more of the others"
                 )
         k = NeighborSettings().neighbors(len(train))
+        names = [name for name in NAMES if self.probe or name != PROBE]
 
         def look() -> dict[str, float]:
             features = method.represent(train.inputs), method.represent(test.inputs)
             if not all(np.isfinite(side).all() for side in features):
-                return dict.fromkeys(NAMES, math.nan)
+                return dict.fromkeys(names, math.nan)
             sides = features[0], train.labels, features[1], test.labels
-            return dict(zip(NAMES, (nearest_neighbor_accuracy(*sides, k=k), _probe(*sides),
-                                    effective_rank(features[1]))))  # fmt: skip
+            seen = {KNN: nearest_neighbor_accuracy(*sides, k=k), RANK: effective_rank(features[1])}
+            if self.probe:
+                seen[PROBE] = _probe(*sides)
+            return {name: seen[name] for name in names}
 
         return look
+
+
+@dataclass(frozen=True)
+class WatchRank:
+    """Raw data without labels: the effective rank of its representation, NaN if not finite."""
+
+    raw: Any
+
+    def __call__(self, method: Any, data: Any) -> Callable[[], dict[str, float]]:
+        """Read the examples as the method does."""
+        inputs = data.examples(self.raw).inputs
+
+        def look() -> dict[str, float]:
+            features = method.represent(inputs)
+            return {RANK: effective_rank(features) if np.isfinite(features).all() else math.nan}
+
+        return look
+
+
+def usual_watch(
+    kind: Any, settings: Any, data: Any, path: Path | None, fields: Fields = FIELDS
+) -> Watch | WatchRank | None:
+    """What is looked at when nobody asked, and costs little: neighbours and the rank.
+
+    ``data``: raw, as ``kind.Data`` has read it at the path. A look takes a tenth as many examples
+    as are trained on between two, ``MOST`` at most; with fewer than ``LEAST`` there is none. Where
+    the data has labels (a folder for each class, a column, what comes with every machine) their
+    neighbors vote, else there is the rank alone.
+    """
+    most = min(MOST, settings.batch_size * settings.steps // settings.evaluations // 10)
+    if most < LEAST:
+        return None
+    some = labelled_if_any(kind, settings, data, path, fields, most)
+    return WatchRank(data.some(most)) if some is None else Watch(some, MOST, MOST, probe=False)
+
+
+def labelled_if_any(
+    kind: Any, settings: Any, data: Any, path: Path | None, fields: Fields, most: int
+) -> Any:
+    """At most so many examples with classes, raw; None where the path has none to tell apart."""
+    labelled = data if isinstance(data, kind.Data.with_labels) else None
+    try:
+        if labelled is None and may_have_labels(path) and not _is_large(data):
+            labelled = kind.Data.with_labels.read(path, settings.settled(data), fields)
+        if labelled is None or not labelled.class_names:
+            return None
+        some = labelled.some(most)
+    except (ValueError, OSError):  # there are none: nobody has asked for them
+        return None
+    return some if _can_be_told_apart(some) else None
+
+
+def may_have_labels(path: Path | None) -> bool:
+    """Whether it is worth the time to read a path once more, for its labels."""
+    if path is None or not path.exists():  # the name of a data set
+        return True
+    if path.is_dir():
+        return any(place.is_dir() and place.name[0] != "." for place in path.iterdir())
+    return path.suffix in (".csv", ".tsv", ".jsonl", ".npz")
+
+
+def _is_large(data: Any) -> bool:
+    return getattr(getattr(data, "images", None), "nbytes", 0) > LARGE
+
+
+def _can_be_told_apart(labelled: Any) -> bool:
+    """Whether there are two classes to learn from, and two to test on."""
+    tested = np.isin(np.arange(len(labelled.labels)), labelled.held_out)
+    return min(len(np.unique(labelled.labels[side])) for side in (tested, ~tested)) > 1
 
 
 def _probe(features: Any, labels: Any, test_features: Any, test_labels: Any) -> float:

@@ -4,6 +4,7 @@ from html import escape
 
 from minissl.autograd.nodes import Node
 from minissl.autograd.tensor import Tensor
+from minissl.palette import BLUE_TINT, OCHRE_TINT, SOFT_INK
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 118, 40, 18, 34  # of a box, and between boxes, in pixels
 
@@ -107,9 +108,9 @@ def _arrow(parent: tuple[float, float], child: tuple[float, float]) -> str:
 
 def _box(place: tuple[float, float], node: Node | Tensor) -> str:
     (x, y), (name, shape) = place, _label(node)
-    color = "#fff3c4" if isinstance(node, Tensor) else "#e3efff"
+    color = OCHRE_TINT if isinstance(node, Tensor) else BLUE_TINT
     return (
         f'<rect x="{x - _WIDTH / 2:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
         f'fill="{color}" stroke="gray"/><text x="{x:.0f}" y="{y + 16:.0f}">{escape(name)}</text>'
-        f'<text x="{x:.0f}" y="{y + 32:.0f}" fill="#555">{escape(shape)}</text>'
+        f'<text x="{x:.0f}" y="{y + 32:.0f}" fill="{SOFT_INK}">{escape(shape)}</text>'
     )

@@ -9,8 +9,13 @@ import numpy as np
 
 from minissl.claims.claim import Measured
 from minissl.figures import new_figure
+from minissl.palette import BLUE, GREY, INK, PAPER, SERIES, SOFT_INK, look
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+# A dot for each seed on its bar, with a rim of paper: seen on every color.
+DOTS = {
+    "color": INK, "linestyle": "", "marker": "o", "markersize": 3.2, "markeredgecolor": PAPER,
+    "markeredgewidth": 0.5,
+}  # fmt: skip
 
 
 def panels(*heights: float, width: float = 5.6) -> tuple[Any, Any]:
@@ -28,8 +33,12 @@ def values(measured: Sequence[Measured], row: str, column: str) -> np.ndarray:
 def line(axis: Any, measured: Sequence[Measured], name: str, **style: Any) -> None:
     """The curve of that name: its mean over the seeds, and a band from the lowest to the highest.
 
-    The label is the name, unless the style has one.
+    The label is the name, unless the style has one. A color brings its line style; where the style
+    asks for markers, its marker.
     """
+    if style.get("color") in SERIES:
+        own = {key: it for key, it in style.items() if key not in ("marker", "ms", "markersize")}
+        style = {**look(style["color"], marker="marker" in style), **own}
     x = np.asarray(measured[0].curves[name][0], dtype=float)
     ys = np.array([run.curves[name][1] for run in measured], dtype=float)
     (drawn,) = axis.plot(x, ys.mean(axis=0), **{"label": name, **style})
@@ -49,7 +58,8 @@ def by_labels(
     places = np.arange(len(columns))
     for row, (color, style) in styles.items():
         seen = np.stack([values(measured, row, column) for column in columns])  # (columns, seeds)
-        axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
+        form = {**look(color, marker=True), "linestyle": style, "markersize": 3.5}
+        axis.plot(places, seen.mean(axis=1), **form, label=row)
         axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=band)
     short = [column.removesuffix(" labels").removesuffix(" per class") for column in columns]
     axis.set_xticks(places, short)
@@ -66,7 +76,7 @@ def level(axis: Any, height: float, text: str, *, below: bool = False) -> None:
         textcoords="offset points",
         ha="right",
         va="top" if below else "bottom",
-        color="#5b6068",
+        color=SOFT_INK,
         fontsize=9,
     )
 
@@ -85,10 +95,16 @@ def bars(
     mean = seen.mean(axis=1)
     whiskers = np.stack([mean - seen.min(axis=1), seen.max(axis=1) - mean])
     drawn = axis.barh(rows, mean, color=colors, xerr=whiskers, error_kw={"linewidth": 1})
-    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}
     axis.bar_label(drawn, fmt=form, padding=4, bbox=paper)
     axis.margins(x=0.12)
     axis.invert_yaxis()
+
+
+def filling(color: str, number: int) -> dict[str, Any]:
+    """How the bars of a group are told apart without their color: plain, striped, dotted, ..."""
+    pattern = ("", "////", "....", "\\\\\\\\", "xxxx")[number % 5]
+    return {"facecolor": color, "hatch": pattern, "edgecolor": PAPER, "linewidth": 0}
 
 
 def groups(
@@ -99,8 +115,9 @@ def groups(
     for number, (row, color) in enumerate(rows.items()):
         for place, column in enumerate(columns):
             seen, at = values(measured, row, column), place + width * (number - (len(rows) - 1) / 2)
-            axis.bar(at, seen.mean(), 0.93 * width, color=color, label=None if place else row)
-            axis.plot(np.full(len(seen), at), seen, ".", color="#222", markersize=4)
+            label = None if place else row
+            axis.bar(at, seen.mean(), 0.93 * width, label=label, **filling(color, number))
+            axis.plot(np.full(len(seen), at), seen, **DOTS)
     axis.set_xticks(range(len(columns)), [*columns.values()])
     axis.tick_params(axis="x", length=0)
 

@@ -18,7 +18,7 @@ from minissl.conditions import environment
 
 PACKAGE = Path(__file__).parents[1]
 # What no training depends on: rooms beside and above this one.
-ABOVE = {"claims", "cli", "demo", "homework", "figures.py", "__main__.py"}
+ABOVE = {"claims", "cli", "demo", "homework", "figures", "page.py", "palette.py", "__main__.py"}
 
 
 @cache

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from minissl.claims.origin import claim_digest, conditions, lasting
 from minissl.claims.report import command, result
 from minissl.conditions import require_packages
 from minissl.durable import make_parents, replace_durably
+from minissl.page import svg_bytes
 from minissl.reading import FileError, in_words, is_kind, read_json, reading
 from minissl.training.folder import differences
 from minissl.training.progress import Items
@@ -270,16 +270,11 @@ def _finish(claim: Claim, place: Path, found: dict[str, Any]) -> dict[str, Any]:
 
 def _draw(claim: Claim, place: Path, found: Mapping[str, Any]) -> None:
     """The figure, of the numbers as they were kept: the same ones give the same file."""
-    from matplotlib import rcParams
-
-    rcParams["svg.hashsalt"] = claim.name
     try:
         drawn = claim.figure([seed.measured for seed in _seeds(found).values()], found["settings"])
     except LookupError as error:
         raise FileError(f"{place} lacks {error}, which the figure shows. {AGAIN}") from error
-    picture = BytesIO()
-    drawn.savefig(picture, format="svg", metadata={"Date": None})
-    replace_durably(place.with_suffix(".svg"), picture.getvalue())
+    replace_durably(place.with_suffix(".svg"), svg_bytes(drawn))
 
 
 def _replace(path: Path, found: Mapping[str, Any]) -> None:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from minissl.adapt.heads.probe import few_label_curve
 from minissl.claims.cache import shared
 from minissl.claims.claim import Measured, Setup, chosen
+from minissl.claims.drawing import DOTS
 from minissl.data.images import Images
 from minissl.nn.evaluating import evaluating
+from minissl.palette import EDGES, GREY, OCHRE
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
 from minissl.training import History
@@ -154,12 +156,15 @@ def bars(axis: Any, measured: Sequence[Measured], colors: Mapping[str, str], col
 
     The mean over the seeds, a dot for every seed, a dotted line where the random network is.
     """
-    colors = {**colors, RANDOM: "#c9a227", RAW: "#8a8f98"}
+    colors = {**colors, RANDOM: OCHRE, RAW: GREY}
     values = np.stack([over_seeds(measured, row, column) for row in colors])
     places = np.arange(len(colors))[::-1]
-    axis.barh(places, values.mean(axis=1), color=list(colors.values()), height=0.62)
+    axis.barh(
+        places, values.mean(axis=1), height=0.62, color=[*colors.values()],
+        edgecolor=[EDGES.get(color, color) for color in colors.values()],
+    )  # fmt: skip
     for place, seeds in zip(places, values):
-        axis.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=4)
-    axis.axvline(values[-2].mean(), color="#c9a227", linestyle=":", linewidth=1.4)
+        axis.plot(seeds, np.full(len(seeds), place), **DOTS)
+    axis.axvline(values[-2].mean(), color=OCHRE, linestyle=":", linewidth=1.4)
     axis.set_yticks(places, [name.replace(", ", ",\n") for name in colors])
     axis.tick_params(axis="y", length=0)

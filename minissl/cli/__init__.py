@@ -20,6 +20,7 @@ from minissl.registry import first_line, modules_in
 
 EXAMPLES = """\
 examples:
+  minissl lecture                                 what to read; lecture 00 is the first
   minissl demo                                    everything once, in about three minutes
   minissl tokenizer train book.txt --out tok.json a tokenizer from any text file or folder
   minissl data list                               data sets that have a name

@@ -11,6 +11,7 @@ from minissl.cli._shared import (
     DATA_HELP,
     add_device,
     add_fields,
+    add_log_to,
     add_options,
     add_seed,
     fields_from,
@@ -18,6 +19,7 @@ from minissl.cli._shared import (
     place_of,
     settings_from,
     tell_what_was_fitted,
+    told,
 )
 from minissl.pretrain import METHODS, load_method, method_names
 
@@ -72,9 +74,11 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     parser.add_argument(
         "--watch", type=path, metavar="DATA",
         help="labelled examples to look at with every evaluation: accuracies of neighbours and of "
-        "a probe, and the rank, into the log (`minissl evaluate RUN --curves`); training is the "
-        "same without",
+        "a probe, and the rank, into the log (`minissl report RUN`); training is the same without "
+        "(default: some of DATA, neighbours and rank if it has labels, else the rank)",
     )  # fmt: skip
+    parser.add_argument("--no-watch", action="store_true", help="look at no examples on the way")
+    add_log_to(parser)
     add_fields(parser, (*kind.Data.fields, *kind.Data.with_labels.fields))
     add_options(parser, kind.Settings, _defaults(kind, argv))
 
@@ -95,23 +99,21 @@ def _defaults(kind: Any, argv: Sequence[str]) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the data, pretrain, say what came out."""
-    from minissl.adapt.watching import Watch
     from minissl.autograd.devices import resolve_device
     from minissl.autograd.processes import joined, world
     from minissl.pretrain.run import open_run, pretrain
-    from minissl.reading import shown
 
     kind: Any = load_method(arguments.method)
     settings = settings_from(kind.Settings, arguments)
     fields = fields_from(arguments)
     start = None if arguments.start is None else open_run(arguments.start, kind)
-    with joined(resolve_device(arguments.device)) as device:
+    with (
+        joined(resolve_device(arguments.device)) as device,
+        told(arguments, settings, method=arguments.method, device=device) as tell,
+    ):
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
-        watch = arguments.watch and Watch(
-            kind.Data.with_labels.read(arguments.watch, settings.settled(data), fields),
-            place=shown(arguments.watch),
-        )
+        watch = _watch(kind, settings, data, arguments, fields)
         if first:
             tell_what_was_fitted(data)
         pretrained = pretrain(
@@ -127,10 +129,26 @@ def run(arguments: argparse.Namespace) -> None:
             read_from=place_of(arguments.data),
             fields=fields,
             watch=watch,
+            tell=tell,
         )
     if first:
         print(f"{arguments.run}: {pretrained.data.describe()}")
         print(summary(pretrained.history, pretrained.method, arguments.run))
+
+
+def _watch(kind: Any, settings: Any, data: Any, arguments: argparse.Namespace, fields: Any) -> Any:
+    """The examples that are looked at: those that were named, or some of the data."""
+    from minissl.adapt.watching import Watch, usual_watch
+    from minissl.reading import shown
+
+    if arguments.no_watch:
+        if arguments.watch:
+            raise ValueError("--watch and --no-watch exclude one another: give one of the two")
+        return None
+    if arguments.watch is None:
+        return usual_watch(kind, settings, data, arguments.data, fields)
+    labelled = kind.Data.with_labels.read(arguments.watch, settings.settled(data), fields)
+    return Watch(labelled, place=shown(arguments.watch))
 
 
 def summary(history: Any, method: Any, folder: Path) -> str:

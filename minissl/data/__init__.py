@@ -144,5 +144,11 @@ class Data(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """JSON with ``"sha256"``: a run is continued with no other data."""
 
+    def some(self, most: int) -> Any:
+        """At most so many random ones, always the same, with their labels if they have any.
+
+        Of those with labels a third is held out, and only of what is held out of all.
+        """
+
     def prepare(self, kept: Kept, settings: Any, *, progress: bool = False) -> Prepared:
         """Learn what is missing in ``kept``, and make arrays. Nothing is written."""

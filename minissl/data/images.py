@@ -16,7 +16,13 @@ from minissl.data import FIELDS, Examples, Fields, Kept, fingerprint
 from minissl.data.arrays import ROWS
 from minissl.data.classes import as_in_the_run, keep_classes, kept_classes, no_labels, require_two
 from minissl.data.image_sources import find_images, read_images
-from minissl.data.labels import Labelled, check_labels, split_labelled
+from minissl.data.labels import (
+    Labelled,
+    check_labels,
+    some_numbers,
+    some_of_split,
+    split_labelled,
+)
 from minissl.options import Options, option
 from minissl.vision.fitting import SMALLEST, WAYS, Fit
 from minissl.vision.images import check_images
@@ -178,6 +184,10 @@ class Images:
             return {"images": len(self.images), **fingerprint.of_files(self.files, self.names)}
         return {"images": len(self.images), **fingerprint.of_array(self.images)}
 
+    def some(self, most: int) -> Images:
+        """At most so many of the images, always the same ones."""
+        return Images(self.images[some_numbers(len(self.images), most)])
+
     def prepare(self, kept: Kept, settings: ImageOptions, *, progress: bool = False) -> Pixels:
         """Nothing has to be learned from images."""
         return Pixels(kept, settings, self.images)
@@ -279,6 +289,12 @@ class LabelledImages(Images):
         counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
         classes = dict(zip(self.class_names, counts))
         return fingerprint.combined(examples, *parts, classes=classes)
+
+    def some(self, most: int) -> LabelledImages:
+        """At most so many images with their labels: see ``some_of_split``."""
+        chosen, tested = some_of_split(len(self.images), most, self.held_out)
+        labels = self.labels[chosen]
+        return LabelledImages(self.images[chosen], labels, self.class_names, held_out=tested)
 
     def prepare(
         self, kept: Kept, settings: ImageOptions, *, progress: bool = False

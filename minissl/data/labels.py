@@ -96,6 +96,26 @@ def split_labelled(
     return train, held_out
 
 
+def some_numbers(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many random numbers below ``count``, ascending, always the same ones."""
+    chosen = np.random.default_rng(0).choice(count, min(count, most), replace=False)
+    return np.sort(chosen)
+
+
+def some_of_split(
+    count: int, most: int, held_out: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At most so many indices, two thirds of them to train on; and which of these are held out.
+
+    What is held out of them is held out of all: see ``split_labelled``, and its ValueError.
+    """
+    train, test = split_labelled(count, held_out)
+    few = train[some_numbers(len(train), most - most // 3)]
+    tested = test[some_numbers(len(test), most // 3)]
+    chosen = np.concatenate([few, tested])
+    return chosen, np.arange(len(few), len(chosen))
+
+
 def split_by_hash(
     contents: Iterable[bytes], fraction: float = 0.05
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

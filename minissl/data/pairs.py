@@ -26,7 +26,15 @@ from minissl.data.classes import (
     no_labels,
     require_two,
 )
-from minissl.data.labels import Labelled, check_labels, split_by_hash, split_labelled
+from minissl.data.labels import (
+    Labelled,
+    check_labels,
+    pick,
+    some_numbers,
+    some_of_split,
+    split_by_hash,
+    split_labelled,
+)
 from minissl.data.streams import TextOptions, Tokenized, keep_tokenizer, kept_tokenizer
 from minissl.data.tables import Table, is_table, read_table
 from minissl.text.files import TABLES, shown
@@ -141,6 +149,10 @@ class TextPairs:
         names = [pair.name for pair in self.pairs]
         return Examples([read(pair.first, pair.second) for pair in self.pairs], names)
 
+    def some(self, most: int) -> TextPairs:
+        """At most so many of the pairs, always the same ones."""
+        return TextPairs(pick(self.pairs, some_numbers(len(self.pairs), most)))
+
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> TokenPairs:
         """Hold out a twentieth of the pairs, train a tokenizer on the others, and encode all.
 
@@ -221,6 +233,12 @@ class LabelledTextPairs(TextPairs):
         """That of the pairs, with every label."""
         names = json.dumps(self.class_names).encode()
         return fingerprint.combined(super().fingerprint(), names, self.labels.tobytes())
+
+    def some(self, most: int) -> LabelledTextPairs:
+        """At most so many pairs with their labels: see ``some_of_split``."""
+        chosen, tested = some_of_split(len(self.pairs), most, self.held_out)
+        pairs, labels = pick(self.pairs, chosen), self.labels[chosen]
+        return LabelledTextPairs(pairs, labels, self.class_names, tested)
 
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> TokenPairs:
         """Hold out a third, see ``split_labelled``; names of the classes are kept.

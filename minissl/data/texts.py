@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from minissl.data import FIELDS, Fields, Kept, check_kind, located
 from minissl.data.classes import keep_classes, require_two
-from minissl.data.labels import as_classes, check_labels, split_labelled
+from minissl.data.labels import (
+    as_classes,
+    check_labels,
+    pick,
+    some_numbers,
+    some_of_split,
+    split_labelled,
+)
 from minissl.data.streams import (
     TOKENIZER,
     LabelledStreams,
@@ -119,6 +126,10 @@ class Texts:
         """
         return make_manifest(self.documents)
 
+    def some(self, most: int) -> Texts:
+        """At most so many of the documents, always the same ones."""
+        return Texts(pick(self.documents, some_numbers(len(self.documents), most)))
+
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> Streams:
         """Split the documents, train a tokenizer on the training part, and encode both parts.
 
@@ -217,6 +228,12 @@ class LabelledTexts(Texts):
         texts = [digest(document).hex() for document in self.documents]
         about = json.dumps([fingerprint["sha256"], self.class_names, self.labels.tolist(), texts])
         return {**fingerprint, "sha256": hashlib.sha256(about.encode()).hexdigest()}
+
+    def some(self, most: int) -> LabelledTexts:
+        """At most so many texts with their labels: see ``some_of_split``."""
+        chosen, tested = some_of_split(len(self.documents), most, self.held_out)
+        documents = pick(self.documents, chosen)
+        return LabelledTexts(documents, self.labels[chosen], self.class_names, tested)
 
     def prepare(  # type: ignore[override]
         self, kept: Kept, settings: TextOptions, *, progress: bool = False

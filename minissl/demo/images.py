@@ -160,7 +160,8 @@ def _write(
     originals = digits.train_images[:12]
     page.figure(
         figures.views(originals, augment(originals, generator), augment(originals, generator)),
-        "Twelve images and two views of each.",
+        "Twelve images in the first row, below each of them its two views. A column is what the "
+        "network is told belongs together; it never hears which digit it is.",
         "Rows of small digits: the images, their first and their second views",
     )
     page.text(
@@ -172,17 +173,24 @@ def _write(
         f"{100 * accuracy['SimCLR, no labels'][0]:.0f} % after SimCLR."
     )
     shown = {name: curves[name] for name in figures.COLORS}
+    own = {name: accuracy[name] for name in shown}
     page.figure(
-        figures.accuracy_against_labels(LABELS, shown),
-        f"Accuracy on {results['test_images']} test images; bands are one standard deviation over "
-        f"{DRAWS} draws of the labelled examples ({SUPERVISED_DRAWS} from scratch).",
+        figures.accuracy_against_labels(
+            LABELS, shown, title=sentences.first_message(LABELS, accuracy)
+        ),
+        "To the right there are more labels, higher is better. "
+        f"{sentences.accuracy_seen(LABELS, own)} Accuracy on {results['test_images']} test images; "
+        f"bands are one standard deviation over {DRAWS} draws of the labelled examples "
+        f"({SUPERVISED_DRAWS} from scratch).",
         "Accuracy against labels per class for four ways of using them",
     )
     page.text(sentences.where_the_help_ends(LABELS, accuracy))
     page.figure(
         figures.embeddings(embeddings, digits.test_labels),
-        "Test images as points: the two directions of largest variance. The colours are the true "
-        "digits, which the network on the right has never been told.",
+        "Test images as points, along the two directions of largest variance. Color, marker and "
+        "the figure in the middle are the true digit, which the network on the right has never "
+        "been told. Look for digits that lie apart. "
+        f"{sentences.points_seen(accuracy, [*embeddings])}",
         "Three scatter plots: pixels, random network, SimCLR",
     )
     page.heading("3 · Why the negatives are there")
@@ -198,6 +206,7 @@ def _write(
     spreads = {name: history.column("z_std") for name, history in zip(names, histories)}
     page.figure(
         figures.collapse(spreads),
-        "Spread of the embeddings during training, measured on fixed views.",
+        "At 1 the embeddings of different images lie spread out, at 0 all are on one point, "
+        f"measured on fixed views. {sentences.collapse_description(spread)}.",
         sentences.collapse_description(spread),
     )

@@ -119,7 +119,8 @@ def _write(
     levels = {"uniform": nats["uniform"], "unigram": nats["unigram"], "bigram": nats["bigram"]}
     page.figure(
         figures.language_loss(steps, losses, held_out, levels),
-        "Loss during pretraining, against three models that only count.",
+        "Loss during pretraining, the lower the better; the horizontal lines are three models that "
+        f"only count. {sentences.loss_seen(nats)}",
         sentences.curve_description(nats),
     )
     page.text(
@@ -129,7 +130,7 @@ def _write(
     )
     page.figure(
         figures.bits_per_byte(bits, best="GPT"),
-        "The same held-out text, in bits per byte.",
+        f"The same held-out text, the shorter the better. {sentences.bits_seen(bits)}",
         "Bars of bits per byte: " + ", ".join(f"{n} {v:.2f}" for n, v in bits.items()),
     )
     page.text("What it writes (the first words are ours; temperature 0.7, top 40):")
@@ -137,9 +138,11 @@ def _write(
         page.code(text)
     ids = data.tokenizer.encode(SENTENCE)[: model.config.context_length]
     weights = model.attention_weights(np.array([ids]))[-1][0]  # (heads, time, time)
+    tokens = [data.tokenizer.decode([i]) for i in ids]
     page.figure(
-        figures.attention_map(weights, [data.tokenizer.decode([i]) for i in ids]),
+        figures.attention_map(weights, tokens),
         "Who looks at whom in the last layer: each row is a token, which takes from the tokens at "
-        "or before it. Nobody can look ahead.",
+        "or before it, the darker the more. Nobody can look ahead. "
+        + sentences.head_seen(weights, tokens, figures.telling_head(weights)),
         "Attention weights of each head, lower triangular",
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 NEAR = 1.5  # percentage points that count as equal: some two standard errors of a difference
 
 
@@ -33,6 +35,57 @@ def where_the_help_ends(labels: Sequence[int], accuracy: Mapping[str, Sequence[f
     if "ahead" in few:
         return f"{said} The curves have not met."
     return f"{said} Here it saves no labels; a longer pretraining may."
+
+
+def first_message(labels: Sequence[int], accuracy: Mapping[str, Sequence[float]]) -> str:
+    """The title of the accuracy's figure: what it says of the fewest labels, in words."""
+    points = 100 * (accuracy["SimCLR, no labels"][0] - accuracy["supervised from scratch"][0])
+    few = "one label" if labels[0] == 1 else f"{labels[0]} labels"
+    worth = f"is worth {points:.0f} points" if points >= NEAR else "is not worth anything yet"
+    return f"With {few} per digit, pretraining {worth}"
+
+
+def accuracy_seen(labels: Sequence[int], accuracy: Mapping[str, Sequence[float]]) -> str:
+    """Who is ahead with the fewest labels, and how far all lie apart with the most."""
+    first = sorted(accuracy, key=lambda name: -accuracy[name][0])
+    best, second = (100 * accuracy[name][0] for name in first[:2])
+    last = [100 * values[-1] for values in accuracy.values()]
+    return (
+        f"With {labels[0]} per digit {first[0]} is ahead ({best:.0f} %, then {first[1]} with "
+        f"{second:.0f} %); with {labels[-1]} all lie between {min(last):.0f} and {max(last):.0f} %."
+    )
+
+
+def points_seen(accuracy: Mapping[str, Sequence[float]], panels: Sequence[str]) -> str:
+    """What the three clouds of points are worth, for who asks whether they look apart."""
+    found = ", ".join(f"{100 * accuracy[name][0]:.0f} % ({name})" for name in panels)
+    return f"A classifier that gets one label per digit names rightly: {found}."
+
+
+def loss_seen(nats: Mapping[str, float]) -> str:
+    """Where the curve of the loss ends, between which of the models that only count."""
+    below = [name for name in ("uniform", "unigram", "bigram") if nats["GPT"] < nats[name]]
+    under = f"below {' and '.join([', '.join(below[:-1]), below[-1]] if below[1:] else below)}"
+    return f"It ends at {nats['GPT']:.2f}, {under if below else 'above all three'}."
+
+
+def bits_seen(bits: Mapping[str, float]) -> str:
+    """Which place the GPT has among the compressors, and who is before it."""
+    order = sorted(bits, key=lambda name: bits[name])
+    place = order.index("GPT")
+    before = f", after {' and '.join(order[:place])}" if place else ""
+    return f"Of {len(bits)} the GPT is number {place + 1} with {bits['GPT']:.2f}{before}."
+
+
+def head_seen(weights: np.ndarray, tokens: Sequence[str], head: int) -> str:
+    """The heaviest look of a head back at another token: weights (heads, time, time)."""
+    back = np.tril(weights[head], -1)
+    row, column = np.unravel_index(back.argmax(), back.shape)
+    return (
+        f"Head {head} is shown large: of all it is furthest from looking everywhere alike and from "
+        f"looking only at itself. Its heaviest look back is from “{tokens[row].strip()}” to "
+        f"“{tokens[column].strip()}”: {100 * back[row, column]:.0f} % of what that token takes."
+    )
 
 
 def what_collapse_costs(spread: Mapping[str, float], with_negatives: float, without: float) -> str:

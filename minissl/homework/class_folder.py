@@ -58,9 +58,13 @@ def submissions(
 
 
 def _is_nobodys(path: Path) -> bool:
-    """A file of an experiment, without the folder or the platform's name that says whose it is."""
+    """A file of an experiment, without the folder or the platform's name that says whose it is.
+
+    And the list of names that Gradescope exports beside the hand-ins.
+    """
     return path.is_file() and (
-        path.name in (FILE, RESULTS, REPORT) or path.stem in ("figure", "plot")
+        path.name in (FILE, RESULTS, REPORT, "submission_metadata.yml")
+        or path.stem in ("figure", "plot")
     )
 
 

@@ -10,12 +10,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from minissl.palette import BLACK, PAPER, SOFT_INK, TOKENS
 from minissl.text.tokenizer import Tokenizer
 from minissl.text.wordpiece import WordPiece
 
-# Six light backgrounds that black text is readable on, told apart by the colour-blind too.
-_COLOURS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
-_TERMINAL_COLOURS = (153, 223, 194, 218, 189, 229)  # the same in the palette of 256
+_TERMINAL_COLOURS = (153, 223, 194, 218, 189, 229)  # TOKENS in the terminal's palette of 256
 _SIGNS = {" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"}
 
 
@@ -47,15 +46,15 @@ class TokenView:
     def _repr_html_(self) -> str:
         spans = [
             f'<span title="id {token_id}: {token.hex(" ")}" style="background:'
-            f'{_COLOURS[index % 6]}">{html.escape(_visible(token))}</span>'
+            f'{TOKENS[index % 6]}">{html.escape(_visible(token))}</span>'
             + "<br>"
             * token.count(b"\n")
             for index, (token_id, token) in enumerate(zip(self.ids, self.tokens))
         ]
         return (
-            '<div style="font-family:monospace;color:#000;background:#fff;line-height:1.7;'
+            f'<div style="font-family:monospace;color:{BLACK};background:{PAPER};line-height:1.7;'
             f'white-space:pre-wrap;overflow-wrap:anywhere">{"".join(spans)}'
-            f'<div style="color:#666">{len(self.ids)} tokens, '
+            f'<div style="color:{SOFT_INK}">{len(self.ids)} tokens, '
             f"{sum(map(len, self.tokens))} bytes</div></div>"
         )
 

@@ -1,7 +1,9 @@
 """The folder of a run, opened first and by one process at a time.
 
 ``config.json`` says what was asked for; ``data.json`` on which data; what the data needed to become
-batches (a tokenizer) lies beside them; ``log.jsonl`` and ``checkpoints/`` are written by ``Run``.
+batches (a tokenizer) lies beside them; ``log.jsonl``, ``starts.jsonl`` and ``checkpoints/`` are
+written by ``Run``.
+
 Nothing is written before everything is known to fit: a call that is refused leaves every byte.
 """
 
@@ -33,6 +35,7 @@ def _if_there(module: str) -> Any:
 fcntl, msvcrt = _if_there("fcntl"), _if_there("msvcrt")  # the second on Windows
 
 LOCK, CONFIG, DATA = ".lock", "config.json", "data.json"
+OF_THE_RUN = ("log.jsonl", "starts.jsonl")  # what ``Run`` adds to, line by line
 ADVICE = "It is damaged. Put the old one back, or use a new run folder"
 FAR = 1 << 30  # where a byte is locked on Windows, which lets nobody read it: behind the text
 TRIES = 100  # to make and lock a file that others make and remove
@@ -163,7 +166,7 @@ class RunFolder:
     def withdraw(self) -> None:
         """Remove what ``begin`` wrote: the run has failed before its first checkpoint."""
         if self._begun:
-            for name in (*self._begun, "log.jsonl"):
+            for name in (*self._begun, *OF_THE_RUN):
                 (self.path / name).unlink(missing_ok=True)
             with suppress(OSError):  # there is none, or something in it
                 (self.path / "checkpoints").rmdir()
@@ -254,7 +257,8 @@ def _check_files(files: Mapping[str, bytes]) -> None:
     """Raise ValueError for files that are not plain, or not the caller's."""
     for name, data in files.items():
         plain = Path(name).name == name and not name.startswith(".")
-        if not plain or name in (CONFIG, "log.jsonl", "checkpoints") or type(data) is not bytes:
+        taken = name in (CONFIG, "checkpoints", *OF_THE_RUN)
+        if not plain or taken or type(data) is not bytes:
             raise ValueError(
                 f"files: expected plain names with bytes, got {name!r} with a "
                 f"{type(data).__name__}; a run writes {CONFIG} and log.jsonl itself"

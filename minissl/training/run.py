@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from minissl.autograd.arrays import Array
-from minissl.autograd.processes import from_first
+from minissl.autograd.processes import from_first, world
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
 from minissl.options import is_whole
@@ -33,6 +33,7 @@ from minissl.training.checkpoint import (
 from minissl.training.distributed import share_start
 from minissl.training.folder import RunFolder, differences
 from minissl.training.log import History, Log, Record, plain
+from minissl.training.starts import add_start
 
 MOST = 10  # checkpoints that a run makes, unless it is told to make more
 
@@ -112,6 +113,7 @@ class Run:
                 raise folder.read_only
             _require_room(folder.path, self.model, self.keep)
             folder.begin(self.settings, files)
+            add_start(folder.path, self.step, self.model.device, world().size)
         log = folder.path / "log.jsonl"
         if folder.read_only is None:
             if self.newest is not None:

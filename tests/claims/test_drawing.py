@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minissl.claims.claim import Measured
-from minissl.claims.drawing import BLUE, RED, by_labels
+from minissl.claims.drawing import by_labels
+from minissl.palette import BLUE, RED
 
 
 def test_rows_by_labels_are_means_with_a_band_from_the_lowest_to_the_highest_seed():

@@ -1,5 +1,6 @@
 """What the page says of a result turns around when the numbers do."""
 
+import numpy as np
 import pytest
 
 from minissl.demo import demo, sentences
@@ -69,3 +70,47 @@ def test_the_row_that_stands_out_is_the_best(best):
     }
     stands_out = demo._tables(results).split("<tr class=best><td>")[1:]
     assert [row.split("<")[0] for row in stands_out] == [best, min(bits, key=bits.get)]
+
+
+@pytest.mark.parametrize(
+    ("ours", "scratch", "says"),
+    [
+        (0.852, 0.668, "With one label per digit, pretraining is worth 18 points"),
+        (0.668, 0.852, "With one label per digit, pretraining is not worth anything yet"),
+        (0.66, 0.65, "With one label per digit, pretraining is not worth anything yet"),
+    ],
+)
+def test_the_first_picture_says_its_message(ours, scratch, says):
+    assert sentences.first_message(LABELS, curves((ours, 0.9, 1), (scratch, 0.9, 1))) == says
+
+
+def test_what_is_seen_of_the_accuracies():
+    said = sentences.accuracy_seen(LABELS, curves((0.5, 0.9, 0.97), (0.6, 0.9, 0.96)))
+    assert "supervised from scratch is ahead (60 %, then SimCLR, no labels with 50 %)" in said
+    assert "with 50 all lie between 96 and 97 %" in said
+    points = sentences.points_seen(curves((0.5, 1, 1), (0.6, 1, 1)), ["SimCLR, no labels"])
+    assert points.endswith("names rightly: 50 % (SimCLR, no labels).")
+
+
+@pytest.mark.parametrize(
+    ("gpt", "says"),
+    [(8, "above all three"), (7, "below uniform."), (5.5, "below uniform and unigram."),
+     (4, "below uniform, unigram and bigram.")],
+)  # fmt: skip
+def test_where_the_loss_ends(gpt, says):
+    nats = {"uniform": 7.6, "unigram": 6.0, "bigram": 5.0, "GPT": gpt}
+    assert f"ends at {gpt:.2f}, {says}" in sentences.loss_seen(nats)
+
+
+def test_the_place_among_compressors():
+    bits = {"gzip": 2.9, "GPT": 1.9, "xz": 1.8}
+    assert sentences.bits_seen(bits) == "Of 3 the GPT is number 2 with 1.90, after xz."
+    assert sentences.bits_seen({**bits, "xz": 2.0}) == "Of 3 the GPT is number 1 with 1.90."
+
+
+def test_the_heaviest_look_back():
+    weights = np.zeros((2, 3, 3))
+    weights[1] = [[1, 0, 0], [0.2, 0.8, 0], [0.6, 0.1, 0.3]]
+    said = sentences.head_seen(weights, [" a", " b", " c"], 1)
+    assert "Head 1 is shown large" in said
+    assert "from “c” to “a”: 60 %" in said

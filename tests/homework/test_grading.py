@@ -24,7 +24,7 @@ from tests.homework.submissions import DIVIDE, IMPORTS, ONE, checked, write
 
 
 def a_task(check, points=5):
-    task = Task("9.1", "minissl.autograd.elementwise:exp", "toy", "lectures/02, section 1")
+    task = Task("9.1", "minissl.autograd.elementwise:exp", "toy", "lecture 02, section 1")
     task.check(points)(check)
     return task
 
@@ -198,9 +198,9 @@ def test_check_prints_a_scoreboard_and_writes_gradescopes_json(tmp_path, capsys)
     shown = capsys.readouterr().out
     assert "1.1  divide         4 of 8   [#####     ]  failed: denominator, broadcast" in shown
     assert "-> the sign is wrong" in shown
-    assert "Read: lectures/02_autograd.md, section 2, An operation and its way back" in shown
-    elsewhere = Task("9.1", "minissl:toy", "toy", "lectures/99, section 2")
-    assert where_to_read(elsewhere) == "lectures/99, section 2"
+    assert "Read: minissl lecture 02 --section 2  (An operation and its way back)" in shown
+    elsewhere = Task("9.1", "minissl:toy", "toy", "lecture 99, section 2")
+    assert where_to_read(elsewhere) == "lecture 99, section 2"
     found = json.loads(target.read_text(encoding="utf-8"))
     assert (found["score"], found["visibility"]) == (4, "visible")
     first, second = found["tests"]

@@ -11,10 +11,11 @@ import pytest
 from docs.site.__main__ import build
 from docs.site.api import to_markdown
 from docs.site.pages import HERE, Pages, markdown
-from docs.site.python_source import ROOT, NameGone, find, listing
+from docs.site.python_source import ROOT, listing
 from minissl.claims.claim import Cell, Claim, Expectation, Measured
 from minissl.claims.run import run_claim
 from minissl.figures import new_figure
+from minissl.places import NameGone, find
 
 # Of Sphinx and its extensions, which use what Sphinx 11 will drop.
 pytestmark = pytest.mark.filterwarnings("ignore")

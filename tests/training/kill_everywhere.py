@@ -101,7 +101,7 @@ def check(folder, expected):
     if names != ["step-00000006", "step-00000007"]:
         problems.append(f"left in checkpoints: {names}")
     names = sorted(path.name for path in folder.iterdir())
-    if names != ["checkpoints", "config.json", "kept.txt", "log.jsonl"]:
+    if names != ["checkpoints", "config.json", "kept.txt", "log.jsonl", "starts.jsonl"]:
         problems.append(f"left in the folder: {names}")
     if (folder / "kept.txt").read_bytes() != KEPT["kept.txt"]:
         problems.append("what was kept differs")

@@ -174,7 +174,12 @@ def test_with_and_without_a_folder_it_is_the_same_run(tmp_path):
 def test_the_folder_holds_what_another_command_needs(tmp_path):
     method, history = run_tiny(tmp_path / "deep" / "run", config={"width": (4, 3), "name": "tiny"})
     run = tmp_path / "deep" / "run"
-    assert sorted(p.name for p in run.iterdir()) == ["checkpoints", "config.json", "log.jsonl"]
+    assert sorted(p.name for p in run.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "log.jsonl",
+        "starts.jsonl",
+    ]
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert settings["config"] == {"width": [4, 3], "name": "tiny"}
     assert settings["seed"] == 3

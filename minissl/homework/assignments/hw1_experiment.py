@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.figures import new_figure
+from minissl.palette import BLUE, GREEN, PURPLE, RED
 
 # What differs between the settings; the points and the steps are the same. You may add a setting.
 SETTINGS = {
@@ -101,7 +102,7 @@ def draw(curves: Mapping[str, Sequence[NDArray]], path: Path) -> None:
     """
     figure, (axis,) = new_figure()
     styles = ("-", "--", "-.", ":")
-    colors = ("#0b6bcb", "#c2452d", "#2e8b57", "#8a5bb5")
+    colors = (BLUE, RED, GREEN, PURPLE)
     for (setting, seeds), style, color in zip(curves.items(), styles, colors):
         for i, curve in enumerate(seeds):
             shown = np.where(curve > 0, curve, np.nan)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minissl.figures import new_figure
+from minissl.palette import BLUE, RED
 from minissl.text.corpora import python_english
 from minissl.text.tokenizer import Tokenizer
 
@@ -85,9 +86,9 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     settings = list(dict.fromkeys(row["setting"] for row in rows))
     across = [settings.index(row["setting"]) for row in rows]
     shown = (
-        (left, "prose", "o-", "#0b6bcb"),
-        (left, "code", "s--", "#c2452d"),
-        (right, "unused", "^-", "#0b6bcb"),
+        (left, "prose", "o-", BLUE),
+        (left, "code", "s--", RED),
+        (right, "unused", "^-", BLUE),
     )
     for axis, measured, style, color in shown:
         up = [row[measured] for row in rows]

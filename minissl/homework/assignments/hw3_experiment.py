@@ -15,6 +15,7 @@ import numpy as np
 
 from minissl.data.streams import encode_documents
 from minissl.figures import new_figure
+from minissl.palette import BLUE, GREY, RED
 from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.pretrain.run import train
 from minissl.text import Tokenizer
@@ -109,11 +110,11 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for row in own:
             steps, training, after = zip(*row["curve"])
             first = row is own[0]
-            axis.plot(steps, training, "--", color="#8a8a8a", label="training" if first else None)
-            axis.plot([0, *steps], [row["start"], *after], "-", color="#0b6bcb",
+            axis.plot(steps, training, "--", color=GREY, label="training" if first else None)
+            axis.plot([0, *steps], [row["start"], *after], "-", color=BLUE,
                       label="held out" if first else None)  # fmt: skip
         for mark, style in (("nothing", ":"), ("counts", "-."), ("pairs", "--")):
-            axis.axhline(own[0][mark], linestyle=style, color="#c2452d", linewidth=0.8)
+            axis.axhline(own[0][mark], linestyle=style, color=RED, linewidth=0.8)
             axis.annotate(mark, (1, own[0][mark]), ha="right", va="bottom", fontsize=7,
                           xycoords=("axes fraction", "data"))  # fmt: skip
         axis.set(title=setting, xlabel="step", ylabel="nats per byte", ylim=(0, 6))

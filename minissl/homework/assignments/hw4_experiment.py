@@ -19,6 +19,7 @@ from minissl.figures import new_figure
 from minissl.losses.contrastive import nt_xent  # yours: from hw4 import nt_xent
 from minissl.models.convolutional import ConvEncoder
 from minissl.optim.adamw import AdamW
+from minissl.palette import BLUE, RED
 from minissl.training.diagnostics import z_std  # yours: from hw4 import z_std
 from minissl.training.plain import plain_loop
 from minissl.vision.augment import digits_augmentation
@@ -127,8 +128,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     ):
         for at, name in enumerate(names):
             own = [row[measured] for row in rows if row["setting"] == name]
-            axis.plot([at] * len(own), own, marker, color="#0b6bcb", markersize=6, alpha=0.6)
-            axis.plot([at - 0.2, at + 0.2], 2 * [np.mean(own)], color="#c2452d")
+            axis.plot([at] * len(own), own, marker, color=BLUE, markersize=6, alpha=0.6)
+            axis.plot([at - 0.2, at + 0.2], 2 * [np.mean(own)], color=RED)
         axis.set_xticks(range(len(names)), names, rotation=30)
         axis.set(ylabel=f"{measured} (line: mean)", ylim=(0, None), xlim=(-0.5, len(names) - 0.5))
     figure.savefig(path)

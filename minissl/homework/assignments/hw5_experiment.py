@@ -16,6 +16,7 @@ from minissl.data.sets.python_docstrings import load as labelled_docstrings
 from minissl.data.vectors import WordVectors
 from minissl.data.words import WordTexts
 from minissl.figures import new_figure
+from minissl.palette import BLUE, RED
 from minissl.pretrain.run import pretrain
 from minissl.pretrain.words.skipgram import SkipGram
 from minissl.text.cooccurrence import cooccurrences
@@ -99,7 +100,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, (axis,) = new_figure()
     across = [SETTINGS[row["setting"]]["window"] for row in rows]
     windows = sorted({*across})
-    for measured, style, color in (("topic", "o-", "#0b6bcb"), ("ending", "s--", "#c2452d")):
+    for measured, style, color in (("topic", "o-", BLUE), ("ending", "s--", RED)):
         up = [row[measured] for row in rows]
         axis.plot(across, up, style[0], color=color, markersize=5, alpha=0.6)
         means = [np.mean([u for a, u in zip(across, up) if a == window]) for window in windows]

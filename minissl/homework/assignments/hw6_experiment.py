@@ -21,6 +21,7 @@ from minissl.losses.distances import pairwise_distances
 from minissl.losses.triplets import mined_triplet_loss
 from minissl.models.convolutional import ConvEncoder
 from minissl.optim.adamw import AdamW
+from minissl.palette import BLUE, RED
 from minissl.training.plain import plain_loop
 from minissl.vision.images import LabelledSplit, load_digits
 
@@ -126,8 +127,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axis, (measured, label, marker) in zip(axes, shown):
         for at, name in enumerate(names):
             own = [row[measured] for row in rows if row["setting"] == name]
-            axis.plot([at] * len(own), own, marker, color="#0b6bcb", markersize=6, alpha=0.6)
-            axis.plot([at - 0.2, at + 0.2], 2 * [np.mean(own)], color="#c2452d")
+            axis.plot([at] * len(own), own, marker, color=BLUE, markersize=6, alpha=0.6)
+            axis.plot([at - 0.2, at + 0.2], 2 * [np.mean(own)], color=RED)
         axis.set_xticks(range(len(names)), names)
         axis.set(ylabel=f"{label} (share; line: mean)", ylim=(0, 1.05), xlim=(-0.5, 2.5))
     figure.savefig(path)

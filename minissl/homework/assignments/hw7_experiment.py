@@ -19,6 +19,7 @@ from minissl.figures import new_figure
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.encoder import EncoderConfig, MaskedEncoder
 from minissl.optim.adamw import AdamW
+from minissl.palette import BLUE, RED
 from minissl.text.masking import choose_pieces, replace
 from minissl.text.small_world import documents
 from minissl.text.words import WordVocabulary
@@ -139,8 +140,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axis, view in zip(axes, views):
         for at, name in enumerate(names):
             own = [row[view] for row in rows if row["setting"] == name]
-            axis.plot([at] * len(own), own, "o", color="#0b6bcb", markersize=6, alpha=0.6)
-            axis.plot([at - 0.3, at + 0.3], 2 * [np.mean(own)], color="#c2452d")
+            axis.plot([at] * len(own), own, "o", color=BLUE, markersize=6, alpha=0.6)
+            axis.plot([at - 0.3, at + 0.3], 2 * [np.mean(own)], color=RED)
         axis.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
         axis.set(title=f"{view} at the place", xlim=(-0.5, len(names) - 0.5))
         axis.set_ylim(0, 1.08 * highest)

@@ -26,6 +26,7 @@ from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn.layers import Linear
 from minissl.nn.module import Module, Parameter
 from minissl.optim.adamw import AdamW
+from minissl.palette import BLUE, RED
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.training.plain import plain_loop
@@ -199,8 +200,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             own = [row for row in rows if row["setting"] == name]
             places = np.log10([row["kilobytes"] for row in own])
             found = [row[measured] for row in own]
-            axis.plot(places, found, marker, color="#0b6bcb", markersize=6, alpha=0.6)
-            axis.plot(np.mean(places), np.mean(found), "_", color="#c2452d", markersize=16)
+            axis.plot(places, found, marker, color=BLUE, markersize=6, alpha=0.6)
+            axis.plot(np.mean(places), np.mean(found), "_", color=RED, markersize=16)
             axis.annotate(name, (np.mean(places), max(found)), (0, 6), ha="center", fontsize=8,
                           textcoords="offset points")  # fmt: skip
         low, high = np.round(axis.get_xlim())

@@ -9,7 +9,7 @@ import numpy as np
 
 from minissl.adapt.method import Task
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, Table
-from minissl.claims.drawing import BLUE, GREY, OCHRE, panels, values
+from minissl.claims.drawing import panels, values
 from minissl.claims.fine_tuning import (
     ENGLISH,
     FULL_GPT,
@@ -23,6 +23,8 @@ from minissl.claims.fine_tuning import (
 from minissl.data.labels import as_classes
 from minissl.data.sets.python_docstrings import PACKAGES
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, look
 from minissl.pretrain.run import Opened
 from minissl.text.documents import Document
 from minissl.text.small_world import documents, reviews
@@ -105,12 +107,14 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         places = np.arange(len(columns))
         for row, (color, style) in styles.items():
             seen = np.stack([values(measured, row, column) for column in columns])
-            axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
+            form = {**look(color, marker=True), "linestyle": style, "markersize": 3.5}
+            axis.plot(places, seen.mean(axis=1), label=row, **form)
             axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.15)
         axis.set_xticks(places, [column.split()[0] for column in columns])
         axis.set(ylabel=what, ylim=(None, 101))
-    axes[0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     axes[1].set(xlabel="labels of each class")
+    for axis in axes:
+        label_ends(axis)
     return drawn
 
 

@@ -13,7 +13,7 @@ from minissl.claims import simclr_on_digits as digits
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table, ahead, chosen
 from minissl.claims.docstring_labels import in_memory
-from minissl.claims.drawing import BLUE, OCHRE, panels, values
+from minissl.claims.drawing import DOTS, filling, panels, values
 from minissl.claims.fine_tuning import (
     ENGLISH,
     FULL_GPT,
@@ -26,6 +26,8 @@ from minissl.claims.fine_tuning import (
 )
 from minissl.data.images import Images, LabelledImages
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.figures import legend
+from minissl.palette import BLUE, OCHRE
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.pretrain.run import Opened
@@ -191,13 +193,13 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
             shown = [row for row in rows if column in measured[0].table[row]]
             seen = np.stack([values(measured, row, column) for row in shown])  # (rows, seeds)
             places = np.array([rows.index(row) for row in shown]) + 0.4 * number - 0.2
-            axis.barh(places, seen.mean(axis=1), 0.36, color=color, label=column)
+            axis.barh(places, seen.mean(axis=1), 0.36, label=column, **filling(color, number))
             for place, seeds in zip(places, seen):
-                axis.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=4)
+                axis.plot(seeds, np.full(len(seeds), place), **DOTS)
         axis.set_yticks(range(len(rows)), rows)
         axis.tick_params(axis="y", length=0)
         axis.set(xlim=(0, 100), title=title)
-    axes[0].legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.12), ncols=2)
+    legend(axes[0], fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.12), ncols=2)
     axes[-1].set(xlabel="held-out accuracy (%)")
     return drawn
 

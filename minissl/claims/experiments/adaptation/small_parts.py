@@ -24,10 +24,12 @@ from minissl.adapt.trained import Trained
 from minissl.claims.cache import shared
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.docstring_labels import BATCH, in_memory
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
+from minissl.claims.drawing import DOTS, level, line, panels, values
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data.labels import Labelled
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.figures import legend
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import Opened, fit_as_told
 
@@ -237,7 +239,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         )
     level(cost, float(values(measured, TFIDF, ALL).mean()), TFIDF)
     cost.set(xscale="log", xlabel="weights trained", ylabel="packages found (%)")
-    cost.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=2)
+    legend(cost, fontsize=8, loc="lower left", bbox_to_anchor=(-0.1, 1), ncols=2)
     line(ranks, measured, LORA, color=BLUE, marker="o", markersize=3)
     level(ranks, float(values(measured, TUNED, ALL).mean()), TUNED)
     ranks.set(xscale="log", xlabel="rank of LoRA", ylabel="packages found (%)")
@@ -248,7 +250,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     colors = [COLORS.get(row, BLUE) for row in rows]
     old.barh(rows, seen.mean(axis=1), color=colors, height=0.66)
     for place, seeds in enumerate(seen):
-        old.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=4)
+        old.plot(seeds, np.full(len(seeds), place), **DOTS)
     old.invert_yaxis()
     old.set(xlabel="nats forgotten per token of old text")
     return drawn

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from minissl.adapt.heads.finetune import Finetune, distance
 from minissl.adapt.method import Task
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, Table, ahead
-from minissl.claims.drawing import BLUE, GREY, OCHRE, groups, line, panels
+from minissl.claims.drawing import groups, line, panels
 from minissl.claims.fine_tuning import ENGLISH, FULL_GPT, QUICK_GPT, gpt, tuned, without_some
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.figures import label_ends, legend
+from minissl.palette import BLUE, GREY, OCHRE
 from minissl.pretrain.run import Opened
 
 PRETRAINING = "the pretraining itself"
@@ -139,19 +141,20 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """How far each went, and the loss on the lines from the starts."""
     drawn, (ways, lines) = panels(2.8, 3.4)
     colors = {"pretrained": BLUE, "random": OCHRE}
+    names = {key: name.replace("with ", "with\n") for key, name in OPTIMIZERS.items()}
     flat = [Measured(_by_start(run.table)) for run in measured]
-    groups(ways, flat, {STARTS[start]: color for start, color in colors.items()}, OPTIMIZERS)
+    groups(ways, flat, {STARTS[start]: color for start, color in colors.items()}, names)
     far = np.mean([run.table[PRETRAINING][WAY] for run in measured])
     ways.axhline(far, color=GREY, linestyle="--", linewidth=1, label=PRETRAINING)
     ways.set(ylabel="‖θ − θ₀‖")
-    ways.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    legend(ways, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     for start, color in colors.items():
         for optimizer, style in zip(OPTIMIZERS, ("-", "--", ":")):
             name = row(start, optimizer)
             line(lines, measured, name, color=color, linestyle=style)
     lines.set(xlabel="part of the straight line from start to end", ylim=(0, None))
     lines.set(ylabel="loss on the labelled texts (nats)")
-    lines.legend(frameon=False, fontsize=8)
+    label_ends(lines, letters=22)
     return drawn
 
 

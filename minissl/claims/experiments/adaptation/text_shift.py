@@ -10,7 +10,7 @@ import numpy as np
 
 from minissl.adapt.method import Task
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, Table
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, panels, values
+from minissl.claims.drawing import panels, values
 from minissl.claims.fine_tuning import (
     ENGLISH,
     FULL_GPT,
@@ -24,6 +24,7 @@ from minissl.claims.fine_tuning import (
 )
 from minissl.data.labels import as_classes
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.run import Opened
 from minissl.text.documents import Document
 from minissl.text.small_world import BAD, GOOD, documents, reviews

@@ -9,11 +9,13 @@ from typing import Any
 from minissl.adapt.method import FewLabels, Task
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table, ahead, chosen
 from minissl.claims.docstring_labels import fine_tuned, in_memory
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, by_labels, panels, values
+from minissl.claims.drawing import by_labels, panels, values
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data import Kept
 from minissl.data.labels import split_labelled
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import Opened, train
 from minissl.text.documents import Document
@@ -108,7 +110,6 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     by_labels(axis, measured, STYLES, [*LABELS])
     axis.set(xlabel="labels of each of twelve packages", ylim=(15, 85))
     axis.set(ylabel="packages found (%)")
-    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     for row in ROWS[2:]:
         color, style = STYLES[row]
         at = [float(values(measured, row, column).mean()) for column in (BROAD_NATS, OWN_NATS)]
@@ -119,6 +120,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         nats.annotate(row, at, textcoords="offset points", fontsize=8, **side)
     nats.margins(0.25)
     nats.set(xlabel="nats per token of broad text", ylabel="the same, held-out texts")
+    label_ends(axis)
     return drawn
 
 

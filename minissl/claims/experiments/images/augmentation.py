@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
-from minissl.figures import new_figure
+from minissl.claims.drawing import DOTS
+from minissl.figures import legend, new_figure
+from minissl.palette import BLUE, BLUE_TINT, EDGES, GREEN, GREEN_TINT, RED, RED_TINT
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.augment import compose, digits_augmentation
 from minissl.vision.images import LabelledSplit
@@ -106,25 +108,28 @@ def kept(
 def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Above the accuracy, below how much of each change is still in the features."""
     drawn, (above, below) = new_figure(rows=2, width=digits.WIDTH, height=6.4)
-    colors = {row: "#0b6bcb" if row == "both" else "#9fc5ee" for row in AUGMENTATIONS}
+    colors = {row: BLUE if row == "both" else BLUE_TINT for row in AUGMENTATIONS}
     digits.bars(above, measured, colors, ACCURACY)
     above.set(xlabel="test accuracy with one label per class (%)", xlim=(0, 100))
     rows = [*AUGMENTATIONS, digits.RANDOM]
     places = np.arange(len(rows))[::-1]
     for column, color, side in (
-        (INTENSITY, "#bfe0cb", 0.19),
-        (INTENSITY_AFTER, "#2e8b57", 0.19),
-        (PLACE, "#f0c4bb", -0.19),
-        (PLACE_AFTER, "#c2452d", -0.19),
+        (INTENSITY, GREEN_TINT, 0.19),
+        (INTENSITY_AFTER, GREEN, 0.19),
+        (PLACE, RED_TINT, -0.19),
+        (PLACE_AFTER, RED, -0.19),
     ):
         values = np.stack([digits.over_seeds(measured, row, column) for row in rows])
-        below.barh(places + side, values.mean(axis=1), color=color, height=0.36, label=column)
+        edge = EDGES.get(color, color)
+        below.barh(
+            places + side, values.mean(axis=1), 0.36, color=color, edgecolor=edge, label=column
+        )
         for place, seeds in zip(places + side, values):
-            below.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=3)
+            below.plot(seeds, np.full(len(seeds), place), **DOTS)
     below.set_yticks(places, rows)
     below.tick_params(axis="y", length=0)
     below.set(xlabel="part that a linear regression finds in the features", xlim=(0, 1))
-    below.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, fontsize=9)
+    legend(below, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, fontsize=9)
     return drawn
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
 from minissl.figures import new_figure
+from minissl.palette import INK, PAPER
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.images import LabelledSplit
 
@@ -71,10 +72,10 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     mean, spread = values.mean(axis=2), (values.max(axis=2) - values.min(axis=2)) / 2
     axis.imshow(mean, cmap="Blues", vmin=min(50, mean.min()), vmax=100, aspect="auto")
     for (i, j), value in np.ndenumerate(mean):
-        color = "white" if value > 80 else "#222"
+        color = PAPER if value > 80 else INK
         text = f"{value:.0f}\n±{spread[i, j]:.0f}"
         axis.text(j, i, text, ha="center", va="center", color=color, fontsize=11)
-    axis.axvline(len(TEMPERATURES) - 0.5, color="white", linewidth=6)
+    axis.axvline(len(TEMPERATURES) - 0.5, color=PAPER, linewidth=6)
     names = [*(f"{t:g}" for t in TEMPERATURES), f"{CONTROL:g}, as\nmany images"]
     axis.set_xticks(range(len(columns)), names)
     axis.set_yticks(range(len(BATCHES)), [str(settings[row]) for row in BATCHES])

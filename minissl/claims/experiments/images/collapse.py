@@ -8,6 +8,8 @@ from typing import Any
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import line, panels
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREEN, OCHRE, PURPLE, RED, SOFT_INK
 from minissl.pretrain.images.byol import BYOL, BYOLSettings
 from minissl.pretrain.images.sigreg import SIGReg, SIGRegSettings
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
@@ -37,18 +39,9 @@ ARMS: dict[str, tuple[type[TwoViews], dict[str, Any]]] = {
     FREE: (BYOL, {"target": "free"}),
     SIGREG: (SIGReg, {}),
 }
-COLORS = {
-    NT_XENT: "#0b6bcb",
-    CS229: "#6aa9e6",
-    SIMSIAM: "#2e8b57",
-    NO_STOP: "#9a6fb0",
-    POSITIVES: "#c2452d",
-    FULL_BYOL: "#1d7f8c",
-    NO_AVERAGE: "#79c0c9",
-    NO_PREDICTOR: "#e08214",
-    FREE: "#b35c8a",
-    SIGREG: "#444a52",
-}
+# Five in each of two panels; red is what falls.
+FIVE = (BLUE, GREEN, PURPLE, OCHRE, RED, BLUE, GREEN, PURPLE, RED, OCHRE)
+COLORS = dict(zip(ARMS, FIVE, strict=True))
 SPREAD, RANK, ACCURACY = "z-std", "effective rank", "accuracy (%), 1 label"
 
 
@@ -100,11 +93,9 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for axis, shown in ((above, names[:5]), (middle, names[5:])):
         for name in shown:
             line(axis, measured, name, color=COLORS[name])
-        axis.axhline(0, color="#888", linewidth=0.8)
+        axis.axhline(0, color=SOFT_INK, linewidth=0.8)
         axis.set(ylabel="spread (z-std)", ylim=(-0.03, 1.08))
-        axis.legend(
-            frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2, fontsize=9
-        )
+        label_ends(axis)
     middle.set(xlabel="step")
     digits.bars(below, measured, COLORS, ACCURACY)
     for place, name in zip(below.get_yticks(), [*COLORS, digits.RANDOM]):

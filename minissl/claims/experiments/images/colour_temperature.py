@@ -10,7 +10,8 @@ import numpy as np
 from minissl.claims import images_by_name as named
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, chosen
-from minissl.figures import new_figure
+from minissl.figures import label_ends, new_figure
+from minissl.palette import BLUE, GREY, OCHRE, look
 from minissl.pretrain.images.simclr import SimCLRSettings
 
 TEMPERATURES = (0.05, 0.2, 0.5, 1.0, 5.0)
@@ -49,16 +50,16 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     values = np.stack(
         [digits.over_seeds(measured, at(t), named.NEIGHBORS) for t in TEMPERATURES], axis=1
     )
-    axis.semilogx(TEMPERATURES, values.mean(axis=0), color="#0b6bcb", marker="o", label="SimCLR")
+    axis.semilogx(TEMPERATURES, values.mean(axis=0), color=BLUE, marker="o", label="SimCLR")
     for seed in values:
-        axis.semilogx(TEMPERATURES, seed, color="#0b6bcb", linestyle="", marker=".", alpha=0.5)
-    for row, color in ((digits.RANDOM, "#c9a227"), (digits.RAW, "#8a8f98")):
+        axis.semilogx(TEMPERATURES, seed, color=BLUE, linestyle="", marker=".", alpha=0.5)
+    for row, color in ((digits.RANDOM, OCHRE), (digits.RAW, GREY)):
         level = digits.over_seeds(measured, row, named.NEIGHBORS).mean()
-        axis.axhline(level, color=color, linestyle=":", label=row)
+        axis.axhline(level, **look(color), label=row)
     axis.set_xticks(TEMPERATURES, [f"{t:g}" for t in TEMPERATURES])
     axis.minorticks_off()
     axis.set(xlabel="temperature τ", ylabel="k-NN accuracy in %")
-    axis.legend(frameon=False)
+    label_ends(axis)
     return drawn
 
 

@@ -10,7 +10,8 @@ from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
 from minissl.claims.drawing import line
 from minissl.data import Kept
 from minissl.data.images import LabelledPixels
-from minissl.figures import new_figure
+from minissl.figures import label_ends, new_figure
+from minissl.palette import BLUE, GREEN, GREY, INK, OCHRE, PURPLE, RED
 from minissl.pretrain.images.consistency import Consistency, ConsistencySettings
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.pretrain.run import train
@@ -28,7 +29,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "with annealing": {"annealing": "linear"},
 }
 SIMCLR = "SimCLR, then a probe"
-COLORS = dict(zip(ARMS, ("#8a8f98", "#0b6bcb", "#c2452d", "#c9a227", "#9467bd", "#111", "#2a9d5c")))
+COLORS = dict(zip(ARMS, (GREY, BLUE, RED, OCHRE, PURPLE, INK, GREEN)))
 
 
 def measure(setup: Setup) -> Measured:
@@ -76,7 +77,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for row, color in COLORS.items():
         line(axis, measured, row, color=color)
     axis.set(xlabel="step", ylabel=f"accuracy in %, {digits.column(LABELS[1])}", ylim=(60, None))
-    axis.legend(frameon=False, fontsize=9)
+    label_ends(axis)
     return drawn
 
 

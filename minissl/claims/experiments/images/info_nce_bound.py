@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from minissl.autograd.tensor import Tensor
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
+from minissl.figures import legend
 from minissl.losses.contrastive import bilinear_info_nce, information_bound
 from minissl.nn.module import Module, Parameter
+from minissl.palette import BLUE, GREEN, GREY, INK, OCHRE, RED
 from minissl.pretrain.method import Training
 from minissl.training import fit
 
 DIMENSIONS = 10
 NATS = (1, 2, 3, 4, 6, 8, 10)  # what is true
 CANDIDATES = (8, 32, 128, 512)
-COLORS = dict(zip(CANDIDATES, (RED, OCHRE, "#2e8b57", BLUE)))
+COLORS = dict(zip(CANDIDATES, (RED, OCHRE, GREEN, BLUE)))
 TRUTH, NO_SQUARE = "truth", "trained without squares, N = 512"
 
 
@@ -156,7 +158,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     drawn, axes = panels(4.0, 3.0, width=5.0)
     above, below = axes
     for axis in axes:
-        axis.plot(NATS, NATS, color="#222", linewidth=1, label="the truth")
+        axis.plot(NATS, NATS, color=INK, linewidth=1, label="the truth")
         axis.set(xlabel="mutual information I (nats)", ylabel="ln N − L (nats)", ylim=(0, 7.4))
     for count, color in COLORS.items():
         above.axhline(np.log(count), color=color, linestyle=":", linewidth=1)
@@ -170,8 +172,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     line(below, measured, optimum(largest), color=BLUE, label="with the true densities, N = 512")
     dots(below, measured, trained(largest), color=BLUE, label="learned")
     dots(below, measured, NO_SQUARE, color=RED, label="learned without ‖z‖²")
-    above.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
-    below.legend(frameon=False, fontsize=9, loc="lower right")
+    legend(above, fontsize=9, ncols=2, loc="lower right")
+    legend(below, fontsize=9, loc="lower right")
     return drawn
 
 

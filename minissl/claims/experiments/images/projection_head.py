@@ -10,7 +10,8 @@ import numpy as np
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.figures import new_figure
+from minissl.figures import label_ends, new_figure
+from minissl.palette import BLUE, GREY, LINE, RED, SOFT_INK, look
 from minissl.pretrain.images.simclr import SimCLRSettings
 
 LABELS = (1, 5)
@@ -55,16 +56,17 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     drawn, (axis,) = new_figure(width=digits.WIDTH, height=4.2)
     steps = [settings[length] for length in LENGTHS]
     for labels, line in ((5, "--"), (1, "-")):
-        for name, color in ((before(labels), "#0b6bcb"), (after(labels), "#c2452d")):
+        for name, color in ((before(labels), BLUE), (after(labels), RED)):
             rows = [f"{length} training" for length in LENGTHS]
             values = np.stack([digits.over_seeds(measured, row, name) for row in rows], axis=1)
-            axis.plot(steps, values.mean(axis=0), line, color=color, marker="o", label=name)
+            form = {**look(color, marker=True), "linestyle": line}
+            axis.plot(steps, values.mean(axis=0), label=name, **form)
             axis.fill_between(
                 steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0
             )
     for row, side in ((digits.RANDOM, "right"), (digits.RAW, "left")):
         level = digits.over_seeds(measured, row, before(1)).mean()
-        axis.axhline(level, color="#8a8f98", linestyle=":", linewidth=1.2)
+        axis.axhline(level, color=GREY, linestyle=":", linewidth=1.2)
         axis.annotate(
             f"{row}, 1 label",
             (side == "right", level),
@@ -72,13 +74,13 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
             ha=side,
             va="bottom",
             fontsize=9,
-            color="#6a6f78",
+            color=SOFT_INK,
         )
     axis.set(xscale="log", xlabel="steps of pretraining", ylabel="test accuracy (%)")
     axis.set_xticks(steps, [str(n) for n in steps])
     axis.minorticks_off()
-    axis.grid(axis="y", color="#eee")
-    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2, fontsize=8)
+    axis.grid(axis="y", color=LINE)
+    label_ends(axis)
     return drawn
 
 

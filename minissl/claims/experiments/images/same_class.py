@@ -14,10 +14,12 @@ from minissl.autograd.arrays import namespace
 from minissl.autograd.tensor import Tensor
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, RED, panels
+from minissl.claims.drawing import panels
+from minissl.figures import legend
 from minissl.losses.contrastive import normalize, nt_xent
 from minissl.losses.metric import same_and_different
 from minissl.losses.supervised import supcon_loss
+from minissl.palette import BLUE, GREEN, GREY, GREY_TINT, PURPLE, RED
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
 from minissl.vision.images import LabelledSplit
@@ -27,7 +29,7 @@ BATCHES = ("small batch", "large batch")
 SHARES, DRAWN = "Σ pₖ² of the training set", "Σ pₖ², the image itself taken out"
 SHARE, NUMBER, OFF = "same class (%)", "per view", "off the sum (points)"
 LABELS = (1, 5, 20)
-COLORS = {NT_XENT: BLUE, MASKED: "#2e8b57", SUPCON: "#9a6fb0"}
+COLORS = {NT_XENT: BLUE, MASKED: GREEN, SUPCON: PURPLE}
 
 
 def without_same_class(views: Tensor, labels: NDArray, temperature: float) -> Tensor:
@@ -135,12 +137,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     same = [digits.over_seeds(measured, row(NT_XENT, name), NUMBER).mean() for name in BATCHES]
     other = [2 * settings[name] - 2 - few for name, few in zip(BATCHES, same)]
     above.barh(names, same, color=RED, label="of its own class")
-    above.barh(names, other, left=same, color="#d5d9de", label="of other classes")
+    above.barh(names, other, left=same, color=GREY_TINT, edgecolor=GREY, label="of other classes")
     for place, few in enumerate(same):
         above.annotate(f"{few:.1f}", (few, place), (3, 0), textcoords="offset points", va="center")
     above.invert_yaxis()
     above.set(xlabel="negatives of a view")
-    above.legend(frameon=False, fontsize=9, loc="upper right")
+    legend(above, fontsize=9, loc="upper right")
     colors, labels = {}, []
     for name, said in zip(BATCHES, names):
         for arm, color in COLORS.items():

@@ -9,8 +9,10 @@ import numpy as np
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
 from minissl.data.labels import draw_few_labels
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, LINE, OCHRE, PURPLE, RED
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import train
@@ -19,7 +21,7 @@ from minissl.vision.images import LabelledSplit
 
 LABELS = (1, 5, 20, 50)
 WITH, WITHOUT, SIMCLR = "supervised, augmented", "supervised, as they are", "SimCLR, then a probe"
-COLORS = {SIMCLR: BLUE, WITH: RED, WITHOUT: "#e79a8b", digits.RANDOM: OCHRE, digits.RAW: GREY}
+COLORS = {SIMCLR: BLUE, WITH: RED, WITHOUT: PURPLE, digits.RANDOM: OCHRE, digits.RAW: GREY}
 
 
 def measure(setup: Setup) -> Measured:
@@ -74,13 +76,13 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     drawn, (axis,) = panels(4.0, width=digits.WIDTH)
     for row, color in COLORS.items():
         baseline = row in (digits.RANDOM, digits.RAW)
-        style = {"linestyle": "--", "linewidth": 1} if baseline else {"marker": "o"}
-        line(axis, measured, row, color=color, markersize=4, **style)
+        style = {"linewidth": 1} if baseline else {"marker": "o"}
+        line(axis, measured, row, color=color, **style)
     axis.set(xscale="log", xlabel="labels per class", ylabel="test accuracy (%)")
     axis.set_xticks(LABELS, [str(count) for count in LABELS])
     axis.minorticks_off()
-    axis.grid(axis="y", color="#eee")
-    axis.legend(frameon=False, loc="lower right", fontsize=9)
+    axis.grid(axis="y", color=LINE)
+    label_ends(axis)
     return drawn
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, PURPLE, RED
 from minissl.pretrain.images.triplet import Triplet, TripletSettings
 from minissl.pretrain.run import train
 from minissl.training.verification import verification
@@ -80,11 +82,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for row, color in COLORS.items():
         line(above, measured, f"{row}, {SPREAD}", color=color, label=row)
         line(below, measured, f"{row}, {ACTIVE}", color=color, label=row)
-    line(above, measured, f"{HARD_LOW}, {SPREAD}", color=RED, linestyle="--", label=HARD_LOW)
-    line(below, measured, f"{HARD_LOW}, {ACTIVE}", color=RED, linestyle="--")
+    line(above, measured, f"{HARD_LOW}, {SPREAD}", color=PURPLE, label=HARD_LOW)
+    line(below, measured, f"{HARD_LOW}, {ACTIVE}", color=PURPLE, label=HARD_LOW)
     above.set(ylabel="spread of the embeddings\n(z std)")
     below.set(xlabel="step", ylabel="share of all triplets\nthat is active", ylim=(0, None))
-    above.legend(frameon=False, fontsize=9)
+    for axis in (above, below):
+        label_ends(axis)
     return drawn
 
 

@@ -10,15 +10,17 @@ import numpy as np
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
 from minissl.data.labels import draw_few_labels
+from minissl.figures import label_ends, legend
+from minissl.palette import BLUE, GREEN, GREY, LINE, OCHRE, RED
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.images import LabelledSplit
 
 COUNTS = (50, 100, 200, 400, 800, 1200)
 LABELS = (1, 5, 20)
 NEIGHBORS = "k-NN, 5 labels"
-COLUMNS = {"1 label": BLUE, "5 labels": RED, "20 labels": OCHRE, NEIGHBORS: "#2e8b57"}
+COLUMNS = {"1 label": BLUE, "5 labels": RED, "20 labels": OCHRE, NEIGHBORS: GREEN}
 
 
 def row(count: int) -> str:
@@ -66,12 +68,13 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         line(axis, measured, name, color=color, marker="o", markersize=4)
         level = digits.over_seeds(measured, digits.RANDOM, name).mean()
         axis.axhline(level, color=color, linestyle="--", linewidth=1, alpha=0.7)
-    axis.plot([], [], color=GREY, linestyle="--", linewidth=1, label="random network")
+    (dashed,) = axis.plot([], [], color=GREY, linestyle="--", linewidth=1, label="random network")
     axis.set(xscale="log", xlabel="images without labels", ylabel="test accuracy (%)")
     axis.set_xticks(COUNTS, [f"{count:,}" for count in COUNTS])
     axis.minorticks_off()
-    axis.grid(axis="y", color="#eee")
-    axis.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.07))
+    axis.grid(axis="y", color=LINE)
+    label_ends(axis)
+    legend(axis, handles=[dashed], fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.07))
     return drawn
 
 

@@ -16,7 +16,9 @@ from minissl.autograd.devices import move
 from minissl.autograd.tensor import differentiable
 from minissl.autograd.threads import engine_threads
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.claims.drawing import BLUE, GREY, OCHRE, line, panels
+from minissl.claims.drawing import line, panels
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, SOFT_INK
 
 NAIVE, ONE, TILED = "from primitives", "one operation, weights kept", "one tile at a time"
 COLORS = {NAIVE: GREY, ONE: OCHRE, TILED: BLUE}
@@ -192,9 +194,10 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.minorticks_off()
         axis.yaxis.set_major_formatter("{x:g}")
     last = np.mean([run.curves[f"MB, {TILED}"][1][0] for run in measured])
-    axes[0].plot(lengths, last * lengths / lengths[0], color="#5b6068", ls=":", lw=1, label="∝ T")
-    axes[0].legend(frameon=False)
+    axes[0].plot(lengths, last * lengths / lengths[0], color=SOFT_INK, ls=":", lw=1, label="∝ T")
     axes[1].set(xlabel="length T (tokens)")
+    for axis in axes:
+        label_ends(axis)
     return drawn
 
 

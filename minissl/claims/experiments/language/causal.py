@@ -10,7 +10,7 @@ import numpy as np
 
 from minissl.autograd import Tensor, no_grad
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, RED, bars, level, line, panels, smooth, values
+from minissl.claims.drawing import bars, level, line, panels, smooth, values
 from minissl.claims.gpt_on_english import (
     FULL,
     OWN,
@@ -22,10 +22,12 @@ from minissl.claims.gpt_on_english import (
     new_gpt,
     trained,
 )
+from minissl.figures import label_ends
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.attention import KeyValueCache
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, RED, SOFT_INK
 from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text.baselines import bigram_probabilities, unigram_probabilities
 
@@ -188,7 +190,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     level(curves, values(measured, "counting tokens", "future hidden").mean(), "counting tokens")
     level(curves, values(measured, "counting pairs", "future hidden").mean(), "counting pairs")
     curves.set(xlabel="step", ylabel="training loss (nats per token)", ylim=(0, None))
-    curves.legend(frameon=False, loc=(0.6, 0.2))
+    label_ends(curves)
     bars(worth, measured, [CAUSAL, UNMASKED], "future hidden", colors=[BLUE, RED])
     for row, text in (("counting pairs", "pairs"), ("counting tokens", "tokens")):
         worth.axvline(
@@ -199,7 +201,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
             (values(measured, row, "future hidden").mean(), 1),
             xycoords=("data", "axes fraction"),
             fontsize=9,
-            color="#5b6068",
+            color=SOFT_INK,
         )
     worth.set(xlabel="nats per token where the next tokens are not in the input")
     return drawn

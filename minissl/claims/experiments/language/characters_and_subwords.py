@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, level, line, panels, values
+from minissl.claims.drawing import bars, level, line, panels, values
 from minissl.claims.gpt_on_english import OWN, encoded, english, new_gpt, trained
 from minissl.data.texts import Streams
+from minissl.figures import label_ends
 from minissl.models.gpt import GPTConfig
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text.baselines import (
     bigram_loss,
@@ -88,7 +90,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         line(curves, measured, name, color=color, marker="o", markersize=4)
     level(curves, values(measured, "gzip", BITS).mean(), "gzip")
     curves.set(xlabel="training operations (TFLOP)", ylabel="held-out bits per byte")
-    curves.legend(frameon=False, loc=(0.62, 0.42))
+    label_ends(curves)
     others = [f"pairs of {name}" for name in names] + ["gzip", "xz", "xz after the training text"]
     colors = [*COLORS[: len(names)], *[GREY] * len(others)]
     bars(ends, measured, names + others, BITS, colors=colors)

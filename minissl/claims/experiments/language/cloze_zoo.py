@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, panels, values
+from minissl.claims.drawing import level, panels, values
 from minissl.data.cloze import score_pairs, small_zoo
 from minissl.data.texts import pack
+from minissl.figures import legend
 from minissl.models.gpt import GPT
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import train
 from minissl.text import Tokenizer
@@ -89,7 +91,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
 
     def by_size(axis: Any, kind: str, color: str, style: str = "-") -> None:
         seen = np.array([values(measured, name, kind) for name in rows])  # (sizes, seeds)
-        axis.plot(sizes, seen.mean(axis=1), style, marker="o", color=color, label=kind)
+        form = {**look(color, marker=True), "linestyle": style}
+        axis.plot(sizes, seen.mean(axis=1), label=kind, **form)
         axis.fill_between(sizes, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.15)
 
     by_size(mean, MEAN, BLUE)
@@ -100,7 +103,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.axhline(50, color=GREY, linestyle="--", linewidth=1)
     for axis in (mean, first, second):
         axis.set(xscale="log", ylim=(15, 105), ylabel="right (%)")
-        axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8)
+        legend(axis, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8)
     second.set(xlabel="parameters")
     return drawn
 

@@ -18,10 +18,11 @@ from minissl.adapt.method import FewLabels, Task
 from minissl.adapt.trained import Trained, TrainedSettings
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, panels, values
+from minissl.claims.drawing import DOTS, panels, values
 from minissl.claims.gpt_on_english import FULL, QUICK
 from minissl.data.labels import Labelled
 from minissl.data.texts import LabelledTexts, Streams, Texts
+from minissl.palette import BLUE, GREY, OCHRE
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import Opened, fit_as_told
 from minissl.text.bag_of_words import count_vectors
@@ -168,7 +169,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         seen = np.stack([values(measured, row, column) for row in ROWS])  # (rows, seeds)
         axis.barh(places, seen.mean(axis=1), color=colors, height=0.66)
         for place, seeds in zip(places, seen):
-            axis.plot(seeds, np.full(len(seeds), place), ".", color="#222", markersize=4)
+            axis.plot(seeds, np.full(len(seeds), place), **DOTS)
             axis.annotate(f"{seeds.mean():.0f}", (seeds.max() + 3, place), va="center")
         axis.set_yticks(places, [row.replace(", ", ",\n", 1) for row in ROWS], fontsize=9)
         axis.tick_params(axis="y", length=0)

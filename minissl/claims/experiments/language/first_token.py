@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minissl.claims.claim import Claim, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
+from minissl.claims.drawing import bars, panels
 from minissl.claims.gpt_on_english import (
     FULL,
     OWN,
@@ -25,6 +25,7 @@ from minissl.losses.language_modeling import IGNORE, next_token_loss
 from minissl.models.generate import generate
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTSettings
 from minissl.text import Tokenizer
 from minissl.text.baselines import unigram_probabilities

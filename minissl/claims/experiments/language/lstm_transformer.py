@@ -11,19 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, RED, level, line, panels, values
+from minissl.claims.drawing import level, line, panels, values
 from minissl.claims.gpt_on_english import OWN, encoded, english
 from minissl.data.texts import Streams
+from minissl.figures import label_ends, legend
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
 from minissl.pretrain.run import train
 from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
 
 TRANSFORMER, LSTM, MORE = "Transformer", "LSTM", "LSTM, equal operations"
-STYLES = {TRANSFORMER: {"color": BLUE}, LSTM: {"color": RED}, MORE: {"color": RED, "ls": ":"}}
+STYLES = {
+    TRANSFORMER: {"color": BLUE},
+    LSTM: {"color": RED},
+    MORE: {"color": OCHRE},
+}
 PAIRS = "pairs of tokens, counted"
 BITS, WEIGHTS, WORK = "bits per byte", "weights", "TFLOP"
 READ, SPENT = "million tokens read", "CPU ms per step"
@@ -149,12 +155,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         line(work, measured, f"{name}, bits", label=name, marker="o", markersize=3, **style)
     level(work, values(measured, PAIRS, BITS).mean(), PAIRS)
     work.set(xlabel="training operations (TFLOP)", ylabel="held-out bits per byte")
-    work.legend(frameon=False, fontsize=9)
     for name in (TRANSFORMER, LSTM):
         line(context, measured, f"{name}, context", label=name, marker="o", **STYLES[name])
     context.set_xscale("log", base=2)
     context.set(xlabel="tokens read before (1, 2 to 3, 4 to 7, ...)", ylabel="nats of the next one")
-    context.legend(frameon=False)
+    legend(work, loc="lower left", fontsize=9)
+    label_ends(context)
     return drawn
 
 

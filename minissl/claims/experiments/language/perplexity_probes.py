@@ -10,11 +10,13 @@ import numpy as np
 
 from minissl.adapt.heads.probe import linear_probe
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, OCHRE, RED, level, panels, values
+from minissl.claims.drawing import level, panels, values
 from minissl.claims.gpt_on_english import FULL, QUICK
 from minissl.data import Kept
 from minissl.data.labels import Labelled, rank_correlation
 from minissl.data.texts import LabelledTexts, Streams, Texts
+from minissl.figures import legend
+from minissl.palette import BLUE, OCHRE, RED, look
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
 from minissl.pretrain.language_model import LanguageModel
@@ -105,16 +107,17 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Each evaluation as a point: perplexity to the right, what a probe finds upwards."""
     drawn, (axis,) = panels(4.4)
     for name, color in zip(RUNS, COLORS):
+        form = {**look(color, marker=True), "linewidth": 0.7, "alpha": 0.8}
         for run in measured:
             x, y = run.curves[name]
             label = name if run is measured[0] else None
-            axis.plot(x, y, "o-", color=color, markersize=4, linewidth=0.7, alpha=0.8, label=label)
+            axis.plot(x, y, label=label, **form)
     level(axis, values(measured, TFIDF, AFTER).mean(), "tf-idf")
     axis.set_xscale("log")
     axis.invert_xaxis()
     axis.set(xlabel="held-out perplexity (better to the right)")
     axis.set(ylabel="packages found by a linear probe (%)")
-    axis.legend(frameon=False)
+    legend(axis)
     return drawn
 
 

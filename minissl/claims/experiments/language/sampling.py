@@ -11,7 +11,7 @@ import numpy as np
 
 from minissl.autograd.threads import engine_threads
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
+from minissl.claims.drawing import level, line, panels, values
 from minissl.claims.gpt_on_english import (
     FULL,
     OWN,
@@ -22,10 +22,12 @@ from minissl.claims.gpt_on_english import (
     new_gpt,
     trained,
 )
+from minissl.figures import label_ends
 from minissl.models import decode
 from minissl.models.generate import generate, next_token_logits
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTSettings
 
 PROMPT, NGRAM = 8, 4
@@ -170,7 +172,6 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     line(repeated, measured, REPEATED, color=RED, marker="o", ms=4, label="repeated")
     level(repeated, values(measured, TEXT, REPEATED).mean(), f"repeated in {TEXT}")
     repeated.set(xlabel="temperature (0 is greedy)", ylabel="four tokens\nin a row (%)")
-    repeated.legend(frameon=False, loc="center right")
     line(cost, measured, ANEW, color=GREY, marker="o", markersize=4)
     line(cost, measured, CACHED, color=BLUE, marker="o", markersize=4)
     cost.set(xlabel="tokens so far", ylabel="ms for one more token")
@@ -178,7 +179,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     cost.set_xticks(settings["lengths"], [str(length) for length in settings["lengths"]])
     cost.minorticks_off()
     cost.yaxis.set_major_formatter("{x:g}")
-    cost.legend(frameon=False)
+    for axis in (repeated, cost):
+        label_ends(axis)
     return drawn
 
 

@@ -12,10 +12,11 @@ from minissl.adapt.heads.probe import few_label_curve
 from minissl.adapt.method import Task
 from minissl.adapt.prompting.zero_shot import ZeroShot, ZeroShotSettings
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
+from minissl.claims.drawing import bars, panels
 from minissl.data import Kept
 from minissl.data.labels import as_classes
 from minissl.data.texts import LabelledTexts, Texts
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import Opened, train
 from minissl.text.small_world import documents, reviews

@@ -13,11 +13,13 @@ from minissl.adapt.method import FewLabels, Task
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, Table, ahead, chosen
 from minissl.claims.docstring_labels import fine_tuned, in_memory
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, by_labels, panels
+from minissl.claims.drawing import by_labels, panels
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data.passages import PassageTexts
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.data.words import WordTexts
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings
 from minissl.pretrain.words.skipgram import SkipGram
@@ -136,7 +138,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     by_labels(axis, measured, {row: STYLES[row] for row in ROWS}, [*LABELS])
     axis.set(xlabel="labels of each of twelve packages", ylim=(0, 100))
     axis.set(ylabel="held-out docstrings whose package is found (%)")
-    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    label_ends(axis)
     return drawn
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, OCHRE, RED, groups, line, panels
+from minissl.claims.drawing import groups, line, panels
 from minissl.claims.pages_of_english import OWN, passages
+from minissl.figures import label_ends
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, OCHRE, RED
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings
 from minissl.pretrain.masked_language_model import MaskedBatch
 from minissl.pretrain.run import train
@@ -93,10 +95,10 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for name, color in colors.items():
         line(curve, measured, name, color=color)
     curve.set(xlabel="how often the text was read", ylabel="held-out nats")
-    curve.legend(frameon=False)
     columns = {SEEN: "training rows,\nmasks as trained", OTHER: "training rows,\nother masks"}
     groups(end, measured, colors, {**columns, HELD_OUT: "held-out\nrows"})
     end.set(ylabel="nats at the end")
+    label_ends(curve)
     return drawn
 
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from minissl.adapt.heads.probe import linear_probe
 from minissl.adapt.method import Task
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, RED, groups, panels
+from minissl.claims.drawing import groups, panels
 from minissl.claims.pages_of_english import OWN, passages, trained
 from minissl.data.texts import LabelledTexts
+from minissl.figures import legend
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, RED
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings
 from minissl.pretrain.masked_language_model import MaskedLanguageModel
 
@@ -120,14 +122,14 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     columns = {HIDDEN: "[MASK]\nstands there", THERE: "the token\nitself", WRONG: "another\ntoken"}
     groups(nats, measured, colors, columns)
     nats.set(ylabel="nats of the original token", ylim=(0, 11))
-    nats.legend(frameon=False, loc="upper left", title="trained with")
+    legend(nats, loc="upper left", title="trained with")
     columns = {FOUND: "token named\nby the output", READ_OFF: "read off its\nstate by a probe"}
     groups(
         found, measured, {**colors, UNTRAINED: GREY}, {**columns, PROBE: "package of\na docstring"}
     )
     found.set(ylabel="right, without [MASK] (%)", ylim=(0, 118))
     handles, labels = found.get_legend_handles_labels()
-    found.legend(handles[-1:], labels[-1:], frameon=False, loc="upper left")
+    legend(found, handles=handles[-1:], labels=labels[-1:], loc="upper left")
     return drawn
 
 

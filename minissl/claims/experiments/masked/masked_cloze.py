@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, RED, bars, panels, values
+from minissl.claims.drawing import bars, filling, panels, values
 from minissl.data import Kept
 from minissl.data.cloze import ClozePair, answer_scores, by_kind, small_zoo
 from minissl.data.passages import SPECIAL, Passages, PieceStream, to_stream
 from minissl.data.texts import pack
+from minissl.figures import legend
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings
 from minissl.pretrain.run import train
@@ -139,15 +141,17 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Each kind, both models; the mean by what stands behind; what the answers have at all."""
     drawn, (kinds, means, mass) = panels(3.0, 1.9, 1.9)
     places = np.arange(len(KINDS))
-    for offset, row, color, name in ((-0.2, CAUSAL, BLUE, CAUSAL), (0.2, MASKED, RED, SHORT[2])):
+    for number, (row, color, name) in enumerate(((CAUSAL, BLUE, CAUSAL), (MASKED, RED, SHORT[2]))):
         seen = np.array([values(measured, row, kind) for kind in KINDS])  # (kinds, seeds)
         spread = [seen.mean(axis=1) - seen.min(axis=1), seen.max(axis=1) - seen.mean(axis=1)]
-        kinds.barh(places + offset, seen.mean(axis=1), 0.4, color=color, xerr=spread, label=name)
+        at = places + 0.4 * number - 0.2
+        form = filling(color, number)
+        kinds.barh(at, seen.mean(axis=1), 0.4, xerr=spread, label=name, **form)
     kinds.set_yticks(places, [*KINDS])
     kinds.invert_yaxis()
     kinds.axvline(50, color=GREY, linestyle="--", linewidth=1)
     kinds.set(xlim=(0, 105), xlabel="right (%)")
-    kinds.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2)
+    legend(kinds, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2)
     for axis, column in ((means, MEAN), (mass, MASS)):
         bars(axis, measured, ROWS, column, colors=COLORS, form="%.0f")
         axis.set_yticks(range(len(ROWS)), SHORT)

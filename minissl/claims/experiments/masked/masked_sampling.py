@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
+from minissl.claims.drawing import bars, panels
 from minissl.claims.gpt_on_english import OWN, QUICK, encoded, english
 from minissl.data import Kept
 from minissl.data.passages import SPECIAL, Passages, to_stream
 from minissl.models.generate import pick
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.language.lstm import LSTMPretraining, LSTMSettings
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings

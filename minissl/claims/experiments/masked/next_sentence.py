@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, groups, panels
+from minissl.claims.drawing import bars, groups, panels
 from minissl.claims.pages_of_english import OWN, passages, trained
+from minissl.figures import legend
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.masked.bert import BERT, ELSEWHERE, FOLLOWS, BERTSettings
 from minissl.pretrain.masked_language_model import MaskedBatch, Row
 from minissl.text.masking import choose
@@ -164,7 +166,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     groups(pairs, measured, {LENGTHS: GREY, BAG: OCHRE, READ: BLUE}, columns)
     pairs.axhline(50, color=GREY, linestyle="--", linewidth=1)
     pairs.set(ylim=(40, 100), ylabel="pairs told rightly (%)")
-    pairs.legend(frameon=False, loc="upper right")
+    legend(pairs, loc="upper right")
     bars(loss, measured, [CONTEXT, FOREIGN], LOSS, colors=[BLUE, RED], form="%.3f")
     loss.set(xlabel="nats per hidden token")
     return drawn

@@ -12,10 +12,12 @@ from minissl.adapt.method import Task
 from minissl.claims.cache import shared
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
 from minissl.claims.docstring_labels import fine_tuned, in_memory
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, panels, values
+from minissl.claims.drawing import panels, values
 from minissl.data.passages import PassageTexts
 from minissl.data.texts import LabelledTexts
+from minissl.figures import label_ends
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.masked.spanbert import SpanBERT, SpanBERTSettings
 from minissl.pretrain.masked_language_model import MaskedBatch, MaskedLanguageModel
 from minissl.text.masking import KINDS, Words
@@ -149,12 +151,13 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     drawn, (hard, pieces, good) = panels(2.6, 2.6, 2.6)
     compared(hard, measured, tuple(ARMS), dict(zip(WON, KINDS)))
     hard.set(xlabel="what is hidden", ylabel="nats won by reading")
-    hard.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     asked = {STEM: "its word is visible", WHOLE: "its word is hidden"}
     compared(pieces, measured, (FREQUENCIES, *ARMS), asked)
-    pieces.set(xlabel="a ## piece is hidden, and ...", ylabel="nats", xlim=(-0.4, 1.4))
+    pieces.set(xlabel="a ## piece is hidden, and ...", ylabel="nats", xlim=(-0.2, 1.15))
     compared(good, measured, (SCRATCH, *ARMS), {name: name.split()[0] for name in LABELS})
     good.set(xlabel="labels of each of twelve packages", ylabel="packages found (%)")
+    for axis in (hard, pieces, good):
+        label_ends(axis)
     return drawn
 
 
@@ -166,7 +169,8 @@ def compared(
     for row in rows:
         seen = np.stack([values(measured, row, column) for column in columns])  # (columns, seeds)
         color, style = COLORS[row], STYLES.get(row, "-")
-        axis.plot(places, seen.mean(axis=1), style, color=color, label=row, marker="o", ms=3)
+        form = {**look(color, marker=True), "linestyle": style, "markersize": 3.5}
+        axis.plot(places, seen.mean(axis=1), label=row, **form)
         axis.fill_between(places, seen.min(axis=1), seen.max(axis=1), color=color, alpha=0.12)
     axis.set_xticks(places, [*columns.values()])
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels
+from minissl.claims.drawing import level, line, panels
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.text import Tokenizer, WordVocabulary
 from minissl.text.bpe import segment
 
@@ -204,7 +206,6 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for axis in (rows.xaxis, rows.yaxis):
         axis.set_major_formatter("{x:,.0f}")
     rows.locator_params(nbins=5)
-    rows.legend(frameon=False, loc="center right")
     for name, color in (("BPE", BLUE), (RANDOM, GREY)):
         line(stems, measured, name, color=color, marker="o", ms=4)
     sizes = settings["vocab_sizes"]
@@ -212,7 +213,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     stems.set(ylabel="unseen forms with\nthe stem in one piece (%)")
     stems.set_xticks(sizes, [f"{size:,}" for size in sizes])
     stems.minorticks_off()
-    stems.legend(frameon=False)
+    for axis in (rows, stems):
+        label_ends(axis)
     return drawn
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.claims.drawing import BLUE, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
 from minissl.claims.gpt_on_english import OWN, english
+from minissl.figures import label_ends
+from minissl.palette import BLUE, OCHRE, RED
 from minissl.text import Tokenizer
 from minissl.text.bpe import segment
 from minissl.text.patterns import count_pieces
@@ -93,8 +95,9 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.set(xscale="log", ylabel=label, ylim=(0, None))
         axis.set_xticks(settings["vocab_sizes"], [f"{n:,}" for n in settings["vocab_sizes"]])
         axis.minorticks_off()
-    axes[1].legend(frameon=False, loc=(0.3, 0.34))
     axes[1].set(xlabel="tokens in the vocabulary")
+    for axis in axes:
+        label_ends(axis)
     return drawn
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, level, line, panels, values
+from minissl.claims.drawing import level, line, panels, values
 from minissl.claims.gpt_on_english import OWN, english
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
 
@@ -126,7 +128,6 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     level(pieces, 1, "whole", below=True)
     pieces.set(xscale="log", xlabel="rank of the word by frequency", ylabel="pieces per word")
     pieces.set(ylim=(0.5, None))
-    pieces.legend(frameon=False, loc="upper left")
     line(length, measured, "characters per token", color=BLUE, marker="o", markersize=4)
     level(length, 1, "characters as tokens")
     length.set(ylabel="characters per token", ylim=(0, None))
@@ -135,11 +136,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         rows = [values(measured, f"{kind}, {size:,}", "unknown words (%)") for size in sizes]
         unknown.plot(sizes, np.mean(rows, axis=1), color=color, marker="o", ms=4, label=kind)
     unknown.set(xlabel="vocabulary size", ylabel="unknown words (%)")
-    unknown.legend(frameon=False)
     for axis in (length, unknown):
         axis.set(xscale="log")
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axis.minorticks_off()
+    for axis in (pieces, unknown):
+        label_ends(axis)
     return drawn
 
 

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, line, panels
+from minissl.claims.drawing import line, panels
 from minissl.claims.gpt_on_english import OWN, english
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.text import Characters, Tokenizer, WordVocabulary, words_of
 from minissl.text.words import count_words
 
@@ -107,7 +109,6 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         line(grown, measured, name, color=color)
     grown.set(xscale="log", yscale="log", ylabel="different ones met")
     grown.set(xlabel="words, subwords or characters read")
-    grown.legend(frameon=False, loc="upper left")
     for name, label, color in (
         (FREQUENT, "not met five times", OCHRE), (WORDS, "never met", RED),
     ):  # fmt: skip
@@ -116,7 +117,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     unknown.set(ylabel="held-out words (%)")
     unknown.set_xticks([100 / part for part in PARTS], [f"{100 / part:.3g}" for part in PARTS])
     unknown.minorticks_off()
-    unknown.legend(frameon=False)
+    for axis in (grown, unknown):
+        label_ends(axis)
     return drawn
 
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, line, panels
+from minissl.claims.drawing import bars, line, panels
 from minissl.claims.experiments.words.pmi import expected_pairs
 from minissl.claims.gpt_on_english import OWN, english
 from minissl.data import Kept
 from minissl.data.words import Words, WordTexts
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE, RED
 from minissl.pretrain.run import train
 from minissl.pretrain.windows import BLOCK, Windows, WordWindows
 from minissl.pretrain.words.noise_contrastive import NoiseContrastive
@@ -220,7 +222,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     line(cosine, measured, "negative sampling", color=RED)
     cosine.set(xscale="log", ylim=(0, 1.05), xlabel="words of noise for each real one, k")
     cosine.set(ylabel="cosine with the\nlikelihood's gradient")
-    cosine.legend(frameon=False)
+    label_ends(cosine)
     return drawn
 
 

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
+from minissl.claims.drawing import bars, panels
 from minissl.claims.gpt_on_english import OWN, english
 from minissl.data import Kept
 from minissl.data.words import Words, WordTexts
+from minissl.figures import legend
 from minissl.models.word_tables import WordTables
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.run import train
 from minissl.pretrain.windows import WindowSettings
 from minissl.pretrain.words.skipgram import SkipGram
@@ -123,11 +125,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     drawn, (points, correlations) = panels(3.6, 2.2)
     for row, k, color in zip(ROWS, KS, (OCHRE, BLUE, RED)):
         x, y = (np.asarray(axis) for axis in measured[0].curves[row])
-        points.plot(x, y, ".", color=color, markersize=2.5)
+        form = look(color, marker=True)
+        points.plot(x, y, **{**form, "linestyle": "", "markersize": 2})
         ends = np.array([x.min(), x.max()])
-        points.plot(ends, ends - np.log(k), color=color, linewidth=1, label=f"PMI − log {k}")
+        points.plot(ends, ends - np.log(k), **look(color), linewidth=1, label=f"PMI − log {k}")
     points.set(xlabel="PMI of a center and a context, counted (nats)", ylabel="w·c, learned")
-    points.legend(frameon=False)
+    legend(points)
     rows = [*ARMS, UNTRAINED]
     colors = [OCHRE, BLUE, RED, GREY, GREY, GREY]
     bars(correlations, measured, rows, CORRELATION, colors=colors)

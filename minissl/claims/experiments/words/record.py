@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from minissl.adapt.heads.probe import linear_probe
 from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, RED, bars, panels
+from minissl.claims.drawing import bars, panels
 from minissl.claims.two_senses import BY_ORDER, BY_TOPIC, Language, Use
 from minissl.data import Kept
 from minissl.data.passages import Passages, PieceStream
 from minissl.data.passages import to_stream as to_pieces
 from minissl.data.words import Words, to_stream
+from minissl.figures import legend
 from minissl.models.bidirectional import BidirectionalLM
 from minissl.models.gpt import GPT
 from minissl.nn.evaluating import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.language.elmo import ELMo, ELMoSettings
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.masked.roberta import RoBERTa, RoBERTaSettings
@@ -253,9 +255,10 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         axis.set(xlim=(0, 120), xlabel=f'{column}: found (%), words such as "{word}"')
     for sense, color, name in ((1, BLUE, "a noun"), (2, OCHRE, "a verb")):
         x, y = measured[0].curves[f"{ORDER}, sense {sense}"]
-        points.plot(x, y, ".", color=color, markersize=4, label=name)
+        form = look(color, marker=True) | {"linestyle": "", "markersize": 3}
+        points.plot(x, y, label=name, **form)
     points.set(xlabel=f'"{BY_ORDER[0]}" in the GPT, two directions', xticks=[], yticks=[])
-    points.legend(frameon=False)
+    legend(points)
     return drawn
 
 

@@ -12,10 +12,12 @@ from minissl.adapt.heads.probe import Probe, ProbeSettings
 from minissl.adapt.method import FewLabels, Task
 from minissl.claims.cache import shared
 from minissl.claims.claim import Claim, Expectation, Measured, Setup, ahead, chosen
-from minissl.claims.drawing import BLUE, GREY, OCHRE, by_labels, panels
+from minissl.claims.drawing import by_labels, panels
 from minissl.claims.experiments.language.docstring_packages import TFIDF, tf_idf
 from minissl.data.texts import LabelledTexts
 from minissl.data.words import WordTexts
+from minissl.figures import label_ends
+from minissl.palette import BLUE, GREY, OCHRE
 from minissl.pretrain.run import Opened, fit_as_told
 from minissl.pretrain.words.skipgram import SkipGram
 from minissl.training import Checkpoint
@@ -82,7 +84,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     by_labels(axis, measured, STYLES, [*LABELS], band=0.15)
     axis.set(xlabel="labels of each of twelve packages", ylim=(0, 100))
     axis.set(ylabel="held-out docstrings whose package is found (%)")
-    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    label_ends(axis)
     return drawn
 
 
