@@ -22,10 +22,11 @@ LEDGER = Path(__file__).with_name("checks.json")
 CHANGELOG = ROOT / "CHANGELOG.md"
 ASSIGNMENTS = "minissl.homework.assignments"
 SHARED = "what tasks share"
+TOLD = "what CHANGELOG.md said when this was written"
 GUARDS = ("minissl.homework.guard", "minissl.homework.allowed", "minissl.homework.outcome")
 WHAT_TO_DO = (
-    'say in CHANGELOG.md, under "Unreleased", what changes for a student, with the number of the '
-    f'task ("every check" for {SHARED}), then: python -m tests.homework.ledger'
+    'say in a new line of CHANGELOG.md, under "Unreleased", what changes for a student, with the '
+    f'number of the task ("every check" for {SHARED}), then: python -m tests.homework.ledger'
 )
 
 
@@ -139,7 +140,7 @@ def ledger():
 def changes(before, now):
     """One line for each row that differs: which task, which of its checks."""
     lines = {}
-    for number in dict.fromkeys([*before, *now]):
+    for number in (n for n in dict.fromkeys([*before, *now]) if n != TOLD):
         old, new = before.get(number, {}), now.get(number, {})
         names = [n for n in dict.fromkeys([*old, *new]) if old.get(n) != new.get(n)]
         if names:
@@ -152,22 +153,26 @@ def unreleased():
     return CHANGELOG.read_text(encoding="utf-8").split("\n## ")[1]
 
 
-def is_named(number, text, new=False):
-    """Whether a text names a task, or every check, or the homework that a new task is of."""
+def said(number, text, new=False):
+    """The lines that name a task, or every check, or the homework that a new task is of."""
     words = ["every check", rf"(?<![\d.]){re.escape(number)}(?!\d|\.\d)"]
     words += [rf"homework {number.partition('.')[0]}\b"] * new
-    return bool(re.search("|".join(words), text, re.IGNORECASE))
+    return [line for line in text.splitlines() if re.search("|".join(words), line, re.IGNORECASE)]
 
 
 def write():
     """Write the ledger, if the changelog names what has changed in it; else say what to do."""
     before = json.loads(LEDGER.read_text(encoding="utf-8")) if LEDGER.exists() else None
-    now = ledger()
+    now, text = ledger(), unreleased()
     found = {} if before is None else changes(before, now)
-    text = unreleased()
-    if silent := [line for n, line in found.items() if not is_named(n, text, n not in before)]:
+    lines = {number: said(number, text, number not in before) for number in found}
+    told = {} if before is None else before.get(TOLD, {})  # lines of earlier changes are not enough
+    silent = [found[n] for n in found if not lines[n] or digest(lines[n]) == told.get(n)]
+    if silent:
         return f"not written. Changed, and not named: {'; '.join(silent)}. First {WHAT_TO_DO}"
-    LEDGER.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8", newline="\n")
+    named = {number: digest(kept) for number in now if (kept := said(number, text))}
+    written = {**now, TOLD: named}
+    LEDGER.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8", newline="\n")
     print(f"{len(found)} rows of {LEDGER.name} have changed: {'; '.join(found.values()) or 'none'}")
     return 0
 

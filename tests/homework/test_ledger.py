@@ -84,7 +84,7 @@ def first_function(module):
     ],
 )
 def test_what_names_a_task(number, text, new, named):
-    assert ledger.is_named(number, text, new) is named
+    assert bool(ledger.said(number, text, new)) is named
 
 
 def test_the_command_refuses_until_the_changelog_says_it(tmp_path, monkeypatch, capsys):
@@ -97,9 +97,13 @@ def test_the_command_refuses_until_the_changelog_says_it(tmp_path, monkeypatch, 
     ledger.LEDGER.write_text(json.dumps(rows[0]), encoding="utf-8")
     monkeypatch.setattr(ledger, "ledger", lambda: rows[1])
     ledger.CHANGELOG.write_text("# Changes\n\n## Unreleased\n\n## 0.1\n\n1.1\n", encoding="utf-8")
-    assert "1.1: values. First say in CHANGELOG.md" in ledger.write()
+    assert "1.1: values. First say in a new line of CHANGELOG.md" in ledger.write()
     assert json.loads(ledger.LEDGER.read_text(encoding="utf-8")) == rows[0]
     ledger.CHANGELOG.write_text("# Changes\n\n## Unreleased\n\n- 1.1\n", encoding="utf-8")
     assert ledger.write() == 0
-    assert json.loads(ledger.LEDGER.read_text(encoding="utf-8")) == rows[1]
+    kept = json.loads(ledger.LEDGER.read_text(encoding="utf-8"))
+    assert kept.pop(ledger.TOLD)
+    assert kept == rows[1]
     assert "1 rows of checks.json have changed: 1.1: values" in capsys.readouterr().out
+    rows[1] = rows[0]
+    assert "not written" in ledger.write()  # the line is of the change before
