@@ -32,7 +32,8 @@ def to_read(page: Page, text: str, answers: bool = False) -> str:
         return f"{question}\n{found[2]}" if answers else question
 
     def picture(found: re.Match[str]) -> str:
-        return _figure(" ".join(found[1].split()), page.path.parent / found[2])
+        place = folder() / from_the_top(page.within, found[2])
+        return _figure(" ".join(found[1].split()), place)
 
     def prose(part: str) -> str:
         return unlinked(_PICTURE.sub(picture, _roles(part)), page.within)

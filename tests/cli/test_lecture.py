@@ -42,8 +42,8 @@ def test_nothing_is_left_that_only_the_site_or_the_repository_could_show(page):
     text = re.sub(r"<details>.*?</details>", "", page.text, flags=re.DOTALL)
     assert shown.count("\n```") == text.count("\n```") - 2 * text.count("\n```{claim}")
     figures = re.findall(r"^    (/.+\.svg)$", shown, flags=re.MULTILINE)
-    assert len(figures) == page.text.count("](figures/") + page.text.count("```{claim}")
-    assert all(Path(figure).is_file() for figure in figures)
+    assert len(figures) == page.text.count("![") + page.text.count("```{claim}")
+    assert all(Path(figure).is_file() and ".." not in figure for figure in figures)
 
 
 @cache
