@@ -391,7 +391,7 @@ def signatures(package, folder):
     output = subprocess.run(
         words, env=path, capture_output=True, encoding="utf-8", check=True
     ).stdout
-    return json.loads(output.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
