@@ -238,9 +238,7 @@ class LabelledTextPairs(TextPairs):
         """At most so many pairs with their labels: see ``some_of_split``."""
         chosen, tested = some_of_split(len(self.pairs), most, self.held_out)
         pairs, labels = pick(self.pairs, chosen), self.labels[chosen]
-        return LabelledTextPairs(
-            pairs, labels, self.class_names, tested, self.fitted, self.metrics
-        )
+        return LabelledTextPairs(pairs, labels, self.class_names, tested, self.fitted, self.metrics)
 
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> TokenPairs:
         """Hold out a third, see ``split_labelled``; names of the classes are kept.

@@ -50,7 +50,11 @@ MEANINGS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "": (
-        ("perplexity", "Perplexity is e to the loss."),
+        (
+            "perplexity",
+            "Perplexity is e to the loss: a choice among so many equally likely tokens would be as "
+            "hard.",
+        ),
         ("bits_per_byte", "Bits per byte: the loss that other tokenizers can be compared by."),
         (
             "z_std",

@@ -176,7 +176,7 @@ def _texts_alike(page: Page, texts: Sequence[str], nearest: Any, cosines: Any) -
     for row, near in zip(nearest.tolist(), cosines):
         for place, (number, cosine) in enumerate(zip(row, near)):
             rows.append(["text" if not place else f"{cosine:.2f}", short(texts[number])])
-    page.table(["", "a text, and the two nearest"], rows, wrapped=True)
+    page.table(["cosine", "a text, and the two nearest"], rows, wrapped=True)
 
 
 def short(text: str) -> str:
