@@ -208,7 +208,7 @@ def test_what_cannot_be_represented_costs_its_section_alone(features, said):
 
 
 def test_a_context_that_is_shorter_than_the_gaps_has_a_page(data, tmp_path):
-    run = pretrained("bert", data, tmp_path / "run", "--context-length=8")
+    run = pretrained("roberta", data, tmp_path / "run", "--context-length=8")
     assert "if the value" not in words(page_of(run))
 
 
