@@ -61,6 +61,12 @@ MEANINGS: dict[str, tuple[tuple[str, str], ...]] = {
             "z std is the spread of the embeddings, 1 on a whole sphere and 0 where all are one "
             "point.",
         ),
+        (
+            "distance",
+            "Distance: how far the weights have gone from the pretrained ones, in lengths of those.",
+        ),
+        ("r2", "r2 is the share of the variance that is explained: 0 for saying always the mean."),
+        ("spearman", "Spearman is the correlation of the ranks, from -1 to 1."),
         ("alignment", "Alignment is how far apart two views are."),
         ("uniformity", "Uniformity is how evenly all lie."),
     ),

@@ -150,6 +150,66 @@ def test_an_adaptation_shows_what_it_answers(base, way, more, data, tmp_path):
             assert main(told) == 0, command
 
 
+SENTENCE = "1\tcats\t_\tNOUN\t_\t_\t0\t_\t_\t_\n2\tran\t_\tVERB\t_\t_\t0\t_\t_\t_\n\n"
+QUESTIONS = [
+    {"context": f"it sat at {n}.", "qas": [
+        {"id": f"{n}", "question": "where?", "answers": [{"text": f"{n}", "answer_start": 10}]}
+    ]} for n in range(12)
+]  # fmt: skip
+FORMS = {
+    "tags.conllu": (12 * SENTENCE, "NOUN VERB", []),
+    "spans.json": (
+        json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": QUESTIONS}]}), r"\d+",
+        [],
+    ),
+    "choices.csv": (
+        "sent1,sent2,ending0,ending1,label\n" + "a cat,it,sat,ran,0\na dog,it,sat,ran,1\n" * 9,
+        "0|1", ["--form", "choice"],
+    ),
+    "pairs.csv": (
+        "text,second,label\n" + "a cat,sat,same\na dog,ran,other\n" * 9, "same|other",
+        ["--second-field", "second"],
+    ),
+    "numbers.csv": (
+        "text,label\n" + "".join(f"a cat {n},{n}.5\n" for n in range(18)), r"[\d.]+",
+        ["--form", "number"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(data, tmp_path_factory):
+    """A run of BERT for all forms of a task."""
+    return pretrained("bert", data, tmp_path_factory.mktemp("base") / "run")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_a_task_shows_the_label_beside_the_answer(name, base, tmp_path):
+    content, label, more = FORMS[name]
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    call = ["adapt", "finetune", str(base), str(tmp_path / name), "--run", str(tmp_path / "run")]
+    assert main([*call, *more, "--steps=1", "--batch-size=4", "--quiet"]) == 0
+    table = page_of(tmp_path / "run").partition("What it answers")[2].partition("</table>")[0]
+    assert "<th scope=col>label</th>" in table
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", table)][1:]
+    assert len(rows) >= 3
+    assert all(re.fullmatch(label, row[1]) for row in rows)
+
+
+def test_numbers_of_images_are_shown_beneath_what_is_said(data, tmp_path, monkeypatch):
+    with np.load(data / "images.npz") as kept:
+        np.savez(tmp_path / "n.npz", images=kept["images"], labels=np.arange(40) / 7)
+    run = pretrained("simclr", data, tmp_path / "run")
+    call = ["adapt", "regression", str(run), str(tmp_path / "n.npz"), "--run", str(tmp_path / "a")]
+    assert main([*call, "--quiet"]) == 0
+    seen, usual = [], figures.gallery
+    monkeypatch.setattr(figures, "gallery", lambda *told: seen.append(told) or usual(*told))
+    page_of(tmp_path / "a")
+    _, said, labels, right = seen[0]
+    assert right.tolist() == [a == b for a, b in zip(said, labels)]
+    assert not right.all()
+
+
 def test_other_data_is_answered_with_the_classes_of_the_run(data, tmp_path):
     """Whose numbers are others than those of the data, and some of which the data may lack."""
     run, adapted = pretrained("gpt", data, tmp_path / "run"), tmp_path / "adapted"
