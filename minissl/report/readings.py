@@ -63,7 +63,7 @@ MEANINGS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         (
             "distance",
-            "Distance: how far the weights have gone from the pretrained ones, in lengths of those.",
+            "Distance: how far the weights have gone from the pretrained ones, in their lengths.",
         ),
         ("r2", "r2 is the share of the variance that is explained: 0 for saying always the mean."),
         ("spearman", "Spearman is the correlation of the ranks, from -1 to 1."),
@@ -116,7 +116,8 @@ def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | No
         ends = f" (means of {width:,} values at each end)"
     if not np.ptp(values):
         return f"{words}: {show(last)} all the way."
-    return f"{words}: from {show(first)} to {show(last)} at step {steps[-1]:,}{ends}."
+    first, last = _told_apart(name, first, last)
+    return f"{words}: from {first} to {last} at step {steps[-1]:,}{ends}."
 
 
 def turned(name: str, steps: np.ndarray, values: np.ndarray, lower: bool | None) -> str:
@@ -160,11 +161,20 @@ def number_of(name: str) -> Any:
     return lambda value: f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
+def _told_apart(name: str, first: float, last: float) -> tuple[str, str]:
+    """Both as they are written, with more digits where fewer would make them the same."""
+    show = number_of(name)
+    told = show(first), show(last)
+    for digits in (4, 5, 6):
+        if told[0] == told[1] and first != last and not name.endswith("accuracy"):
+            told = f"{first:.{digits}g}", f"{last:.{digits}g}"
+    return told
+
+
 def first_and_last(history: History) -> list[list[str]]:
     """A row for all that was measured: its name, its first and its last value."""
     rows = []
     for panel in panels(history):
         for name, (_, values) in panel.curves.items():
-            show = number_of(name)
-            rows.append([spoken(name), show(values[0]), show(values[-1])])
+            rows.append([spoken(name), *_told_apart(name, values[0], values[-1])])
     return rows

@@ -18,7 +18,7 @@ from minissl.data.images import LabelledImages
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.page import Page
 from minissl.pretrain import load_method
-from minissl.pretrain.run import pretrain
+from minissl.pretrain.run import open_run, pretrain
 from minissl.report import shows
 from minissl.training.starts import read_starts
 from tests.pretrain.published import write_bert, write_gpt2
@@ -311,6 +311,14 @@ def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
     assert {"What it finds alike", "Settings"} <= headings(page)
     assert "Nobody says which data these weights were trained on" in words(page)
     assert "not at its end" not in words(page)
+    method = open_run(folder).method
+    if write is write_bert:
+        tokens, rows = method.tokenizer, method.model.config.vocab_size
+        assert rows > tokens.vocab_size
+        never = {*tokens.special_tokens.values(), *range(tokens.vocab_size, rows)}
+        assert {*method._never()} == never
+        every = method.fill("the [MASK]", rows)[0]
+        assert len(every) == rows - len(never)
     assert "The loss" not in headings(page)
 
 
@@ -324,6 +332,13 @@ def test_names_cannot_become_part_of_the_page(data, tmp_path):
 
 def test_what_is_no_text_cannot_break_a_page():
     """Samples have control characters, names of files have bytes that are no UTF-8."""
+    figure, _ = figures.new_figure()
+    page = Page("")
+    page.figure(figure, "<b>", '"><script>')
+    page.table(["<th>"], [["<td>"]])
+    assert "<script" not in page.html()
+    assert "<b>" not in page.html()
+    assert page.html().count("&lt;t") == 2
     page = Page("a \x00 \x1b[31m \ud800 \ufffe")
     page.code("two\nlines\tand a tab\x07")
     made = page.html().encode().decode()
