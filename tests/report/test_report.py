@@ -17,9 +17,9 @@ from minissl.cli import main
 from minissl.data.images import LabelledImages
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.page import Page
-from minissl.pretrain import load_method
+from minissl.pretrain import language_model, load_method
 from minissl.pretrain.run import open_run, pretrain
-from minissl.report import shows
+from minissl.report import run_page, shows
 from minissl.training.starts import read_starts
 from tests.pretrain.published import write_bert, write_gpt2
 from tests.pretrain.toy import TINY, stopped_after, toy_settings
@@ -281,6 +281,34 @@ def test_a_run_that_was_stopped_says_how_far_it_is(data, tmp_path):
     assert "It is not at its end" in said
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.25, "0.25 seconds"), (89, "89 seconds"), (90, "1.5 minutes"), (5399, "90 minutes"),
+     (5400, "1.5 hours"), (7.2e6, "2,000 hours")],
+)  # fmt: skip
+def test_a_time_is_told_in_the_unit_that_a_person_would_say(seconds, said):
+    assert run_page.duration(seconds) == said
+
+
+def test_counts_are_readable_and_long_ones_cut():
+    counts = {f"c{n}": 1000 * n for n in range(14)}
+    assert run_page._counted(12345) == "12,345"
+    assert run_page._counted(counts).endswith("c10 10,000, c11 11,000 and 2 more")
+    assert run_page._counted({"a": {"sha256": "f"}, "b": 1}) == "a, b 1"
+
+
+def test_labelled_examples_that_are_not_the_data_of_the_run_are_named(tmp_path, monkeypatch):
+    settings = toy_settings("gpt")
+    kind = load_method("gpt")
+    for raw in (Texts, LabelledTexts):  # in place of what comes with Python, to be quick
+        monkeypatch.setattr(raw, "read", lambda *told, raw=raw: raw.toy(seed=1))
+    pretrain(kind, kind.Data.toy(settings), settings, tmp_path / "run", progress=False)
+    said = words(page_of(tmp_path / "run"))  # it records no place, as one on what comes with Python
+    assert "These examples are python-docstrings, which have labels" in said
+    assert "is not what the run was trained on" in said
+    assert "read from it does not say" in " ".join(said.split())
+
+
 def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(data, mine)
@@ -302,7 +330,7 @@ def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_bert, write_gpt2])
-def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
+def test_published_weights_have_a_page_without_a_course(write, tmp_path, data, monkeypatch):
     """Of tables with more rows than there are tokens, as published ones may be."""
     heads = {"heads": ("words", "pooler", "follows")} if write is write_bert else {}
     folder = write(tmp_path / "weights", **heads)
@@ -312,9 +340,17 @@ def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
     assert "Nobody says which data these weights were trained on" in words(page)
     assert "not at its end" not in words(page)
     method = open_run(folder).method
-    if write is write_bert:
-        tokens, rows = method.tokenizer, method.model.config.vocab_size
-        assert rows > tokens.vocab_size
+    tokens, rows = method.tokenizer, method.model.config.vocab_size
+    assert rows > tokens.vocab_size
+    if write is write_gpt2:
+        monkeypatch.setattr(
+            language_model,
+            "generate",
+            lambda *a, on_token, **more: [on_token(3), on_token(rows - 1)],
+        )
+        method.sample(b"", 2, generator=np.random.default_rng(0), write=(out := bytearray()).extend)
+        assert out.decode() == "\x03\ufffd"
+    else:
         never = {*tokens.special_tokens.values(), *range(tokens.vocab_size, rows)}
         assert {*method._never()} == never
         every = method.fill("the [MASK]", rows)[0]
@@ -363,6 +399,10 @@ def test_what_cannot_be_written_is_refused(data, tmp_path, capsys):
     run = pretrained("gpt", data, tmp_path / "run")
     assert main(["report", str(run), "--out", str(tmp_path / "page.pdf")]) == 1
     assert "expected a name that ends with .html" in capsys.readouterr().err
+    (tmp_path / "book.html").write_text("a book", encoding="utf-8")
+    book = str(tmp_path / "book.html")
+    assert main(["report", str(run), book, "--out", book]) == 1
+    assert "is the data itself" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "nothing")]) == 1
     assert "nothing" in capsys.readouterr().err
 
