@@ -50,7 +50,8 @@ def build(place):
     litter(place / "copy")
     setuptools("build_sdist", place / "copy", place)
     with tarfile.open(next(place.glob("*.tar.gz"))) as archive:
-        archive.extractall(place / "sdist", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # of Python 3.11.4
+        archive.extractall(place / "sdist")
     (unpacked,) = (place / "sdist").iterdir()
     litter(unpacked)
     setuptools("build_wheel", unpacked, place)
@@ -69,6 +70,6 @@ def setuptools(what, folder, out):
     """What pip asks of it, with the setuptools that is here: nothing is fetched."""
     program = f"import setuptools.build_meta as b; b.{what}({str(out)!r})"
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         pytest.fail(f"{what}:\n{done.stdout[-2000:]}{done.stderr}", pytrace=False)

@@ -23,7 +23,7 @@ NAMES = {
     os: """fork forkpty posix_spawn posix_spawnp killpg setsid setpgid setpgrp getpgid getpgrp
         getsid geteuid getgid getegid getgroups getloadavg nice sync
         sched_getaffinity sched_setaffinity sched_yield chown lchown chroot mkfifo mknod fchmod
-        fchown pread pwrite posix_fallocate posix_fadvise sendfile wait wait3 wait4
+        fchown pread pwrite posix_fallocate posix_fadvise wait wait3 wait4
         O_NOFOLLOW O_DIRECTORY O_TMPFILE O_NONBLOCK""",
     signal: """SIGKILL SIGHUP SIGQUIT SIGALRM SIGCHLD SIGPIPE SIGSTOP SIGCONT SIGUSR1 SIGUSR2 alarm
         setitimer getitimer pause sigwait pthread_kill pthread_sigmask""",
