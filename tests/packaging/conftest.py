@@ -70,6 +70,6 @@ def setuptools(what, folder, out):
     """What pip asks of it, with the setuptools that is here: nothing is fetched."""
     program = f"import setuptools.build_meta as b; b.{what}({str(out)!r})"
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         pytest.fail(f"{what}:\n{done.stdout[-2000:]}{done.stderr}", pytrace=False)
