@@ -89,6 +89,12 @@ def test_the_imitation_refuses_what_windows_refuses(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_what_needs_triton_is_not_collected(tmp_path):
+    but_kernels_and_benchmarks = "--ignore-glob=*/tests/[!bk]*"
+    done = run(ROOT, "-m", "pytest", "--collect-only", "tests", but_kernels_and_benchmarks)
+    assert done.returncode == 5, done.stdout  # no tests, and no error
+
+
 def test_every_module_is_imported(tmp_path):
     done = run(tmp_path, "-c", IMPORT_ALL, check=True)
     failed = json.loads(done.stdout)
