@@ -20,6 +20,7 @@ PATTERNS = (
     "lectures/claims/*.svg",
     "notebooks/*.ipynb",
     "docs/*.md",
+    "docs/quiz/*.md",
 )
 BRACKETED = r"(?:[^\[\]]|\[[^\]]*\])*"  # may hold brackets itself: "reads [CLS] alone"
 # Code, which stays as it is, or a link or picture: text, and a path without a title.
@@ -33,18 +34,24 @@ _FENCE = re.compile(r"^(`{3,}).*?^\1[^\S\n]*$", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True)
 class Page:
-    """A lecture, a page beside the lectures, or a guide. ``name``: what it is asked for by."""
+    """A lecture, a page beside the lectures, a guide, or a quiz."""
 
     path: Path
 
     @property
+    def within(self) -> str:
+        """Its folder, from the top of the repository: "lectures", "docs", "docs/quiz"."""
+        inner = self.path.parent.name
+        return "docs/quiz" if inner == "quiz" else inner
+
+    @property
     def stem(self) -> str:
-        """The name of its file: "07_kernels", "appendix_errata", "data"."""
-        return self.path.stem
+        """Its name in full: "07_kernels", "appendix_errata", "data", "quiz_07"."""
+        return f"quiz_{self.path.stem}" if self.within == "docs/quiz" else self.path.stem
 
     @property
     def name(self) -> str:
-        """ "07", "errata", "data"."""
+        """What it is asked for by: "07", "errata", "data", "quiz_07"."""
         number = re.match(r"\d\d(?=_)", self.stem)
         return number[0] if number else self.stem.removeprefix("appendix_")
 
@@ -57,13 +64,14 @@ class Page:
     def title(self) -> str:
         """The first heading, without the number of the lecture."""
         with self.path.open(encoding="utf-8") as lines:
-            return re.sub(r"^# (\d\d · )?", "", lines.readline()).strip()
+            first = next((line for line in lines if line.startswith("# ")), self.stem)
+        return re.sub(r"^# (\d\d · )?", "", first).strip()
 
     @property
     def notebook(self) -> Path | None:
         """The notebook beside a lecture."""
         path = folder() / "notebooks" / f"{self.stem}.ipynb"
-        return path if path.is_file() and self.path.parent.name == "lectures" else None
+        return path if path.is_file() and self.within == "lectures" else None
 
 
 def folder() -> Path:
@@ -77,8 +85,9 @@ def folder() -> Path:
 
 
 def pages() -> list[Page]:
-    """The lectures by their numbers, the pages beside them, the guides."""
-    paths = sorted(folder().glob("lectures/*.md")) + sorted(folder().glob("docs/*.md"))
+    """The lectures by their numbers, the pages beside them, the guides, the quizzes."""
+    patterns = [pattern for pattern in PATTERNS if pattern.endswith(".md")]
+    paths = [path for pattern in patterns for path in sorted(folder().glob(pattern))]
     return [Page(path) for path in paths if path.name != "index.md"]
 
 
@@ -88,7 +97,7 @@ def find_page(name: str) -> Page:
     Raises ValueError with the names there are, or with those that are meant by several.
     """
     wanted = re.sub(r"[\s-]+", "_", name.strip().lower()).removesuffix(".md")
-    wanted = f"{int(wanted):02d}" if re.fullmatch(r"[0-9]{1,3}", wanted) else wanted
+    wanted = re.sub(r"(?<![0-9])([0-9])$", r"0\1", wanted)
     found = [page for page in pages() if wanted in _names(page)]
     found = found or [page for page in pages() if len(wanted) > 2 and wanted in page.stem]
     if len(found) == 1:
@@ -129,12 +138,11 @@ def command_for(path: str) -> str:
     ``path``: from the top of the repository.
     """
     place = PurePosixPath(path)
-    within, stem = place.parts[:-1], place.stem
-    if within in (("lectures",), ("docs",)) and place.suffix == ".md":
+    if any(place.match(pattern) for pattern in PATTERNS) and place.suffix == ".md":
         name = Page(Path(place)).name
-        return "minissl lecture" + ("" if stem == "index" else f" {name}")
-    if within == ("notebooks",) and re.match(r"\d\d_", stem):
-        return f"minissl lecture {stem[:2]} --out FOLDER"
+        return "minissl lecture" + ("" if name == "index" else f" {name}")
+    if re.fullmatch(r"notebooks/\d\d_\w+\.ipynb", path):
+        return f"minissl lecture {place.name[:2]} --out FOLDER"
     if homework := re.fullmatch(r"minissl/homework/handouts/hw(\d+)\.md", path):
         return f"minissl homework start {homework[1]}"
     return ""

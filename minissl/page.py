@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from minissl.palette import BLACK, DARK, PAPER
+from minissl.palette import BLACK, BY_HAND, DARK, PAPER
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
@@ -64,8 +64,10 @@ class Page:
                 f"who cannot see it; got {caption!r} and {description!r}"
             )
         data = base64.b64encode(svg_bytes(figure)).decode()
+        most = 120 * figure.get_figwidth()  # pixels: a small one is not blown up
         self.parts.append(
-            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(description)}">'
+            f'<figure><img style="max-width:{most:.0f}px" src="data:image/svg+xml;base64,{data}" '
+            f'alt="{escape(description)}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
@@ -94,7 +96,8 @@ def with_dark(svg: bytes) -> bytes:
 
     A style sheet at its beginning, which only a browser in dark mode obeys, exchanges the colors.
     An SVG with an image of pixels stays as it is, on white in both: its pixels would not follow.
-    Twice is as good as once.
+    Where squares are pixels, put them in ``<g class="pixels">``: their colors stay. Twice is as
+    good as once.
     """
     text = re.sub(r'<style id="dark">.*?</style>\n', "", svg.decode("utf-8"), flags=re.DOTALL)
     if "<image" in text:
@@ -105,9 +108,12 @@ def with_dark(svg: bytes) -> bytes:
         for name in ("fill", "stroke"):
             inside = [f"{name}: {light}", f"{name}:{light}"]
             where = [f'[style*="{one}"]' for one in inside if one in text]
-            where += [f'[{name}="{light}"]'] * (f'{name}="{light}"' in text)
+            written = (light, *BY_HAND.get(light, ()))
+            where += [f'[{name}="{one}"]' for one in written if f'{name}="{one}"' in text]
             if where:
-                rules.append(f"{','.join(where)}{{{name}:{dark}!important}}")
+                outside = ":not(.pixels *)" * ('class="pixels"' in text)
+                selectors = ",".join(one + outside for one in where)
+                rules.append(f"{selectors}{{{name}:{dark}!important}}")
     sheet = "@media (prefers-color-scheme: dark) {\n" + "\n".join(rules) + "\n}"
     block = f'<style id="dark">\n{sheet}\n</style>\n'
     return re.sub(r"<svg\b[^>]*>\n?", lambda tag: tag[0] + block, text, count=1).encode("utf-8")

@@ -55,6 +55,8 @@ DARK = {
 }
 """Each color of a light page, and what stands for it on a dark one."""
 
+BY_HAND = {PAPER: ("#fff", "white"), BLACK: ("#000", "black")}  # how people write them too
+
 # ---- what tells curves apart without color -------------------------------------------------------
 
 LINES: tuple[Any, ...] = (

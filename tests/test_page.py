@@ -25,7 +25,7 @@ def drawn(pixels=False):
     axis.plot([0, 1], [0, 1], color=BLUE, linewidth=12)
     axis.fill_between([0, 1], [0, 0], [0, 0.4], color=RED)
     axis.plot([0, 1], [1, 1], color=OTHER)
-    axis.set_title("word", color="black")
+    axis.set_title("word", fontsize=40)
     if pixels:
         axis.imshow(np.eye(2), extent=(0, 1, 0, 1))
     return figure
@@ -68,8 +68,21 @@ def test_attributes_are_found_as_styles_are():
     assert rules[f'[style*="stroke:{RED}"]'] == f"stroke:{DARK[RED]}!important"
 
 
+def test_white_and_black_are_found_as_people_write_them():
+    svg = '<svg><g class="pixels"><rect fill="white"/></g><rect fill="white" stroke="#000"/></svg>'
+    rules = in_the_dark(with_dark(svg.encode()))
+    assert rules['[fill="white"]:not(.pixels *)'] == f"fill:{DARK[PAPER]}!important"
+    assert rules['[stroke="#000"]:not(.pixels *)'] == f"stroke:{DARK['#000000']}!important"
+
+
 def test_pixels_stay_on_white():
     assert b"prefers-color-scheme" not in svg_bytes(drawn(pixels=True))
+
+
+@pytest.mark.parametrize("words", [(" ", "a line"), ("Read it like this.", "")])
+def test_a_picture_without_a_reading_is_refused(words):
+    with pytest.raises(ValueError, match="a figure needs a caption"):
+        Page("A page").figure(drawn(), *words)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +125,7 @@ def test_a_browser_paints_the_palette(browser):
     seen = painted(browser, page(), "dark")
     assert min(seen[DARK[PAPER]], seen[DARK[BLUE]], seen[DARK[RED]]) > 1000
     assert not {PAPER, BLUE, RED} & seen.keys()
-    assert seen[DARK["#000000"]] > 5  # letters and axes, which are black in the file
+    assert seen[DARK["#000000"]] > 500  # letters, which have no color in the file
 
     seen = painted(browser, page(pixels=True), "dark")
     assert seen[PAPER] > 1000  # the card

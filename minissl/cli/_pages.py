@@ -17,20 +17,26 @@ _DIRECTIVE = re.compile(r"```\{(source|claim)\} (\S+)\n(:nodoc:\n)?```")
 _ROLE = re.compile(r"\{source\}`([^`]+)`")
 _PICTURE = re.compile(rf"!\[({BRACKETED})\]\(([^()\s]+)\)")
 _WIDTH = 100
+FOLD = re.compile(r"<details><summary>(.*?)</summary>\n+(.*?)</details>\n", re.DOTALL)
 _FOLDED = "The numbers, what was expected of them, and how it was run"
 
 
-def to_read(page: Page, text: str) -> str:
-    """A page, or a part of its text, for a terminal: a picture is named by where it lies."""
+def to_read(page: Page, text: str, answers: bool = False) -> str:
+    """A page, or a part of its text, for a terminal: a picture is named by where it lies.
+
+    Of what the site folds, the answers to its questions, the first line alone, unless ``answers``.
+    """
+
+    def unfolded(found: re.Match[str]) -> str:
+        question = f"**{re.sub('</?code>', '`', found[1])}**\n"
+        return f"{question}\n{found[2]}" if answers else question
 
     def picture(found: re.Match[str]) -> str:
-        return _figure(" ".join(found[1].split()), page.path.parent / found[2])
+        place = folder() / from_the_top(page.within, found[2])
+        return _figure(" ".join(found[1].split()), place)
 
     def prose(part: str) -> str:
-        part = unlinked(_PICTURE.sub(picture, _roles(part)), page.path.parent.name)
-        part = re.sub(r"</?code>", "`", part)
-        part = re.sub(r"<details><summary>(.*?)</summary>", r"**\1**", part, flags=re.DOTALL)
-        return part.replace("</details>\n", "")
+        return unlinked(_PICTURE.sub(picture, _roles(part)), page.within)
 
     def block(code: str) -> str:
         directive = _DIRECTIVE.fullmatch(code)
@@ -41,7 +47,7 @@ def to_read(page: Page, text: str) -> str:
         place = folder() / "lectures" / "claims" / f"{name}.svg"
         return f"{said}\n\n{_figure(f'of the claim {name}', place)}\n\n{numbers}"
 
-    return mapped(text, prose, block)
+    return mapped(FOLD.sub(unfolded, text), prose, block)
 
 
 def to_files(pages: Sequence[Page]) -> dict[str, bytes]:
@@ -59,7 +65,7 @@ def _to_view(page: Page, kept: Collection[str]) -> str:
     """The Markdown of a page beside which lies what is ``kept``, and nothing else."""
 
     def prose(part: str) -> str:
-        return unlinked(_roles(part), page.path.parent.name, kept=kept)
+        return unlinked(_roles(part), page.within, kept=kept)
 
     def block(code: str) -> str:
         directive = _DIRECTIVE.fullmatch(code)
@@ -75,9 +81,7 @@ def _to_view(page: Page, kept: Collection[str]) -> str:
 
 def _beside(page: Page) -> list[Path]:
     """The files of a page's pictures, of those of its claims, and its notebook."""
-    names = [
-        from_the_top(page.path.parent.name, found[2]) for found in _PICTURE.finditer(page.text)
-    ]
+    names = [from_the_top(page.within, found[2]) for found in _PICTURE.finditer(page.text)]
     claims = [found[2] for found in _DIRECTIVE.finditer(page.text) if found[1] == "claim"]
     names += [f"lectures/claims/{name}.svg" for name in claims]
     paths = [*(folder() / name for name in names), *filter(None, [page.notebook])]

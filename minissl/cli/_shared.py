@@ -195,7 +195,12 @@ def told(arguments: argparse.Namespace, settings: Any, **about: Any) -> Iterator
 
     first: list[Tracker] = []
     shown = {**about, "seed": arguments.seed, **asdict(settings)}
-    from_first(lambda: first.append(tracker(name, folder, shown)) or b"")
+
+    def make() -> bytes:
+        first.append(tracker(name, folder, shown))
+        return b""
+
+    from_first(make)
     with first[0] if first else nullcontext() as tell:
         yield tell
 

@@ -10,14 +10,15 @@ from minissl.cli._shared import argument, path
 from minissl.course import Page
 
 DESCRIPTION = """\
-Shows a lecture, a page beside the lectures or a guide: in a terminal page by page, else as plain
-text. Source stands in it as this installation has it; a function that a homework asks for is left
-to you. Figures are named by where they lie."""
+Shows a lecture, a page beside the lectures, a guide or a quiz: in a terminal page by page, else as
+plain text. Source stands in it as this installation has it; a function that a homework asks for is
+left to you. Figures are named by where they lie."""
 EXAMPLES = """\
 examples:
   minissl lecture                        all that there are
   minissl lecture 07
   minissl lecture kernels --section 3
+  minissl lecture 07 --answers           with the answers of its questions
   minissl lecture notation
   minissl lecture 07 --out course        Markdown with its figures, and the notebook
   minissl lecture all --out course       the same of everything
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--section", type=argument(1, least=1), metavar="N", help="only this one of its sections"
+    )
+    parser.add_argument(
+        "--answers", action="store_true", help="the questions at its end with their answers"
     )
     parser.add_argument(
         "--out", type=path, metavar="FOLDER",
@@ -65,20 +69,27 @@ def run(arguments: argparse.Namespace) -> None:
     elif out:
         write([page], out)
     else:
-        from minissl.cli._pages import to_read
+        from minissl.cli._pages import FOLD, to_read
 
-        text = to_read(page, section_of(page, section) if section else page.text)
-        show(text + (f"\n[Notebook: {page.notebook}]" if page.notebook and not section else ""))
+        text = section_of(page, section) if section else page.text
+        below = [f"[Notebook: {page.notebook}]"] if page.notebook and not section else []
+        if FOLD.search(text) and not arguments.answers:
+            below.insert(0, "[The questions are answered with --answers]")
+        show("\n".join([to_read(page, text, arguments.answers), *below]))
 
 
 def listing(pages: list[Page]) -> str:
     """Every page by the name it is asked for, with its title."""
     width = max(len(page.name) for page in pages)
-    rows = {"lectures": ["Lectures, and what stands beside them:"], "docs": ["", "Guides:"]}
+    rows = {
+        "lectures": ["Lectures, and what stands beside them:"],
+        "docs": ["", "Guides:"],
+        "docs/quiz": ["", "Quizzes, answered with --answers:"],
+    }
     for page in pages:
-        rows[page.path.parent.name].append(f"  {page.name:<{width}}  {page.title}")
-    rows["docs"] += ["", "minissl lecture 07 shows one, minissl lecture --help says more"]
-    return "\n".join(line for group in rows.values() for line in group)
+        rows[page.within].append(f"  {page.name:<{width}}  {page.title}")
+    lines = [line for group in rows.values() for line in group]
+    return "\n".join([*lines, "", "minissl lecture 07 shows one, minissl lecture --help says more"])
 
 
 def show(text: str) -> None:

@@ -57,8 +57,8 @@ class Gradebook:
                 why = "no such student"
             else:
                 missing.pop(number, None)
-                alone = times[kind, number] == 1
-                why = self._put(row, one) if alone else "one of several of a student"
+                several = times[kind, number] > 1
+                why = "one of several of a student" if several else self._put(row, one)
             told += [f"not filled in: {one['submission']} ({why})"] if why else []
         if names := [self._cell(row, *_NAMED) or number for number, row in missing.items()]:
             told.append(f"nothing handed in: {plain('; '.join(names), 2000)}")
@@ -97,7 +97,8 @@ def read_gradebook(path: Path, homework: int, column: str = "") -> Gradebook:
 
     Raises OSError or ValueError, with the file's name, for another table or one without it.
     """
-    with reading(path, "a gradebook", "Export it as CSV from Canvas, Moodle or Gradescope"):
+    advice = "Export it as CSV from Canvas, Moodle (in English) or Gradescope"
+    with reading(path, "a gradebook", advice):
         text = read_bytes(path, 64 << 20).decode("utf-8")
         start, text = ("\ufeff", text[1:]) if text[:1] == "\ufeff" else ("", text)
         first = text.partition("\n")[0]

@@ -71,8 +71,9 @@ def panels(history: History) -> list[Panel]:
 def _panel(end: str, curves: dict[str, Curve]) -> Panel:
     heading, meaning, lower = KINDS[end]
     said = [course(name, *curve, lower=lower) for name, curve in curves.items()]
-    if end != "rank":
-        said += [one for name, curve in curves.items() if (one := turned(name, *curve, lower))]
+    said += [one for name, curve in curves.items() if (one := turned(name, *curve, lower))]
+    if end == "loss" and _by_heart(curves):
+        said.append("The training loss fell on while the held-out loss rose: overfitting.")
     return Panel(heading, curves, [meaning, " ".join(said)])
 
 
@@ -85,6 +86,8 @@ def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | No
     if name == "loss":  # of single batches: the mean of a twentieth at each end
         width = max(1, len(values) // 20)
         first, last = values[:width].mean(), values[-width:].mean()
+    if show(first) == show(last) and not np.ptp(values):
+        return f"{words}: {show(last)} all the way."
     return f"{words}: from {show(first)} to {show(last)} at step {steps[-1]:,}."
 
 
@@ -96,8 +99,20 @@ def turned(name: str, steps: np.ndarray, values: np.ndarray, lower: bool | None)
     lost, span = abs(values[-1] - values[best]), np.ptp(values)
     if best == len(values) - 1 or lost < 0.1 * span or not span:
         return ""
-    why = ": what came after was learned by heart" if name.startswith("held_out") else ""
-    return f"{spoken(name)} was best at step {steps[best]:,}, {number_of(name)(values[best])}{why}."
+    best_value = number_of(name)(values[best])
+    return f"{spoken(name)} was best at step {steps[best]:,}, {best_value}."
+
+
+def _by_heart(curves: dict[str, Curve]) -> bool:
+    """Whether the held-out loss has clearly risen from its best, and the training loss has not."""
+    if not {"loss", "held_out_loss"} <= curves.keys():
+        return False
+    (steps, held_out), (trained, losses) = curves["held_out_loss"], curves["loss"]
+    if not turned("held_out_loss", steps, held_out, True):
+        return False
+    after = losses[trained > steps[np.argmin(held_out)]]
+    half = len(after) // 2
+    return bool(half and after[half:].mean() < after[:half].mean())
 
 
 def spoken(name: str) -> str:

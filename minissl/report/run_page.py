@@ -25,6 +25,7 @@ from minissl.training.folder import DATA, read_if_there
 from minissl.training.starts import in_words, read_starts
 
 MOST = 1500  # examples that are represented for the page
+FEW = 12  # entries of a dictionary that are shown
 
 
 class Told(NamedTuple):
@@ -123,9 +124,9 @@ def _settings(page: Page, opened: Any) -> None:
     for one in fields(opened.settings):
         value = getattr(opened.settings, one.name)
         usual = "" if value == one.default else f" (usual: {_plain(one.default)})"
-        rows.append([one.name, f"{_plain(value)}{usual}", one.metadata.get("help", "")])
+        rows.append([f"{one.name} = {_plain(value)}{usual}", one.metadata.get("help", "")])
     page.heading("Settings")
-    page.table(["setting", "value", "what it is"], rows, wrapped=True)
+    page.table(["setting", "what it is"], rows, wrapped=True)
 
 
 def _plain(value: Any) -> str:
@@ -138,7 +139,9 @@ def _data(page: Page, opened: Any) -> None:
     if about is None:
         return
     told = about.get("fingerprint")
-    rows = [["read from", str(about.get("read_from") or "what comes with every machine")]]
+    base = getattr(opened, "base", None) or opened
+    usual = type(base.method).Data.default if base is opened else "what every machine has"
+    rows = [["read from", str(about.get("read_from") or usual)]]
     rows += [[str(key), _counted(value)] for key, value in (told or {}).items()]
     if fitted := about.get("fitted"):
         rows.append(["changed", str(fitted)])
@@ -151,10 +154,13 @@ def _data(page: Page, opened: Any) -> None:
 
 
 def _counted(value: Any) -> str:
-    """A number with its thousands; of a dictionary its first entries."""
+    """A number with its thousands; of a dictionary its first entries, of their own the names."""
     if isinstance(value, Mapping):
-        shown = [f"{key}: {_counted(one)}" for key, one in list(value.items())[:8]]
-        more = f" and {len(value) - 8} more" if len(value) > 8 else ""
+        shown = [
+            str(key) if isinstance(one, Mapping) else f"{key} {_counted(one)}"
+            for key, one in list(value.items())[:FEW]
+        ]
+        more = f" and {len(value) - FEW} more" if len(value) > FEW else ""
         return f"{', '.join(shown)}{more}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 

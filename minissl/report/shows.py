@@ -12,6 +12,7 @@ import numpy as np
 
 from minissl import figures
 from minissl.adapt.representations import nearest_others
+from minissl.data.labels import rows_of_length_one
 from minissl.page import Page
 from minissl.pretrain.method import Fills, Generates, HasVectors
 
@@ -21,6 +22,7 @@ WORDS = 8  # whose neighbors are listed
 QUERIES, NEAREST = 6, 4  # examples whose neighbors are shown
 ANSWERS = 12
 SHORT = 160  # characters of a text
+MOST_PAIRS, NEARLY_ONE_WAY = 300, 0.9  # examples whose cosines are looked at; a median that is high
 GAPS = ("the [MASK] of the", "if the value [MASK] not", "it is [MASK].")
 
 
@@ -98,14 +100,14 @@ def neighbors(page: Page, opened: Any, raw: Any) -> None:
             figures.contact_sheet(inputs, titles, nearest, cosines, classes),
             "Each row: an image at the left, then those whose representation is nearest by the "
             "cosine, with it. What they share is what the network takes to be the same."
-            + _share(classes, nearest),
+            f"{_share(classes, nearest)}{_one_way(features)}",
             f"{len(nearest)} images, each with its {NEAREST} nearest",
         )
     else:
         _texts_alike(page, [document.text for document in raw.documents], nearest, cosines)
         page.text(
             "The number is the cosine. What neighbors share is what the network takes to be the "
-            "same." + _share(classes, nearest)
+            f"same.{_share(classes, nearest)}{_one_way(features)}"
         )
     shown = features[: figures.MOST_POINTS]
     numbers = np.zeros(len(shown), np.int64) if classes is None else classes[: len(shown)]
@@ -130,6 +132,18 @@ def _queries(classes: Any, count: int) -> np.ndarray:
         _, firsts = np.unique(classes[order], return_index=True)
         order = order[np.sort(firsts)]
     return order[:QUERIES]
+
+
+def _one_way(features: np.ndarray) -> str:
+    """Said where all examples point nearly one way, so that every cosine is near 1."""
+    unit = rows_of_length_one(features[:MOST_PAIRS])
+    median = float(np.median((unit @ unit.T)[~np.eye(len(unit), dtype=bool)]))
+    if median < NEARLY_ONE_WAY:
+        return ""
+    return (
+        f" Here any two examples have a cosine of {median:.2f} (median): all point nearly one way, "
+        "so the order of the neighbors says more than the numbers."
+    )
 
 
 def _share(classes: Any, nearest: np.ndarray) -> str:

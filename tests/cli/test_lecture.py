@@ -39,10 +39,11 @@ def test_nothing_is_left_that_only_the_site_or_the_repository_could_show(page):
     prose = re.sub(r"^```.*?^```$|`[^`]*`", "", shown, flags=re.DOTALL | re.MULTILINE)
     assert not re.search(r"\{source\}|\{claim\}|</?details|</?summary", prose)
     assert all("://" in link for link in re.findall(r"\]\(([^)\s]+)\)", prose))
-    assert shown.count("\n```") == page.text.count("\n```") - 2 * page.text.count("\n```{claim}")
+    text = re.sub(r"<details>.*?</details>", "", page.text, flags=re.DOTALL)
+    assert shown.count("\n```") == text.count("\n```") - 2 * text.count("\n```{claim}")
     figures = re.findall(r"^    (/.+\.svg)$", shown, flags=re.MULTILINE)
-    assert len(figures) == page.text.count("](figures/") + page.text.count("```{claim}")
-    assert all(Path(figure).is_file() for figure in figures)
+    assert len(figures) == page.text.count("![") + page.text.count("```{claim}")
+    assert all(Path(figure).is_file() and ".." not in figure for figure in figures)
 
 
 @cache
@@ -62,6 +63,24 @@ def test_no_answer_of_a_homework_is_shown(page):
     for title, body in bodies().items():
         assert body not in shown, title
         assert body not in written, title
+
+
+def test_questions_come_without_their_answers_unless_these_are_asked_for(capsys):
+    question, answer = (
+        "Show that the perplexity of the best model of a fair die is 6",
+        "If a side with",
+    )
+    assert call("lecture", "05") == 0
+    alone = capsys.readouterr().out
+    assert f"\n**2. {question}" in alone
+    assert answer not in alone
+    assert alone.splitlines()[-2] == "[The questions are answered with --answers]"
+    assert call("lecture", "05", "--answers") == 0
+    both = capsys.readouterr().out
+    assert alone.count("\n**") == both.count("\n**")
+    assert both.index(question) < both.index(answer) < both.index("**3. Your causal model")
+    assert "details" not in both
+    assert "--answers" not in both
 
 
 def test_an_answer_is_left_to_the_reader_and_its_head_stays(capsys):
@@ -102,6 +121,7 @@ def test_a_claim_is_shown_with_its_verdict_and_its_numbers(capsys):
         ("07_kernels.md", "07_kernels"), ("GPT", "10_gpt"), ("Word vectors", "04_word_vectors"),
         ("transformer", "06_attention_and_the_transformer"), ("errata", "appendix_errata"),
         ("notation", "notation"), ("instructor-guide", "instructor_guide"),
+        ("quiz 7", "07"), ("quiz-07", "07"),
     ],
 )  # fmt: skip
 def test_a_page_has_several_names(name, stem, capsys):
@@ -197,7 +217,7 @@ def test_a_homework_sends_its_readers_to_sections_that_are_shown(number):
 def test_no_message_speaks_of_a_folder_that_a_wheel_has_not():
     """Docstrings are read beside the source; everything else that is a string may be printed."""
     for file in [*(ROOT / "minissl").rglob("*.py"), *(ROOT / "kernels").rglob("*.py")]:
-        if file.name in ("course.py", "_pages.py"):  # which look into the folders
+        if file.name in ("course.py", "lecture.py", "_pages.py"):  # which look into the folders
             continue
         tree = ast.parse(file.read_text("utf-8"))
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

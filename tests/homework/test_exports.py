@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from minissl.cli import main
+from minissl.homework.class_folder import opened, submissions
 from minissl.homework.gradebook import read_gradebook
 from minissl.homework.names import parse
 from tests.homework.submissions import DIVIDE, IMPORTS, ONE
@@ -39,8 +40,8 @@ def exported(folder, name, files):
     return folder / "submissions"
 
 
-def grade(submissions, table, *options, number="1"):
-    arguments = ["homework", "grade", number, str(submissions), "--csv", str(table), *options]
+def grade(folder, table, *options):
+    arguments = ["homework", "grade", "1", str(folder), "--csv", str(table), *options]
     code = main([*arguments, "--extra-shapes", "0", "--seed", "0"])
     return code, {row["submission"]: row for row in rows_of(table)} if table.exists() else {}
 
@@ -86,10 +87,10 @@ Student,ID,SIS User ID,SIS Login ID,Section,Homework 1 (55),Homework 10 (56),Cur
 
 
 def test_canvas(tmp_path, capsys):
-    submissions = exported(tmp_path, "submissions.zip", CANVAS)
+    folder = exported(tmp_path, "submissions.zip", CANVAS)
     export = tmp_path / "2026-11-29_Grades-SSL.csv"
     export.write_text(GRADEBOOK, encoding="utf-8")
-    code, rows = grade(submissions, tmp_path / "grades.csv", "--gradebook", str(export))
+    code, rows = grade(folder, tmp_path / "grades.csv", "--gradebook", str(export))
     assert code == 0
     assert len(rows) == 11
     assert {name: row["1.1"] for name, row in rows.items() if row["1.1"] != "8"} == {
@@ -161,6 +162,25 @@ def test_canvas_without_names_and_its_columns(tmp_path):
             book(wrong)
 
 
+def test_canvas_adds_a_number_to_every_file_of_a_second_try(tmp_path):
+    """Also to the experiment and its report, which the checker wants by their own names."""
+    names = {
+        "doejane_103_11_report.md": "old",
+        "doejane_103_9_hw1.py": EMPTY,
+        "doejane_103_12_hw1-1.py": RIGHT,
+        "doejane_103_13_experiment-1.py": "new",
+        "doejane_103_14_report-1.md": "new",
+        "doejane_103_15_step-2.png": "a plot",
+        "doejane_103_8_experiment.py": "old",
+    }
+    ((one,), _) = submissions(ONE, exported(tmp_path, "submissions.zip", names))
+    handin, _ = opened(ONE, one)
+    texts = {name: content.decode() for name, content in handin.files.items()}
+    assert texts["hw1.py"] == RIGHT
+    assert texts["experiment.py"] == texts["report.md"] == "new"
+    assert texts["step-2.png"] == "a plot"
+
+
 # ---- Moodle --------------------------------------------------------------------------------------
 
 MOODLE = {
@@ -191,10 +211,10 @@ Participant 7009,No Body,n@x,No submission,,86.00,Yes,-,
 
 
 def test_moodle(tmp_path, capsys):
-    submissions = exported(tmp_path, "SSL-Homework 1-99.zip", MOODLE)
-    export = submissions / "Grades-SSL-Homework 1-99.csv"  # in the folder itself: not a hand-in
+    folder = exported(tmp_path, "SSL-Homework 1-99.zip", MOODLE)
+    export = folder / "Grades-SSL-Homework 1-99.csv"  # in the folder itself: not a hand-in
     export.write_text("\ufeff" + WORKSHEET, encoding="utf-8")
-    code, rows = grade(submissions, tmp_path / "grades.csv", "--gradebook", str(export))
+    code, rows = grade(folder, tmp_path / "grades.csv", "--gradebook", str(export))
     assert code == 0
     assert len(rows) == 8
     filled = rows_of(tmp_path / "Grades-SSL-Homework 1-99-filled.csv")
@@ -259,10 +279,10 @@ Di,None,4,d@x,,86.0,Missing,
 
 
 def test_gradescope(tmp_path, capsys):
-    submissions = exported(tmp_path, "export.zip", GRADESCOPE) / "assignment_5_export"
+    folder = exported(tmp_path, "export.zip", GRADESCOPE) / "assignment_5_export"
     export = tmp_path / "Homework_1_scores.csv"
     export.write_text(SCORES, encoding="utf-8")
-    code, rows = grade(submissions, tmp_path / "grades.csv", "--gradebook", str(export))
+    code, rows = grade(folder, tmp_path / "grades.csv", "--gradebook", str(export))
     assert code == 0
     assert [*rows] == ["submission_41", "submission_42", "submission_43"]
     filled = rows_of(tmp_path / "Homework_1_scores-filled.csv")

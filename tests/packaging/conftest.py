@@ -50,7 +50,8 @@ def build(place):
     litter(place / "copy")
     setuptools("build_sdist", place / "copy", place)
     with tarfile.open(next(place.glob("*.tar.gz"))) as archive:
-        archive.extractall(place / "sdist", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # of Python 3.11.4
+        archive.extractall(place / "sdist")
     (unpacked,) = (place / "sdist").iterdir()
     litter(unpacked)
     setuptools("build_wheel", unpacked, place)

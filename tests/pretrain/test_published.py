@@ -454,3 +454,22 @@ def test_the_commands_take_a_folder_of_published_weights(folder, tmp_path, capsy
     method = "bert" if (folder / "vocab.txt").exists() else "gpt"
     with pytest.raises(ValueError, match=f"holds a run of .published-.*, not of '{method}'"):
         open_run(folder, load_method(method))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_the_table_that_is_no_token_is_never_written_as_one(kind, tmp_path):
+    """Published tables are padded (GPT-2's to 50,304, say): those rows stand for nothing."""
+    folder = write_whole_bert(tmp_path / "b") if kind == "bert" else write_gpt2(tmp_path / "g")
+    opened = open_run(folder)
+    known, rows = opened.method.tokenizer.vocab_size, opened.method.model.config.vocab_size
+    assert known < rows
+    written = bytearray()
+    opened.method.sample(
+        b"", 200, temperature=5.0, top_k=None, top_p=None,
+        generator=np.random.default_rng(0), write=written.extend,
+    )  # fmt: skip
+    assert len(written) > 100
+    if kind == "bert":
+        for fillers in opened.method.fill("[MASK] the [MASK]", rows):
+            assert len(fillers) == known - len(opened.method.tokenizer.special_tokens)
+            assert sum(one.probability for one in fillers) == pytest.approx(1)

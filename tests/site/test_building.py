@@ -29,6 +29,7 @@ GOOD = """# A lecture
 See {source}`minissl.losses.contrastive:nt_xent`, [the file](../minissl/losses/contrastive.py), and
 `minissl/autograd/elementwise.py`; [the tests](../tests/losses). Also $x^2$.
 This is lecture 01; lectures 02 and 05 are others, 01 and 05 are numbers.
+![drawn on white](day.svg) ![drawn for the dark too](night.svg)
 
 ```{claim} small
 ```
@@ -80,7 +81,13 @@ def small_site(text):
 
 def test_directives_show_what_they_name(tmp_path, claims):
     out = tmp_path / "site"
-    assert build(small_site(GOOD), tmp_path / "work", out, claims_folder=str(claims)) == 0
+    pages = small_site(GOOD)
+    shape = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
+    dark = "<style>@media (prefers-color-scheme: dark) {rect {fill: #000}}</style>"
+    for name, style in (("day", ""), ("night", dark)):
+        pages.files[f"lectures/{name}.svg"] = tmp_path / f"{name}.svg"
+        (tmp_path / f"{name}.svg").write_text(shape.format(style), "utf-8")
+    assert build(pages, tmp_path / "work", out, claims_folder=str(claims)) == 0
     page = (out / "lectures" / "01_small.html").read_text("utf-8")
     line = find("minissl.losses.contrastive:nt_xent").line
     label = f"minissl/losses/contrastive.py:{line}"
@@ -96,7 +103,9 @@ def test_directives_show_what_they_name(tmp_path, claims):
     assert "01 and 05 are numbers" in page
     for shown in ("Two is more than one", "reproduced", "python -m minissl claim small", "theirs"):
         assert shown in text
-    assert "_images/small.svg" in page
+    shown = re.findall(r'(<img[^>]*_images/(\w+)\.svg"[^>]*>)', page)
+    cards = {name: 'class="card"' in tag for tag, name in shown}
+    assert cards == {"day": True, "night": False, "small": False}  # claims draw for the dark too
     target = (out / "source" / "minissl" / "losses" / "contrastive.py.html").read_text("utf-8")
     assert f'id="L{line}"' in target
 

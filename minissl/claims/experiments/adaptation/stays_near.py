@@ -151,7 +151,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     for start, color in colors.items():
         for optimizer, style in zip(OPTIMIZERS, ("-", "--", ":")):
             name = row(start, optimizer)
-            line(lines, measured, name, color=color, linestyle=style)
+            line(lines, measured, name, color=color, linestyle=style, marker="o")
     lines.set(xlabel="part of the straight line from start to end", ylim=(0, None))
     lines.set(ylabel="loss on the labelled texts (nats)")
     label_ends(lines, letters=22)

@@ -13,7 +13,7 @@ from minissl.claims import simclr_on_digits as digits
 from minissl.claims.claim import Claim, Measured, Setup, ahead
 from minissl.claims.drawing import DOTS
 from minissl.figures import legend, new_figure
-from minissl.palette import BLUE, BLUE_TINT, EDGES, GREEN, GREEN_TINT, RED, RED_TINT
+from minissl.palette import BLUE, BLUE_TINT, EDGES, GREEN, GREEN_TINT, PAPER, RED, RED_TINT
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.vision.augment import compose, digits_augmentation
 from minissl.vision.images import LabelledSplit
@@ -120,10 +120,12 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
         (PLACE_AFTER, RED, -0.19),
     ):
         values = np.stack([digits.over_seeds(measured, row, column) for row in rows])
-        edge = EDGES.get(color, color)
+        edge = EDGES.get(color, PAPER)
+        hatch = ("////" if side < 0 else "") + (".." if edge == PAPER else "")
         below.barh(
-            places + side, values.mean(axis=1), 0.36, color=color, edgecolor=edge, label=column
-        )
+            places + side, values.mean(axis=1), 0.36, color=color, edgecolor=edge, hatch=hatch,
+            label=column,
+        )  # fmt: skip
         for place, seeds in zip(places + side, values):
             below.plot(seeds, np.full(len(seeds), place), **DOTS)
     below.set_yticks(places, rows)

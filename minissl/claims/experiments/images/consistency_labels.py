@@ -75,7 +75,8 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     """Accuracy on test images against the step, with five labels per class."""
     drawn, (axis,) = new_figure(width=digits.WIDTH, height=3.6)
     for row, color in COLORS.items():
-        line(axis, measured, row, color=color)
+        marks = {"marker": "x", "markersize": 4} if color == INK else {}  # six have a line each
+        line(axis, measured, row, color=color, **marks)
     axis.set(xlabel="step", ylabel=f"accuracy in %, {digits.column(LABELS[1])}", ylim=(60, None))
     label_ends(axis)
     return drawn

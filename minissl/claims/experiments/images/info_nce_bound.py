@@ -14,7 +14,7 @@ from minissl.claims.drawing import line, panels
 from minissl.figures import legend
 from minissl.losses.contrastive import bilinear_info_nce, information_bound
 from minissl.nn.module import Module, Parameter
-from minissl.palette import BLUE, GREEN, GREY, INK, OCHRE, RED
+from minissl.palette import BLUE, GREEN, INK, OCHRE, RED, look
 from minissl.pretrain.method import Training
 from minissl.training import fit
 
@@ -158,21 +158,20 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     drawn, axes = panels(4.0, 3.0, width=5.0)
     above, below = axes
     for axis in axes:
-        axis.plot(NATS, NATS, color=INK, linewidth=1, label="the truth")
+        axis.plot(NATS, NATS, color=INK, linewidth=1)
+        axis.annotate("the truth", (6.9, 6.9), (-6, -3), textcoords="offset points", ha="right")
         axis.set(xlabel="mutual information I (nats)", ylabel="ln N − L (nats)", ylim=(0, 7.4))
     for count, color in COLORS.items():
         above.axhline(np.log(count), color=color, linestyle=":", linewidth=1)
         line(above, measured, optimum(count), color=color, linewidth=1.2, label=f"N = {count}")
         dots(above, measured, trained(count), color=color)
-    above.plot([], [], "o", color=GREY, markersize=4, label="learned")
-    above.plot([], [], color=GREY, linewidth=1.2, label="with the true densities")
-    above.plot([], [], ":", color=GREY, linewidth=1, label="ln N")
     largest = CANDIDATES[-1]
     below.axhline(np.log(largest), color=BLUE, linestyle=":", linewidth=1)
     line(below, measured, optimum(largest), color=BLUE, label="with the true densities, N = 512")
     dots(below, measured, trained(largest), color=BLUE, label="learned")
     dots(below, measured, NO_SQUARE, color=RED, label="learned without ‖z‖²")
-    legend(above, fontsize=9, ncols=2, loc="lower right")
+    lines = "line: with the true densities, marks: learned,\nlevel, finely dotted: ln N"
+    legend(above, fontsize=9, ncols=2, loc="lower right", title=lines, title_fontsize=9)
     legend(below, fontsize=9, loc="lower right")
     return drawn
 
@@ -180,7 +179,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
 def dots(axis: Any, measured: Sequence[Measured], name: str, **style: Any) -> None:
     """The means of a curve over the seeds; their spread is smaller than a dot."""
     means = np.mean([run.curves[name][1] for run in measured], axis=0)
-    axis.plot(NATS, means, "o", markersize=4, **style)
+    axis.plot(NATS, means, **look(style["color"], marker=True) | {"linestyle": ""} | style)
 
 
 def expected() -> list[Expectation]:

@@ -137,7 +137,15 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     same = [digits.over_seeds(measured, row(NT_XENT, name), NUMBER).mean() for name in BATCHES]
     other = [2 * settings[name] - 2 - few for name, few in zip(BATCHES, same)]
     above.barh(names, same, color=RED, label="of its own class")
-    above.barh(names, other, left=same, color=GREY_TINT, edgecolor=GREY, label="of other classes")
+    above.barh(
+        names,
+        other,
+        left=same,
+        color=GREY_TINT,
+        edgecolor=GREY,
+        hatch="....",
+        label="of other classes",
+    )
     for place, few in enumerate(same):
         above.annotate(f"{few:.1f}", (few, place), (3, 0), textcoords="offset points", va="center")
     above.invert_yaxis()

@@ -13,7 +13,7 @@ from minissl.claims.claim import Cell, Claim, Expectation, Measured, Setup, ahea
 from minissl.claims.drawing import level, line, panels, values
 from minissl.claims.gpt_on_english import OWN, english
 from minissl.figures import label_ends
-from minissl.palette import BLUE, GREY, OCHRE, RED
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.text import Tokenizer
 from minissl.text.documents import Document
 
@@ -134,7 +134,7 @@ def figure(measured: Sequence[Measured], settings: Mapping[str, Any]) -> Any:
     sizes = settings["vocab_sizes"]
     for kind, color in ((WORDS, GREY), ("BPE", BLUE)):
         rows = [values(measured, f"{kind}, {size:,}", "unknown words (%)") for size in sizes]
-        unknown.plot(sizes, np.mean(rows, axis=1), color=color, marker="o", ms=4, label=kind)
+        unknown.plot(sizes, np.mean(rows, axis=1), **look(color, marker=True), label=kind)
     unknown.set(xlabel="vocabulary size", ylabel="unknown words (%)")
     for axis in (length, unknown):
         axis.set(xscale="log")
