@@ -81,7 +81,7 @@ def test_the_sdist_is_the_repository(made):
     try:
         command = ["git", "ls-files", "-z"]
         listed = subprocess.run(
-            command, cwd=ROOT, capture_output=True, check=True, text=True
+            command, cwd=ROOT, capture_output=True, check=True, encoding="utf-8"
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("only git knows which files belong to the repository")
