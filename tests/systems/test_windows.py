@@ -123,6 +123,7 @@ def test_a_run_that_was_killed_goes_on(book, tmp_path):
     assert [json.loads(line)["step"] for line in log.splitlines()] == [*range(61)]
     assert not [*(tmp_path / "r").rglob(".*")]
     assert minissl(tmp_path, "sample", "r", "--prompt", "The cat")
+    assert "report.html" in minissl(tmp_path, "report", "r")
 
 
 def wait_for(condition, process):
@@ -138,6 +139,7 @@ def test_files_are_replaced(book, tmp_path):
         minissl(tmp_path, "tokenizer", "train", "book.txt", "--out", "t.json", "--vocab-size", size)
     assert minissl(tmp_path, "tokenizer", "encode", "--text", "it was", "--tokenizer", "t.json")
     assert minissl(tmp_path, "claim", "--list")
+    assert "# 07" in minissl(tmp_path, "lecture", "07")
     assert "usage: minissl demo" in minissl(tmp_path, "demo", "--help")
 
 
