@@ -367,9 +367,9 @@ def _kind_of(file: str) -> int:
     for packages, kind in ((PACKAGES, OURS), (FREE_PACKAGES, FREE)):
         if path.startswith(_folders(packages)):
             return kind
+    own = tuple(f"{_slashed(sysconfig.get_paths()[name])}/" for name in ("stdlib", "platstdlib"))
     installed = map(_slashed, (*site.getsitepackages(), site.getusersitepackages()))
-    # On Windows the first of them is where Python lies, with its own library.
-    if path.startswith(tuple(f"{place}/" for place in installed if place.endswith("-packages"))):
-        return FOREIGN
-    own = (_slashed(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib"))
-    return FREE if path.startswith(tuple(f"{place}/" for place in own)) else STUDENT
+    for place in installed:  # on Windows the first of them may be where all of Python lies
+        if path.startswith(f"{place}/") and not own[0].startswith(f"{place}/"):
+            return FOREIGN
+    return FREE if path.startswith(own) else STUDENT

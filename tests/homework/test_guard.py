@@ -82,6 +82,8 @@ def test_what_the_garbage_collector_calls_is_nobodys_call():
 def test_who_hands_a_task_to_the_library_gets_nothing(number):
     """Every check of every task, through a wrapper and through super()."""
     task = TASKS[number]
+    if task.target.startswith("minissl_kernels"):
+        pytest.importorskip("triton")
     for check, symptom in zip(
         task.checks, symptoms(task, wrapped(task.answer(), task.method)), strict=True
     ):
