@@ -35,14 +35,15 @@ test: $(VENV)/.test  ## all tests, with the oracle libraries, on every core
 site: $(VENV)/.docs  ## the course as a website in build/site; DRAFT=1 is quick and forgives warnings
 	$(ONE_THREAD) $(BIN)/python -m docs.site $(if $(DRAFT),--draft)
 
-notebooks: $(VENV)/.docs  ## write the .ipynb beside each notebooks/*.py
-	$(BIN)/python -m docs.site.notebooks
+notebooks: $(VENV)/.docs  ## write the .ipynb beside each notebooks/*.py; EXECUTED=1 also runs them, for notebooks/executed
+	$(BIN)/python -m docs.site.notebooks $(if $(EXECUTED),--executed)
 
 figures: $(VENV)/.docs  ## draw the figures of the lectures again
 	$(BIN)/python lectures/figures
 
 lint: $(VENV)/.dev  ## ruff and mypy
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy || \
+	  { echo "lint: 'make format' mends the form and the order of imports; the rest is yours"; exit 1; }
 
 format: $(VENV)/.dev  ## ruff's formatter
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -4,8 +4,13 @@ from html import escape
 
 from minissl.autograd.nodes import Node
 from minissl.autograd.tensor import Tensor
-from minissl.palette import BLUE_TINT, OCHRE_TINT, SOFT_INK
+from minissl.palette import BLUE_TINT, DARK, GREY, INK, OCHRE_TINT
 
+# A notebook may put a picture into its page, so the rules for the dark name no more than ours.
+_DARK = "@media (prefers-color-scheme:dark){" + "".join(
+    f'.minissl-graph [fill="{light}"]{{fill:{DARK[light]}}}'
+    for light in (OCHRE_TINT, BLUE_TINT, INK)
+) + "}"  # fmt: skip
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 118, 40, 18, 34  # of a box, and between boxes, in pixels
 
 
@@ -75,9 +80,10 @@ def to_svg(tensor: Tensor) -> str:
     drawn = [_arrow(place(p), place(c)) for p, c in edges]
     drawn += [_box(place(i), node) for i, node in enumerate(nodes)]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="monospace" font-size="12" '
-        f'text-anchor="middle">{"".join(drawn)}</svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="minissl-graph" '
+        f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="monospace" font-size="12" text-anchor="middle">'
+        f"<style>{_DARK}</style>{''.join(drawn)}</svg>"
     )
 
 
@@ -103,7 +109,7 @@ def _layers(count: int, edges: list[tuple[int, int]]) -> list[int]:
 def _arrow(parent: tuple[float, float], child: tuple[float, float]) -> str:
     (x1, y1), (x2, y2) = (parent[0], parent[1] + _HEIGHT), child
     head = f"M{x2 - 4:.0f} {y2 - 7:.0f}L{x2:.0f} {y2:.0f}L{x2 + 4:.0f} {y2 - 7:.0f}"
-    return f'<path d="M{x1:.0f} {y1:.0f}L{x2:.0f} {y2:.0f}{head}" stroke="gray" fill="none"/>'
+    return f'<path d="M{x1:.0f} {y1:.0f}L{x2:.0f} {y2:.0f}{head}" stroke="{GREY}" fill="none"/>'
 
 
 def _box(place: tuple[float, float], node: Node | Tensor) -> str:
@@ -111,6 +117,7 @@ def _box(place: tuple[float, float], node: Node | Tensor) -> str:
     color = OCHRE_TINT if isinstance(node, Tensor) else BLUE_TINT
     return (
         f'<rect x="{x - _WIDTH / 2:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" '
-        f'fill="{color}" stroke="gray"/><text x="{x:.0f}" y="{y + 16:.0f}">{escape(name)}</text>'
-        f'<text x="{x:.0f}" y="{y + 32:.0f}" fill="{SOFT_INK}">{escape(shape)}</text>'
+        f'fill="{color}" stroke="{GREY}"/>'
+        f'<text x="{x:.0f}" y="{y + 16:.0f}" fill="{INK}">{escape(name)}</text>'
+        f'<text x="{x:.0f}" y="{y + 32:.0f}" fill="{INK}" font-size="11">{escape(shape)}</text>'
     )

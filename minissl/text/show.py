@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from minissl.palette import BLACK, PAPER, SOFT_INK, TOKENS
+from minissl.palette import BLACK, DARK, PAPER, SOFT_INK, TOKENS
 from minissl.text.tokenizer import Tokenizer
 from minissl.text.wordpiece import WordPiece
 
@@ -51,10 +51,12 @@ class TokenView:
             * token.count(b"\n")
             for index, (token_id, token) in enumerate(zip(self.ids, self.tokens))
         ]
-        return (
-            f'<div style="font-family:monospace;color:{BLACK};background:{PAPER};line-height:1.7;'
+        ground, soft = (f"light-dark({light},{DARK[light]})" for light in (PAPER, SOFT_INK))
+        return (  # what a browser does not know, light-dark, leaves the light color before it
+            f'<div style="font-family:monospace;color:{BLACK};background:{PAPER};'
+            f"background:{ground};line-height:1.7;"
             f'white-space:pre-wrap;overflow-wrap:anywhere">{"".join(spans)}'
-            f'<div style="color:{SOFT_INK}">{len(self.ids)} tokens, '
+            f'<div style="color:{SOFT_INK};color:{soft}">{len(self.ids)} tokens, '
             f"{sum(map(len, self.tokens))} bytes</div></div>"
         )
 

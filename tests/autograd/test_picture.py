@@ -135,3 +135,30 @@ def test_a_used_graph_can_still_be_drawn():
     before = to_svg(loss)
     loss.backward()
     assert to_svg(loss) == before
+
+
+def test_every_color_has_one_for_the_dark():
+    """Whatever is filled has another color there, and letters stand out from their box in both."""
+    svg = to_svg(network())
+    rules = dict(re.findall(r'\.minissl-graph \[fill="(#\w+)"\]\{fill:(#\w+)\}', svg))
+    root, _ = boxes(svg)
+    assert root.get("class") == "minissl-graph"
+    drawn = [shape for kind in ("rect", "text") for shape in root.iter(f"{SVG}{kind}")]
+    used = {shape.get("fill") for shape in drawn}
+    assert set(rules) == used
+    for box in {r.get("fill") for r in root.iter(f"{SVG}rect")}:
+        for ink in {t.get("fill") for t in root.iter(f"{SVG}text")}:
+            assert contrast(box, ink) > 4.5
+            assert contrast(rules[box], rules[ink]) > 4.5
+
+
+def contrast(one, other):
+    """The ratio of two colors as WCAG 2 defines it."""
+    bright = []
+    for color in (one, other):
+        channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        bright.append(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return max(bright) / min(bright)

@@ -1,10 +1,15 @@
 """The built site in a browser, from its folder, without a network: what a student would see."""
 
+import io
 import shutil
+from base64 import b64encode
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -24,6 +29,15 @@ FAULTS = """async () => {
   const content = document.querySelector(".content");  // on a phone this would scroll, not the page
   if (content.scrollWidth > content.clientWidth)
     faults.push(`has content of ${content.scrollWidth} pixels`);
+  for (const box of all("article *")) {
+    if (box.scrollWidth <= box.clientWidth + 1 || !box.clientWidth) continue;
+    const style = getComputedStyle(box), name = `${box.tagName}.${box.className}`;
+    if (/auto|scroll/.test(style.overflowX)) {
+      if (!/local/.test(style.backgroundAttachment))
+        faults.push(`does not show that ${name} scrolls`);
+    } else if (/hidden|clip/.test(style.overflowX) && !box.closest("mjx-container"))
+      faults.push(`cuts off ${name}`);
+  }
   for (const image of all("img")) {
     try { await image.decode(); } catch (error) { faults.push(`does not show ${image.src}`); }
     if (!image.naturalWidth) faults.push(`shows nothing for ${image.src}`);
@@ -154,6 +168,76 @@ def test_search_finds_the_temperature(page, site):
     assert lectures
     page.goto(lectures[0])
     assert "temperature" in page.locator("article").inner_text().lower()
+
+
+WIDE = {
+    "table": ("benchmarks/results/gpt_step.html", "article .table-wrapper"),
+    "formula": ("lectures/12_contrastive_learning.html", 'mjx-container[display="true"]'),
+    "listing": ("lectures/12_contrastive_learning.html", ".listing pre"),
+    "notebook": ("notebooks/03_subwords.html", ".cell_input pre"),
+    "output": ("notebooks/03_subwords.html", ".cell_output pre"),
+}
+
+
+def test_a_shadow_says_where_there_is_more(browser, site):
+    """At the edge behind which something is, the ground is another than in the middle."""
+    faults = []
+    phone = {"viewport": {"width": 390, "height": 800}, "reduced_motion": "reduce"}
+    with browser.new_context(**phone) as context:
+        page = context.new_page()
+        for kind, (path, selector) in WIDE.items():
+            if page.url != (site / path).as_uri():
+                page.goto((site / path).as_uri())
+                page.evaluate("window.MathJax?.startup?.promise")
+            box = page.evaluate_handle(
+                "chosen => [...document.querySelectorAll(chosen)]"
+                ".find(box => box.scrollWidth > box.clientWidth + 40)",
+                selector,
+            ).as_element()
+            for part, more in {0: ["right"], 0.5: ["left", "right"], 1: ["left"]}.items():
+                box.evaluate("(b, p) => b.scrollLeft = p * (b.scrollWidth - b.clientWidth)", part)
+                for scheme in ("light", "dark"):
+                    page.emulate_media(color_scheme=scheme)
+                    seen = shaded(box)
+                    if seen != more:
+                        faults.append(f"{scheme} {kind} at {part}: {seen}, expected {more}")
+    assert not faults, "\n".join(faults)
+
+
+def shaded(box):
+    """The sides of a box where the ground is not that of its middle; letters are few."""
+    image = np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("L"), int)[4:-8]
+    ground = np.median(image)
+    sides = {"left": image[:, 1], "right": image[:, -2]}
+    return [side for side, column in sides.items() if abs(np.median(column) - ground) > 12]
+
+
+def test_pictures_follow_the_page(page, site):
+    """An SVG that knows the dark has the reader's colors, whatever the system says."""
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><style>rect { fill: #fff }'
+        "@media (prefers-color-scheme: dark) { rect { fill: #000 } }</style>"
+        '<rect width="9" height="9"/></svg>'
+    )
+    page.goto((site / "notebooks" / "01_filling_in_the_blanks.html").as_uri())
+    page.evaluate(
+        "async address => { const image = new Image(); image.src = address; image.id = 'x';"
+        " document.querySelector('article').prepend(image); await image.decode(); }",
+        "data:image/svg+xml;base64," + b64encode(svg.encode()).decode(),
+    )
+
+    def light(selector, place):
+        shot = page.locator(selector).first.screenshot()
+        return Image.open(io.BytesIO(shot)).convert("L").getpixel(place)
+
+    for system, theme in product(("light", "dark"), ("auto", "light", "dark")):
+        page.emulate_media(color_scheme=system)
+        page.evaluate("theme => document.body.dataset.theme = theme", theme)
+        dark = "dark" in ((system,) if theme == "auto" else (theme,))
+        assert light("#x", (4, 4)) == (0 if dark else 255), (system, theme)
+        # What was drawn on white stays on it.
+        card = page.locator(".cell_output img.card").first
+        assert card.evaluate("n => getComputedStyle(n).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_dark_mode(page, site):

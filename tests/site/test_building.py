@@ -11,10 +11,11 @@ import pytest
 from docs.site.__main__ import build
 from docs.site.api import to_markdown
 from docs.site.pages import HERE, Pages, markdown
-from docs.site.python_source import ROOT, NameGone, find, listing
+from docs.site.python_source import ROOT, listing
 from minissl.claims.claim import Cell, Claim, Expectation, Measured
 from minissl.claims.run import run_claim
 from minissl.figures import new_figure
+from minissl.places import NameGone, find
 
 # Of Sphinx and its extensions, which use what Sphinx 11 will drop.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -28,6 +29,7 @@ GOOD = """# A lecture
 See {source}`minissl.losses.contrastive:nt_xent`, [the file](../minissl/losses/contrastive.py), and
 `minissl/autograd/elementwise.py`; [the tests](../tests/losses). Also $x^2$.
 This is lecture 01; lectures 02 and 05 are others, 01 and 05 are numbers.
+![drawn on white](day.svg) ![drawn for the dark too](night.svg)
 
 ```{claim} small
 ```
@@ -79,7 +81,13 @@ def small_site(text):
 
 def test_directives_show_what_they_name(tmp_path, claims):
     out = tmp_path / "site"
-    assert build(small_site(GOOD), tmp_path / "work", out, claims_folder=str(claims)) == 0
+    pages = small_site(GOOD)
+    shape = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
+    dark = "<style>@media (prefers-color-scheme: dark) {rect {fill: #000}}</style>"
+    for name, style in (("day", ""), ("night", dark)):
+        pages.files[f"lectures/{name}.svg"] = tmp_path / f"{name}.svg"
+        (tmp_path / f"{name}.svg").write_text(shape.format(style), "utf-8")
+    assert build(pages, tmp_path / "work", out, claims_folder=str(claims)) == 0
     page = (out / "lectures" / "01_small.html").read_text("utf-8")
     line = find("minissl.losses.contrastive:nt_xent").line
     label = f"minissl/losses/contrastive.py:{line}"
@@ -95,7 +103,9 @@ def test_directives_show_what_they_name(tmp_path, claims):
     assert "01 and 05 are numbers" in page
     for shown in ("Two is more than one", "reproduced", "python -m minissl claim small", "theirs"):
         assert shown in text
-    assert "_images/small.svg" in page
+    shown = re.findall(r'(<img[^>]*_images/(\w+)\.svg"[^>]*>)', page)
+    cards = {name: 'class="card"' in tag for tag, name in shown}
+    assert cards == {"day": True, "night": False, "small": False}  # claims draw for the dark too
     target = (out / "source" / "minissl" / "losses" / "contrastive.py.html").read_text("utf-8")
     assert f'id="L{line}"' in target
 
@@ -103,7 +113,7 @@ def test_directives_show_what_they_name(tmp_path, claims):
 def test_a_name_that_is_gone_fails_the_build(tmp_path, claims, capsys):
     out = tmp_path / "site"
     out.mkdir()
-    (out / "old.html").write_text("the last good build")
+    (out / "old.html").write_text("the last good build", encoding="utf-8")
     assert build(small_site(GONE), tmp_path / "work", out, claims_folder=str(claims)) != 0
     said = capsys.readouterr().err
     for line, message in {
@@ -173,7 +183,9 @@ def test_formulas_in_a_summary(tmp_path):
 def test_the_example_of_the_front_page_runs():
     text = (HERE / "index.md").read_text("utf-8")
     code = text.split("```python\n")[1].split("```")[0] + "\nprint(float(loss.array))\n"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert 0 < float(ran.stdout) < 10
 
 
