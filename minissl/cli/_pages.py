@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Collection, Sequence
@@ -12,6 +11,7 @@ from minissl.claims.report import details, headline
 from minissl.course import BRACKETED, Page, folder, from_the_top, mapped, unlinked
 from minissl.homework.answers import Graded, inside, written_by_hand
 from minissl.places import find
+from minissl.reading import read_json
 
 _DIRECTIVE = re.compile(r"```\{(source|claim)\} (\S+)\n(:nodoc:\n)?```")
 _ROLE = re.compile(r"\{source\}`([^`]+)`")
@@ -135,7 +135,7 @@ def _yours(answers: Sequence[Graded]) -> str:
 def _claim(name: str) -> tuple[str, str]:
     """What must be seen of a kept result, and what it rests on."""
     path = folder() / "lectures" / "claims" / f"{name}.json"
-    measured = json.loads(path.read_text(encoding="utf-8"))
+    measured = read_json(path, "a kept claim", {"statement": str})
     return headline(measured), details(measured)
 
 

@@ -388,10 +388,8 @@ def signatures(package, folder):
     """The names of the parameters of what is used of a package, asked in a process of its own."""
     words = [sys.executable, "-c", SIGNATURES, json.dumps(USED[package])]
     path = {**os.environ, "PYTHONPATH": str(folder)}
-    output = subprocess.run(
-        words, env=path, capture_output=True, encoding="utf-8", check=True
-    ).stdout
-    return json.loads(output.splitlines()[-1])
+    done = subprocess.run(words, env=path, capture_output=True, encoding="utf-8", check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
