@@ -42,7 +42,8 @@ figures: $(VENV)/.docs  ## draw the figures of the lectures again
 	$(BIN)/python lectures/figures
 
 lint: $(VENV)/.dev  ## ruff and mypy
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy || \
+	  { echo "lint: 'make format' mends the form and the order of imports; the rest is yours"; exit 1; }
 
 format: $(VENV)/.dev  ## ruff's formatter
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -109,7 +109,7 @@ def measure(what: str, steps: int, file: Path) -> None:
                 "waiting": sum(waited) / steps,
                 "losses": history.losses(),
             }
-            file.write_text(json.dumps(found))
+            file.write_text(json.dumps(found), encoding="utf-8")
 
 
 # ---- all of them, in turn -----------------------------------------------------------------------
@@ -126,7 +126,7 @@ def run(what: str, name: str, steps: int, folder: Path) -> dict[str, Any]:
         command = [*torchrun, f"--nproc-per-node={size}", *command]
     limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
     subprocess.run(command, check=True, env={**os.environ, **limits})
-    return json.loads(file.read_text())
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def compare(what: str, steps: int, repeats: int) -> list[dict[str, object]]:

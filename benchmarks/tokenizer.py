@@ -116,7 +116,7 @@ def encoding(make: Callable[[Path], Callable[[str], list[int]]]) -> Callable[...
 
 
 def read_vocabulary(folder: Path) -> dict[str, Any]:
-    stored = json.loads((folder / "vocabulary.json").read_text())
+    stored = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     ranks = {token.encode("latin-1"): rank for token, rank in stored["ranks"].items()}
     return {"ranks": ranks, "special_tokens": stored["special_tokens"]}
 
@@ -210,7 +210,7 @@ def prepare(folder: Path, texts: dict[str, str]) -> str:
     save_huggingface(tokenizer, folder / "tokenizer.json")
     ranks = {token.decode("latin-1"): rank for token, rank in tokenizer.ranks.items()}
     stored = {"ranks": ranks, "special_tokens": tokenizer.special_tokens}
-    (folder / "vocabulary.json").write_text(json.dumps(stored))
+    (folder / "vocabulary.json").write_text(json.dumps(stored), encoding="utf-8")
     return vocabulary
 
 

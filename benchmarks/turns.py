@@ -69,7 +69,7 @@ def race(
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env={**os.environ, **dict.fromkeys(variables, str(threads))},
-                    text=True,
+                    encoding="utf-8",
                 )
             )
             stack.callback(processes[name].kill)
@@ -135,7 +135,7 @@ def _peak() -> float:
     Not ``ru_maxrss``: on Linux a process begins with that of the one that started it.
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return math.nan
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

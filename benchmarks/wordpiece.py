@@ -84,7 +84,7 @@ def peer(in_a_batch: bool) -> Callable[..., Run]:
 
 
 def read(folder: str, text: str) -> list[str]:
-    return json.loads(Path(folder, text).read_text())
+    return json.loads(Path(folder, text).read_text(encoding="utf-8"))
 
 
 PEERS = {"encode": Contender(peer(False)), "encode_batch": Contender(peer(True))}
@@ -142,7 +142,7 @@ def main() -> None:
         for name, (text, _) in texts.items():
             size = min(arguments.megabytes, len(text.encode()) / 1e6)  # none twice
             paragraphs = [part for part in of_size(text, size).split("\n") if part]
-            (folder / name).write_text(json.dumps(paragraphs))
+            (folder / name).write_text(json.dumps(paragraphs), encoding="utf-8")
             rows += measure(folder, name, arguments.repeats)
     notes = [
         *(f"{name}: {source}, by paragraphs, none twice" for name, (_, source) in texts.items()),

@@ -21,7 +21,7 @@ def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
     threads = {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_THREADS")}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(terse=True),
@@ -59,11 +59,12 @@ def _cell(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor by its name, or by what the system calls it where /proc does not say."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
         pass
-    return platform.processor() or "unknown processor"
+    return platform.processor() or platform.machine() or "unknown processor"

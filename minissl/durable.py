@@ -8,9 +8,14 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# False on Windows, where a folder cannot be opened, nor a process be asked without ending it.
+POSIX = hasattr(os, "killpg")
+PATIENCE = 1.0  # seconds for others on Windows to close a file
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -30,12 +35,29 @@ def replace_durably(path: Path, data: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         write_durably(unfinished, data)
-        os.replace(unfinished, path)
+        put_in_place(unfinished, path)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
     remove_leftovers(path.parent, path.name)
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a file, or a folder that is new, its name; a file that had it is gone.
+
+    Windows refuses this while somebody (a reader, a virus scanner) has a file of them open: there
+    it is tried again for a second.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(new, path)
+            return
+        except PermissionError:
+            if POSIX or path.is_dir() or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -69,12 +91,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def _give_name(new: Path, path: Path, aside: Path) -> None:
     """Rename a folder; one that has the name already is moved aside first."""
     try:
-        os.replace(new, path)
+        put_in_place(new, path)
     except OSError:  # only an empty folder can be replaced, and none on Windows
         if not path.is_dir():
             raise
-        os.replace(path, aside)
-        os.replace(new, path)
+        put_in_place(path, aside)
+        put_in_place(new, path)
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
@@ -94,7 +116,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 def is_alive(process: int) -> bool:
     """Whether a process of this number runs on this computer; True where that cannot be asked."""
-    if os.name != "posix":  # on Windows the question itself would end the process
+    if not POSIX:  # the question itself would end the process
         return True
     try:
         os.kill(process, 0)
@@ -107,7 +129,7 @@ def is_alive(process: int) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk (where the system can: not on Windows)."""
-    if os.name == "posix":
+    if POSIX:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

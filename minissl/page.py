@@ -35,8 +35,11 @@ class Page:
         """HTML made elsewhere in this library."""
         self.parts.append(html)
 
-    def table(self, header: list[str], rows: list[list[str]], best: int | None = None) -> None:
-        """A table of strings; row number ``best`` stands out."""
+    def table(
+        self, header: list[str], rows: list[list[str]], best: int | None = None,
+        *, wrapped: bool = False,
+    ) -> None:  # fmt: skip
+        """A table of strings; row number ``best`` stands out. ``wrapped``: of texts."""
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join(
             f"<tr{' class=best' if i == best else ''}>"
@@ -45,8 +48,8 @@ class Page:
             for i, row in enumerate(rows)
         )
         self.parts.append(
-            f"<div class=scroll><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>"
+            f"<div class=scroll><table{' class=texts' if wrapped else ''}>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def figure(self, figure: Any, caption: str, description: str) -> None:
@@ -61,8 +64,10 @@ class Page:
                 f"who cannot see it; got {caption!r} and {description!r}"
             )
         data = base64.b64encode(svg_bytes(figure)).decode()
+        most = 120 * figure.get_figwidth()  # pixels: a small one is not blown up
         self.parts.append(
-            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(description)}">'
+            f'<figure><img style="max-width:{most:.0f}px" src="data:image/svg+xml;base64,{data}" '
+            f'alt="{escape(description)}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 

@@ -12,7 +12,18 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "minissl"
 # From below. What stands on one floor may see each other.
 FLOORS = [
-    {"durable", "reading", "tensors", "registry", "options", "conditions", "palette", "page"},
+    {
+        "durable",
+        "reading",
+        "tensors",
+        "registry",
+        "options",
+        "conditions",
+        "page",
+        "places",
+        "course",
+        "palette",
+    },
     {"autograd"},
     {"nn", "optim", "interop"},
     {"losses", "text", "vision"},
@@ -93,7 +104,7 @@ HEAVY = ("torch", "matplotlib", "sklearn", "scipy", "PIL", "triton")
 def test_nothing_heavy_is_imported_before_it_is_needed(statement):
     program = f"import sys, json; {statement}; print(json.dumps([*sys.modules]))"
     output = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True, cwd=ROOT
     ).stdout
     assert not {*HEAVY} & {*json.loads(output)}
 

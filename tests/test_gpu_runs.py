@@ -50,7 +50,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(dedent(text))
+        (folder / name).write_text(dedent(text), encoding="utf-8")
     shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
     return folder
 
@@ -62,7 +62,7 @@ def pytest_in(folder, *words, main=None, **environment):
     command = [sys.executable, "-c", main] if main else [sys.executable, "-m", "pytest", *words]
     run = subprocess.run(
         command, cwd=folder, env={**keep, "PYTHONPATH": str(folder), **environment},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, encoding="utf-8", timeout=60,
     )  # fmt: skip
     return run.stdout + run.stderr, run.returncode
 
@@ -113,7 +113,9 @@ def test_all_other_runs_interpret_kernels(project, words):
 
 def test_a_gpu_test_where_it_would_not_be_found_is_an_error(project):
     hidden = project / "tests" / "test_hidden.py"
-    hidden.write_text("import pytest\n@getattr(pytest.mark, 'g' + 'pu')\ndef test_it(): pass\n")
+    hidden.write_text(
+        "import pytest\n@getattr(pytest.mark, 'g' + 'pu')\ndef test_it(): pass\n", encoding="utf-8"
+    )
     try:
         said, _ = pytest_in(project, "tests/test_hidden.py")
     finally:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from minissl.adapt import adaptation_names
+from minissl.claims import claim_names
 from minissl.homework.assignments import assignment_numbers
+from minissl.pretrain import method_names
 from tests.homework.planted import planted
 
 ROOT = Path(__file__).parent.parent
@@ -26,16 +29,25 @@ def test_an_example_runs_by_itself(number):
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", EXAMPLES[number]],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-def test_links_lead_to_files():
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
-    assert len(links) > 20
-    gone = [link for link in links if "://" not in link and not (ROOT / link).exists()]
-    assert not gone
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md"])
+def test_links_lead_to_files(page):
+    for path in ROOT.glob(page):
+        links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
+        there = path.parent
+        gone = [link for link in links if "://" not in link and not (there / link).exists()]
+        assert not gone, path
+    assert len(re.findall(r"\]\(", README)) > 30
+
+
+def test_the_readme_is_short():
+    """Its rest is in docs, where the site has it; a visitor reads two screens."""
+    assert len(README.splitlines()) < 212
+    assert len(README.encode()) < 16_800
 
 
 def test_every_lecture_and_notebook_is_listed():
@@ -45,12 +57,23 @@ def test_every_lecture_and_notebook_is_listed():
 
 
 def test_the_verdicts_are_those_of_the_kept_claims():
+    claims = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     for path in sorted((ROOT / "lectures" / "claims").glob("*.json")):
         judged = [e["reproduced"] for e in json.loads(path.read_text("utf-8"))["expectations"]]
         verdict = "reproduced" if all(judged) else f"{sum(judged)} of {len(judged)}"
-        row = re.search(rf"^\| `{path.stem}` \|.*\| ([^|]+) \|$", README, flags=re.MULTILINE)
-        assert row, f"the README's table lacks {path.stem}"
+        row = re.search(rf"^\| `{path.stem}` \|.*\| ([^|]+) \|$", claims, flags=re.MULTILINE)
+        assert row, f"docs/claims.md lacks {path.stem}"
         assert row[1] == verdict
+
+
+def test_the_counts_are_right():
+    kept = len([*(ROOT / "lectures" / "claims").glob("*.json")])
+    assert f"names all {kept}" in README
+    assert len(claim_names()) == kept
+    ways = (
+        f"{len(method_names())} methods of pretraining, {len(adaptation_names())} ways to use them"
+    )
+    assert ways in " ".join(README.split())
 
 
 def test_the_number_of_planted_answers_is_right():

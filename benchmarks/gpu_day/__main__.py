@@ -324,7 +324,7 @@ def main() -> int:
         finally:
             text = summary.text(folder)
             folder.save_summary(text)
-            with folder.log.open("a") as log:
+            with folder.log.open("a", encoding="utf-8") as log:
                 for out in (sys.stdout, log):
                     print("\n" + text, end="", file=out, flush=True)
     stages = ("smoke", "tests", "rows", "stages")

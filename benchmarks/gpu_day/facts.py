@@ -71,6 +71,6 @@ def from_nvidia() -> str:
         return ""
     ask = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv"]
     try:
-        return subprocess.run(ask, capture_output=True, text=True, timeout=20).stdout.strip()
+        return subprocess.run(ask, capture_output=True, encoding="utf-8", timeout=20).stdout.strip()
     except subprocess.TimeoutExpired:
         return "nvidia-smi did not answer in 20 seconds"

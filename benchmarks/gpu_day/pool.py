@@ -210,7 +210,7 @@ def serve(function, connection: Connection, log: str, failures: str) -> None:
     printed = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(printed, 1)
     os.dup2(printed, 2)
-    with open(failures, "a") as file:
+    with open(failures, "a", encoding="utf-8") as file:
         faulthandler.enable(file)
         with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
             while True:

@@ -65,7 +65,9 @@ def in_a_process(
     command = [sys.executable, "-m", "benchmarks.growth", growth.name]
     command += ["--patience", str(patience), "--sizes", *map(str, sizes)]
     limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **limits})
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, encoding="utf-8", env={**os.environ, **limits}
+    )
     if done.returncode:
         raise SystemExit(f"{growth.name} ended at size {sizes[-1]} (exit {done.returncode})")
     return [tuple(pair) for pair in json.loads(done.stdout)]

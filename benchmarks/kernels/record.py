@@ -41,7 +41,9 @@ def driver_version() -> str:
 def answer(*command: str) -> str:
     """The first line that a program prints; "unknown" where there is no such program, or none."""
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        said = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, timeout=20
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return said.stdout.split("\n")[0].strip() or "unknown"

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from docs.site.python_source import PACKAGES, NameGone, definitions, find, modules, syntax
+from minissl.places import PACKAGES, NameGone, definitions, find, modules, syntax
 
 # The house, from the ground up. A folder that is not named here comes last.
 FLOORS = {

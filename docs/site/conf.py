@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from docs.site.directives import page_link  # noqa: E402
-from docs.site.python_source import find  # noqa: E402
+from minissl.places import find  # noqa: E402
 
 project = "minissl"
 html_title = "minissl"

@@ -19,11 +19,13 @@ from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from docs.site.graded import among, inside, opening, written_by_hand
-from docs.site.python_source import ROOT, NameGone, find, label, listing
+from docs.site.graded import opening
+from docs.site.python_source import ROOT, label, listing
+from minissl.homework.answers import among, inside, written_by_hand
+from minissl.places import NameGone, find
 
-# "lecture 05", "Lectures 05 and 12", "lectures/05, section 3": what leads there are the numbers.
-LECTURES = re.compile(r"(\b[Ll]ectures?[ /]\d\d\b(?:(?:,| and) \d\d\b)*)")
+# "lecture 05", "Lectures 05 and 12": what leads there are the numbers.
+LECTURES = re.compile(r"(\b[Ll]ectures? \d\d\b(?:(?:,| and) \d\d\b)*)")
 
 logger = logging.getLogger(__name__)
 

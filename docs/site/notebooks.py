@@ -18,8 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from docs.site.python_source import PACKAGES, ROOT
+from docs.site.python_source import ROOT
 from minissl.durable import replace_durably
+from minissl.places import PACKAGES
 
 FOLDER = ROOT / "notebooks"
 KEPT = ROOT / "build" / "notebooks"

@@ -3,7 +3,6 @@
 The pages keep their paths in the repository, so a relative link works here as it does on GitHub.
 """
 
-import json
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -16,17 +15,11 @@ from minissl.homework.assignments import load_assignment
 from minissl.homework.starter import handout
 
 HERE = Path(__file__).parent
-GUIDES = ["docs/instructor_guide.md", "docs/several_gpus.md"]
+GUIDES = [
+    "docs/claims.md", "docs/commands.md", "docs/instructor_guide.md", "docs/syllabus.md",
+    "docs/several_gpus.md",
+]  # fmt: skip
 PICTURES = ["lectures/figures/*.svg", "docs/*.svg", "benchmarks/results/*.svg"]
-
-CLAIMS = """# What the lectures claim, and what we measured
-
-Each was written down with a margin before it was run, with at least three seeds. A claim that did
-not come out says so. `python -m minissl claim --list` names them all, and `claim NAME` runs one.
-
-| claim | verdict | lecture |
-| --- | --- | --- |
-"""
 
 
 @dataclass
@@ -73,11 +66,11 @@ def course(draft: bool = False) -> Pages:
     for path in sorted((ROOT / "minissl" / "homework" / "handouts").glob("hw*.md")):
         assignment = load_assignment(int(path.stem.removeprefix("hw")))
         pages.add("Homework", _name(path), folds(handout(assignment)))
-    if any(ROOT.glob("lectures/claims/*.json")):
-        pages.add("Guides", "docs/claims.md", claims())
     for path in [*(ROOT / guide for guide in GUIDES), *sorted((ROOT / "docs").glob("*.md"))]:
         if path.is_file() and _name(path) not in pages.texts:
             pages.add("Guides", _name(path), markdown(path))
+    for path in sorted((ROOT / "docs" / "quiz").glob("*.md")):
+        pages.add("Quizzes", _name(path), markdown(path))
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.md")):
         title = path.stem.replace("_", " ").capitalize()  # its own is the name of the program
         pages.add("Measured", _name(path), markdown(path), title)
@@ -139,18 +132,3 @@ def for_the_site(text: str, stem: str, lectures: list[str]) -> tuple[str, str]:
     cell = nbformat.v4.new_markdown_cell(" · ".join(links), id="links")
     notebook.cells.insert(1, cell)
     return title, nbformat.writes(notebook)
-
-
-def claims() -> str:
-    """The claims of the lectures that have a kept result, with their verdicts."""
-    from minissl.claims.report import verdict
-
-    rows = []
-    for path in sorted((ROOT / "lectures" / "claims").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        number = result["lecture"][:2]
-        lecture = next(ROOT.glob(f"lectures/{number}_*.md"), None)
-        where = f"[{result['lecture']}](../{_name(lecture)})" if lecture else result["lecture"]
-        rows.append((number, f"| {result['statement']} | {verdict(result)} | {where} |"))
-    table = "\n".join(row for _, row in sorted(rows))
-    return CLAIMS + table + "\n"

@@ -6,6 +6,7 @@ As in ``pretrain.run`` the folder is opened first and compared; nothing is writt
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint
 from minissl.training.checkpoint import load_weights
 from minissl.training.folder import RunFolder, differences, read_kept
+from minissl.training.log import Record
 from minissl.training.opening import Opening, read_config, weights_of
 from minissl.training.run import Run
 
@@ -108,11 +110,13 @@ def adapt(
     progress: bool | str = True,
     read_from: str | Path | None = None,
     fields: Fields = FIELDS,
+    tell: Callable[[Record], None] | None = None,
 ) -> Adapted:
     """Adapt an opened run to raw labelled data, or continue in the folder what was begun there.
 
     The run is not changed. read_from, fields: where the data lies and which columns of a table it
-    is, so that ``evaluate`` finds it again.
+    is, so that ``evaluate`` finds it again. tell: of a trained adaptation, called with every record
+    of the log, as in ``fit``; what is solved at once has a single one and refuses it.
 
     Raises ValueError when the folder holds another adaptation, one of another run or on other data,
     BusyError when another process trains there, and what ``build``, ``solve`` and ``fit`` raise.
@@ -120,6 +124,8 @@ def adapt(
     """
     _check_kinds(kind, opened, data, settings, seed)
     require(fields, Fields, "fields")
+    if tell is not None and issubclass(kind, Solved):
+        raise ValueError(f"{file_name_of(kind)} is solved at once and has no curve: leave tell out")
     with ExitStack() as stack:
         origin = {"base": weights_of(opened.checkpoint, opened.name)}
         opening = Opening("adaptation", file_name_of(kind), settings, data, origin, stack)
@@ -135,7 +141,7 @@ def adapt(
             history = _solve(method, opening.folder, "features" if progress else "", **told)
         else:
             told |= {"run": opening.folder, "precision": precision, "progress": progress}
-            history = fit_as_told(method, settings, **told)
+            history = fit_as_told(method, settings, tell=tell, **told)
     return Adapted(method, task, history)
 
 

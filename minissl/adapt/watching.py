@@ -115,17 +115,24 @@ def usual_watch(
     most = min(MOST, settings.batch_size * settings.steps // settings.evaluations // 10)
     if most < LEAST:
         return None
+    some = labelled_if_any(kind, settings, data, path, fields, most)
+    return WatchRank(data.some(most)) if some is None else Watch(some, MOST, MOST, probe=False)
+
+
+def labelled_if_any(
+    kind: Any, settings: Any, data: Any, path: Path | None, fields: Fields, most: int
+) -> Any:
+    """At most so many examples with classes, raw; None where the path has none to tell apart."""
     labelled = data if isinstance(data, kind.Data.with_labels) else None
     try:
         if labelled is None and may_have_labels(path) and not _is_large(data):
             labelled = kind.Data.with_labels.read(path, settings.settled(data), fields)
-        if labelled is not None and labelled.class_names:
-            some = labelled.some(most)
-            if _can_be_told_apart(some):
-                return Watch(some, MOST, MOST, probe=False)
+        if labelled is None or not labelled.class_names:
+            return None
+        some = labelled.some(most)
     except (ValueError, OSError):  # there are none: nobody has asked for them
-        pass
-    return WatchRank(data.some(most))
+        return None
+    return some if _can_be_told_apart(some) else None
 
 
 def may_have_labels(path: Path | None) -> bool:

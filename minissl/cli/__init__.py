@@ -20,6 +20,7 @@ from minissl.registry import first_line, modules_in
 
 EXAMPLES = """\
 examples:
+  minissl lecture                                 what to read; lecture 00 is the first
   minissl demo                                    everything once, in about three minutes
   minissl tokenizer train book.txt --out tok.json a tokenizer from any text file or folder
   minissl data list                               data sets that have a name
@@ -154,10 +155,15 @@ def _show_warning(message: Any, category: Any, *place: Any) -> None:
 
 
 def _survive_any_terminal() -> None:
-    """Characters that a terminal cannot show are replaced; streams that are closed are nowhere."""
+    """No character stops a command, whatever the system's encoding is.
+
+    A file or a pipe gets UTF-8, as from Python 3.15 on, unless PYTHONIOENCODING asks for another;
+    a terminal gets its own, with "?" for what it lacks; a stream that is closed is nowhere.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open as long as we run)
+        if getattr(sys, name) is None:  # open as long as we run
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            own = stream.isatty() or bool(os.environ.get("PYTHONIOENCODING"))
+            stream.reconfigure(encoding=None if own else "utf-8", errors="replace")

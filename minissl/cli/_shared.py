@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,44 @@ def add_seed(parser: argparse.ArgumentParser, of: str = "of everything random") 
         metavar="N",
         help=f"{of} (%(default)s)",
     )  # fmt: skip
+
+
+def add_log_to(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log-to``, for what is trained."""
+    parser.add_argument(
+        "--log-to", choices=("trackio", "wandb", "tensorboard"),
+        help="show the curves in one of these as well, which you have installed and, for wandb, "
+        "logged in to: it gets the numbers of every line of the log and the settings, no data and "
+        "no weights. runs/book is the run book of the project runs; tensorboard writes into the "
+        "run's folder, for `tensorboard --logdir runs`",
+    )  # fmt: skip
+
+
+@contextmanager
+def told(arguments: argparse.Namespace, settings: Any, **about: Any) -> Iterator[Any]:
+    """What ``tell`` is for ``--log-to``: in the first process, None in the others and without it.
+
+    settings, about: what it shows beside the curves. Raises ImportError without its package, here.
+    """
+    name, folder = getattr(arguments, "log_to", None), arguments.run
+    if name is None:
+        yield None
+        return
+    if folder is None:
+        raise ValueError(f"--log-to {name} takes its names from the run's folder: give --run too")
+    from minissl.autograd.processes import from_first
+    from minissl.training.trackers import Tracker, tracker
+
+    first: list[Tracker] = []
+    shown = {**about, "seed": arguments.seed, **asdict(settings)}
+
+    def make() -> bytes:
+        first.append(tracker(name, folder, shown))
+        return b""
+
+    from_first(make)
+    with first[0] if first else nullcontext() as tell:
+        yield tell
 
 
 def reader_of(method: Any) -> Any:

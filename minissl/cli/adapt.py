@@ -11,6 +11,7 @@ from minissl.adapt import ADAPTATIONS, adaptation_names, load_adaptation
 from minissl.cli._shared import (
     add_device,
     add_fields,
+    add_log_to,
     add_options,
     add_run_and_data,
     add_seed,
@@ -21,6 +22,7 @@ from minissl.cli._shared import (
     settings_from,
     tell_what_is_not_read,
     tell_what_was_fitted,
+    told,
 )
 
 EXAMPLES = """\
@@ -80,6 +82,8 @@ def _add_adaptation(parser: argparse.ArgumentParser, name: str) -> None:
     add_seed(parser, "of what is drawn, and of new weights")
     add_device(parser, precision=not issubclass(kind, Solved))
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    if not issubclass(kind, Solved):
+        add_log_to(parser)
     columns = ("text_field", "second_field", "label_field", "image_field", "layout")
     add_fields(parser, columns, optional=("second_field",))
     parser.add_argument(
@@ -102,7 +106,11 @@ def run(arguments: argparse.Namespace) -> None:
     settings = settings_from(kind.Settings, arguments)
     opened = open_run(arguments.folder)
     fields = fields_from(arguments)
-    with joined(resolve_device(arguments.device)) as device:
+    about = {"adaptation": arguments.adaptation, "base": arguments.folder.name}
+    with (
+        joined(resolve_device(arguments.device)) as device,
+        told(arguments, settings, **about, device=device) as tell,
+    ):
         first = world().rank == 0
         pair = arguments.second_field is not None
         reads, form = shape_of(arguments.data, fields, pair=pair, form=arguments.form)
@@ -124,6 +132,7 @@ def run(arguments: argparse.Namespace) -> None:
             progress=not arguments.quiet and first,
             read_from=place_of(arguments.data),
             fields=fields,
+            tell=tell,
         )
         if first:
             _tell(kind, settings, opened, adapted, arguments, device)

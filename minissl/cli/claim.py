@@ -14,6 +14,7 @@ EXAMPLES = """\
 examples:
   minissl claim --list
   minissl claim collapse
+  minissl lecture 12            # what it belongs to: see its name in the list
   minissl claim few-labels --scale full --device cuda --seeds 0 1 2 3 4"""
 
 

@@ -14,7 +14,7 @@ DESCRIPTION = """\
 Where a command takes DATA, it takes a file, a folder, or the name of a data set. Sets that come
 with Python or scikit-learn need no download. The others are fetched once, by `minissl data get`
 and by nothing else, into the user's cache or the folder in the environment variable MINISSL_DATA.
-docs/data.md tells more."""
+`minissl lecture data` tells more."""
 EXAMPLES = """\
 examples:
   minissl data list

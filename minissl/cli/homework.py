@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ examples:
   minissl homework list
   minissl homework start 1
   minissl homework check 1 --task 1.3
-  minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10"""
+  minissl homework grade 1 submissions/ --csv grades.csv --seed 2027 --extra-shapes 10
+  minissl homework grade 1 submissions/ --csv grades.csv --gradebook exported.csv"""
 
 
 class AnyOrder(argparse.ArgumentParser):
@@ -84,6 +86,12 @@ def _add_grade(verbs: Any) -> None:
     verb.add_argument("folder", type=path, help="with a folder, or a .py file, for each student")
     verb.add_argument("--csv", type=path, required=True, help="the table to write")
     verb.add_argument("--details", type=path, help="a folder for one results.json per submission")
+    verb.add_argument(
+        "--gradebook",
+        type=path,
+        help="a table that Canvas, Moodle or Gradescope exported: a copy gets the points",
+    )
+    verb.add_argument("--column", default="", help="of Canvas's table (default: what it calls N)")
     _add_cases(verb)
     verb.set_defaults(function=grade, seed=None)
 
@@ -105,6 +113,14 @@ def _settings(arguments: argparse.Namespace) -> Any:
     mine = getattr(arguments, "use_mine", False)
     guarded = not getattr(arguments, "answer_key", False)
     return Settings(arguments.seed, arguments.extra_shapes, mine, guarded)
+
+
+def _tell_what_is_not_held_back() -> None:
+    """Once for each command: the code of others runs on this computer."""
+    from minissl.homework.process import not_held_back
+
+    if not_held_back():
+        print(f"minissl: {not_held_back()}", file=sys.stderr)
 
 
 def list_all(arguments: argparse.Namespace) -> None:
@@ -145,6 +161,7 @@ def check(arguments: argparse.Namespace) -> None:
     from minissl.homework.starter import answer_key
     from minissl.homework.submission import find_file
 
+    _tell_what_is_not_held_back()
     settings = _settings(arguments)
     assignment = load_assignment(arguments.number)
     own = f"hw{arguments.number}"
@@ -181,21 +198,47 @@ def grade(arguments: argparse.Namespace) -> None:
     assignment = load_assignment(arguments.number)
     if not arguments.csv.parent.is_dir():  # before the hours of work, not after them
         raise ValueError(f"--csv {arguments.csv}: there is no folder {arguments.csv.parent}")
-    ours = [path for path in (arguments.csv, arguments.details) if path is not None]
-    found, ignored = submissions(assignment, arguments.folder, ours)
+    gradebook = _gradebook(arguments)
+    ours = (arguments.csv, arguments.details, arguments.gradebook, gradebook and gradebook[1])
+    found, ignored = submissions(assignment, arguments.folder, [path for path in ours if path])
     if arguments.seed is None:  # an answer that knows the cases of the students' seed 0 loses
         arguments.seed = randbelow(1 << 31)
         print(f"random cases of seed {arguments.seed} (--seed {arguments.seed} repeats them)")
-    rows = grade_all(
-        assignment,
-        found,
-        arguments.csv,
-        settings=_settings(arguments),
-        details=arguments.details,
-    )
-    for row in rows:
+    _tell_what_is_not_held_back()
+    settings, rows = _settings(arguments), []
+    for row in grade_all(
+        assignment, found, arguments.csv, settings=settings, details=arguments.details
+    ):
         note = f"  {row['comment']}" if row["comment"] else ""
         print(f"{row['score']:>4} of {row['points']}  {row['submission']}{note}", flush=True)
+        rows.append(row)
     if ignored:
         print(f"ignored: {', '.join(ignored)}")
     print(f"written: {arguments.csv}")
+    if gradebook:
+        _write_gradebook(gradebook, rows)
+
+
+def _gradebook(arguments: argparse.Namespace) -> Any:
+    """The table of ``--gradebook`` and the path of its copy, before anything is graded; or None."""
+    from minissl.homework.gradebook import read_gradebook
+
+    export = arguments.gradebook
+    if export is None:
+        if arguments.column:
+            raise ValueError(f"--column {arguments.column!r} is a column of --gradebook: give both")
+        return None
+    place = arguments.csv.with_name(f"{export.stem}-filled.csv")
+    if place.resolve() == arguments.csv.resolve():
+        raise ValueError(f"{place} is written from --gradebook: give --csv another name")
+    return read_gradebook(export, arguments.number, arguments.column), place
+
+
+def _write_gradebook(gradebook: Any, rows: list[dict[str, str]]) -> None:
+    """Write the copy with the points, and say who is not in it."""
+    from minissl.durable import replace_durably
+
+    book, place = gradebook
+    data, told = book.filled(rows)
+    replace_durably(place, data)
+    print("\n".join([*told, f"written: {place}, for {book.kind.capitalize()}"]))

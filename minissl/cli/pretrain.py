@@ -11,6 +11,7 @@ from minissl.cli._shared import (
     DATA_HELP,
     add_device,
     add_fields,
+    add_log_to,
     add_options,
     add_seed,
     fields_from,
@@ -18,6 +19,7 @@ from minissl.cli._shared import (
     place_of,
     settings_from,
     tell_what_was_fitted,
+    told,
 )
 from minissl.pretrain import METHODS, load_method, method_names
 
@@ -76,6 +78,7 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
         "(default: some of DATA, neighbours and rank if it has labels, else the rank)",
     )  # fmt: skip
     parser.add_argument("--no-watch", action="store_true", help="look at no examples on the way")
+    add_log_to(parser)
     add_fields(parser, (*kind.Data.fields, *kind.Data.with_labels.fields))
     add_options(parser, kind.Settings, _defaults(kind, argv))
 
@@ -104,7 +107,10 @@ def run(arguments: argparse.Namespace) -> None:
     settings = settings_from(kind.Settings, arguments)
     fields = fields_from(arguments)
     start = None if arguments.start is None else open_run(arguments.start, kind)
-    with joined(resolve_device(arguments.device)) as device:
+    with (
+        joined(resolve_device(arguments.device)) as device,
+        told(arguments, settings, method=arguments.method, device=device) as tell,
+    ):
         first = world().rank == 0
         data = kind.Data.read(arguments.data, settings, fields)
         watch = _watch(kind, settings, data, arguments, fields)
@@ -123,6 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
             read_from=place_of(arguments.data),
             fields=fields,
             watch=watch,
+            tell=tell,
         )
     if first:
         print(f"{arguments.run}: {pretrained.data.describe()}")

@@ -10,14 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minissl.conditions import require_packages
+from minissl.conditions import processor, require_packages
 from minissl.demo.images import image_demo
 from minissl.demo.language import language_demo
-from minissl.durable import replace_durably
+from minissl.durable import POSIX, replace_durably
 from minissl.page import Page
 from minissl.pretrain.images.simclr import SimCLRSettings
 from minissl.pretrain.language.gpt import GPTSettings
@@ -29,6 +30,7 @@ TITLE = "What self-supervised learning buys"
 PARTS = ("text", "images")
 HALF = {"results": dict, "html": str}
 SUPERVISED_STEPS = 300
+TO_SAVE = 10.0  # seconds for a half that was stopped
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -123,11 +125,23 @@ def _run_together(calls: list[list[str]]) -> None:
     finally:
         for process in running:
             if process.poll() is None:
-                # SIGINT lets it save a checkpoint; Windows has no such signal for others.
-                process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
-                process.wait()
+                _stop(process)
     if any(process.returncode for process in running):
         raise RuntimeError("the demo failed; the message above says why")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C for one process, which saves a checkpoint.
+
+    Windows has no signal for others: there Ctrl-C has reached it as it has reached us.
+    """
+    if POSIX:
+        process.send_signal(signal.SIGINT)
+    else:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=TO_SAVE)
+        process.terminate()
+    process.wait()
 
 
 def image_rows(results: dict[str, Any]) -> list[list[str]]:
@@ -209,17 +223,9 @@ def machine(device: str) -> str:
 
         gpu = f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
     return (
-        f"{os.cpu_count()} cores of {_processor()}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, "
         f"NumPy {numpy.__version__}, {gpu}"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration, IndexError):
-        return platform.machine()
 
 
 def _finish(folder: Path, work: Path, page: Page, results: dict[str, Any]) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 
 from minissl import figures
 from minissl.adapt.heads.probe import few_label_curve
-from minissl.data.images import Images
+from minissl.adapt.watching import KNN, RANK, Watch
+from minissl.data.images import Images, LabelledImages
 from minissl.data.labels import draw_few_labels
 from minissl.demo import sentences
 from minissl.page import Page
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import pretrain, train
+from minissl.report.readings import course
 from minissl.training import History
 from minissl.training.progress import Items
 from minissl.vision.images import LabelledSplit, load_digits
@@ -41,6 +43,7 @@ def image_demo(
     started = time.perf_counter()
     digits = load_digits()
     images = digits.train_images
+    watch = _watch(digits)
     method, _, history = pretrain(
         SimCLR,
         Images(images),
@@ -49,6 +52,7 @@ def image_demo(
         seed=seed,
         device=device,
         progress=progress and "SimCLR",
+        watch=watch,
     )
     alone = replace(settings, loss="positives_only", steps=max(1, settings.steps // 4))
     without = "SimCLR without negatives"
@@ -60,6 +64,7 @@ def image_demo(
         seed=seed,
         device=device,
         progress=progress and without,
+        watch=watch,
     )
     untrained = SimCLR(SimCLR.new_model(settings, seed=seed), images, settings.augment())
     features = {
@@ -91,6 +96,16 @@ def image_demo(
     embeddings = {name: features[name](digits.test_images) for name in list(features)[:3]}
     _write(page, results, digits, curves, embeddings, settings, (history, collapse_history))
     return results
+
+
+def _watch(digits: LabelledSplit) -> Watch:
+    """The neighbors of test digits and the rank, on the way: the training meets no label."""
+    train, test = len(digits.train_images), len(digits.test_images)
+    images = np.concatenate([digits.train_images, digits.test_images])
+    labels = np.concatenate([digits.train_labels, digits.test_labels])
+    held_out = np.arange(train, train + test)
+    names = [str(digit) for digit in range(10)]
+    return Watch(LabelledImages(images, labels, names, held_out=held_out), probe=False)
 
 
 def _probe(digits: LabelledSplit, represent: Any, seed: int) -> np.ndarray:
@@ -209,4 +224,17 @@ def _write(
         "At 1 the embeddings of different images lie spread out, at 0 all are on one point, "
         f"measured on fixed views. {sentences.collapse_description(spread)}.",
         sentences.collapse_description(spread),
+    )
+    looks = {
+        f"{name}, {what}": history.column(key)
+        for what, key in (("k-NN accuracy", KNN), ("rank", RANK))
+        for name, history in zip(("with negatives", "without"), histories)
+    }
+    page.figure(
+        figures.curves(looks),
+        "The same two trainings seen from their use, on the way: accuracy of the nearest neighbors "
+        "on test digits, and how many directions the representation has (the effective rank). "
+        "Nothing was trained on these labels. "
+        + " ".join(course(name, *curve, lower=False) for name, curve in looks.items()),
+        "Curves against the step: accuracy of neighbors, effective rank, with and without",
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minissl import figures
+from minissl.adapt.watching import KNN, RANK, usual_watch
 from minissl.data.texts import Streams, Texts
 from minissl.demo import sentences
 from minissl.models.generate import generate
@@ -17,6 +18,7 @@ from minissl.models.gpt import GPT
 from minissl.page import Page
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import pretrain
+from minissl.report.readings import course
 from minissl.text import show_tokens
 from minissl.text.baselines import (
     bigram_loss,
@@ -45,6 +47,7 @@ def language_demo(
         seed=seed,
         device=device,
         progress=progress and "GPT",
+        watch=usual_watch(GPTPretraining, settings, Texts(documents), None),
     )
     model = method.model
     results = {
@@ -133,6 +136,16 @@ def _write(
         f"The same held-out text, the shorter the better. {sentences.bits_seen(bits)}",
         "Bars of bits per byte: " + ", ".join(f"{n} {v:.2f}" for n, v in bits.items()),
     )
+    if RANK in history[-1] and KNN in history[-1]:
+        page.figure(
+            figures.curves({"k-NN accuracy": history.column(KNN), "rank": history.column(RANK)}),
+            "On the way: from which of twelve packages a docstring is, by the vote of its nearest "
+            "neighbors, and how many directions the states of the GPT use (the effective rank). "
+            "Nothing was trained on these labels. "
+            f"{course('k-NN accuracy', *history.column(KNN), lower=False)} "
+            f"{course('rank', *history.column(RANK), lower=None)}",
+            "Two curves against the step: accuracy of neighbors, effective rank",
+        )
     page.text("What it writes (the first words are ours; temperature 0.7, top 40):")
     for text in results["samples"]:
         page.code(text)

@@ -14,7 +14,7 @@ from minissl.figures.demo import (
 from minissl.figures.drawing import label_ends, legend, new_figure, plain_text
 from minissl.figures.evaluation import MOST_POINTS, evaluation
 from minissl.figures.projections import principal_components, tsne
-from minissl.figures.runs import contact_sheet, curves
+from minissl.figures.runs import contact_sheet, curves, gallery
 
 __all__ = [
     "COLORS",
@@ -27,6 +27,7 @@ __all__ = [
     "curves",
     "embeddings",
     "evaluation",
+    "gallery",
     "label_ends",
     "language_loss",
     "legend",

@@ -37,10 +37,12 @@ def evaluation(
     ]
     above = [(draw, content) for draw, content in all_panels if content]
     columns = max(len(features), 1)
-    figure = Figure(figsize=(max(10.0, 3.3 * columns), 7.2), layout="constrained")
+    wide = 6.4 if columns == 1 and len(above) < 2 else 10.0
+    figure = Figure(figsize=(max(wide, 3.3 * columns), 7.2), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.05))
     top, below = parts
-    colors = dict(zip(dict.fromkeys((*features, *few, *rocs)), ROWS))
+    rows = dict.fromkeys((*features, *few, *rocs))
+    colors = dict(zip(rows, ROWS if len(rows) > 1 else (BLUE,)))
     for number, ((draw, content), axis) in enumerate(zip(above, _axes(top, len(above)))):
         draw(axis, content, colors)
         axis.spines[["top", "right"]].set_visible(False)

@@ -76,6 +76,31 @@ def contact_sheet(
     return figure
 
 
+def gallery(
+    images: np.ndarray, said: Sequence[str], labels: Sequence[str] = (),
+    right: np.ndarray | None = None, columns: int = 6,
+) -> Any:  # fmt: skip
+    """Images with what is said of each; below it the label, where that is another.
+
+    images (count, height, width, channels); right (count,) booleans, None where nobody knows.
+    """
+    from matplotlib.figure import Figure
+
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.2 * columns, 1.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for number, (axis, image) in enumerate(zip(axes, np.clip(images, 0, 1))):
+        colors = "gray_r" if image.mean() < 0.5 else "gray"  # strokes dark, as on paper
+        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap=colors, vmin=0, vmax=1)
+        wrong = right is not None and not right[number]
+        other = f"\nit is {_shortened(labels[number])}" if wrong else ""
+        title = f"{_shortened(said[number])}{other}"
+        axis.set_title(plain_text(title), fontsize=8, weight="bold" if wrong else "normal")
+    return figure
+
+
 def _shortened(name: str, most: int = 18) -> str:
     """The end of a long name: of a path the file."""
     return name if len(name) <= most else f"…{name[1 - most :]}"

@@ -54,7 +54,8 @@ def limit_resources() -> None:
     for kind, most in limits:
         _, hard = resource.getrlimit(kind)
         if hard == resource.RLIM_INFINITY or hard > most:
-            resource.setrlimit(kind, (most, hard))
+            with contextlib.suppress(ValueError, OSError):  # macOS refuses some
+                resource.setrlimit(kind, (most, hard))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -58,9 +59,13 @@ def submissions(
 
 
 def _is_nobodys(path: Path) -> bool:
-    """A file of an experiment, without the folder or the platform's name that says whose it is."""
+    """A file of an experiment, without the folder or the platform's name that says whose it is.
+
+    And the list of names that Gradescope exports beside the hand-ins.
+    """
     return path.is_file() and (
-        path.name in (FILE, RESULTS, REPORT) or path.stem in ("figure", "plot")
+        path.name in (FILE, RESULTS, REPORT, "submission_metadata.yml")
+        or path.stem in ("figure", "plot")
     )
 
 
@@ -80,6 +85,7 @@ def _of_student(assignment: Assignment, group: list[tuple[Name, Path]]) -> list[
     latest = [path for name, path in main if name.tries == main[-1][0].tries]
     earlier = [path for _, path in main if path not in latest]
     tried = {path for _, path in main}
+    group = sorted(group, key=lambda pair: pair[0].tries)  # of two reports the later one counts
     beside = tuple(path for _, path in group if path not in tried and path.is_file())
     notes = [f"earlier, not graded: {_names(earlier)}"] if earlier else []
     if len(latest) > 1:
@@ -130,7 +136,10 @@ def _open(assignment: Assignment, one: Submission, scratch: Path) -> tuple[Handi
     if place.is_file() and place.suffix.lower() == ".py":
         named = hw if parse(place.name).file == hw or one.beside else None
         handin = read_handin(place, name=named, alone=True)
-        beside = {parse(p.name).file: p.read_bytes() for p in one.beside}
+        beside: dict[str, bytes] = {}
+        for path in one.beside:  # Canvas adds -1 to each file of a second try: report-1.md
+            own, content = parse(path.name).file, path.read_bytes()
+            beside |= {re.sub(r"-\d+(?=\.\w+$)", "", own): content, own: content}
         return Handin(handin.name, {**beside, **handin.files}), notes
     if place.is_file():
         notes += [f"left out: {name}" for name in unpack(place, scratch)]

@@ -1,7 +1,8 @@
 """What the name of a handed-in file says: whose it is, and which try.
 
-Canvas: ``doejohn_LATE_12345_67890_hw1-2.py``. Moodle: a folder
-``Jane Doe_12345_assignsubmission_file_``. Browsers and people: ``hw1 (1).py``, ``hw1_late.py``.
+Canvas: ``doejohn_LATE_12345_67890_hw1-2.py``, or without names ``anon_aB3xY_67890_hw1.py``. Moodle:
+a folder ``Jane Doe_12345_assignsubmission_file``, or a file that begins like this. Browsers and
+people: ``hw1 (1).py``, ``hw1_late.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import unicodedata
 from dataclasses import dataclass
 
 _MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_(?P<kind>file|onlinetext)_?(?P<file>.*)")
-_CANVAS = re.compile(r"(?P<who>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<number>\d+)_(?P<file>.+)")
+_CANVAS = re.compile(
+    r"(?:(?P<who>.+?)_(?P<late>LATE_)?(?P<id>\d+)|(?:LATE_)?(?P<anon>anon_[^_]+))"
+    r"_(?P<number>\d+)_(?P<file>.+)"
+)
 _COPY = re.compile(r" ?\((\d+)\)$")
 _TRY = re.compile(r"(.*hw\d+)(?:[-_ ]v?(\d+))?([-_ ](?:late|final|resubmitted))?$", re.IGNORECASE)
 
@@ -31,8 +35,13 @@ class Name:
     @property
     def spelling(self) -> str:
         """The student's name without what two spellings of it may differ in."""
-        text = unicodedata.normalize("NFKD", self.student).casefold()
-        return "".join(c for c in text if c.isalnum())
+        return spelled(self.student)
+
+
+def spelled(name: str) -> str:
+    """A name's letters and digits, without accents and capitals: of O'Brien, Zoë obrienzoe."""
+    text = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(c for c in text if c.isalnum())
 
 
 def parse(name: str, *, folder: bool = False) -> Name:
@@ -43,8 +52,9 @@ def parse(name: str, *, folder: bool = False) -> Name:
     if found := _CANVAS.fullmatch(name):
         file, tries = without_marks(found["file"])
         number, late, _ = tries
-        own = (number, late or int(bool(found["late"])), int(found["number"]))
-        return Name(f"{found['who']}_{found['id']}", file, own, "canvas")
+        own = (number, late or int("LATE_" in name), int(found["number"]))
+        student = found["anon"] or f"{found['who']}_{found['id']}"
+        return Name(student, file, own, "canvas")
     file, tries = (name, (0, 0, 0)) if folder else without_marks(name)
     return Name(file.rpartition(".")[0] if "." in file and not folder else file, file, tries)
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import minissl
+from minissl.durable import POSIX
 from minissl.homework import keeper
 from minissl.homework.report import Received, new_key
 
 STARTING = 120.0  # seconds to import the library, torch and triton; not the student's time
 PRINTED = 6000  # bytes of what the student's code printed that are kept
-_POSIX = os.name == "posix"
 _CHILD = [sys.executable, "-P", "-B", "-X", "utf8", "-m", "minissl.homework.child"]
 _NOT_HANDED_ON = {  # of the environment: what changes how Python runs the student's file
     "PYTHONINSPECT", "PYTHONIOENCODING", "PYTHONMALLOC", "PYTHONOPTIMIZE", "PYTHONPLATLIBDIR",
@@ -45,7 +45,7 @@ def run_child(request: Mapping[str, Any], folder: Path, seconds: float) -> Ended
     """Run a child in that folder, for so many seconds from its first line on."""
     key = new_key()
     received, printed = Received(key), _End()
-    keeping = [sys.executable, "-I", "-S", str(keeper.__file__)] if _POSIX else []
+    keeping = [sys.executable, "-I", "-S", str(keeper.__file__)] if POSIX else []
     process = subprocess.Popen(
         [*keeping, *_CHILD],
         stdin=subprocess.PIPE,
@@ -53,14 +53,14 @@ def run_child(request: Mapping[str, Any], folder: Path, seconds: float) -> Ended
         stderr=subprocess.PIPE,
         cwd=folder,
         env=_environment(folder),
-        start_new_session=_POSIX,
+        start_new_session=POSIX,
     )
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
     pipes = [_Pipe(process.stdout, received.take), _Pipe(process.stderr, printed.take)]
     try:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # it has gone already
             process.stdin.write(f"{json.dumps({'key': key, **request})}\n".encode())
             process.stdin.flush()
         in_time = _wait(process, received, seconds)
@@ -88,9 +88,9 @@ def _wait(process: subprocess.Popen[bytes], received: Received, seconds: float) 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End it and what it started: by its keeper, which notices, and by force where it does not."""
     assert process.stdin is not None
-    if _POSIX:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    if POSIX:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=2 * keeper.PATIENCE)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -103,6 +103,8 @@ def _sweep(folder: Path) -> None:
     """End what got away when its keeper was stopped or killed: what has our folder in its
     environment (on Linux, where /proc shows it).
     """
+    if not POSIX:
+        return
     mark = b"\0TMPDIR=" + os.fsencode(folder) + b"\0"
     for _ in range(50):
         found = False
@@ -135,7 +137,7 @@ class _Pipe(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        poll = select.poll() if _POSIX else None
+        poll = select.poll() if POSIX else None  # Windows can wait for sockets alone
         if poll:
             poll.register(self.stream, select.POLLIN)
         while time.monotonic() < self.until:
@@ -162,5 +164,21 @@ def _environment(folder: Path) -> dict[str, str]:
     paths = [os.path.abspath(path) for path in given if path]
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     kept = {name: value for name, value in os.environ.items() if name not in _NOT_HANDED_ON}
-    own = {"PYTHONPATH": os.pathsep.join([*paths, root]), "TMPDIR": str(folder)}
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    own = {"PYTHONPATH": os.pathsep.join([*paths, root]), **temporary}
     return {"TRITON_INTERPRET": "1", **one, **kept, **own}
+
+
+def not_held_back() -> str:
+    """What this system lets a student's code do, in a sentence; "" on Linux, where it may not."""
+    if not POSIX:
+        return (
+            "this system has no process groups and no limits for a process: what a submission "
+            "starts may outlive its check, and its memory and files are not limited"
+        )
+    if sys.platform != "linux":
+        return (
+            "this system lets a process leave its group, and its limits do not hold for all "
+            "memory: what a submission starts may outlive its check"
+        )
+    return ""

@@ -6,12 +6,12 @@ import platform
 import re
 import textwrap
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import minissl
+from minissl.course import find_page, section_of
 from minissl.homework.check import Results, TaskResult
 from minissl.homework.outcome import Outcome
 from minissl.homework.task import Task
@@ -82,14 +82,14 @@ def explain(result: TaskResult) -> str:
 
 
 def where_to_read(task: Task) -> str:
-    """The lecture's file and the section's title, where the lectures are beside the library."""
-    place = re.fullmatch(r"lectures/(\d+), section (\d+)", task.lecture)
-    folder = Path(minissl.__file__).parents[1] / "lectures"
-    files = sorted(folder.glob(f"{place[1]}_*.md")) if place else []
-    if not place or not files:
-        return task.lecture
-    title = re.search(rf"^## {place[2]}\. (.+)$", files[0].read_text(encoding="utf-8"), re.M)
-    return f"lectures/{files[0].name}, section {place[2]}" + (f", {title[1]}" if title else "")
+    """The command that shows the section, and the section's title."""
+    place = re.fullmatch(r"lecture (\d+), section (\d+)", task.lecture)
+    try:
+        text = section_of(find_page(place[1]), int(place[2])) if place else ""
+    except (ValueError, OSError):
+        return task.lecture  # there is no such section
+    title = text.partition("\n")[0].partition(". ")[2]
+    return f"{task.read}  ({title})" if title else task.lecture
 
 
 def _explained(outcomes: list[Outcome]) -> list[str]:

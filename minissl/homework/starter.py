@@ -63,7 +63,8 @@ def handout(assignment: Assignment) -> str:
     if assignment.experiment:
         text = text.replace("<!-- rubric -->", rubric(assignment.experiment))
     before, section, after = text.partition("\n## ")
-    return f"{before.rstrip()}\n\n{table(assignment)}\n{section}{after}"
+    reading = f"`python -m {assignment.parts[0].read}` shows what to read for the first, and so on."
+    return f"{before.rstrip()}\n\n{table(assignment)}\n\n{reading}\n{section}{after}"
 
 
 def _filled(text: str) -> str:

@@ -90,7 +90,8 @@ class Task:
     """One function to write.
 
     ``number``: "1.3". ``target``: "module:function", or "module:Class.method" (the student writes a
-    subclass with that method, and checks are given the subclass). ``lecture``: where to read.
+    subclass with that method, and checks are given the subclass). ``lecture``: where to read, as in
+    "lecture 02, section 3".
     ``seconds``: the time limit of all its checks together. ``requires``: packages beyond the core.
     ``hides``: what the library's body uses and the starter does not import, because it would give
     the answer away or is not needed. ``allows``: what a student may call of the library or of
@@ -129,7 +130,13 @@ class Task:
     @property
     def unwritten(self) -> str:
         """What a body says that is still to be written."""
-        return f"hw{self.number} {self.label}: {self.lecture}"
+        return f"hw{self.number} {self.label}: {self.read}"
+
+    @property
+    def read(self) -> str:
+        """The command that shows where to read; it works wherever the library is installed."""
+        place = r"(lecture \d+), section (\d+)"
+        return re.sub(place, r"minissl \1 --section \2", self.lecture)
 
     @property
     def points(self) -> int:

@@ -64,11 +64,11 @@ class FillsIn:
         with evaluating(self.model):
             states = self.model(tokens)[0, np.flatnonzero(tokens[0] == self.mask)]
             logits = self.model.word_logits(states).numpy().astype(np.float64)
-        logits[:, self._special()] = -np.inf
+        logits[:, self._never()] = -np.inf
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         order = np.argsort(-p, axis=1, kind="stable")
-        order = order[:, : min(count, p.shape[1] - len(self._special()))]
+        order = order[:, : min(count, p.shape[1] - len(self._never()))]
         show = self.tokenizer.token_bytes
         return [
             [
@@ -143,7 +143,7 @@ class FillsIn:
             for _ in range(count):
                 row = [self.cls, *ids[-room:], self.mask, self.sep]
                 logits = self._logits_at([row], [len(row) - 2]).numpy()[0]
-                logits[self._special()] = -np.inf
+                logits[self._never()] = -np.inf
                 ids.append(pick(logits, temperature, top_k, top_p, generator))
                 write(self._written(ids[-1]))
 
@@ -155,8 +155,10 @@ class FillsIn:
         inside = INSIDE.encode()
         return piece.removeprefix(inside) if piece.startswith(inside) else b" " + piece
 
-    def _special(self) -> list[int]:
-        return list(self.tokenizer.special_tokens.values())
+    def _never(self) -> list[int]:
+        """What is not written: special tokens, and rows of the table that stand for no token."""
+        rows = range(self.tokenizer.vocab_size, self.model.config.vocab_size)
+        return [*self.tokenizer.special_tokens.values(), *rows]
 
     def _logits_at(self, rows: Sequence[Sequence[int]], places: Sequence[int]) -> Any:
         """What may stand at one place of each row: (rows, vocab_size)."""

@@ -235,7 +235,12 @@ class LanguageModel(Layered, Pretraining):
         something else. Raises ValueError without a tokenizer.
         """
         tokenizer = self._knows_text()
-        separator, decode = tokenizer.special_tokens[SEPARATOR], tokenizer.token_bytes
+        separator = tokenizer.special_tokens[SEPARATOR]
+
+        def shown(token: int) -> bytes:  # a published table may be longer than its vocabulary
+            known = token < tokenizer.vocab_size
+            return tokenizer.token_bytes(token) if known else "\ufffd".encode()
+
         generate(
             self.network,
             [separator, *tokenizer.encode(prompt, allow_special=allow_special)],
@@ -245,7 +250,7 @@ class LanguageModel(Layered, Pretraining):
             top_p=top_p,
             generator=generator,
             stop=[separator],
-            on_token=lambda token: None if token == separator else write(decode(token)),
+            on_token=lambda token: None if token == separator else write(shown(token)),
         )
 
     def _knows_text(self) -> Tokenizer:

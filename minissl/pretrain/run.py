@@ -23,6 +23,7 @@ from minissl.registry import file_name_of
 from minissl.training import Checkpoint, History, find_checkpoint, fit
 from minissl.training.checkpoint import load_weights
 from minissl.training.folder import DATA, read_if_there, read_kept
+from minissl.training.log import Record
 from minissl.training.method import Evaluated
 from minissl.training.opening import Opening, learned_by_first, read_config, weights_of
 
@@ -102,13 +103,15 @@ def pretrain(
     read_from: str | Path | None = None,
     fields: Fields = FIELDS,
     watch: Callable[[Any, Any], Callable[[], dict[str, float]]] | None = None,
+    tell: Callable[[Record], None] | None = None,
 ) -> Pretrained:
     """Pretrain on raw data in the folder, or continue what was begun there with the same settings.
 
     start: an opened run whose weights (and tokenizer) a new run begins with, with a schedule and
     settings of its own. read_from: where the data lies, so that ``evaluate`` finds it again, and
     fields: which columns of a table it is. watch: gives for method and prepared data what else is
-    measured at every evaluation, and changes nothing (``adapt.watching.Watch``).
+    measured at every evaluation, and changes nothing (``adapt.watching.Watch``). tell: called with
+    every record of the log, as in ``fit`` (``training.trackers``).
 
     Raises ValueError when the folder holds another run or one on other data, BusyError when another
     process trains there, and what ``build`` and ``fit`` raise. After an error before the first step
@@ -143,7 +146,7 @@ def pretrain(
             method, settings, seed=seed, precision=precision, progress=progress,
             run=opening.folder, config=opening.config(prepared.kept),
             files=opening.files(prepared.kept, read_from, fields),
-            watch=watch and watch(method, prepared),
+            watch=watch and watch(method, prepared), tell=tell,
         )  # fmt: skip
     return Pretrained(method, prepared, history)
 

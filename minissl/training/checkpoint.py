@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -26,7 +25,7 @@ from safetensors.numpy import save
 
 from minissl.autograd.arrays import Array
 from minissl.autograd.tensor import Tensor
-from minissl.durable import sync_folder, write_durably
+from minissl.durable import put_in_place, sync_folder, write_durably
 from minissl.nn.module import Module
 from minissl.optim.optimizer import Optimizer
 from minissl.reading import MOST_JSON, FileError, parse_json, read_bytes, reading
@@ -100,7 +99,7 @@ def save_checkpoint(
         sync_folder(unfinished)
         if final.exists():  # a broken one, which the resumed run has now written again
             _discard(final)
-        os.rename(unfinished, final)
+        put_in_place(unfinished, final)
         sync_folder(folder)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -256,5 +255,5 @@ def _discard(path: Path) -> None:
     """Remove a folder so that it is never seen half empty under its own name."""
     hidden = path.with_name(f".{path.name}.discarded")
     shutil.rmtree(hidden, ignore_errors=True)
-    os.rename(path, hidden)
+    put_in_place(path, hidden)
     shutil.rmtree(hidden, ignore_errors=True)

@@ -20,7 +20,7 @@ from minissl.optim.optimizer import Optimizer
 from minissl.options import is_whole
 from minissl.reading import parse_json
 from minissl.training.folder import RunFolder
-from minissl.training.log import History
+from minissl.training.log import History, Record
 from minissl.training.method import Evaluated, Method, Partial
 from minissl.training.precision import check_precision
 from minissl.training.progress import Progress, postponed_interrupt
@@ -50,6 +50,7 @@ def fit(
     keep: int | None = 2,
     progress: bool | str = True,
     watch: Callable[[], dict[str, float]] | None = None,
+    tell: Callable[[Record], None] | None = None,
 ) -> History:
     """Train ``method.model`` for ``steps`` updates and return what happened on the way.
 
@@ -61,6 +62,9 @@ def fit(
     precision: "float32", or, where the model is on a GPU, "bfloat16" (see ``training.precision``).
     evaluate_every: updates between calls of ``method.evaluate()``, which also comes first and last.
     watch: called with it, for numbers that go into the log too; it is no part of the settings.
+    tell: called with a copy of every record, right after it was written, by the process that
+    writes; no part of the settings either (``trackers``). A run that was killed tells again what
+    came after its last checkpoint. The first error of ``tell`` is a warning and the end of telling.
     run: a folder for the log and the checkpoints. If a run with the same settings was stopped
     there, it is continued bit for bit as if it had never stopped; a finished one is loaded. On a
     GPU too, of the same kind and with the same libraries: convolutions then add in a fixed order.
@@ -99,6 +103,7 @@ def fit(
         recorder = Recorder(
             method, optimizer, running, line, steps=steps, precision=precision,
             evaluate_every=evaluate_every, log_every=log_every, watch=watch,
+            tell=tell if here.rank == 0 else None,
         )  # fmt: skip
         if not running.resumed:
             recorder.begin()

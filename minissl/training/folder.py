@@ -16,20 +16,28 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from minissl.durable import remove_leftovers, replace_durably
 from minissl.reading import MOST_JSON, FileError, read_bytes, read_json
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+
+def _if_there(module: str) -> Any:
+    """A module of the standard library that some systems have; None on the others."""
+    try:
+        return import_module(module)
+    except ImportError:
+        return None
+
+
+fcntl, msvcrt = _if_there("fcntl"), _if_there("msvcrt")  # the second on Windows
 
 LOCK, CONFIG, DATA = ".lock", "config.json", "data.json"
 OF_THE_RUN = ("log.jsonl", "starts.jsonl")  # what ``Run`` adds to, line by line
 ADVICE = "It is damaged. Put the old one back, or use a new run folder"
+FAR = 1 << 30  # where a byte is locked on Windows, which lets nobody read it: behind the text
 TRIES = 100  # to make and lock a file that others make and remove
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network disks
@@ -104,9 +112,7 @@ class RunFolder:
     def close(self) -> None:
         """Let others have it; a folder that was made for nothing is removed."""
         if self._descriptor is not None:
-            if _is_at(self._descriptor, self.path / LOCK):  # not that of a run in our place
-                (self.path / LOCK).unlink()
-            os.close(self._descriptor)
+            _let_go(self._descriptor, self.path / LOCK)
             self._descriptor = None
         for folder in self._made:
             with suppress(OSError):  # it is not empty: a run has begun
@@ -274,9 +280,7 @@ def _lock(descriptor: int, place: Path, new: bool) -> None:
     """
     advice = "wait for it, stop it, or use another run folder"
     try:
-        if fcntl is None:
-            raise OSError(errno.ENOSYS, "no locks here")
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_or_raise(descriptor)
         return
     except BlockingIOError:
         pass
@@ -288,6 +292,36 @@ def _lock(descriptor: int, place: Path, new: bool) -> None:
         advice += f" (if there is no such process any more, remove {place})"
     holder = os.read(descriptor, 200).decode("utf-8", "replace").strip()
     raise BusyError(f"{place.parent} is in use by {holder or 'another process'}: {advice}")
+
+
+def _lock_or_raise(descriptor: int) -> None:
+    """BlockingIOError: another process has it; another OSError: there are no such locks here."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt is not None:
+        os.lseek(descriptor, FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, "locked by another process") from error
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        raise OSError(errno.ENOSYS, "no locks here")
+
+
+def _let_go(descriptor: int, place: Path) -> None:
+    """Remove the lock's file, unless it is that of a run in our place, and close it."""
+    ours = _is_at(descriptor, place)
+    try:
+        if ours:  # while it is open: nobody may lock a file that loses its name afterwards
+            place.unlink()
+    except PermissionError:  # Windows removes only what is closed, and nobody else's
+        os.close(descriptor)
+        with suppress(OSError):
+            place.unlink()
+    else:
+        os.close(descriptor)
 
 
 def _host() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -40,10 +41,12 @@ class Recorder:
         evaluate_every: int | None = None,
         log_every: int = 1,
         watch: Callable[[], dict[str, float]] | None = None,
+        tell: Callable[[Record], None] | None = None,
     ):
         self.method, self.optimizer, self.running, self.line = method, optimizer, running, line
         self.steps, self.precision, self.watch = steps, precision, watch
-        self.evaluate_every, self.log_every = evaluate_every, log_every
+        self.evaluate_every, self.log_every, self.tell = evaluate_every, log_every, tell
+        self.untold: list[Record] = []  # logged, and not handed on yet
         self.waiting: list[Record] = []  # steps whose loss and norm have not been looked at
         self.place: Record = {"device": method.model.device, "precision": precision}
         if self.place == {"device": "cpu", "precision": "float32"}:
@@ -53,7 +56,7 @@ class Recorder:
         """What comes before the first step of a new run: an evaluation and a checkpoint."""
         try:
             if self.evaluate_every and (metrics := self._evaluate()):
-                self.running.log({"step": 0, **metrics})
+                self._log({"step": 0, **metrics})
             self.running.save(0)  # a folder that cannot be written is noticed now, not in an hour
         except BaseException:
             self.running.withdraw()
@@ -78,9 +81,35 @@ class Recorder:
             settled[-1] |= self._evaluate()
         for record in settled:
             if self._is_due(record["step"]):
-                self.running.log(record | self.place)
+                self._log(record | self.place)
                 self.place = {}  # it was said once
+                self._hand_on()
             self.line.show(record["step"], record["loss"], record["lr"])
+
+    def _log(self, record: Record) -> None:
+        """Write a record; what ``tell`` gets of it is a copy."""
+        self.running.log(record)
+        self.untold.append(dict(self.running.history[-1]))
+
+    def _hand_on(self) -> None:
+        """Tell what was logged, that of step 0 with the first step: a refused run tells nothing.
+
+        The first error of ``tell`` ends the telling: a training is worth more than its curve.
+        """
+        untold, self.untold = self.untold, []
+        for record in untold:
+            if self.tell is None:
+                return
+            try:
+                self.tell(record)
+            except Exception as error:
+                self.tell = None
+                warnings.warn(
+                    f"what tells others of this run failed at step {record['step']} and is not "
+                    f"called again ({type(error).__name__}: {error}). The training goes on, and "
+                    "its own log is whole",
+                    stacklevel=4,
+                )
 
     def _is_due(self, step: int) -> bool:
         """Whether the record of a step goes into the log."""

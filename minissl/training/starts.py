@@ -46,3 +46,24 @@ def _is_at_line(path: Path) -> bool:
     with open(path, "rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() == b"\n"
+
+
+def in_words(start: dict[str, Any]) -> str:
+    """A start as a sentence: "From step 0: 2 cores of ..., Python 3.11.7, numpy 2.4.6, ..."."""
+    packages = start.get("packages")
+    versions = [
+        f"{name} {number}"
+        for name, number in (packages.items() if isinstance(packages, dict) else ())
+        if number != "absent"
+    ]
+    processes, device = start.get("processes"), start.get("device")
+    told = [
+        f"{start.get('cores', '?')} cores of {start.get('processor', 'an unknown processor')}",
+        *([f"on {device}"] if device not in (None, "cpu") else []),
+        *([f"{processes} processes"] if processes not in (None, 1) else []),
+        f"{start.get('system', 'an unknown system')}",
+        f"Python {start.get('python', '?')}",
+        *versions,
+        str(start.get("date", ""))[:10],
+    ]
+    return f"From step {start['step']:,}: {', '.join(part for part in told if part)}."

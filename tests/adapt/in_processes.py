@@ -35,7 +35,7 @@ def main():
             if name in names:
                 opened = open_run(folder / base)
                 text = one(name, opened, folder / f"{base}-{name}")
-                (folder / f"{base}-{name}-{world().rank}.txt").write_text(text)
+                (folder / f"{base}-{name}-{world().rank}.txt").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -392,7 +392,9 @@ def test_two_processes_on_a_slow_disk(tmp_path):
         toy_base(base, tmp_path / base)
     start(tmp_path, NAMES, IN_PROCESSES)
     for name, base in PAIRS:
-        told = [(tmp_path / f"{base}-{name}-{rank}.txt").read_text() for rank in (0, 1)]
+        told = [
+            (tmp_path / f"{base}-{name}-{rank}.txt").read_text(encoding="utf-8") for rank in (0, 1)
+        ]
         assert told[0] == told[1]
         assert told[0].splitlines()[0] == "refused"
         steps = [record["step"] for record in History.read(tmp_path / f"{base}-{name}")]

@@ -107,7 +107,7 @@ def test_where_there_is_nothing_to_forget(runs, tmp_path):
 def test_the_command(runs, tmp_path, capsys):
     """On other data, without the run that is needed, and on data that is no longer there."""
     book = tmp_path / "book.txt"
-    book.write_text("A cat sat on a mat, and a dog sat on a cat.\n\n" * 40)
+    book.write_text("A cat sat on a mat, and a dog sat on a cat.\n\n" * 40, encoding="utf-8")
     raw = open_run(runs / "gpt").read(book)
     for name in ("lora", "finetune"):
         run = runs / f"gpt-{name}"
@@ -138,9 +138,9 @@ def test_the_command(runs, tmp_path, capsys):
 def test_without_data_it_is_what_the_run_held_out_of_its_own(tmp_path, capsys):
     """The text is read again from where it was, and split as it was."""
     text, table = tmp_path / "text.txt", tmp_path / "labels.csv"
-    text.write_text("A cat sat on a mat, and a dog on a cat.\n\n" * 60)
+    text.write_text("A cat sat on a mat, and a dog on a cat.\n\n" * 60, encoding="utf-8")
     rows = [f"a {'cat' if i % 2 else 'dog'} {i},{i % 2}\n" for i in range(30)]
-    table.write_text("text,label\n" + "".join(rows))
+    table.write_text("text,label\n" + "".join(rows), encoding="utf-8")
     run, adaptation = str(tmp_path / "gpt"), str(tmp_path / "lora")
     sizes = "--vocab-size 300 --steps 4 --num-layers 1 --width 16 --num-heads 2 --batch-size 4"
     few = ["--context-length", "24", "--quiet"]

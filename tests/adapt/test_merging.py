@@ -105,7 +105,7 @@ def test_a_folder_that_holds_something_stays_as_it_is(bases, tmp_path, monkeypat
     adapted("lora", bases["gpt"], tmp_path / "run")
     opened = open_adaptation(tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     before = snapshot(tmp_path)
     for name in ("run", "file"):
         with pytest.raises(FileExistsError, match=f"{name} is there already"):

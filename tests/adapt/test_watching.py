@@ -7,7 +7,7 @@ import pytest
 
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.adapt.heads.probe import linear_probe
-from minissl.adapt.watching import NAMES, Watch
+from minissl.adapt.watching import NAMES, Watch, WatchRank, usual_watch
 from minissl.cli import main
 from minissl.data.labels import split_labelled
 from minissl.pretrain import load_method
@@ -33,7 +33,7 @@ def weights(folder):
 
 def records(folder):
     """The log without what the clock says."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
@@ -128,6 +128,82 @@ def test_on_the_command_line_and_as_a_picture(tmp_path, capsys):
     assert main(["evaluate", folder, "--curves"]) == 0
     assert "curves.svg: 3 records up to step 2" in capsys.readouterr().out
     assert b"<svg" in (tmp_path / "run" / "evaluation" / "curves.svg").read_bytes()
-    (tmp_path / "run" / "log.jsonl").write_text("")
+    (tmp_path / "run" / "log.jsonl").write_text("", encoding="utf-8")
     assert main(["evaluate", folder, "--curves", "--out", str(tmp_path / "out")]) == 1
     assert "log.jsonl has no number to draw" in capsys.readouterr().err
+
+
+# ---- what is looked at when nobody asked ---------------------------------------------------------
+
+
+def usual(name, path=None, data=None, **changes):
+    """What ``usual_watch`` gives for the method on toy data, at these settings."""
+    settings = toy_settings(name, batch_size=60, steps=20, evaluations=1, **changes)  # 120 a look
+    return usual_watch(load_method(name), settings, data or toy_data(name, settings), path)
+
+
+def test_data_with_labels_is_looked_at_with_them_else_the_rank_alone(tmp_path):
+    images = load_method("simclr").Data.with_labels.toy(toy_settings("simclr"))
+    np.savez(tmp_path / "with.npz", images=images.images, labels=images.labels)
+    np.savez(tmp_path / "without.npz", images=images.images)
+    found = usual("simclr", tmp_path / "with.npz")
+    assert isinstance(found, Watch)
+    assert not found.probe
+    assert len(found.raw.labels) == 40
+    assert isinstance(usual("simclr", tmp_path / "without.npz"), WatchRank)
+    (tmp_path / "book.txt").write_text("a book " * 100, encoding="utf-8")
+    assert isinstance(usual("gpt", tmp_path / "book.txt"), WatchRank)
+    assert isinstance(usual("supcon", data=images), Watch)  # which has them already
+    one_class = load_method("supcon").Data(images.images, np.zeros(40, int), ("a",))
+    assert isinstance(usual("supcon", data=one_class), WatchRank)
+
+
+def test_the_examples_of_a_look_are_a_tenth_of_those_between_two(tmp_path):
+    kind, raw = load_method("gpt"), load_method("gpt").Data.toy(None)
+    for batch, steps, evaluations, most in ((60, 20, 1, 40), (25, 20, 1, 40), (20, 20, 1, 0)):
+        settings = toy_settings(
+            "gpt", batch_size=batch, steps=steps, evaluations=evaluations, vocab_size=300
+        )
+        found = usual_watch(kind, settings, raw, tmp_path / "nothing.txt")
+        assert (len(found.raw.documents) if found else 0) == most
+
+
+def test_a_look_nobody_asked_for_changes_no_weight_and_finds_the_rank(tmp_path):
+    settings = toy_settings("gpt", steps=4, evaluations=2)
+    kind, data = load_method("gpt"), toy_data("gpt", settings)
+    runs = {name: tmp_path / name for name in ("alone", "watched")}
+    pretrain(kind, data, settings, runs["alone"], progress=False)
+    watched = pretrain(
+        kind, data, settings, runs["watched"], progress=False, watch=WatchRank(data.some(9))
+    )
+    assert weights(runs["alone"]) == weights(runs["watched"])
+    method, prepared, history = watched
+    expected = effective_rank(method.represent(prepared.examples(data.some(9)).inputs))
+    assert history.latest("watched_effective_rank") == pytest.approx(expected, rel=1e-6)
+    assert "watched_knn_accuracy" not in history[-1]
+
+
+def test_labels_that_are_looked_at_are_held_out_of_those_that_are_trained_on():
+    images = load_method("supcon").Data.toy(toy_settings("supcon"))
+    found = usual("supcon", data=images)
+    _, test = split_labelled(40)
+    tested = {image.tobytes() for image in images.images[test]}
+    looked = [image.tobytes() in tested for image in found.raw.images]
+    assert np.flatnonzero(looked).tolist() == found.raw.held_out.tolist()
+
+
+def test_it_can_be_turned_off_and_both_at_once_is_refused(tmp_path, capsys):
+    images = load_method("simclr").Data.with_labels.toy(toy_settings("simclr"))
+    np.savez(tmp_path / "a.npz", images=images.images, labels=images.labels)
+    data = str(tmp_path / "a.npz")
+    tiny = "--steps 20 --batch-size 30 --features 8 --evaluations 1 --quiet".split()
+    for name, options, there in (("on", [], True), ("off", ["--no-watch"], False)):
+        run_folder = str(tmp_path / name)
+        assert main(["pretrain", "simclr", data, "--run", run_folder, *tiny, *options]) == 0
+        history = History.read(run_folder)
+        assert ("watched_knn_accuracy" in history[-1]) == there
+    capsys.readouterr()
+    call = ["pretrain", "simclr", data, "--run", str(tmp_path / "no"), "--watch", data]
+    assert main([*call, "--no-watch"]) == 1
+    assert "exclude one another" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -29,7 +29,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def page_faults(mode: str) -> int:
     command = [sys.executable, "-c", PROGRAM, mode]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout)
 
 
 @pytest.mark.skipif(resource.getpagesize() > 1 << 16, reason="the pages are too large to count")

@@ -62,7 +62,7 @@ def test_a_peer_that_is_absent_is_named(name, peer, monkeypatch):
 
 
 def test_every_benchmark_of_the_make_target_is_there_and_every_race_in_it():
-    makefile = (common.RESULTS.parents[1] / "Makefile").read_text()
+    makefile = (common.RESULTS.parents[1] / "Makefile").read_text(encoding="utf-8")
     listed = makefile.split("for name in ")[1].split(";")[0].split()
     assert sorted(listed) == sorted([*RACES, *OTHERS])
 

@@ -33,7 +33,7 @@ def folder(tmp_path):
 def begin(*words, **settings):
     command = [sys.executable, "-m", "benchmarks.gpu_day", *map(str, words)]
     quiet = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    return subprocess.Popen(command, cwd=ROOT, env=quiet, text=True, **settings)
+    return subprocess.Popen(command, cwd=ROOT, env=quiet, encoding="utf-8", **settings)
 
 
 def test_killed_in_the_rows_a_second_visit_ends_it(folder):
@@ -42,11 +42,11 @@ def test_killed_in_the_rows_a_second_visit_ends_it(folder):
     while first.poll() is None and len(folder.done("rows")) < 3:
         time.sleep(0.1)
     first.kill()
-    assert first.wait() == -signal.SIGKILL, folder.log.read_text()
+    assert first.wait() == -signal.SIGKILL, folder.log.read_text(encoding="utf-8")
     before = {stage: folder.done(stage) for stage in ("smoke", "tests", "rows")}
     assert {*before["smoke"]} == {*smoke.DRY}
     assert len(before["tests"]) == 2
-    tables = json.loads((folder.path / "kernels_no_gpu.json").read_text())["tables"]
+    tables = json.loads((folder.path / "kernels_no_gpu.json").read_text(encoding="utf-8"))["tables"]
     assert [row["case"] for row in tables["attention"]["rows"]] == [
         "width 16, causal, 24, forward", "width 16, causal, 24, backward"
     ]  # fmt: skip
@@ -54,7 +54,7 @@ def test_killed_in_the_rows_a_second_visit_ends_it(folder):
     stages = ("--stages", "smoke,tests,rows")
     second = begin("--results", folder.path, "--dry-run", *stages, stdout=subprocess.PIPE)
     said = second.communicate()[0]
-    assert second.returncode == 0, folder.log.read_text()
+    assert second.returncode == 0, folder.log.read_text(encoding="utf-8")
     for stage, done in before.items():
         after = [entry["part"] for entry in folder.entries(stage) if "part" in entry]
         assert len(after) == len({*after}), f"done twice: {stage}"
@@ -62,17 +62,21 @@ def test_killed_in_the_rows_a_second_visit_ends_it(folder):
     files = [*folder.path.iterdir()]
     assert len(files) <= 8
     assert all(file.is_file() for file in files)
-    text = (folder.path / "summary.txt").read_text()
+    text = (folder.path / "summary.txt").read_text(encoding="utf-8")
     assert said.endswith(text)
     assert len(text) <= summary.MOST
     assert "no failures" in text
     for name in ("kernels", "training"):
-        tables = json.loads((folder.path / f"{name}_no_gpu.json").read_text())["tables"]
+        tables = json.loads((folder.path / f"{name}_no_gpu.json").read_text(encoding="utf-8"))[
+            "tables"
+        ]
         assert {*tables} == {*(rows.TABLES if name == "kernels" else rows.TRAINING[:3])}
         for table in tables.values():  # the command can be typed
             assert program.arguments(shlex.split(table["command"])[3:]).only
             assert table["environment"]["packages"]["triton"] in text
-    compared = json.loads((folder.path / "kernels_no_gpu.json").read_text())["tables"]
+    compared = json.loads((folder.path / "kernels_no_gpu.json").read_text(encoding="utf-8"))[
+        "tables"
+    ]
     times = compared["cross_entropy"]["rows"][0]["milliseconds"]
     assert isinstance(times["torch.compile"], float)  # those that compile come last
     assert compared["layer_norm"]["rows"][0]["milliseconds"]["torch.compile"] == "left out"
@@ -127,11 +131,11 @@ def test_a_part_that_kills_its_process_or_hangs_does_not_take_the_others_along(f
         "4": "CUT OFF after 0 s, in the middle", "5": "ok", "6": "FAILED: the GPU is gone",
         "7": "ok", "d": "FAILED: a reason",
     }  # fmt: skip
-    failures = folder.failures.read_text()
+    failures = folder.failures.read_text(encoding="utf-8")
     assert "ctypes.string_at(0)" not in failures  # where it was: by faulthandler, without sources
     assert failures.count("in job_of_parts") == 3
     assert "ValueError: a reason\nmore of it" in failures
-    assert "7 was here" in folder.log.read_text()
+    assert "7 was here" in folder.log.read_text(encoding="utf-8")
 
 
 def test_what_the_end_of_the_time_stops_is_not_done(folder):
@@ -191,20 +195,23 @@ def test_behind_the_deadline_tests_are_skipped_and_next_time_they_are_not(folder
         "import time\n"
         "def test_a(): assert 1 == 2\n"
         "def test_b(): time.sleep(1.5)\n"
-        "def test_c(): pass\n"
+        "def test_c(): pass\n",
+        encoding="utf-8",
     )
     assert run_pytest(folder, file, time.time() - 1) == {}
     assert "tests" not in folder.done("stages")
-    file.write_text(file.read_text().replace("pass", "assert 3 == 4"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("pass", "assert 3 == 4"), encoding="utf-8"
+    )
     assert run_pytest(folder, file, time.time() + 60) == {
         "test_a": "failed", "test_b": "passed", "test_c": "failed"
     }  # fmt: skip
     assert good(folder.done("stages")["tests"]["said"])
-    failures = folder.failures.read_text()
+    failures = folder.failures.read_text(encoding="utf-8")
     assert "test_few.py::test_a (call)" in failures
     assert "assert 1 == 2" in failures
     run_pytest(folder, file, time.time() + 60)
-    assert failures == folder.failures.read_text()  # none of them has run again
+    assert failures == folder.failures.read_text(encoding="utf-8")  # none of them has run again
 
 
 # ---- rows ---------------------------------------------------------------------------------------
@@ -229,7 +236,7 @@ def test_what_a_row_has_measured_stays_when_its_process_ends(tmp_path):
     machine = measure.Machine(dry=True)
 
     def kept():
-        (row,) = json.loads(record.path.read_text())["tables"]["layer_norm"]["rows"]
+        (row,) = json.loads(record.path.read_text(encoding="utf-8"))["tables"]["layer_norm"]["rows"]
         return row, record.finished("layer_norm")
 
     with pytest.raises(KeyboardInterrupt):
@@ -239,7 +246,7 @@ def test_what_a_row_has_measured_stays_when_its_process_ends(tmp_path):
     assert [type(time) for time in row["milliseconds"].values()] == [float, float, str]
     assert row["milliseconds"]["slow"] == measure.CUT_OFF
     assert not finished
-    assert "not finished" in record.path.with_suffix(".md").read_text()
+    assert "not finished" in record.path.with_suffix(".md").read_text(encoding="utf-8")
 
     keep(measure.measure(machine, case, ["minissl", "quick"], keep=keep))
     row, finished = kept()
@@ -267,7 +274,9 @@ def test_within_a_run_a_training_table_only_grows(tmp_path):
     ):  # fmt: skip
         again = TrainingRecord("python", run, tmp_path)
         again.put("gpt2", "GPT-2", [], rows_now)
-        assert json.loads(again.path.read_text())["tables"]["gpt2"]["rows"] == expected
+        assert (
+            json.loads(again.path.read_text(encoding="utf-8"))["tables"]["gpt2"]["rows"] == expected
+        )
 
 
 def test_a_contender_that_raises_leaves_its_traceback(folder, monkeypatch):
@@ -292,8 +301,10 @@ def test_a_contender_that_raises_leaves_its_traceback(folder, monkeypatch):
     rows.work(job, teller)
     assert said[0] == "layer_norm: 8 x 8"
     assert said[1].startswith("ok: ")
-    assert "==== contender old" in folder.failures.read_text()
-    assert "Liger" not in folder.failures.read_text()  # it compiles long: it was left out
+    assert "==== contender old" in folder.failures.read_text(encoding="utf-8")
+    assert "Liger" not in folder.failures.read_text(
+        encoding="utf-8"
+    )  # it compiles long: it was left out
     rows.work({**job, "done": ["layer_norm: 8 x 8"]}, teller)
     assert len(said) == 2
     text = summary.text(folder)
@@ -335,12 +346,12 @@ def test_wheels_are_unpacked_where_they_are_needed(tmp_path):
     wheel("minissl_test_package-1.0-py3-none-any.whl")
     wheel("numpy-9.0-py3-none-any.whl", "x = 8")
     wheel("other_package-1.0-cp27-cp27m-win32.whl", "x = 9")
-    (tmp_path / "broken_package-1.0-py3-none-any.whl").write_text("<html>")
+    (tmp_path / "broken_package-1.0-py3-none-any.whl").write_text("<html>", encoding="utf-8")
     site = tmp_path / "site"
     site.mkdir()
     said = wheels.unpack(tmp_path, site)
     assert [*site.iterdir()] == [site / "minissl_test_package.py"]
-    assert (site / "minissl_test_package.py").read_text() == "x = 7"
+    assert (site / "minissl_test_package.py").read_text(encoding="utf-8") == "x = 7"
     for what in ("1.0: unpacked", "is installed", "for another Python", "is no zip file"):
         assert sum(what in line for line in said) == 1
     assert wheels.unpack(None, site) == []
@@ -392,7 +403,7 @@ def test_a_folder_is_of_one_machine(folder, monkeypatch, capsys):
     assert "--fresh" in said
     assert visit(folder, monkeypatch, known("H200", "def"), "--stages", "rows") == 0
     assert "begun with other sources" in capsys.readouterr().err
-    (folder.path / "notes.txt").write_text("mine")
+    (folder.path / "notes.txt").write_text("mine", encoding="utf-8")
     assert visit(folder, monkeypatch, known("H100"), "--stages", "rows", "--fresh") == 0
     assert (folder.path / "notes.txt").exists()
 
@@ -411,7 +422,7 @@ def test_the_time_is_shared_and_what_is_left_goes_on(folder, monkeypatch):
     ends.clear()
     assert visit(folder, monkeypatch, known("H200"), "--minutes", "0.1") == 0
     assert ends == {}
-    assert "not begun, the time is over" in folder.log.read_text()
+    assert "not begun, the time is over" in folder.log.read_text(encoding="utf-8")
 
 
 def test_a_stage_that_fails_does_not_take_the_others_along(folder, monkeypatch, capsys):
@@ -426,7 +437,7 @@ def test_a_stage_that_fails_does_not_take_the_others_along(folder, monkeypatch, 
     assert began == ["rows"]
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "  stages tests: FAILED: OSError: no such program"
-    assert "raise OSError" in folder.failures.read_text()
+    assert "raise OSError" in folder.failures.read_text(encoding="utf-8")
 
 
 def test_a_failure_is_named_last_and_in_the_exit_status(folder, monkeypatch, capsys):
@@ -445,7 +456,7 @@ def test_the_summary_is_short_and_a_line_that_was_cut_off_is_none(folder):
            "milliseconds": {"minissl": 1.0, "cuDNN": 0.9}, "peak_gigabytes": {"minissl": 3.5},
            "verdict": {"reach": "no: 0.90 x as fast as cuDNN", "aim": "-"}}  # fmt: skip
     tables = {"attention": {"rows": [row] * 300, "yardsticks": {"copy GB/s": 4000.0}}}
-    (folder.path / "kernels_x.json").write_text(json.dumps({"tables": tables}))
+    (folder.path / "kernels_x.json").write_text(json.dumps({"tables": tables}), encoding="utf-8")
     append(folder.journal, '{"stage": "tests", "part": "half a li')
     text = summary.text(folder)
     assert summary.MOST - 300 < len(text) <= summary.MOST
@@ -457,8 +468,8 @@ def test_the_summary_is_short_and_a_line_that_was_cut_off_is_none(folder):
 def test_files_of_others_in_the_folder_stay_and_are_not_read(tmp_path):
     strangers = {"config.json": "[1", "corpus.json.unfinished": "half", "table.json": "{}"}
     for name, text in strangers.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "kernels_x.json.unfinished").write_text("ours")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "kernels_x.json.unfinished").write_text("ours", encoding="utf-8")
     for fresh in (False, True):
         folder = Folder(tmp_path, fresh)
         assert "no failures" in summary.text(folder)
@@ -479,7 +490,7 @@ def test_damaged_lines_of_the_journal_are_left_out(folder):
 
 
 def test_a_folder_that_is_none_is_named(tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert visit(SimpleNamespace(path=tmp_path / "file"), monkeypatch, known("H200")) == 2
     assert "file cannot be used as a folder (File exists): name another" in capsys.readouterr().err
 

@@ -147,7 +147,7 @@ def test_a_whole_run_writes_table_and_picture(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("benchmarks.common.RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["growth"])
     growth.main()
-    assert len(json.loads((tmp_path / "growth.json").read_text())["rows"]) == 4
+    assert len(json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))["rows"]) == 4
     assert {path.name for path in tmp_path.iterdir()} == {"growth.md", "growth.json", "growth.svg"}
 
 

@@ -27,7 +27,7 @@ YARDSTICKS = {"copy GB/s": 4000.0, "product TFLOP/s": 700.0}
 
 def benchmark(*words, **settings):
     command = [sys.executable, "-m", "benchmarks.kernels", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **settings)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", **settings)
 
 
 def results():
@@ -232,7 +232,9 @@ def test_after_the_gpu_has_failed_the_row_is_kept_and_the_process_ends(monkeypat
     assert said == [
         ("layer_norm: 8 x 20 float32", "FAILED: nothing runs on the GPU in this process any more")
     ]
-    (table,) = json.loads((tmp_path / "kernels_no_gpu.json").read_text())["tables"].values()
+    (table,) = json.loads((tmp_path / "kernels_no_gpu.json").read_text(encoding="utf-8"))[
+        "tables"
+    ].values()
     assert table["rows"] == [ROW]
 
 
@@ -267,7 +269,7 @@ def test_rows_are_on_disk_at_once_and_a_second_start_keeps_them(tmp_path):
     first.start("attention", "Attention", ["a note"], YARDSTICKS)
     first.add("attention", ROW)
     (table,) = tmp_path.glob("*.md")
-    text = table.read_text()
+    text = table.read_text(encoding="utf-8")
     assert "| 8 x 8 | 2" in text
     assert "3 (1.50 x)" in text
     assert "absent" in text
@@ -278,7 +280,9 @@ def test_rows_are_on_disk_at_once_and_a_second_start_keeps_them(tmp_path):
     assert again.finished("attention") == {"8 x 8"}
     again.start("attention", "Attention", ["a note"], YARDSTICKS)
     again.add("attention", {**ROW, "case": "9 x 9"})
-    assert len(json.loads(again.path.read_text())["tables"]["attention"]["rows"]) == 2
+    assert (
+        len(json.loads(again.path.read_text(encoding="utf-8"))["tables"]["attention"]["rows"]) == 2
+    )
 
     later = record.Record("python", "run 2", tmp_path)
     assert later.finished("attention") == set()
@@ -287,8 +291,8 @@ def test_rows_are_on_disk_at_once_and_a_second_start_keeps_them(tmp_path):
     later.start("attention", "Attention", [], YARDSTICKS)
     later.add("attention", ROW)
     later.add("attention", {**ROW, "case": "tuned", "milliseconds": {OURS: 1.0, "blocks": 2.0}})
-    text = later.path.with_suffix(".md").read_text()
+    text = later.path.with_suffix(".md").read_text(encoding="utf-8")
     assert text.count("| case") == 3  # rows of other contenders have a table of their own
     assert "| tuned | 1 " in text
-    tables = json.loads(later.path.read_text())["tables"]
+    tables = json.loads(later.path.read_text(encoding="utf-8"))["tables"]
     assert [len(table["rows"]) for table in tables.values()] == [2, 1]

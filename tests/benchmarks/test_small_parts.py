@@ -21,7 +21,7 @@ def tables(tmp_path):
     for name, count in (("train", 24), ("test", 16)):
         rows = [f"{i % 2}\t{'not ' * (i % 2)}{LIKED[i % 4]} {name} {i}" for i in range(count)]
         paths.append(tmp_path / f"{name}.tsv")
-        paths[-1].write_text("label\tsentence\n" + "\n".join(rows) + "\n")
+        paths[-1].write_text("label\tsentence\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return paths
 
 

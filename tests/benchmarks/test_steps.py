@@ -69,7 +69,7 @@ def test_what_is_hidden_agrees_with_transformers(tmp_path, capsys, monkeypatch):
 
 def test_a_training_on_shakespeare_agrees_with_torchs(tmp_path, capsys):
     text = tmp_path / "lines.txt"
-    text.write_text("To be, or not to be, that is the question:\n" * 60)
+    text.write_text("To be, or not to be, that is the question:\n" * 60, encoding="utf-8")
     shakespeare.check_agreement(str(text))
     assert capsys.readouterr().out.startswith("agreed: ")
     ours, theirs = (

@@ -28,7 +28,7 @@ LATE, NEVER = 4e9, 0.0  # moments of time
 def benchmark(*words):
     command = [sys.executable, "-m", "benchmarks.training_gpu", *words]
     quiet = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=quiet)
 
 
 def test_every_path_runs_without_a_gpu_and_writes_nothing():
@@ -254,11 +254,11 @@ def test_the_record_is_on_disk_at_once_and_other_tables_stay(imagined_gpu, tmp_p
     assert first.path == tmp_path / "training_nvidia_h200.json"
     again = record.TrainingRecord("python -m b", "run 2", tmp_path)
     again.put("simclr", "SimCLR", [], [row])
-    text = first.path.with_suffix(".md").read_text()
+    text = first.path.with_suffix(".md").read_text(encoding="utf-8")
     assert text.startswith("# Training on NVIDIA H200\n\n## GPT-2\n\n| step")
     for part in ("| minissl | 7 ", "- reach: yes", "- a note", "driver", "`python -m a`", "SimCLR"):
         assert part in text
-    assert {*json.loads(first.path.read_text())["tables"]} == {"gpt2", "simclr"}
+    assert {*json.loads(first.path.read_text(encoding="utf-8"))["tables"]} == {"gpt2", "simclr"}
     assert len([*tmp_path.iterdir()]) == 2  # nothing unfinished is left
 
 

@@ -13,7 +13,7 @@ def cells(result, column):
 
 def require_whole(name, result, folder):
     """Both files are there, and the table has each cell that the claim expects something of."""
-    assert json.loads((folder / f"{name}.json").read_text()) == result
+    assert json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) == result
     assert (folder / f"{name}.svg").stat().st_size > 10_000
     claim, table = load_claim(name), result["table"]
     for expectation in claim.expectations:

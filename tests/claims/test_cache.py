@@ -144,14 +144,14 @@ def test_a_damaged_run_is_named_and_made_again(tmp_path, file):
         for path in folder.glob("checkpoints/*/model.safetensors"):
             path.write_bytes(path.read_bytes()[:-7])
     elif file == "log.jsonl":
-        lines = (folder / file).read_text().splitlines(keepends=True)
-        (folder / file).write_text("".join(lines[:2] + lines[3:]))
+        lines = (folder / file).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / file).write_text("".join(lines[:2] + lines[3:]), encoding="utf-8")
     elif file == "config.json":
-        config = json.loads((folder / file).read_text())
+        config = json.loads((folder / file).read_text(encoding="utf-8"))
         config["config"]["settings"]["temperature"] = 9.0
-        (folder / file).write_text(json.dumps(config))
+        (folder / file).write_text(json.dumps(config), encoding="utf-8")
     else:  # only in words which data it was
-        (folder / file).write_text("{")
+        (folder / file).write_text("{", encoding="utf-8")
         assert same(alone, get(tmp_path)[0])
         return
     with warnings.catch_warnings(record=True) as warned:

@@ -131,7 +131,7 @@ def test_no_scale_has_a_name_that_nobody_reads(name):
 
 def test_a_run_writes_what_it_returns(tmp_path):
     result = run_claim(TOY, tmp_path / "new", progress=False)
-    assert json.loads((tmp_path / "new" / "toy.json").read_text()) == result
+    assert json.loads((tmp_path / "new" / "toy.json").read_text(encoding="utf-8")) == result
     assert ElementTree.parse(tmp_path / "new" / "toy.svg").getroot().tag.endswith("svg")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["toy.json", "toy.svg"]
     assert result["table"]["truth"]["score"]["values"] == [

@@ -124,7 +124,7 @@ def test_the_sources_are_all_that_numbers_depend_on(tmp_path, monkeypatch):
     package = tmp_path / "minissl"
     for name in ("nn/module.py", "claims/claim.py", "claims/experiments/other.py", "cli/claim.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(f"# {name}")
+        (package / name).write_text(f"# {name}", encoding="utf-8")
     monkeypatch.setattr(origin, "PACKAGE", package)
 
     def digests():
@@ -134,14 +134,14 @@ def test_the_sources_are_all_that_numbers_depend_on(tmp_path, monkeypatch):
     elsewhere = replace(TOY, measure=load_claim("subwords").measure)
     assert origin.claim_digest(elsewhere, "cpu") != origin.claim_digest(TOY, "cpu")
     first = digests()
-    (package / "cli/claim.py").write_text("# other words")
-    (package / "claims/experiments/other.py").write_text("# another claim")
+    (package / "cli/claim.py").write_text("# other words", encoding="utf-8")
+    (package / "claims/experiments/other.py").write_text("# another claim", encoding="utf-8")
     assert digests() == first
-    (package / "claims/claim.py").write_text("# what claims share")
+    (package / "claims/claim.py").write_text("# what claims share", encoding="utf-8")
     library, claim = digests()
     assert library == first[0]
     assert claim != first[1]
-    (package / "nn/module.py").write_text("# another library")
+    (package / "nn/module.py").write_text("# another library", encoding="utf-8")
     assert not {*digests()} & {library, claim}
     assert origin.library_digest("cuda") != origin.library_digest("cpu")  # the kernels are in it
     origin.library_digest.cache_clear()
@@ -191,7 +191,7 @@ def test_a_damaged_or_foreign_file_is_named_and_left_alone(tmp_path, damage, nam
 
 
 def test_the_file_that_the_damaged_ones_were_made_of_is_whole(tmp_path):
-    (tmp_path / "toy.json").write_text(json.dumps(WHOLE))
+    (tmp_path / "toy.json").write_text(json.dumps(WHOLE), encoding="utf-8")
     assert list(run._seeds(run._read(TOY, tmp_path / "toy.json"))) == [0]
 
 
@@ -216,7 +216,7 @@ def test_missing_packages_are_said_first_with_what_to_install(tmp_path, monkeypa
 
 
 def test_a_place_that_cannot_be_written_is_noticed_first(tmp_path):
-    (tmp_path / "a file").write_text("")
+    (tmp_path / "a file").write_text("", encoding="utf-8")
     counting = Counting()
     with pytest.raises(OSError, match="a file"):
         run_claim(counting.claim, tmp_path / "a file", progress=False)

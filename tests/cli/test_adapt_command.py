@@ -26,12 +26,14 @@ def place(tmp_path_factory):
         label = sorted(WORDS)[number % 2]
         words = generator.choice(WORDS[label].split(), size=8)
         rows.append({"body": " ".join(words), "topic": label, "birds": list(words).count("bird")})
-    with open(folder / "texts.csv", "w", newline="") as file:
+    with open(folder / "texts.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "plain.txt").write_text("\n\n".join(row["body"] for row in rows))
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+    (folder / "plain.txt").write_text("\n\n".join(row["body"] for row in rows), encoding="utf-8")
     run = ["--run", str(folder / "gpt"), "--quiet", *PRETRAIN]
     assert main(["pretrain", "gpt", str(folder / "plain.txt"), *run]) == 0
     digits = ["--run", str(folder / "simclr"), "--quiet", "--steps", "2", "--batch-size", "16"]
@@ -64,14 +66,17 @@ def test_a_text_classifier_from_a_table_to_predictions(place, capsys, tmp_path):
     assert (
         call(place, "predict", run, "texts.jsonl", "--text-field", "body", "--out", str(out)) == 0
     )
-    again = list(csv.DictReader(io.StringIO(out.read_text())))
+    again = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"))))
     assert [row["prediction"] for row in again] == [row["prediction"] for row in table]
     # The table's number for the run itself is what its predictions give on the held-out texts.
     opened = open_adaptation(run)
     capsys.readouterr()
     assert main(["evaluate", run]) == 0
     assert f"{float(rows['gpt']) / 100:.6g}" in capsys.readouterr().out
-    truth = [row["topic"] for row in csv.DictReader(io.StringIO((place / "texts.csv").read_text()))]
+    truth = [
+        row["topic"]
+        for row in csv.DictReader(io.StringIO((place / "texts.csv").read_text(encoding="utf-8")))
+    ]
     right = np.mean([row["prediction"] == label for row, label in zip(table, truth)])
     assert call(place, "evaluate", run, "texts.csv") == 0
     assert f"{right:.6g}" in capsys.readouterr().out

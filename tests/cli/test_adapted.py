@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
 
 
 def write_table(path, rows, header=("text", "label")):
-    with open(path, "w", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     return str(path)
 
@@ -45,8 +45,8 @@ def test_every_row_and_file_is_predicted_once(runs, tmp_path, capsys):
     assert [row[0] for row in rows[1:]] == [f"a.csv, line {line}" for line in (2, 3, 4)]
     folder = tmp_path / "files"
     folder.mkdir()
-    (folder / "long.txt").write_text("good\n\n" * 5000)
-    (folder / "none.txt").write_text("")
+    (folder / "long.txt").write_text("good\n\n" * 5000, encoding="utf-8")
+    (folder / "none.txt").write_text("", encoding="utf-8")
     for command in (["predict", run], ["embed", run], ["embed", str(runs / "gpt")]):
         out = str(tmp_path / ("e.npz" if command[0] == "embed" else "e.csv"))
         assert main([*command, str(folder), "--out", out]) == 0
@@ -69,7 +69,7 @@ def test_a_base_that_moved_is_named_with_an_option_that_every_command_has(runs, 
     shutil.rmtree(tmp_path / "runs" / "gpt")
     run, base = str(tmp_path / "runs" / "gpt-lora"), str(runs / "gpt")
     config = next((tmp_path / "runs" / "gpt-lora").glob("checkpoints/*/checkpoint.json"))
-    assert str(runs / "gpt") in config.read_text()
+    assert str(runs / "gpt") in config.read_text(encoding="utf-8")
     (runs / "gpt").rename(runs / "moved")
     try:
         table = write_table(tmp_path / "a.csv", reviews())
@@ -150,7 +150,7 @@ def test_numbers_that_are_all_equal_measure_nothing(runs, tmp_path, capsys):
 
 def test_a_label_that_is_nan_is_none(runs, tmp_path, capsys):
     rows = [{"text": f"good {i}", "label": float("nan") if i == 4 else i % 2} for i in range(30)]
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     assert main(["adapt", "probe", str(runs / "gpt"), str(tmp_path / "a.jsonl")]) == 1
     assert "line 5: the field 'label' is NaN" in capsys.readouterr().err
 
@@ -173,10 +173,10 @@ def test_a_name_of_a_method_that_is_none_is_damage(runs, tmp_path, capsys):
             old = file.read_bytes()
             state = json.loads(old)
             state["config"][role] = ["gpt"]
-            file.write_text(json.dumps(state))
+            file.write_text(json.dumps(state), encoding="utf-8")
             sums = file.with_name("SHA256SUMS")
             digests = [hashlib.sha256(data).hexdigest() for data in (old, file.read_bytes())]
-            sums.write_text(sums.read_text().replace(*digests))
+            sums.write_text(sums.read_text(encoding="utf-8").replace(*digests), encoding="utf-8")
         capsys.readouterr()
         assert main(["evaluate", str(tmp_path / run)]) == 1
         assert f"{tmp_path / run} says that it is a run of ['gpt']" in capsys.readouterr().err
@@ -201,7 +201,7 @@ def asked(request, tmp_path):
     """A form and a file of it."""
     name, content = FORMS[request.param]
     text = content if isinstance(content, str) else json.dumps(content)
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     return request.param, str(tmp_path / name)
 
 
@@ -253,13 +253,15 @@ def test_questions_to_one_text_leave_none_to_learn_from(runs, tmp_path, capsys):
     name, content = FORMS["span"]
     for paragraph in content["data"][0]["paragraphs"]:
         paragraph["context"] = "a cat"
-    (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     assert main(["adapt", "lora", str(runs / "gpt"), str(tmp_path / name)]) == 1
     assert "questions to another text" in capsys.readouterr().err
 
 
 def test_of_a_choice_that_is_too_long_a_decoder_loses_the_beginning(runs, tmp_path, capsys):
-    (tmp_path / "a.csv").write_text(FORMS["choice"][1].replace("a,", "a b c d " * 99 + ","))
+    (tmp_path / "a.csv").write_text(
+        FORMS["choice"][1].replace("a,", "a b c d " * 99 + ","), encoding="utf-8"
+    )
     assert (
         main(["adapt", "lora", str(runs / "gpt"), str(tmp_path / "a.csv"), *SHORT, "choice"]) == 0
     )

@@ -28,7 +28,9 @@ def test_one_page_is_printed(source, encoding, page, capsysbinary, monkeypatch):
     if source == "file":
         assert call(page) == 0
     else:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(page.read_bytes())))
+        monkeypatch.setattr(
+            "sys.stdin", io.TextIOWrapper(io.BytesIO(page.read_bytes()), encoding="utf-8")
+        )
         assert call() == 0
     assert capsysbinary.readouterr().out == TEXT.encode()
 
@@ -46,9 +48,9 @@ def test_a_folder_becomes_a_folder_of_texts_that_are_read(page, tmp_path, capsys
 
     folder, out = tmp_path / "site", tmp_path / "texts"
     (folder / "deep").mkdir(parents=True)
-    (folder / "a.HTM").write_text("<p>one")
-    (folder / "deep" / "b.html").write_text("<p>two")
-    (folder / "c.css").write_text("p {}")
+    (folder / "a.HTM").write_text("<p>one", encoding="utf-8")
+    (folder / "deep" / "b.html").write_text("<p>two", encoding="utf-8")
+    (folder / "c.css").write_text("p {}", encoding="utf-8")
     assert call(folder) == 1
     assert "is a folder: give --out" in capsys.readouterr().err
     assert call(folder, "--out", out) == 0
@@ -67,7 +69,7 @@ def test_what_cannot_be_cleaned_is_named(tmp_path, capsys, monkeypatch):
     assert call(folder / "a.html") == call(folder, "--out", "x") == 1
     assert "a.html" in (error := capsys.readouterr().err)
     assert "byte 0xe9 at offset 3" in error
-    (folder / "a.htm").write_text("x")
+    (folder / "a.htm").write_text("x", encoding="utf-8")
     assert call(folder, "--out", "x") == 1
     assert f"{folder / 'a.htm'} and {folder / 'a.html'} would both be" in capsys.readouterr().err
     assert call("absent.html") == 1

@@ -100,7 +100,7 @@ def test_other_texts_or_settings_in_the_same_run_are_refused(gpt_run, book, caps
     other = [*TINY_GPT, "--learning-rate", "0.1"]
     assert call("pretrain", "gpt", book, "--run", gpt_run, *other) == 1
     assert "other settings" in capsys.readouterr().err
-    book.write_text("Something else entirely.\n\n" * 300)
+    book.write_text("Something else entirely.\n\n" * 300, encoding="utf-8")
     assert call("pretrain", "gpt", book, "--run", gpt_run, *TINY_GPT) == 1
     assert "begun with other data: documents: " in capsys.readouterr().err
 
@@ -195,7 +195,7 @@ def test_mistakes_get_one_clear_line(name, gpt_run, book, photos, tmp_path, caps
     places = {"BOOK": book, "GPT": gpt_run, "NEW": tmp_path / "new", "FOLDER": tmp_path / "few"}
     places |= {"PHOTOS": photos, "SIMCLR": tmp_path / "simclr"}
     (tmp_path / "few").mkdir()
-    (tmp_path / "few" / "book.txt").write_text("A few words.")
+    (tmp_path / "few" / "book.txt").write_text("A few words.", encoding="utf-8")
     if "SIMCLR" in arguments:
         call("pretrain", "simclr", photos, "--run", places["SIMCLR"], *TINY_SIMCLR)
     capsys.readouterr()
@@ -210,7 +210,10 @@ def test_mistakes_get_one_clear_line(name, gpt_run, book, photos, tmp_path, caps
 def test_python_m_minissl_runs():
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run(
-        [sys.executable, "-m", "minissl", "--help"], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "minissl", "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
     )
     assert done.returncode == 0
     assert "minissl demo" in done.stdout
@@ -231,20 +234,20 @@ def test_embed_writes_a_vector_for_every_example(gpt_run, photos, tmp_path, caps
     images = load_image_folder(photos, 16, 3).images
     np.testing.assert_array_equal(features, opened.method.represent(images))
 
-    (tmp_path / "two.txt").write_text("The cat sat on the mat.")
+    (tmp_path / "two.txt").write_text("The cat sat on the mat.", encoding="utf-8")
     assert call("embed", gpt_run, tmp_path / "two.txt", "--out", tmp_path / "text.npz") == 0
     with np.load(tmp_path / "text.npz", allow_pickle=False) as file:
         assert file["features"].shape == (1, 16)
 
 
 def test_evaluate_gives_the_numbers_of_the_log_and_those_of_other_data(gpt_run, tmp_path, capsys):
-    last = json.loads((gpt_run / "log.jsonl").read_text().splitlines()[-1])
+    last = json.loads((gpt_run / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     capsys.readouterr()
     assert call("evaluate", gpt_run) == 0
     lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert float(lines["held out loss"]) == pytest.approx(last["held_out_loss"], rel=1e-5)
     other = tmp_path / "other.txt"
-    other.write_text(TEXT)
+    other.write_text(TEXT, encoding="utf-8")
     assert call("evaluate", gpt_run, other) == 0
     lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     opened = open_run(gpt_run)
@@ -271,7 +274,7 @@ def test_the_data_of_a_run_is_found_from_another_folder(book, tmp_path, monkeypa
 
 
 def test_evaluate_says_when_the_data_of_the_run_has_changed(gpt_run, book, capsys):
-    book.write_text("Something else.\n\n" * 300)
+    book.write_text("Something else.\n\n" * 300, encoding="utf-8")
     assert call("evaluate", gpt_run) == 1
     assert "nobody knows what was held out" in capsys.readouterr().err
     book.unlink()
@@ -283,7 +286,9 @@ def test_a_text_run_is_probed_with_class_folders(gpt_run, tmp_path, capsys):
     for name, words in (("cats", "The cat sat on the mat. "), ("dogs", "A dog is not a log! ")):
         (tmp_path / "labelled" / name).mkdir(parents=True)
         for i in range(9):
-            (tmp_path / "labelled" / name / f"{i}.txt").write_text(words * (i + 1))
+            (tmp_path / "labelled" / name / f"{i}.txt").write_text(
+                words * (i + 1), encoding="utf-8"
+            )
     assert call("probe", gpt_run, tmp_path / "labelled", "--labels", 1, 3, "--draws", 2) == 0
     rows = capsys.readouterr().out.splitlines()
     assert rows[-4].startswith("labels per class")
@@ -296,7 +301,9 @@ def test_going_on_from_the_weights_of_another_run(gpt_run, book, tmp_path, capsy
     steps = ["--from", gpt_run, "--steps", 4, "--quiet"]
     assert call("pretrain", "gpt", book, "--run", further, *steps) == 0
     assert (further / "tokenizer.json").read_bytes() == (gpt_run / "tokenizer.json").read_bytes()
-    settings = json.loads((further / "config.json").read_text())["config"]["settings"]
+    settings = json.loads((further / "config.json").read_text(encoding="utf-8"))["config"][
+        "settings"
+    ]
     assert (settings["width"], settings["steps"]) == (16, 4)
     first, then = (History.read(folder).column("held_out_loss")[1] for folder in (gpt_run, further))
     assert then[0] == pytest.approx(first[-1], rel=1e-6)
@@ -411,9 +418,9 @@ def test_a_new_run_whose_first_look_fails_leaves_nothing(tmp_path, capsys):
 @pytest.mark.parametrize("edit", [{"read_from": 5}, {"read_from": {}}, {}])
 def test_evaluate_of_a_run_that_does_not_say_where_its_data_is(gpt_run, edit, capsys):
     place = gpt_run / "data.json"
-    about = json.loads(place.read_text())
+    about = json.loads(place.read_text(encoding="utf-8"))
     about.pop("read_from")
-    place.write_text(json.dumps(about | edit))
+    place.write_text(json.dumps(about | edit), encoding="utf-8")
     assert call("evaluate", gpt_run) == 1
     assert "does not say where its data lies" in capsys.readouterr().err
 
@@ -435,7 +442,7 @@ def test_streams_that_are_closed_or_full_are_no_traceback(command):
     python = [sys.executable, "-m", "minissl", *command]
     for redirection in (">&-", "2>&-", ">&- 2>&-", ">/dev/full"):
         line = " ".join([*python, redirection])
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+        done = subprocess.run(["sh", "-c", line], capture_output=True, encoding="utf-8")
         assert "Traceback" not in done.stderr, redirection
 
 
@@ -458,7 +465,7 @@ def test_a_run_of_another_device_is_opened_on_any(without_kernels, book, tmp_pat
     folder = tmp_path / "other"
     options = [*TINY_GPT, "--device", "torch", "--precision", "bfloat16"]
     assert call("pretrain", "gpt", book, "--run", folder, *options) == 0
-    first = json.loads((folder / "log.jsonl").read_text().splitlines()[1])
+    first = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[1])
     assert (first["device"], first["precision"]) == ("torch", "bfloat16")
     capsys.readouterr()
     texts = []

@@ -48,7 +48,7 @@ def test_a_table_and_examples_of_pairs_in_a_file(model, tmp_path, capsys):
         ClozePair("number", "put two", " forks", " fork"),
         ClozePair("number", "put one", " cup", " cups"),
         ClozePair("mine", "", "A", "B"),
-    ]))  # fmt: skip
+    ]), encoding="utf-8")  # fmt: skip
     assert call(capsys, "cloze", "run", file, "--examples", "2") == [
         "kind        pairs  right %     nats",
         "number          3     66.7    +0.33",
@@ -123,13 +123,13 @@ def test_pairs_that_are_not_fair_are_told(tmp_path, capsys):
     pretraining.pretrain(
         load_method("gpt"), toy_data("gpt", settings), settings, run, progress=False
     )
-    file.write_text(to_tsv([ClozePair("same", "the", " q", " z")]))
+    file.write_text(to_tsv([ClozePair("same", "the", " q", " z")]), encoding="utf-8")
     fair = call(capsys, "cloze", run, file)
     more = [
         ClozePair("more", "the", " qqqq", " z"), ClozePair("fewer", "the", " z", " qq"),
         ClozePair("long", "xyz" * 30, " q", " z"),
     ]  # fmt: skip
-    file.write_text(to_tsv(more))
+    file.write_text(to_tsv(more), encoding="utf-8")
     said = call(capsys, "cloze", run, file)[-2:]
     assert not any("tokens than" in line or "not seen" in line for line in fair)
     assert said[0].startswith(

@@ -42,7 +42,7 @@ def bars(tmp_path):
 
 @pytest.fixture
 def reviews(tmp_path):
-    with open(tmp_path / "reviews.csv", "w", newline="") as file:
+    with open(tmp_path / "reviews.csv", "w", encoding="utf-8", newline="") as file:
         rows = [(f"{('bad', 'good')[i % 2]} text {i}", ("neg", "pos")[i % 2]) for i in range(30)]
         csv.writer(file).writerows([("text", "label"), *rows])
     return tmp_path / "reviews.csv"
@@ -79,10 +79,10 @@ def test_the_table_is_printed_and_written_with_its_conditions(runs, bars, tmp_pa
     assert sorted(os.listdir(out)) == [
         "evaluation.csv", "evaluation.json", "evaluation.svg", "neighbors.svg",
     ]  # fmt: skip
-    about = json.loads((out / "evaluation.json").read_text())
+    about = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert (about["method"], about["k"], about["classes"]) == ("simclr", 2, ["$ly_", "_standing"])
     assert about["pairs"]["same"] + about["pairs"]["different"] == 13 * 12 / 2
-    with open(out / "evaluation.csv", newline="") as file:
+    with open(out / "evaluation.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for line, row in zip(rows, about["rows"]):
         assert line["representation"] == row["representation"]
@@ -103,10 +103,10 @@ def test_a_language_run_and_its_adaptation(runs, reviews, tmp_path, capsys):
     for run, rows in (("gpt", ["pretrained network"]),
                       ("lora", ["pretrained network", "adapted network"])):  # fmt: skip
         out = tmp_path / run
-        renamed = reviews.read_text()
+        renamed = reviews.read_text(encoding="utf-8")
         if run == "lora":  # it knows other classes: its own numbers are none, the table is
             renamed = renamed.replace("neg", "sitting")
-        reviews.write_text(renamed)
+        reviews.write_text(renamed, encoding="utf-8")
         assert call("evaluate", runs / run, reviews, *QUICK, "--out", out) == 0
         printed = capsys.readouterr().out
         assert [*cells(printed)] == ["tf-idf of tokens", "untrained network", *rows]
@@ -114,7 +114,7 @@ def test_a_language_run_and_its_adaptation(runs, reviews, tmp_path, capsys):
         assert ("held out loss" in printed) == (run == "gpt")
     assert call("evaluate", runs / "gpt", reviews, "--neighbors", 2, "--out", tmp_path / "no") == 1
     assert "--neighbors draws images" in capsys.readouterr().err
-    (tmp_path / "one.txt").write_text("A text. " * 50)
+    (tmp_path / "one.txt").write_text("A text. " * 50, encoding="utf-8")
     assert call("evaluate", runs / "gpt", tmp_path / "one.txt") == 0
     printed = capsys.readouterr().out
     assert "held out loss" in printed
@@ -132,7 +132,9 @@ def test_unlabelled_images_and_classes_that_the_run_has_not_seen(runs, bars, tmp
     }  # fmt: skip
     assert "no labels were read: " in printed
     assert "nothing but rank, alignment and uniformity" in printed
-    about = json.loads((runs / "simclr" / "evaluation" / "evaluation.json").read_text())
+    about = json.loads(
+        (runs / "simclr" / "evaluation" / "evaluation.json").read_text(encoding="utf-8")
+    )
     assert about["pairs"] is None
     assert call("evaluate", runs / "supervised", bars, *QUICK, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
@@ -175,11 +177,11 @@ def test_features_that_are_not_finite_are_told_beside_those_that_are(
     assert "-" not in table["untrained network"]
     assert "pretrained network: the features of 40 of 40 examples are not finite" in printed
     assert "no neighbors.svg" in printed
-    assert "NaN" not in (tmp_path / "out" / "evaluation.json").read_text()
+    assert "NaN" not in (tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8")
 
 
 def test_places_that_cannot_be_written_are_refused_before_the_work(runs, bars, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for out, words in ((tmp_path / "file", "cannot be made a folder"),
                        (tmp_path / "file" / "below", "cannot be made a folder")):  # fmt: skip
         assert call("evaluate", runs / "simclr", bars, "--out", out) == 1

@@ -100,7 +100,10 @@ def test_minissl_opens_it_too(place):
 
 def test_the_card_tells_what_was_recorded_and_its_programs_run(place, capsys, monkeypatch):
     card = (place / "gpt" / "README.md").read_text("utf-8")
-    records = [json.loads(line) for line in (place / "run" / "log.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line)
+        for line in (place / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     about = json.loads((place / "run" / "data.json").read_bytes())["fingerprint"]
     assert f"after 80 steps: {records[-1]['held_out_loss']:.4f} nats per token" in card
     assert f"{records[-1]['held_out_bits_per_byte']:.4f} bits per byte" in card
@@ -147,7 +150,7 @@ def test_a_write_that_fails_leaves_nothing(place, monkeypatch, capsys):
 def test_damaged_notes_on_the_data_are_named(place, capsys, told):
     file = place / "run" / "data.json"
     whole = file.read_bytes()
-    file.write_text(json.dumps(json.loads(whole) | {"fingerprint": told}))
+    file.write_text(json.dumps(json.loads(whole) | {"fingerprint": told}), encoding="utf-8")
     try:
         assert call("export", place / "run", place / "other") == 1
     finally:

@@ -111,7 +111,8 @@ def test_the_programs_of_the_card_run_and_agree(place, name, monkeypatch):
     assert said[0] == said[1] != "\n"
     assert ("pipeline_tag: fill-mask" in card) == (name != "next")
     records = [
-        json.loads(line) for line in (folder / f"{name}-run" / "log.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in (folder / f"{name}-run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     held_out = "held_out_next_loss" if name == "next" else "held_out_loss"
     assert f"after 2 steps: {records[-1][held_out]:.4f} nats per" in card

@@ -26,7 +26,7 @@ def pretrain(data, folder, *options):
 def jsonl(tmp_path):
     path = tmp_path / "data.jsonl"
     rows = [{"body": text, "text": text[::-1], "n": i} for i, text in enumerate(TEXTS)]
-    path.write_text("\n".join(map(json.dumps, rows)))
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
 
@@ -60,7 +60,7 @@ def test_a_run_remembers_its_fields(jsonl, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir("/")
     assert main(["evaluate", run]) == 0  # from its own data: only the right field is that
     other = tmp_path / "other.csv"
-    with open(other, "w", newline="") as file:
+    with open(other, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["body", "mind"], *zip(TEXTS[:5], TEXTS[5:10])])
     sizes = []
     for options in ([], ["--text-field", "mind"]):
@@ -79,13 +79,13 @@ def test_a_run_remembers_its_fields(jsonl, tmp_path, monkeypatch, capsys):
 def test_a_run_from_before_there_were_fields_is_opened(jsonl, tmp_path, capsys):
     run = tmp_path / "run"
     assert pretrain(jsonl, run) == 0
-    about = json.loads((run / "data.json").read_text())
+    about = json.loads((run / "data.json").read_text(encoding="utf-8"))
     del about["fields"]
-    (run / "data.json").write_text(json.dumps(about))
+    (run / "data.json").write_text(json.dumps(about), encoding="utf-8")
     assert open_run(run).read_fields() == Fields()
     assert main(["evaluate", str(run)]) == 0
     for damage in ([], {"text_feld": "a"}, {"text_field": 3}):
-        (run / "data.json").write_text(json.dumps({**about, "fields": damage}))
+        (run / "data.json").write_text(json.dumps({**about, "fields": damage}), encoding="utf-8")
         capsys.readouterr()
         assert main(["evaluate", str(run)]) == 1
         assert "data.json" in capsys.readouterr().err
@@ -113,14 +113,15 @@ def test_a_book_of_another_system_is_the_same_book(tmp_path, encoding):
     (tmp_path / "book.txt").write_bytes(text.encode(encoding))
     assert pretrain(tmp_path / "book.txt", tmp_path / "other") == 0
     one, two = (
-        json.loads((tmp_path / run / "data.json").read_text()) for run in ("plain", "other")
+        json.loads((tmp_path / run / "data.json").read_text(encoding="utf-8"))
+        for run in ("plain", "other")
     )
     assert one == two
 
 
 def test_a_web_page_is_refused_and_a_tokenizer_of_it_is_not(tmp_path, capsys):
     page = tmp_path / "page.html"
-    page.write_text("<html>\n" + "<p>Some words of a page.</p>\n" * 40)
+    page.write_text("<html>\n" + "<p>Some words of a page.</p>\n" * 40, encoding="utf-8")
     assert pretrain(page, tmp_path / "run") == 1
     assert "page.html' is HTML, not plain text: strip its markup" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -135,7 +136,7 @@ def test_a_folder_with_a_name_that_is_no_utf_8(tmp_path):
     except OSError:
         pytest.skip("this file system takes only names in UTF-8")
     for i, text in enumerate(TEXTS):
-        (folder / os.fsdecode(b"%d-\xe9.txt" % i)).write_text(text)
+        (folder / os.fsdecode(b"%d-\xe9.txt" % i)).write_text(text, encoding="utf-8")
     run = tmp_path / os.fsdecode(b"r\xfcn")
     assert pretrain(folder, run) == 0
     assert main(["evaluate", str(run)]) == 0
@@ -155,6 +156,9 @@ def test_the_name_of_a_data_set_is_recorded_as_a_name(tmp_path, monkeypatch):
     monkeypatch.setattr("minissl.data.sets.load_set", lambda name: dataset)
     monkeypatch.chdir(tmp_path)
     assert pretrain("some-set", tmp_path / "run") == 0
-    assert json.loads((tmp_path / "run" / "data.json").read_text())["read_from"] == "some-set"
+    assert (
+        json.loads((tmp_path / "run" / "data.json").read_text(encoding="utf-8"))["read_from"]
+        == "some-set"
+    )
     monkeypatch.chdir("/")
     assert main(["evaluate", str(tmp_path / "run")]) == 0

@@ -38,7 +38,7 @@ def test_a_folder_is_padded_at_its_own_size_and_every_command_says_so(folder, tm
     run, probe = tmp_path / "run", tmp_path / "probe"
     assert call("pretrain", "simclr", folder, "--fit", "pad", "--run", run, *TINY) == 0
     assert said in capsys.readouterr().out
-    assert json.loads((run / "data.json").read_text())["fitted"] + "\n" == said
+    assert json.loads((run / "data.json").read_text(encoding="utf-8"))["fitted"] + "\n" == said
     opened = open_run(run)
     assert opened.settings.shape == (20, 20, 3)
     assert opened.settings.fit == "pad"
@@ -97,7 +97,7 @@ def test_a_set_by_name_is_seen_at_its_own_size(
     settings = open_run(run).settings
     assert settings.shape == shape
     assert (settings.augmentation, settings.depth) == (augmentation, depth)
-    assert "fitted" not in json.loads((run / "data.json").read_text())
+    assert "fitted" not in json.loads((run / "data.json").read_text(encoding="utf-8"))
     for part in ("train", "test"):
         assert call("probe", run, f"{name}/{part}", "--labels", 1, "--draws", 1) == 0
         assert "8 training and 4 test examples, 2 classes" in capsys.readouterr().out

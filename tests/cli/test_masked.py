@@ -69,7 +69,9 @@ def test_sample_and_cloze_take_it(run, capsys):
 
 
 def test_embed_by_the_first_token_the_last_and_all_layers(run, tmp_path, capsys):
-    (tmp_path / "two.csv").write_text("text\nmy bird sang\na dog ran to the log!\n")
+    (tmp_path / "two.csv").write_text(
+        "text\nmy bird sang\na dog ran to the log!\n", encoding="utf-8"
+    )
     opened = open_run(run)
     examples = opened.data.examples(opened.read_examples(tmp_path / "two.csv")).inputs
     each = opened.method.represent_each(examples)
@@ -100,7 +102,7 @@ def test_embed_by_the_first_token_the_last_and_all_layers(run, tmp_path, capsys)
 
 def test_each_vector_stands_beside_its_own_piece(run, tmp_path, capsys):
     long = "my bird sang a song to the dog that ran to the log and sang"
-    (tmp_path / "two.csv").write_text(f"text\nmy bird\n{long}\n")
+    (tmp_path / "two.csv").write_text(f"text\nmy bird\n{long}\n", encoding="utf-8")
     said = call(capsys, "embed", run, tmp_path / "two.csv", "--each", "--out", tmp_path / "o.npz")
     assert "1 of 2 texts are longer than the 12 tokens" in said
     method = open_run(run).method

@@ -18,7 +18,7 @@ def runs(tmp_path_factory):
     opened = toy_base("gpt", folder / "gpt")
     for name in ("lora", "adapters"):
         adapted(name, opened, folder / name)
-    with open(folder / "more.csv", "w", newline="") as file:
+    with open(folder / "more.csv", "w", encoding="utf-8", newline="") as file:
         rows = [(f"{WORDS[label]} {i}", label) for i in range(9) for label in WORDS]
         csv.writer(file).writerows([("text", "label"), *rows])
     return folder

@@ -54,8 +54,10 @@ def cases():
 def place(tmp_path_factory):
     """A folder with a run of text and a run of images, and small inputs."""
     folder = tmp_path_factory.mktemp("options")
-    (folder / "text.txt").write_text("A few words, and a few more of them.\n\n" * 20)
-    (folder / "words.txt").write_text("king 1 2\nqueen 1 3\nman 2 1\n")
+    (folder / "text.txt").write_text(
+        "A few words, and a few more of them.\n\n" * 20, encoding="utf-8"
+    )
+    (folder / "words.txt").write_text("king 1 2\nqueen 1 3\nman 2 1\n", encoding="utf-8")
     return folder
 
 

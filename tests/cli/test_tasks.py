@@ -20,11 +20,15 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     sentences = [f"{'so good' if n % 2 else 'so bad'} number {n}" for n in range(30)]
     rows = [f"{text}\t{n % 2}\n" for n, text in enumerate(sentences)]
-    (folder / "train.tsv").write_text("sentence\tlabel\n" + "".join(rows))
-    (folder / "test.tsv").write_text("index\tsentence\n0\tso bad number 7\n1\tgood\n")
+    (folder / "train.tsv").write_text("sentence\tlabel\n" + "".join(rows), encoding="utf-8")
+    (folder / "test.tsv").write_text(
+        "index\tsentence\n0\tso bad number 7\n1\tgood\n", encoding="utf-8"
+    )
     rows = [f"x\t{n % 2}\t{'' if n % 2 else '*'}\t{text}\n" for n, text in enumerate(sentences)]
-    (folder / "in_domain_train.tsv").write_text("".join(rows))
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"body": t}) + "\n" for t in TEXTS))
+    (folder / "in_domain_train.tsv").write_text("".join(rows), encoding="utf-8")
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps({"body": t}) + "\n" for t in TEXTS), encoding="utf-8"
+    )
     assert pretrain(folder / "texts.jsonl", folder / "gpt", "--text-field", "body") == 0
     return folder
 

@@ -109,8 +109,10 @@ def test_the_locale_changes_nothing(given, tok, tmp_path):
 
 
 def test_what_a_terminal_cannot_show_does_not_stop_it(tok, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
     for encoding in ("ascii", "latin-1", "utf-8"):
         screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        screen.isatty = lambda: True
         monkeypatch.setattr("sys.stdout", screen)
         assert call("tokenizer", "show", "--text", "The cat 你好", "--tokenizer", tok) == 0
         shown = screen.buffer.getvalue().decode(encoding)
@@ -187,7 +189,7 @@ def test_output_comes_while_input_is_read_and_little_is_held(
     sink = Sink()
     source = Watched(block * (repeat // 50), 50, lambda: sink.total)
     monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": source}))
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(sink)))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(sink), encoding="utf-8"))
     tracemalloc.start()
     try:
         assert call("tokenizer", action, "--tokenizer", tmp_path / "word.json") == 0
@@ -387,7 +389,7 @@ def test_what_is_not_there_is_named(
 ):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("deep.json").write_text("[" * 100_000)
+    Path("deep.json").write_text("[" * 100_000, encoding="utf-8")
     tokenizer = tok if tokenizer == "TOK" else tokenizer
     assert call("tokenizer", action, file, "--tokenizer", tokenizer) == 1
     error = capsys.readouterr().err

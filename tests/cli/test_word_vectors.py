@@ -131,7 +131,7 @@ def test_an_analogy_is_answered_by_both_rules(place, capsys):
 def test_questions_are_counted_by_section(place, capsys, tmp_path):
     lines = ["man king woman queen", "man king woman emperor", ": gram1", "king man queen throne"]
     file = tmp_path / "q.txt"
-    file.write_text("\n".join([": family", *lines, ""]))
+    file.write_text("\n".join([": family", *lines, ""]), encoding="utf-8")
     assert call(capsys, "analogy", place, "--questions", file) == [
         f"6 words, 2 numbers each; {file}",
         "section              known   3CosAdd   3CosMul",
@@ -157,8 +157,10 @@ def test_without_a_file_the_toy_sets_are_asked(place, capsys):
 
 
 def test_wordsim_has_a_row_for_each_file(place, capsys, tmp_path):
-    (tmp_path / "a.tsv").write_text("x\ty\tscore\nking\tthrone\t9\nking\tman\t3\nking\tthe\t1\n")
-    (tmp_path / "b.csv").write_text("king,throne,1\nking,the,3\n")
+    (tmp_path / "a.tsv").write_text(
+        "x\ty\tscore\nking\tthrone\t9\nking\tman\t3\nking\tthe\t1\n", encoding="utf-8"
+    )
+    (tmp_path / "b.csv").write_text("king,throne,1\nking,the,3\n", encoding="utf-8")
     lines = call(capsys, "wordsim", place, "--pairs", tmp_path / "a.tsv", tmp_path / "b.csv")
     assert [line.split()[-4:] for line in lines[2:]] == [
         ["2", "of", "3", "1.000"], ["1", "of", "2", "-"]
@@ -192,11 +194,11 @@ def test_what_has_no_word_vectors_is_named(command, capsys, tmp_path, gpt):
         capsys, command, gpt, *word
     )
     assert "no file '" in call(capsys, command, tmp_path / "none.vec", *word)
-    (tmp_path / "a.vec").write_text("2 2\nking 1 2\n")
+    (tmp_path / "a.vec").write_text("2 2\nking 1 2\n", encoding="utf-8")
     assert "a.vec cannot be read as word vectors: its first line promises 2 words" in call(
         capsys, command, tmp_path / "a.vec", *word
     )
-    (tmp_path / "a.npz").write_text("")
+    (tmp_path / "a.npz").write_text("", encoding="utf-8")
     assert "ends with .vec" in call(capsys, command, tmp_path / "a.npz", *word)
 
 
@@ -232,8 +234,8 @@ def test_a_text_of_which_no_word_is_known_is_told(tmp_path, capsys):
     settings = toy_settings("skipgram")
     data, run = toy_data("skipgram", settings), tmp_path / "run"
     pretraining.pretrain(load_method("skipgram"), data, settings, run, progress=False)
-    (tmp_path / "unknown.txt").write_text("qqq zzz")
-    (tmp_path / "known.txt").write_text(data.documents[0].text)
+    (tmp_path / "unknown.txt").write_text("qqq zzz", encoding="utf-8")
+    (tmp_path / "known.txt").write_text(data.documents[0].text, encoding="utf-8")
     for name, lines in (("unknown", 2), ("known", 1)):
         text, out = tmp_path / f"{name}.txt", tmp_path / f"{name}.npz"
         said = call(capsys, "embed", run, text, "--out", out)

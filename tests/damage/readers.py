@@ -101,11 +101,11 @@ class Run(Reader):
         if path.parent == self.run and path.name in KEPT:
             kept = json.loads(state.read_bytes())
             kept["config"]["kept"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            state.write_text(json.dumps(kept))
+            state.write_text(json.dumps(kept), encoding="utf-8")
         if path.name != "SHA256SUMS":
             names = [name for name in checkpoint.iterdir() if name.name != "SHA256SUMS"]
             lines = [f"{hashlib.sha256(n.read_bytes()).hexdigest()}  {n.name}\n" for n in names]
-            (checkpoint / "SHA256SUMS").write_text("".join(lines))
+            (checkpoint / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 class ImageRun(Run):
@@ -702,6 +702,33 @@ class Cloze(Reader):
             assert all(pair.right != pair.wrong for pair in read_pairs(self.folder / name))
 
 
+class Gradebooks(Reader):
+    """What a learning platform exports: its table of points."""
+
+    count = 150
+
+    def make(self):
+        canvas = [f'"Doe, J{i}",{i},u{i},Sec,{i}' for i in SIZES]
+        moodle = [f"Participant {i};J{i} Doe;-;100;Yes;-;" for i in SIZES]
+        head = "Identifier;Full name;Grade;Maximum Grade;Grade can be changed;"
+        more = f"{head}Last modified (grade);Feedback comments"
+        names = "Student,ID,SIS Login ID,Section,Homework 1 (7)"
+        return self.write("canvas.csv", "\n".join([names, *canvas])) | self.write(
+            "moodle.csv", "\ufeff" + "\r\n".join([more, *moodle])
+        )
+
+    def read(self):
+        from minissl.homework.gradebook import read_gradebook
+
+        graded = [
+            {"submission": name.format(i), "score": "9", "comment": ""}
+            for i in SIZES
+            for name in ("doej{0}_{0}_5_hw1.py", "J{0} Doe_{0}_assignsubmission_file_hw1.py")
+        ]
+        for path in self.files:
+            read_gradebook(path, 1).filled(graded)
+
+
 READERS = {
     "run": Run, "image-run": ImageRun, "continued": Continued, "adaptation": Adaptation,
     "fine-tuned": FineTuned, "text": Plain, "csv": Table, "tsv": Tabs, "jsonl": Lines,
@@ -710,5 +737,5 @@ READERS = {
     "claim": Claim, "tokenizers": Tokenizers, "words": Words, "weights": Weights,
     "encoders": Encoders, "published-run": PublishedRun, "published-gpt": PublishedGPT,
     "published-vocabulary": PublishedVocabulary, "encoder-run": EncoderRun, "vectors": Vectors,
-    "word-tests": Pairs, "cloze": Cloze,
+    "word-tests": Pairs, "cloze": Cloze, "gradebooks": Gradebooks,
 }  # fmt: skip

@@ -117,7 +117,11 @@ def _folder_of(event, arguments):
 def _limit_memory():
     status = Path("/proc/self/status")
     if status.exists():
-        used = next(int(line.split()[1]) for line in status.open() if line.startswith("VmData"))
+        used = next(
+            int(line.split()[1])
+            for line in status.open(encoding="utf-8")
+            if line.startswith("VmData")
+        )
         resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + MEMORY,) * 2)
 
 

@@ -19,7 +19,7 @@ SWAG = (
 
 def write(folder, name, text):
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -11,6 +11,7 @@ import pytest
 from minissl.data import Fields, Kept
 from minissl.data.captions import Captioned, CaptionOptions
 from minissl.data.images import Images, LabelledImages
+from minissl.data.labels import split_labelled
 from minissl.data.pairs import LabelledTextPairs, Pair, TextPairs
 from minissl.data.passages import PassageOptions, Passages, PassageTexts, PieceStream
 from minissl.data.texts import LabelledTexts, Texts
@@ -391,3 +392,31 @@ def test_what_was_written_into_a_table_is_read(kind, tmp_path):
     assert sha(kind.read(path, SETTINGS, ODD)) != before  # other lines, other names
     with pytest.raises(ValueError, match=r"line 1: there is no field '\w+', it has .*--\w+-field"):
         kind.read(path, SETTINGS)
+
+
+@every_kind
+def test_some_are_random_and_always_the_same(kind):
+    raw = toy(kind)
+    count = len(next(iter(examples_of(raw).values())))
+    some, again = raw.some(9), raw.some(9)
+    name = next(iter(examples_of(some)))
+    assert len(examples_of(some)[name]) == 9
+    assert keys(examples_of(some)[name]) == keys(examples_of(again)[name])
+    everything = keys(examples_of(raw)[name])
+    assert {*keys(examples_of(some)[name])} < {*everything}
+    assert len(examples_of(raw.some(1000))[name]) == count
+
+
+@every_labelled
+def test_some_with_labels_keep_them_and_what_was_held_out_stays_held_out(kind):
+    raw = toy(kind)
+    name = next(iter(examples_of(raw)))
+    label_of = dict(zip(keys(examples_of(raw)[name]), raw.labels.tolist()))
+    some = raw.some(12)
+    found = keys(examples_of(some)[name])
+    assert [label_of[key] for key in found] == some.labels.tolist()
+    assert some.class_names == raw.class_names
+    _, test = split_labelled(len(raw.labels))
+    tested = {keys(examples_of(raw)[name])[i] for i in test}
+    assert [key in tested for key in found] == [i in some.held_out for i in range(12)]
+    assert len(some.held_out) == 4

@@ -227,7 +227,7 @@ def test_by_hand_what_is_missing_is_listed(cache, capsys, tmp_path):
 
 def test_an_unpacking_that_fails_leaves_nothing(server, cache):
     def broken(files, folder):
-        (folder / "half.txt").write_text("half")
+        (folder / "half.txt").write_text("half", encoding="utf-8")
         raise ValueError("input.txt is damaged")
 
     with pytest.raises(ValueError, match=r"input.txt is damaged"):
@@ -260,7 +260,7 @@ def test_a_cache_that_cannot_be_written(number, cache, monkeypatch):
 
 
 def test_a_cache_that_is_a_file(server, cache):
-    cache.write_text("a file")
+    cache.write_text("a file", encoding="utf-8")
     with pytest.raises(OSError, match=r"cache cannot be written.*--cache FOLDER"):
         _cache.fetch(shakespeare(url(server, "good")))
 
@@ -268,7 +268,7 @@ def test_a_cache_that_is_a_file(server, cache):
 def test_a_damaged_set_is_fetched_again(server, cache):
     dataset = shakespeare(url(server, "good"))
     dataset.folder().mkdir(parents=True)
-    (dataset.folder() / "something else").write_text("of another version")
+    (dataset.folder() / "something else").write_text("of another version", encoding="utf-8")
     _cache.fetch(dataset)
     assert everything(cache) == ["tiny-shakespeare", "tiny-shakespeare/tiny-shakespeare.txt"]
 
@@ -326,12 +326,12 @@ def test_a_kill_leaves_nothing_that_looks_like_a_set_and_two_at_once_do_no_harm(
 def test_a_whole_folder_replaces_an_old_one_only_when_it_is_whole(tmp_path):
     target = tmp_path / "set"
     with whole_folder(target) as new:
-        (new / "a").write_text("old")
+        (new / "a").write_text("old", encoding="utf-8")
         assert not target.exists()
 
     def fill(broken):
         with whole_folder(target) as new:
-            (new / "b").write_text("new")
+            (new / "b").write_text("new", encoding="utf-8")
             if broken:
                 raise KeyboardInterrupt
 

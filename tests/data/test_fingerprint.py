@@ -48,7 +48,7 @@ def test_renamed_files_are_other_data_and_moved_folders_are_not(folder, suffix):
     if suffix == ".txt":
         kind = Texts
         for path in [*folder.rglob("*.png")]:
-            path.with_suffix(".txt").write_text(f"text of {path.name}")
+            path.with_suffix(".txt").write_text(f"text of {path.name}", encoding="utf-8")
     before = sha(folder, kind)
     moved = folder.rename(folder.with_name("moved"))
     assert sha(moved, kind) == before

@@ -21,7 +21,7 @@ def table(tmp_path):
     paths = ["../0.png", str(tmp_path / "100.png"), "../200.png", "../0.png"]
     rows = [{"image": p, "text": f"t{i}", "label": i % 2} for i, p in enumerate(paths)]
     path = tmp_path / "tables" / "a.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
 
@@ -34,15 +34,15 @@ def test_paths_begin_at_the_folder_of_the_table(table, monkeypatch):
 
 
 def test_a_label_or_a_caption_of_the_table_is_part_of_the_fingerprint(table):
-    text = table.read_text()
+    text = table.read_text(encoding="utf-8")
     for kind, old, new in (
         (LabelledImages, '"label": 1}', '"label": 0}'),
         (Captioned, '"t2"', '"t3"'),
         (Images, "../200.png", "../0.png"),
     ):
-        table.write_text(text)
+        table.write_text(text, encoding="utf-8")
         before = kind.read(table, SETTINGS).fingerprint()["sha256"]
-        table.write_text(text.replace(old, new, 1))
+        table.write_text(text.replace(old, new, 1), encoding="utf-8")
         assert kind.read(table, SETTINGS).fingerprint()["sha256"] != before
 
 
@@ -55,13 +55,13 @@ def test_numbers_for_images(table):
 
 
 def test_images_that_cannot_be_read_are_named_with_the_line(table):
-    text = table.read_text()
-    table.write_text(text.replace("../200.png", "../nowhere.png"))
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("../200.png", "../nowhere.png"), encoding="utf-8")
     with pytest.raises(
         FileNotFoundError, match=r"a.jsonl, line 3: there is no file '.*nowhere.png'"
     ):
         Images.read(table, SETTINGS)
-    table.write_text(text.replace("../200.png", "a.jsonl"))
+    table.write_text(text.replace("../200.png", "a.jsonl"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"a.jsonl cannot be read as an image"):
         Images.read(table, SETTINGS)
 

@@ -122,9 +122,11 @@ def test_a_character_of_which_a_byte_is_missing_is_left_out():
 def test_a_published_vocabulary_is_copied_and_compared(tmp_path):
     characters = sorted({c for d in Texts.toy().documents for c in d.text if c.strip()})
     tokens = [*SPECIAL_TOKENS, *characters, *("##" + c for c in characters), "the", "cat"]
-    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
     other = tmp_path / "other.txt"
-    other.write_text("".join(f"{token}\n" for token in [*tokens[:-2], "cat", "the"]))
+    other.write_text(
+        "".join(f"{token}\n" for token in [*tokens[:-2], "cat", "the"]), encoding="utf-8"
+    )
     kind = load_method("bert")
     settings = toy_settings("bert", vocab=str(tmp_path / "vocab.txt"))
     data = kind.Data.toy(settings)
@@ -143,7 +145,9 @@ def test_a_published_vocabulary_is_copied_and_compared(tmp_path):
 @pytest.mark.parametrize("missing", SPECIAL)
 def test_a_vocabulary_without_a_special_token_is_refused_by_name(tmp_path, missing):
     file = tmp_path / "vocab.txt"
-    file.write_text("".join(f"{t}\n" for t in [*SPECIAL_TOKENS, "a"] if t != missing))
+    file.write_text(
+        "".join(f"{t}\n" for t in [*SPECIAL_TOKENS, "a"] if t != missing), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=rf"vocab\.txt has no \[{missing[1:-1]}\]"):
         PassageOptions(vocab=str(file)).settled(None)
 

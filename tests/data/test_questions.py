@@ -23,7 +23,7 @@ def written(tmp_path, *entries, context=TEXT, **whole):
     """A file with one text and these questions."""
     article = {"title": "Ada", "paragraphs": [{"context": context, "qas": list(entries)}]}
     path = tmp_path / "a.json"
-    path.write_text(json.dumps({"version": "1.1", "data": [article]} | whole))
+    path.write_text(json.dumps({"version": "1.1", "data": [article]} | whole), encoding="utf-8")
     return path
 
 
@@ -119,7 +119,7 @@ def test_what_is_refused_names_file_and_question(tmp_path, entries, words):
 )
 def test_a_file_of_another_form_is_refused(tmp_path, text, words):
     path = tmp_path / "a.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         Questions.read(path)
 

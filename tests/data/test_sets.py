@@ -84,7 +84,7 @@ def put(name, part):
 def test_what_exists_is_found_as_it_is_also_under_the_name_of_a_set(tmp_path):
     put("mnist", "train")
     Path("digits").mkdir()
-    Path("mnist").write_text("mine")
+    Path("mnist").write_text("mine", encoding="utf-8")
     for path in (Path("digits"), Path("mnist"), tmp_path, Path()):
         assert find(path) is path
 

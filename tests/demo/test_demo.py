@@ -57,7 +57,7 @@ def tiny(monkeypatch):
 @pytest.mark.usefixtures("tiny")
 def test_the_whole_demo(tmp_path, capsys):
     results = demo.run_demo(tmp_path, progress=False)
-    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == results
     table = capsys.readouterr().out
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -91,7 +91,7 @@ def test_the_whole_demo(tmp_path, capsys):
     # Nothing is fetched from elsewhere, every figure is a picture that can be read.
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", page)
     pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
-    assert len(pictures) == 7
+    assert len(pictures) == 8
     for picture in pictures:
         assert ElementTree.fromstring(base64.b64decode(picture)).tag.endswith("svg")
 

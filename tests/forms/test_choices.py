@@ -174,7 +174,7 @@ def test_a_run_of_images_is_refused(tmp_path):
 def test_the_commands_read_choose_and_measure(bases, tmp_path, capsys):
     data = tmp_path / "toys.csv"
     toys = Choices.toy()
-    with open(data, "w", newline="") as file:
+    with open(data, "w", encoding="utf-8", newline="") as file:
         header = ["text", "ending0", "ending1", "ending2", "label"]
         rows = ([one.first, *one.seconds, n] for one, n in zip(toys.choices, toys.labels))
         csv.writer(file).writerows([header, *rows])

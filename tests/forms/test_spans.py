@@ -461,7 +461,7 @@ def test_the_commands_read_answer_and_measure(bases, tmp_path, capsys):
         }]} for one in toys
     ]  # fmt: skip
     data = tmp_path / "toys.json"
-    data.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    data.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
     for name in ("bert", "gpt"):
         run = str(tmp_path / f"answers-{name}")
         steps = ["--steps", "2", "--rank", "2", "--quiet"]

@@ -289,14 +289,14 @@ def test_the_commands_adapt_predict_and_measure(bases, tmp_path, capsys):
         for _, words, tags in TaggedTexts.toy().sentences
     ]
     data, run = tmp_path / "animals.conll", tmp_path / "run"
-    data.write_text("\n\n".join(rows) + "\n")
+    data.write_text("\n\n".join(rows) + "\n", encoding="utf-8")
     options = ["--run", str(run), "--steps", "3", "--quiet"]
     assert main(["adapt", "lora", str(bases["bert"].folder), str(data), *options]) == 0
     told = capsys.readouterr().out
     assert "27 labelled examples of 3 tags, 13 held out" in told
     assert "held out f1" in told
     text = tmp_path / "new.txt"
-    text.write_text("my dog sang\n\non cat\n")
+    text.write_text("my dog sang\n\non cat\n", encoding="utf-8")
     assert main(["predict", str(run), str(text)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "name,tagged"

@@ -146,7 +146,10 @@ def test_any_text_can_be_printed():
 
 def running(number):
     try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except OSError:
         return False
 
@@ -167,10 +170,10 @@ def test_no_process_outlives_the_checker(tmp_path):
         checker = subprocess.Popen(command, env={**os.environ, "WHICH": name})
         pids = tmp_path / f"pids{name}"
         until = time.monotonic() + 60
-        while not pids.exists() or len(pids.read_text().split()) < 2:
+        while not pids.exists() or len(pids.read_text(encoding="utf-8").split()) < 2:
             assert time.monotonic() < until
             time.sleep(0.02)
-        numbers = [int(number) for number in pids.read_text().split()]
+        numbers = [int(number) for number in pids.read_text(encoding="utf-8").split()]
         assert all(running(number) for number in numbers)
         checker.send_signal(getattr(signal, name))
         checker.wait()

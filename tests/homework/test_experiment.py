@@ -84,7 +84,7 @@ def test_an_error_says_its_line_in_the_experiment(folder):
     text = (folder / FILE).read_text(encoding="utf-8")
     line = text[: text.index("    found = [\n")].count("\n") + 1
     (folder / FILE).write_text(
-        text.replace("    found = [\n", "    found = 1 / 0\n    found = [\n")
+        text.replace("    found = [\n", "    found = 1 / 0\n    found = [\n"), encoding="utf-8"
     )
     found = outcomes(check_submission(FIVE, folder / "hw5.py", numbers=[NUMBER]))
     assert "ZeroDivisionError" in found["nearest_endings"].symptom
@@ -96,7 +96,9 @@ def test_the_experiment_may_use_the_students_own_functions(folder):
     text = (folder / FILE).read_text(encoding="utf-8")
     library = "from minissl.text.cooccurrence import cooccurrences"
     assert library in text
-    (folder / FILE).write_text(text.replace(library, "from hw5 import cooccurrences"))
+    (folder / FILE).write_text(
+        text.replace(library, "from hw5 import cooccurrences"), encoding="utf-8"
+    )
     (folder / "hw5.py").write_text(student_file(FIVE, ["5.3"]), encoding="utf-8")
     results = check_submission(FIVE, folder / "hw5.py", numbers=[NUMBER])
     assert results.score == FIVE.experiment.points
@@ -120,7 +122,10 @@ def test_in_a_class_each_has_an_experiment_of_their_own(folder, tmp_path, capsys
     (tmp_path / "class" / FILE).unlink()
     table = tmp_path / "grades.csv"
     assert main(["homework", "grade", "5", str(tmp_path / "class"), "--csv", str(table)]) == 0
-    rows = {row["submission"]: row for row in csv.DictReader(table.read_text().splitlines())}
+    rows = {
+        row["submission"]: row
+        for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    }
     assert {name: row[NUMBER] for name, row in rows.items()} == {"alice": "0", "bob.py": "0"}
     path = tmp_path / "class" / "bob.py"
     found = outcomes(check_submission(FIVE, path, numbers=[NUMBER]))

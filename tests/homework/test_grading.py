@@ -24,7 +24,7 @@ from tests.homework.submissions import DIVIDE, IMPORTS, ONE, checked, write
 
 
 def a_task(check, points=5):
-    task = Task("9.1", "minissl.autograd.elementwise:exp", "toy", "lectures/02, section 1")
+    task = Task("9.1", "minissl.autograd.elementwise:exp", "toy", "lecture 02, section 1")
     task.check(points)(check)
     return task
 
@@ -118,12 +118,12 @@ def test_start_writes_its_files_and_overwrites_none(tmp_path, capsys):
     assert "_check_input" not in text, "the helper that would give gradcheck away"
     assert "_parents_first" not in text[: text.index("# ---- 1.1")], "the other tasks are there"
     assert "hides Python's own max" in text
-    (folder / "hw1.py").write_text("my work")
+    (folder / "hw1.py").write_text("my work", encoding="utf-8")
     (folder / "HW1.md").unlink()
     capsys.readouterr()
     assert main(arguments) == 1
     assert "is already there, and is not overwritten" in capsys.readouterr().err
-    assert (folder / "hw1.py").read_text() == "my work"
+    assert (folder / "hw1.py").read_text(encoding="utf-8") == "my work"
     assert not (folder / "HW1.md").exists(), "nothing is written when something is there"
 
 
@@ -137,7 +137,7 @@ def test_every_starter_can_be_written_without_torch_and_triton():
         print(number, len(student_file(load_assignment(number))))
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert found.returncode == 0, found.stderr
     assert found.stdout.splitlines()[0].startswith("1 ")
 
@@ -198,10 +198,10 @@ def test_check_prints_a_scoreboard_and_writes_gradescopes_json(tmp_path, capsys)
     shown = capsys.readouterr().out
     assert "1.1  divide         4 of 8   [#####     ]  failed: denominator, broadcast" in shown
     assert "-> the sign is wrong" in shown
-    assert "Read: lectures/02_autograd.md, section 2, An operation and its way back" in shown
-    elsewhere = Task("9.1", "minissl:toy", "toy", "lectures/99, section 2")
-    assert where_to_read(elsewhere) == "lectures/99, section 2"
-    found = json.loads(target.read_text())
+    assert "Read: minissl lecture 02 --section 2  (An operation and its way back)" in shown
+    elsewhere = Task("9.1", "minissl:toy", "toy", "lecture 99, section 2")
+    assert where_to_read(elsewhere) == "lecture 99, section 2"
+    found = json.loads(target.read_text(encoding="utf-8"))
     assert (found["score"], found["visibility"]) == (4, "visible")
     first, second = found["tests"]
     assert {"name", "score", "max_score", "output", "number", "status"} <= first.keys()
@@ -218,7 +218,7 @@ def test_a_check_that_cannot_run_says_so(tmp_path, capsys):
     target = tmp_path / "results.json"
     assert main(["homework", "check", "1", str(tmp_path), "--json", str(target)]) == 1
     assert "there is no hw1.py" in capsys.readouterr().err
-    found = json.loads(target.read_text())
+    found = json.loads(target.read_text(encoding="utf-8"))
     assert (found["score"], len(found["tests"])) == (0, len(ONE.parts))
     assert "there is no hw1.py" in found["output"]
     write(tmp_path, "")
@@ -250,7 +250,10 @@ def test_a_class_is_graded_whatever_one_submission_does(tmp_path, capsys):
     table, details = tmp_path / "grades.csv", tmp_path / "details"
     arguments = ["homework", "grade", "1", str(tmp_path / "class"), "--csv", str(table)]
     assert main([*arguments, "--details", str(details), "--extra-shapes", "0"]) == 0
-    rows = {row["submission"]: row for row in csv.DictReader(table.read_text().splitlines())}
+    rows = {
+        row["submission"]: row
+        for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    }
     assert list(rows) == ["alice", "bob.py", "carol"]
     assert (rows["alice"]["score"], rows["alice"]["points"], rows["alice"]["1.1"]) == (
         "8",
@@ -260,7 +263,7 @@ def test_a_class_is_graded_whatever_one_submission_does(tmp_path, capsys):
     assert rows["bob.py"]["comment"] == "bob.py, line 1: invalid syntax"
     assert rows["carol"]["score"] == "0"
     assert "no hw1.py" in rows["carol"]["comment"]
-    assert json.loads((details / "alice.json").read_text())["score"] == 8
+    assert json.loads((details / "alice.json").read_text(encoding="utf-8"))["score"] == 8
     assert "8 of 93  alice" in capsys.readouterr().out
     assert main(["homework", "grade", "1", str(details), "--csv", str(table)]) == 1
     assert "there are no submissions" in capsys.readouterr().err

@@ -294,9 +294,12 @@ def test_an_import_in_the_body_costs_nothing_whatever_is_installed(tmp_path, mon
     finder.write_text(
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        return (lambda: None)()\n"
+        "        return (lambda: None)()\n",
+        encoding="utf-8",
     )
-    (tmp_path / "site" / "loud.py").write_text("def early():\n    return 1\n\nearly()\n")
+    (tmp_path / "site" / "loud.py").write_text(
+        "def early():\n    return 1\n\nearly()\n", encoding="utf-8"
+    )
     monkeypatch.setattr("site.getsitepackages", lambda: [str(finder.parent)])
     monkeypatch.syspath_prepend(str(finder.parent))
     import finder as found

@@ -30,7 +30,9 @@ for task in parts:
 
 def test_the_gradient_by_hand_needs_neither_torch_nor_triton():
     command = [sys.executable, "-c", WITHOUT]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=os.environ, check=False
+    )
     assert done.stdout.split() == ["4.6", "4.7", "passed", "passed", "passed"], done.stderr
 
 
@@ -49,7 +51,7 @@ def test_our_report_on_temperatures_says_what_was_measured():
 
 def test_the_milestone_says_whose_loss_it_was(capsys, monkeypatch):
     split = hw4_experiment.load_digits()
-    rows = json.loads((OURS / "results.json").read_text())
+    rows = json.loads((OURS / "results.json").read_text(encoding="utf-8"))
     hw4_experiment.milestone(rows, split)
     shown = capsys.readouterr().out
     assert "pixels, without any network: 0.698, 0.702, 0.709" in shown

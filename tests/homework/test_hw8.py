@@ -27,7 +27,7 @@ def test_our_report_on_bytes_says_what_was_measured():
 
 def test_kilobytes_of_our_report_are_those_of_the_shapes():
     """By task 8.11's count, of a GPT of that size and a layer for twelve classes."""
-    rows = json.loads((OURS / "results.json").read_text())
+    rows = json.loads((OURS / "results.json").read_text(encoding="utf-8"))
     width, head = hw8_experiment.PRETRAINING["width"], 12 * (64 + 1)
     layers = 2 * [*4 * [(width, width)], (4 * width, width), (width, 4 * width)]
     for setting, rank in (("nothing", 0), ("rank 1", 1), ("rank 8", 8)):
@@ -37,7 +37,7 @@ def test_kilobytes_of_our_report_are_those_of_the_shapes():
 
 
 def test_the_milestone_says_whose_lora_it_was(capsys, monkeypatch):
-    rows = json.loads((OURS / "results.json").read_text())
+    rows = json.loads((OURS / "results.json").read_text(encoding="utf-8"))
     world = SimpleNamespace(class_names=tuple("abcdefghijkl"), held_out=([], [0] * 320))
     hw8_experiment.milestone(rows, world)
     assert "The library's LoRA turns our GPT into a classifier" in capsys.readouterr().out

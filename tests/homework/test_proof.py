@@ -172,6 +172,6 @@ def test_the_handout_speaks_of_every_task(number):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_where_to_read_is_there(number):
     for task in load_assignment(number).parts:
-        lecture, section = re.fullmatch(r"lectures/(\d\d), section (\d+)", task.lecture).groups()
+        lecture, section = re.fullmatch(r"lecture (\d\d), section (\d+)", task.lecture).groups()
         (path,) = LECTURES.glob(f"{lecture}_*.md")
         assert f"\n## {section}. " in path.read_text(encoding="utf-8"), task.number

@@ -17,7 +17,7 @@ def python(*arguments, **environment):
         cwd=ROOT,
         env=inherited | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
     return result.stdout

@@ -189,9 +189,17 @@ def kept_read(kernel, row):
     path = Path(os.environ["TRITON_CACHE_DIR"]) / f"{kernel.hash}-{reader_version()}.json"
     if not path.exists():
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(dataclasses.asdict(compile_report.read(kernel, row))))
+        part.write_text(
+            json.dumps(dataclasses.asdict(compile_report.read(kernel, row))), encoding="utf-8"
+        )
         part.replace(path)  # in one step: another process may read
-    return Row(**{**json.loads(path.read_text()), "launch": row.launch, "module": row.module})
+    return Row(
+        **{
+            **json.loads(path.read_text(encoding="utf-8")),
+            "launch": row.launch,
+            "module": row.module,
+        }
+    )
 
 
 def main():

@@ -20,7 +20,7 @@ def test_the_other_package_named_kernels_wins(tmp_path):
     """
     other = tmp_path / "kernels"
     other.mkdir()
-    (other / "__init__.py").write_text('NAME = "other"\n')
+    (other / "__init__.py").write_text('NAME = "other"\n', encoding="utf-8")
     code = """
         import kernels, minissl_kernels
         print(kernels.NAME, kernels.__file__, minissl_kernels.__file__)

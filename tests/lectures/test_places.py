@@ -25,7 +25,7 @@ def test_sections_are_numbered_in_order(number):
 @pytest.mark.parametrize("homework", assignment_numbers())
 def test_a_task_says_where_to_read(homework):
     for task in load_assignment(homework).tasks:
-        place = re.fullmatch(r"lectures/(\d\d), section (\d+)", task.lecture)
+        place = re.fullmatch(r"lecture (\d\d), section (\d+)", task.lecture)
         assert place, f"{task.number}: {task.lecture!r}"
         assert place[2] in SECTIONS[place[1]], f"{task.number}: {task.lecture}"
 

@@ -31,7 +31,12 @@ def theirs(loss, *arguments):
 
 
 def test_every_loss_of_the_page_is_ours():
-    page = Path(__file__).parents[2].joinpath("docs", "loss_conventions.md").read_text()
+    page = (
+        Path(__file__)
+        .parents[2]
+        .joinpath("docs", "loss_conventions.md")
+        .read_text(encoding="utf-8")
+    )
     for loss in ("simclr_cs229", "nt_xent", "info_nce", "bilinear_info_nce", "pair_loss",
                  "triplet_loss", "mined_triplet_loss", "lifted_structured_loss", "supcon_loss",
                  "soft_nearest_neighbor_loss", "consistency_loss", "annealed_cross_entropy",

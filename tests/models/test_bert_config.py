@@ -42,7 +42,7 @@ def publish(folder, settings, **written):
         del weights["cls.predictions.decoder.weight"], weights["cls.predictions.decoder.bias"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config = model.config.to_dict() | settings | written
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return model.eval()
 
 
@@ -152,7 +152,7 @@ NOTES = {
 @pytest.mark.parametrize("notes", [{}, NOTES])
 def test_old_files(tmp_path, notes):
     expected = their_outputs(publish(tmp_path, {}))
-    (tmp_path / "config.json").write_text(json.dumps(OLD | notes))
+    (tmp_path / "config.json").write_text(json.dumps(OLD | notes), encoding="utf-8")
     assert difference(our_outputs(tmp_path), expected) < 3e-5
 
 
@@ -186,7 +186,9 @@ def test_other_configurations_are_refused_by_name(tmp_path, change, words):
 @pytest.mark.parametrize("kind", ["roberta", "distilbert", "albert", "electra", "gpt2", "mpnet"])
 def test_another_network_is_called_by_its_name(tmp_path, kind):
     publish(tmp_path, {})
-    (tmp_path / "config.json").write_text(AutoConfig.for_model(kind).to_json_string())
+    (tmp_path / "config.json").write_text(
+        AutoConfig.for_model(kind).to_json_string(), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=f"config.json asks for model_type = '{kind}', which"):
         load_bert(tmp_path)
 
@@ -195,6 +197,6 @@ def test_another_network_is_called_by_its_name(tmp_path, kind):
 def test_a_size_that_is_missing_is_named(tmp_path, name):
     publish(tmp_path, {})
     settings = {key: value for key, value in OLD.items() if key != name}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"config\.json: {name} is missing"):
         load_bert(tmp_path)

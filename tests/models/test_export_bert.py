@@ -103,7 +103,7 @@ def test_a_folder_that_is_there_stays_and_a_write_that_fails_leaves_nothing(tmp_
     tokenizer = WordPiece.train(TRAINED, 110)
     model = build(tokenizer)
     (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "a").write_text("mine")
+    (tmp_path / "there" / "a").write_text("mine", encoding="utf-8")
     for out in (tmp_path / "there", tmp_path / "there" / "a"):
         with pytest.raises(FileExistsError, match="is there already"):
             export_bert(model, tokenizer, out, card="")

@@ -42,7 +42,7 @@ def publish(folder, settings, **written):
         del weights["lm_head.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config = model.config.to_dict() | settings | written
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return model.eval()
 
 
@@ -172,7 +172,7 @@ OLD = {
 def test_old_files_and_other_names(tmp_path, names):
     expected = their_logits(publish(tmp_path, {}))
     settings = {names.get(name, name): value for name, value in OLD.items()}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     close(load_gpt2(tmp_path)(TOKENS).array, expected)
 
 
@@ -223,7 +223,9 @@ def test_hostile_configurations_are_refused_before_anything_is_allocated(tmp_pat
 @pytest.mark.parametrize("kind", ["bert", "gpt_neo", "llama", "mistral", "opt", "qwen2"])
 def test_another_network_is_called_by_its_name(tmp_path, kind):
     publish(tmp_path, {})
-    (tmp_path / "config.json").write_text(AutoConfig.for_model(kind).to_json_string())
+    (tmp_path / "config.json").write_text(
+        AutoConfig.for_model(kind).to_json_string(), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=f"config.json asks for model_type = '{kind}', which"):
         load_gpt2(tmp_path)
 
@@ -232,7 +234,7 @@ def test_another_network_is_called_by_its_name(tmp_path, kind):
 def test_a_size_that_is_missing_is_named(tmp_path, name):
     publish(tmp_path, {})
     settings = {key: value for key, value in OLD.items() if key not in (name, "n_ctx")}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"config\.json: {name} is missing"):
         load_gpt2(tmp_path)
 

@@ -48,7 +48,7 @@ def published_weights():
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
+    (tmp_path / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
     save_file(published_weights(), tmp_path / "model.safetensors")
     return tmp_path
 
@@ -125,7 +125,7 @@ def shard(folder):
     for place in set(places.values()):
         save_file({n: a for n, a in weights.items() if places[n] == place}, folder / place)
     index = {"metadata": {"total_size": 1}, "weight_map": places}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     return places
 
 
@@ -137,7 +137,7 @@ def test_an_output_of_its_own_is_saved_and_generates(folder, tmp_path):
     )
     save_file(weights, folder / "model.safetensors")
     settings = SETTINGS | {"tie_word_embeddings": False}
-    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     model = load_gpt2(folder)
     hidden = model.hidden(TOKENS).array
     expected = hidden @ weights["lm_head.weight"].numpy().T
@@ -162,7 +162,7 @@ def test_saving_gives_the_same_file_back(folder, tmp_path):
     for name, array in published_weights().items():
         assert torch.equal(written.pop(name), array), name
     assert not written
-    settings = json.loads((tmp_path / "new" / "copy" / "config.json").read_text())
+    settings = json.loads((tmp_path / "new" / "copy" / "config.json").read_text(encoding="utf-8"))
     assert settings.items() >= (SETTINGS.items() - {("n_ctx", CONTEXT)})
     assert settings["n_inner"] is None
     assert load_gpt2(tmp_path / "new" / "copy", dropout=0.1).config == model.config
@@ -220,7 +220,7 @@ def refused(folder, *words):
 
 
 def test_a_file_with_more_layers_than_its_configuration_is_refused(folder):
-    (folder / "config.json").write_text(json.dumps(SETTINGS | {"n_layer": 1}))
+    (folder / "config.json").write_text(json.dumps(SETTINGS | {"n_layer": 1}), encoding="utf-8")
     refused(folder, "h.1.attn.c_attn.bias", "n_layer = 1", "and 9 more")
 
 
@@ -249,7 +249,9 @@ def test_a_tied_output_that_is_another_matrix_is_refused(folder):
 
 
 def test_an_untied_output_that_is_missing_is_refused(folder):
-    (folder / "config.json").write_text(json.dumps(SETTINGS | {"tie_word_embeddings": False}))
+    (folder / "config.json").write_text(
+        json.dumps(SETTINGS | {"tie_word_embeddings": False}), encoding="utf-8"
+    )
     refused(folder, "lacks lm_head.weight")
 
 
@@ -326,7 +328,7 @@ def test_other_files_are_refused(folder, content):
 def test_odd_indices_are_refused(folder, index):
     (folder / "model.safetensors").unlink()
     shard(folder)
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     refused(folder, "model.safetensors.index.json")
 
 
@@ -334,9 +336,9 @@ def test_a_shard_with_an_array_that_its_index_does_not_name_is_refused(folder):
     (folder / "model.safetensors").unlink()
     shard(folder)
     path = folder / "model.safetensors.index.json"
-    index = json.loads(path.read_text())
+    index = json.loads(path.read_text(encoding="utf-8"))
     name, file = index["weight_map"].popitem()
-    path.write_text(json.dumps(index))
+    path.write_text(json.dumps(index), encoding="utf-8")
     refused(folder, "model.safetensors.index.json", file, "disagree on 1 array", name)
 
 

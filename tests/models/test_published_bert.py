@@ -73,7 +73,7 @@ def rewrite(folder, change):
 
 def configure(folder, **settings):
     told = json.loads((folder / "config.json").read_bytes())
-    (folder / "config.json").write_text(json.dumps(told | settings))
+    (folder / "config.json").write_text(json.dumps(told | settings), encoding="utf-8")
 
 
 def theirs(model):

@@ -113,7 +113,7 @@ def install(tmp_path):
         path = os.pathsep.join(map(str, (pip.parent, known)))
         env = {**os.environ, "PYTHONPATH": path}
         command = [sys.executable, "-S", "-c", cell]
-        ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+        ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, encoding="utf-8")
         asked = folder / "asked.txt"
         return ran, asked.read_text("utf-8") if asked.is_file() else None
 

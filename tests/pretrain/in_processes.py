@@ -30,7 +30,7 @@ def start(folder, names, module=__name__):
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=200,
     )
     if ended.returncode:
@@ -83,7 +83,7 @@ def main():
             Tokenizer.train = no_second_tokenizer
         for name in methods:
             text = one(name, Path(folder))
-            (Path(folder) / f"{name}-{world().rank}.txt").write_text(text)
+            (Path(folder) / f"{name}-{world().rank}.txt").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def write_bert(folder, *, heads=("pooler",), seed=0, lowercase=True):
         spread(MaskedEncoder(config, next_sentence=True, generator=draw)), folder, heads=heads
     )
     words.write(folder / "vocab.txt")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lowercase}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"do_lower_case": lowercase}), encoding="utf-8"
+    )
     return folder
 
 
@@ -63,6 +65,6 @@ def write_gpt2(folder, *, seed=0, **changes):
 
 
 def as_sentence_encoder(folder, modules=MODULES, **pooling):
-    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
     (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling/config.json").write_text(json.dumps(pooling or POOLING))
+    (folder / "1_Pooling/config.json").write_text(json.dumps(pooling or POOLING), encoding="utf-8")

@@ -327,7 +327,7 @@ def test_two_processes_on_a_slow_disk(tmp_path):
     """
     start(tmp_path, METHODS)
     for name in METHODS:
-        told = [(tmp_path / f"{name}-{rank}.txt").read_text() for rank in (0, 1)]
+        told = [(tmp_path / f"{name}-{rank}.txt").read_text(encoding="utf-8") for rank in (0, 1)]
         assert told[0] == told[1]
         if not load_method(name).in_processes:
             assert "trained by one process, here are 2: start it without torchrun" in told[0]

@@ -65,7 +65,7 @@ def represented(opened, texts=SENTENCES):
 
 def configure(place, **settings):
     told = json.loads(place.read_bytes()) if place.exists() else {}
-    place.write_text(json.dumps(told | settings))
+    place.write_text(json.dumps(told | settings), encoding="utf-8")
 
 
 # ---- what is read --------------------------------------------------------------------------------
@@ -146,8 +146,10 @@ def test_gpt2s_first_files_are_the_same(tmp_path):
     state = json.loads((folder / "tokenizer.json").read_bytes())
     expected = represented(open_run(folder))
     (folder / "tokenizer.json").unlink()
-    (folder / "vocab.json").write_text(json.dumps(state["model"]["vocab"]))
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *state["model"]["merges"]]))
+    (folder / "vocab.json").write_text(json.dumps(state["model"]["vocab"]), encoding="utf-8")
+    (folder / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *state["model"]["merges"]]), encoding="utf-8"
+    )
     np.testing.assert_array_equal(represented(open_run(folder)), expected)
     (folder / "merges.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"neither tokenizer.json nor merges.txt"):
@@ -230,7 +232,7 @@ def test_another_tokenizer_is_refused_by_the_name_of_the_field(bert, part, chang
     place = bert / "tokenizer.json"
     state = json.loads(place.read_bytes())
     state[part] |= change
-    place.write_text(json.dumps(state))
+    place.write_text(json.dumps(state), encoding="utf-8")
     with pytest.raises(ValueError, match=words) as error:
         open_run(bert)
     assert str(place) in str(error.value)
@@ -239,13 +241,13 @@ def test_another_tokenizer_is_refused_by_the_name_of_the_field(bert, part, chang
 def test_a_vocabulary_with_case_has_to_say_so(bert):
     (bert / "tokenizer_config.json").unlink()
     expected = represented(open_run(bert))
-    with (bert / "vocab.txt").open("a") as file:
+    with (bert / "vocab.txt").open("a", encoding="utf-8") as file:
         file.write("Cat\n")
     with pytest.raises(ValueError, match=r"the token 'Cat'.*with case.*do_lower_case"):
         open_run(bert)
     configure(bert / "tokenizer_config.json", do_lower_case=True)
     np.testing.assert_array_equal(represented(open_run(bert)), expected)
-    with (bert / "vocab.txt").open("a") as file:
+    with (bert / "vocab.txt").open("a", encoding="utf-8") as file:
         file.write("".join(f"x{i}\n" for i in range(9)))
     with pytest.raises(ValueError, match=r"has .* tokens, the weights have vectors of 96"):
         open_run(bert)
@@ -353,9 +355,9 @@ def swap_epsilon(folder):
 def swap_tokens(folder):
     place = folder / "vocab.txt"
     if place.exists():
-        lines = place.read_text().split("\n")
+        lines = place.read_text(encoding="utf-8").split("\n")
         lines[-3:-1] = lines[-2:-4:-1]
-        place.write_text("\n".join(lines))
+        place.write_text("\n".join(lines), encoding="utf-8")
         return
     tokenizer = Tokenizer.train(TEXTS, 280, special_tokens=[SEPARATOR])
     save_huggingface(tokenizer, folder / "tokenizer.json")
@@ -422,12 +424,15 @@ def test_pretraining_goes_on_from_published_weights(folder, tmp_path):
 def test_the_commands_take_a_folder_of_published_weights(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [f"{text.split('.')[0]}.\t{i % 2}\n" for i, text in enumerate(TEXTS)]
-    (tmp_path / "data.tsv").write_text("text\tlabel\n" + "".join(rows))
+    (tmp_path / "data.tsv").write_text("text\tlabel\n" + "".join(rows), encoding="utf-8")
     for name in ("lora", "finetune"):
         settings = ["--steps", "2", "--batch-size", "4", "--quiet", "--run", name]
         assert main(["adapt", name, str(folder), "data.tsv", *settings]) == 0
         assert main(["predict", name, "data.tsv", "--out", f"{name}.csv"]) == 0
-        assert len((tmp_path / f"{name}.csv").read_text().splitlines()) == len(rows) + 1
+        assert (
+            len((tmp_path / f"{name}.csv").read_text(encoding="utf-8").splitlines())
+            == len(rows) + 1
+        )
         assert main(["embed", name, "data.tsv", "--out", f"{name}.npz"]) == 0
     assert main(["embed", str(folder), "data.tsv", "--vector", "first", "--out", "a.npz"]) == 0
     with np.load("a.npz") as found:
@@ -449,3 +454,22 @@ def test_the_commands_take_a_folder_of_published_weights(folder, tmp_path, capsy
     method = "bert" if (folder / "vocab.txt").exists() else "gpt"
     with pytest.raises(ValueError, match=f"holds a run of .published-.*, not of '{method}'"):
         open_run(folder, load_method(method))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_the_table_that_is_no_token_is_never_written_as_one(kind, tmp_path):
+    """Published tables are padded (GPT-2's to 50,304, say): those rows stand for nothing."""
+    folder = write_whole_bert(tmp_path / "b") if kind == "bert" else write_gpt2(tmp_path / "g")
+    opened = open_run(folder)
+    known, rows = opened.method.tokenizer.vocab_size, opened.method.model.config.vocab_size
+    assert known < rows
+    written = bytearray()
+    opened.method.sample(
+        b"", 200, temperature=5.0, top_k=None, top_p=None,
+        generator=np.random.default_rng(0), write=written.extend,
+    )  # fmt: skip
+    assert len(written) > 100
+    if kind == "bert":
+        for fillers in opened.method.fill("[MASK] the [MASK]", rows):
+            assert len(fillers) == known - len(opened.method.tokenizer.special_tokens)
+            assert sum(one.probability for one in fillers) == pytest.approx(1)

@@ -37,13 +37,13 @@ def change(folder, edit):
     for path in (folder / "checkpoints").iterdir():
         state = json.loads((path / FILES[2]).read_bytes())
         edit(state["config"])
-        (path / FILES[2]).write_text(json.dumps(state))
+        (path / FILES[2]).write_text(json.dumps(state), encoding="utf-8")
         lines = [_sum_line(name, (path / name).read_bytes()) for name in FILES]
         (path / SUMS).write_bytes(b"\n".join(lines) + b"\n")
         load_checkpoint(path)
     config = json.loads((folder / "config.json").read_bytes())
     edit(config["config"])
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_an_opened_run_remembers_everything(runs):
     assert (opened.settings.loss, opened.settings.temperature) == ("positives_only", 0.7)
     assert (opened.method.loss_name, opened.method.temperature) == ("positives_only", 0.7)
     assert opened.settings.augmentation == "digits"  # what "auto" was
-    config = json.loads((runs / "simclr" / "config.json").read_text())["config"]
+    config = json.loads((runs / "simclr" / "config.json").read_text(encoding="utf-8"))["config"]
     assert config["method"] == "simclr"
     assert config["data"]["kind"] == "Images"
-    data = json.loads((runs / "simclr" / "data.json").read_text())
+    data = json.loads((runs / "simclr" / "data.json").read_text(encoding="utf-8"))
     assert data["fingerprint"]["sha256"] == config["data"]["sha256"]
     assert open_run(runs / "simclr", SimCLR).name == "simclr"
     with pytest.raises(ValueError, match="holds a run of 'simclr', not of 'gpt'"):
@@ -225,7 +225,7 @@ def test_a_checkpoint_that_says_nothing_is_named(runs, state):
     for path in (runs / "gpt" / "checkpoints").iterdir():
         old = json.loads((path / FILES[2]).read_bytes())
         state = {"format_version": 1, "config": old["config"], **state} if state != [] else state
-        (path / FILES[2]).write_text(json.dumps(state))
+        (path / FILES[2]).write_text(json.dumps(state), encoding="utf-8")
         lines = [_sum_line(name, (path / name).read_bytes()) for name in FILES]
         (path / SUMS).write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(CheckpointError, match="step-0000000"):

@@ -19,7 +19,7 @@ def site(tmp_path_factory, worker_id):
     with FileLock(base / "site.lock"):
         if not out.exists():
             command = [sys.executable, "-m", "docs.site", "--out", out]
-            built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            built = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
             if built.returncode:
                 pytest.fail(
                     f"the site does not build:\n{built.stdout}{built.stderr}", pytrace=False

@@ -5,9 +5,9 @@ from html import unescape
 
 import pytest
 
-from docs.site.graded import among, graded, inside, written_by_hand
-from docs.site.python_source import find
+from minissl.homework.answers import among, graded, inside, written_by_hand
 from minissl.homework.assignments import assignment_numbers, load_assignment
+from minissl.places import find
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

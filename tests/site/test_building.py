@@ -11,10 +11,11 @@ import pytest
 from docs.site.__main__ import build
 from docs.site.api import to_markdown
 from docs.site.pages import HERE, Pages, markdown
-from docs.site.python_source import ROOT, NameGone, find, listing
+from docs.site.python_source import ROOT, listing
 from minissl.claims.claim import Cell, Claim, Expectation, Measured
 from minissl.claims.run import run_claim
 from minissl.figures import new_figure
+from minissl.places import NameGone, find
 
 # Of Sphinx and its extensions, which use what Sphinx 11 will drop.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -112,7 +113,7 @@ def test_directives_show_what_they_name(tmp_path, claims):
 def test_a_name_that_is_gone_fails_the_build(tmp_path, claims, capsys):
     out = tmp_path / "site"
     out.mkdir()
-    (out / "old.html").write_text("the last good build")
+    (out / "old.html").write_text("the last good build", encoding="utf-8")
     assert build(small_site(GONE), tmp_path / "work", out, claims_folder=str(claims)) != 0
     said = capsys.readouterr().err
     for line, message in {
@@ -182,7 +183,9 @@ def test_formulas_in_a_summary(tmp_path):
 def test_the_example_of_the_front_page_runs():
     text = (HERE / "index.md").read_text("utf-8")
     code = text.split("```python\n")[1].split("```")[0] + "\nprint(float(loss.array))\n"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert 0 < float(ran.stdout) < 10
 
 

@@ -127,7 +127,7 @@ def test_names_that_are_no_utf_8_stop_nothing(tmp_path):
     folder = os.fsencode(tmp_path)
     for name in (b"caf\xe9.txt", b"caf\xe8.txt"):
         try:
-            with open(os.path.join(folder, name), "w") as file:
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(name.decode("latin-1"))
         except OSError:
             pytest.skip("this file system takes only names in UTF-8")

@@ -274,7 +274,7 @@ SINGLE_BYTES = "".join(
 
 def test_tiktoken_file(tmp_path):
     path = tmp_path / "x.tiktoken"
-    path.write_text(SINGLE_BYTES + "YWI= 256\n")
+    path.write_text(SINGLE_BYTES + "YWI= 256\n", encoding="utf-8")
     tokenizer = load_tiktoken(path, pattern=r"\S+|\s", special_tokens=["<s>"], num_tokens=257)
     assert tokenizer.encode("abc<s>", allow_special="all") == [256, 99, 257]
     assert tokenizer.pattern == Pattern(r"\S+|\s")
@@ -299,7 +299,7 @@ def test_tiktoken_file(tmp_path):
 )
 def test_damaged_tiktoken_files_are_named(tmp_path, content, message):
     path = tmp_path / "x.tiktoken"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message) as caught:
         load_tiktoken(path, pattern="gpt2")
     assert str(path) in str(caught.value)
@@ -307,6 +307,6 @@ def test_damaged_tiktoken_files_are_named(tmp_path, content, message):
 
 def test_tiktoken_file_cut_between_lines(tmp_path):
     path = tmp_path / "x.tiktoken"
-    path.write_text(SINGLE_BYTES)
+    path.write_text(SINGLE_BYTES, encoding="utf-8")
     with pytest.raises(ValueError, match="256 tokens, expected 257: it is incomplete"):
         load_tiktoken(path, pattern="gpt2", num_tokens=257)

@@ -400,7 +400,9 @@ def main():
         try:
             result = globals()[task](folder, device)
         except RuntimeError as error:
-            (folder / f"error-{world().rank}.txt").write_text(f"{time.time() - started}\n{error}")
+            (folder / f"error-{world().rank}.txt").write_text(
+                f"{time.time() - started}\n{error}", encoding="utf-8"
+            )
             raise
         if world().rank == 0:
             np.savez(folder / "result.npz", **result)

@@ -82,10 +82,12 @@ def check(folder, expected):
         count_or_kill(kill_at=-1)
         method, history = run_tiny(folder, files=KEPT)
         weights, records = outcome(method, history)
-        weights_file.write_text(json.dumps([{n: b.hex() for n, b in weights.items()}, records]))
+        weights_file.write_text(
+            json.dumps([{n: b.hex() for n, b in weights.items()}, records]), encoding="utf-8"
+        )
 
     in_a_process(finish)
-    weights, records = json.loads(weights_file.read_text())
+    weights, records = json.loads(weights_file.read_text(encoding="utf-8"))
     problems = []
     if {n: bytes.fromhex(h) for n, h in weights.items()} != expected[0]:
         problems.append("final weights differ")
@@ -115,10 +117,10 @@ def main(base):
     def count_calls():
         count = count_or_kill(kill_at=-1)
         run_tiny(counting, files=KEPT)
-        counting.with_suffix(".count").write_text(str(count[0]))
+        counting.with_suffix(".count").write_text(str(count[0]), encoding="utf-8")
 
     in_a_process(count_calls)
-    calls = int(counting.with_suffix(".count").read_text())
+    calls = int(counting.with_suffix(".count").read_text(encoding="utf-8"))
     killed, problems = 0, []
 
     def kill(folder, at, torn=False):

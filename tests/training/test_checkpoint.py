@@ -267,7 +267,7 @@ def test_leftovers_go_and_a_broken_one_is_written_again(tmp_path):
 
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     events = []
-    fsync, rename = os.fsync, os.rename
+    fsync, rename = os.fsync, os.replace
 
     def note_fsync(descriptor):
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -280,7 +280,7 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch
         rename(a, b)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(os, "rename", note_rename)
+    monkeypatch.setattr(os, "replace", note_rename)
     path = save(tmp_path)
     names = ["model.safetensors", "optimizer.safetensors", "checkpoint.json", "SHA256SUMS"]
     assert events == [
@@ -309,7 +309,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_whole(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"could not be written .* Not a directory"):
         save(tmp_path / "file")
 

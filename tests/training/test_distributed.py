@@ -35,7 +35,7 @@ def start(task, folder, processes, device="cpu", restarts=0, **environment):
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=200,
     )
     if ended.returncode:
@@ -84,7 +84,7 @@ def assert_same(ours, theirs):
 def test_the_same_run_as_one_process_with_the_whole_batch(alone, processes, device, tmp_path):
     assert_same(start("training", tmp_path, processes, device), alone[processes])
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 2
-    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 6
+    assert len((tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 6
 
 
 def test_a_killed_process_ends_the_others_and_the_restart_is_the_undisturbed_run(tmp_path):
@@ -95,7 +95,10 @@ def test_a_killed_process_ends_the_others_and_the_restart_is_the_undisturbed_run
     assert killed.keys() == whole.keys()
     for name in whole:
         assert np.array_equal(killed[name], whole[name]), name
-    log = [(tmp_path / name / "run" / "log.jsonl").read_text() for name in ("whole", "killed")]
+    log = [
+        (tmp_path / name / "run" / "log.jsonl").read_text(encoding="utf-8")
+        for name in ("whole", "killed")
+    ]
     assert [line.count("loss") for line in log] == [6, 6]
 
 
@@ -103,7 +106,7 @@ def test_without_a_restart_the_error_says_what_happened(tmp_path):
     with pytest.raises(subprocess.SubprocessError):
         start("training", tmp_path, 3, KILLED="2", KILL_STEP="3")
     told = [tmp_path / f"error-{rank}.txt" for rank in (0, 1)]
-    texts = [path.read_text() for path in told if path.exists()]
+    texts = [path.read_text(encoding="utf-8") for path in told if path.exists()]
     assert texts  # torchrun ends the others itself if it is quicker than the news
     for text in texts:
         seconds, message = text.split("\n", 1)

@@ -180,7 +180,7 @@ def test_the_folder_holds_what_another_command_needs(tmp_path):
         "log.jsonl",
         "starts.jsonl",
     ]
-    settings = json.loads((run / "config.json").read_text())
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert settings["config"] == {"width": [4, 3], "name": "tiny"}
     assert settings["seed"] == 3
     checkpoint = find_checkpoint(run)
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 def test_checkpoints_without_config_and_config_that_is_no_json(tmp_path):
     run_tiny(tmp_path)
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"config.json cannot be read as"):
         run_tiny(tmp_path)
     (tmp_path / "config.json").unlink()
@@ -301,7 +301,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_first_step(tmp_pat
         def batch(self, generator):
             raise AssertionError("too late")
 
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(OSError, match=r"File exists"):
         fit_quietly(NoBatches(), run=tmp_path / "file")
     with pytest.raises(OSError, match="Not a directory"):

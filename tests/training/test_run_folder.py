@@ -75,16 +75,22 @@ def test_the_same_process_cannot_hold_it_twice_and_closing_lets_go(tmp_path):
     with RunFolder(tmp_path / "a" / "run") as held:
         with pytest.raises(BusyError, match=f"process {os.getpid()}"):
             RunFolder(held.path)
-        assert (held.path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+        assert (
+            (held.path / ".lock")
+            .read_text(encoding="utf-8")
+            .startswith(f"process {os.getpid()} on ")
+        )
     assert not (tmp_path / "a").exists()  # made for nothing, and removed
     with RunFolder(tmp_path / "a" / "run"):
         pass
 
 
 def test_a_lock_that_a_kill_left_behind_is_nobodys(tmp_path):
-    (tmp_path / ".lock").write_text("process 1 on nowhere" * 20)
+    (tmp_path / ".lock").write_text("process 1 on nowhere" * 20, encoding="utf-8")
     with RunFolder(tmp_path):
-        assert re.fullmatch(rf"process {os.getpid()} on \S+\n", (tmp_path / ".lock").read_text())
+        assert re.fullmatch(
+            rf"process {os.getpid()} on \S+\n", (tmp_path / ".lock").read_text(encoding="utf-8")
+        )
     run_tiny(tmp_path)
     assert not (tmp_path / ".lock").exists()
 
@@ -410,7 +416,7 @@ def test_two_processes_that_replace_one_file_never_meet(tmp_path):
     both = [
         subprocess.Popen(
             [sys.executable, "-c", WRITERS, str(target), letter],
-            env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+            env=ENVIRONMENT, stderr=subprocess.PIPE, encoding="utf-8",
         )
         for letter in "ab"
     ]  # fmt: skip
@@ -485,7 +491,7 @@ def test_all_checkpoints_can_be_kept(tmp_path):
     run_tiny(tmp_path, keep=None, checkpoint_every=2)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == [f"step-{step:08d}" for step in (0, 2, 4, 6, 7)]
-    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 3
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["seed"] == 3
     assert Path(tmp_path / "log.jsonl").stat().st_size
 
 
@@ -507,7 +513,7 @@ class Failing(TinyMethod):
 
 
 def test_a_first_step_that_fails_leaves_the_folder_as_it_was(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     for folder in (tmp_path, tmp_path / "new"):
         with pytest.raises(ValueError, match="nothing to make a batch of"):
             run_tiny(folder, method=Failing(0))

@@ -93,7 +93,7 @@ def as_files(folder, images):
 def as_table(folder, images):
     as_files(folder, images)
     rows = [json.dumps({"image": f"png/{number}.png"}) for number in range(len(images))]
-    (folder / "a.jsonl").write_text("\n".join(rows))
+    (folder / "a.jsonl").write_text("\n".join(rows), encoding="utf-8")
     return folder / "a.jsonl"
 
 

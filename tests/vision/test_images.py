@@ -52,7 +52,7 @@ def test_a_folder_with_class_folders(tmp_path):
     save(tmp_path / "ant" / "deep" / "b.PNG", plain((255, 0, 0)))
     save(tmp_path / "ant" / "c.png", plain((0, 255, 0)))
     save(tmp_path / ".hidden" / "d.png", plain((9, 9, 9)))
-    (tmp_path / "zebra" / "notes.txt").write_text("not an image")
+    (tmp_path / "zebra" / "notes.txt").write_text("not an image", encoding="utf-8")
     folder = load_image_folder(tmp_path, size=4)
     assert folder.paths == ("ant/c.png", "ant/deep/b.PNG", "zebra/a.png")
     assert folder.class_names == ("ant", "zebra")

@@ -17,7 +17,7 @@ gradcheck = Task(
     "1.9",
     "minissl.autograd.gradcheck:gradcheck",
     "a check that can fail",
-    "lectures/02, section 6",
+    "lecture 02, section 6",
     hides=("_check_input",),
     allows=(*ENGINE, "minissl.autograd.rows:Rows", "Rows.*"),
 )

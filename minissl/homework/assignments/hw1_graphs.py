@@ -14,7 +14,7 @@ from minissl.autograd.nodes import Node
 from minissl.autograd.tensor import Tensor
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
-HERE = "lectures/02, section 5"
+HERE = "lecture 02, section 5"
 DEEP, DOUBLINGS, READS = 10_000, 60, 50
 LIMIT = sys.getrecursionlimit()  # before any student's file was loaded
 

@@ -15,7 +15,7 @@ experiment = Experiment(
     "1.10",
     "minissl.homework.assignments.hw1_experiment:measure",
     "how small should the step be?",
-    "lectures/02, section 6",
+    "lecture 02, section 6",
     writes=("difference", "errors", "summary", "measure", "draw"),
     measures=("step", "error", "usual", "mistake"),
     rubric=(

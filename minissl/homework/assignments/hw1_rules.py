@@ -15,7 +15,7 @@ from minissl.autograd.tensor import Tensor
 from minissl.homework.assignments.hw1_uses import summed
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
-HERE = "lectures/02, section 2"
+HERE = "lecture 02, section 2"
 
 divide = Task("1.1", "minissl.autograd.elementwise:divide", "a first rule", HERE)
 matmul = Task("1.3", "minissl.autograd.matrices:_matmul", "the rule of the matrix product", HERE)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from minissl.homework.task import Draw, Task, Wrong, call, expect
 
 unbroadcast = Task(
-    "1.2", "minissl.autograd.arrays:unbroadcast", "undo broadcasting", "lectures/02, section 3"
+    "1.2", "minissl.autograd.arrays:unbroadcast", "undo broadcasting", "lecture 02, section 3"
 )
 scatter_add = Task(
     "1.6",
     "minissl.autograd.arrays:scatter_add",
     "the way back of a lookup",
-    "lectures/02, section 3",
+    "lecture 02, section 3",
     hides=("_torch_scatter_add", "is_torch_array"),
 )
 

@@ -28,7 +28,7 @@ segment = Task(
     "2.4",
     "minissl.text.bpe:segment",
     "split a word into tokens",
-    "lectures/03, section 5",
+    "lecture 03, section 5",
     hides=("_BYTES", "_LONG", "_NEVER", "_segment_long"),
 )
 
@@ -154,7 +154,7 @@ count_pieces = Task(
     "2.5",
     "minissl.text.patterns:count_pieces",
     "cut texts into pieces",
-    "lectures/03, section 2",
+    "lecture 03, section 2",
     hides=("without_surrogates",),
 )
 

@@ -79,7 +79,7 @@ decode = Task(
     "2.6",
     f"{TOKENIZER}.decode",
     "decode",
-    "lectures/03, section 6",
+    "lecture 03, section 6",
     allows=("Tokenizer.decode_bytes", "Tokenizer.token_bytes"),
 )
 
@@ -207,7 +207,7 @@ encode = Task(
     "2.7",
     f"{TOKENIZER}.encode",
     "encode",
-    "lectures/03, section 6",
+    "lecture 03, section 6",
     hides=("_as_text",),
     # What a body of one's own needs; and not the methods that do the work.
     allows=("segment", "Pattern.split", "!Tokenizer.encode_*", "!Tokenizer._[a-z]*"),

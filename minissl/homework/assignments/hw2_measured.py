@@ -19,7 +19,7 @@ experiment = Experiment(
     "2.9",
     "minissl.homework.assignments.hw2_experiment:measure",
     "what does a vocabulary know of other texts?",
-    "lectures/03, section 7",
+    "lecture 03, section 7",
     writes=("bytes_per_token", "unused", "measure", "draw"),
     measures=("prose", "code", "unused"),
     rubric=(

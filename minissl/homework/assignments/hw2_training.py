@@ -25,7 +25,7 @@ from minissl.text.bpe import learn_merges_naive
 
 # ---- 2.1 count_pairs -----------------------------------------------------------------------------
 
-count_pairs = Task("2.1", "minissl.text.bpe:count_pairs", "count pairs", "lectures/03, section 3")
+count_pairs = Task("2.1", "minissl.text.bpe:count_pairs", "count pairs", "lecture 03, section 3")
 
 
 def _check_pairs(subject: Any, words: dict[Word, int]) -> None:
@@ -114,7 +114,7 @@ def counted_words(subject: Any, draw: Draw) -> None:
 
 # ---- 2.2 merge -----------------------------------------------------------------------------------
 
-merge = Task("2.2", "minissl.text.bpe:merge", "merge a pair", "lectures/03, section 3")
+merge = Task("2.2", "minissl.text.bpe:merge", "merge a pair", "lecture 03, section 3")
 
 
 def _check_merge(subject: Any, word: Word, pair: Pair) -> None:
@@ -193,14 +193,14 @@ learn_naive = Task(
     "2.3",
     "minissl.text.bpe:learn_merges_naive",
     "learn merges",
-    "lectures/03, section 3",
+    "lecture 03, section 3",
     allows=("count_pairs", "merge"),
 )
 learn_fast = Task(
     "2.8",
     "minissl.text.bpe:learn_merges",
     "learn merges, fast",
-    "lectures/03, section 4",
+    "lecture 03, section 4",
     hides=("_descending",),
     allows=("count_pairs", "merge"),
 )

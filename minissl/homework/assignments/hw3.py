@@ -28,7 +28,7 @@ teacher_forcing = Task(
     "3.1",
     "minissl.losses.language_modeling:teacher_forcing",
     "inputs and targets",
-    "lectures/05, section 3",
+    "lecture 05, section 3",
 )
 
 
@@ -82,7 +82,7 @@ cross_entropy = Task(
     "3.2",
     "minissl.autograd.composed:cross_entropy",
     "the loss",
-    "lectures/05, section 4",
+    "lecture 05, section 4",
     hides=("int64_on_torch", "namespace"),
     allows=ENGINE,
 )

@@ -19,7 +19,7 @@ split_heads = Task(
     "3.5",
     "minissl.nn.attention:split_heads",
     "split the heads",
-    "lectures/06, section 5",
+    "lecture 06, section 5",
     hides=("_split", "_join"),
 )
 
@@ -98,7 +98,7 @@ block = Task(
     "3.6",
     "minissl.nn.transformer:Block.forward",
     "a block",
-    "lectures/06, section 7",
+    "lecture 06, section 7",
     allows=(
         *ENGINE,
         *("MultiHeadAttention.forward", "MLP.forward", "LayerNorm.forward", "Dropout.forward"),

@@ -23,7 +23,7 @@ loop = Task(
     "3.14",
     "minissl.training.plain:plain_loop",
     "the training loop",
-    "lectures/01, section 4",
+    "lecture 01, section 4",
     allows=("Tensor.*", "Optimizer.*", "SGD.*", "Module.*", "Parameter.*", "grad_norm"),
 )
 

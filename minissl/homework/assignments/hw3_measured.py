@@ -18,7 +18,7 @@ experiment = Experiment(
     "3.16",
     "minissl.homework.assignments.hw3_experiment:measure",
     "why does the curve look like this?",
-    "lectures/05, section 5",
+    "lecture 05, section 5",
     writes=("landmarks", "curve", "measure", "draw"),
     measures=("counts", "pairs", "start", "best", "last", "training"),
     rubric=(

@@ -36,7 +36,7 @@ def gradients(
 
 # ---- 3.3 allowed_keys ----------------------------------------------------------------------------
 
-allowed_keys = Task("3.3", f"{COMPOSED}:allowed_keys", "who may see what", "lectures/06, section 3")
+allowed_keys = Task("3.3", f"{COMPOSED}:allowed_keys", "who may see what", "lecture 06, section 3")
 
 
 def _check_allowed(subject: Any, shape: tuple[int, ...], causal: bool, lengths: Any) -> None:
@@ -121,7 +121,7 @@ attention = Task(
     "3.4",
     f"{COMPOSED}:attention",
     "attention",
-    "lectures/06, section 2",
+    "lecture 06, section 2",
     hides=("namespace",),
     allows=(*ENGINE, "check_key_lengths"),
 )

@@ -18,7 +18,7 @@ sampling = Task(
     "3.7",
     f"{GENERATE}:next_token_probabilities",
     "what sampling draws from",
-    "lectures/10, section 3",
+    "lecture 10, section 3",
     hides=("_likeliest",),
 )
 

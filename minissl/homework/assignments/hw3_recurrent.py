@@ -35,7 +35,7 @@ lstm_cell = Task(
     "3.9",
     f"{CELLS}:lstm_cell",
     "a step of an LSTM",
-    "lectures/05, section 7",
+    "lecture 05, section 7",
     hides=("namespace", "quarters"),
 )
 
@@ -77,7 +77,7 @@ lstm_cell_back = Task(
     "3.10",
     f"{CELLS}:lstm_cell_back",
     "the way back through it",
-    "lectures/05, section 7",
+    "lecture 05, section 7",
     hides=("namespace", "quarters", "sigmoid_slope", "tanh_slope"),
 )
 
@@ -165,7 +165,7 @@ windows = Task(
     "3.11",
     "minissl.data.streams:consecutive_windows",
     "truncated windows",
-    "lectures/05, section 9",
+    "lecture 05, section 9",
 )
 Case = tuple[int, int, int, int]  # tokens of the stream, lanes, length, number
 

@@ -34,7 +34,7 @@ generate = Task(
     "3.8",
     "minissl.models.generate:generate",
     "write text",
-    "lectures/10, section 4",
+    "lecture 10, section 4",
     hides=("decode", "engine_threads", "next_token_logits", "pick"),
     allows=(
         *("GPT.*", "KeyValueCache.*", "Module.*", "Tensor.*", "no_grad"),

@@ -26,7 +26,7 @@ adamw = Task(
     "3.12",
     "minissl.autograd.composed:adamw_update",
     "a step of AdamW",
-    "lectures/10, section 2",
+    "lecture 10, section 2",
     hides=("namespace",),
 )
 NAMES = ("parameter", "gradient", "first_moment", "second_moment")
@@ -123,7 +123,7 @@ schedule = Task(
     "3.13",
     "minissl.optim.schedule:warmup_cosine",
     "the learning rate",
-    "lectures/10, section 2",
+    "lecture 10, section 2",
     hides=("_progress",),
 )
 
@@ -176,7 +176,7 @@ nats = Task(
     "3.15",
     "minissl.models.held_out:stream_nats",
     "measure it on held-out text",
-    "lectures/05, section 8",
+    "lecture 05, section 8",
     allows=(*ENGINE, "GPT.*", "Module.*", "no_grad"),
 )
 

@@ -44,14 +44,14 @@ z_std = Task(
     "4.4",
     "minissl.training.diagnostics:z_std",
     "is it collapsed?",
-    "lectures/12, section 2",
+    "lecture 12, section 2",
     hides=("_unit_rows",),
 )
 gradients = PlainTask(
     "4.5",
     "minissl_kernels.contrastive.reference:backward",
     "the gradient by hand",
-    "lectures/12, section 4",
+    "lecture 12, section 4",
 )
 
 

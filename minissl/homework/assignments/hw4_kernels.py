@@ -21,7 +21,7 @@ layer_norm = Task(
     "4.6",
     "minissl_kernels.layer_norm:layer_norm_kernel",
     "a whole kernel: layer normalization",
-    "lectures/07, section 7",
+    "lecture 07, section 7",
     seconds=60,
     requires=KERNELS,
     allows=ALLOWS,

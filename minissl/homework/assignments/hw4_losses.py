@@ -25,7 +25,7 @@ normalize = Task(
     "4.1",
     f"{LOSSES}:normalize",
     "unit vectors",
-    "lectures/12, section 4",
+    "lecture 12, section 4",
     hides=HIDDEN,
     allows=ENGINE,
 )
@@ -33,7 +33,7 @@ simclr_cs229 = Task(
     "4.2",
     f"{LOSSES}:simclr_cs229",
     "the board's loss",
-    "lectures/12, section 3",
+    "lecture 12, section 3",
     hides=HIDDEN,
     allows=ENGINE,
 )

@@ -21,7 +21,7 @@ experiment = Experiment(
     "4.8",
     "minissl.homework.assignments.hw4_experiment:measure",
     "which temperature?",
-    "lectures/12, section 6",
+    "lecture 12, section 6",
     writes=("alignment", "neighbors", "measure", "draw"),
     measures=("spread", "alignment", "neighbors"),
     rubric=(

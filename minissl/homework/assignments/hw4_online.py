@@ -14,7 +14,7 @@ online_softmax = Task(
     "4.7",
     "minissl_kernels.attention.forward:online_softmax",
     "the heart of FlashAttention",
-    "lectures/07, section 3",
+    "lecture 07, section 3",
     seconds=60,
     requires=KERNELS,
     allows=ALLOWS,

@@ -19,7 +19,7 @@ nt_xent = Task(
     "4.3",
     f"{LOSSES}:nt_xent",
     "the SimCLR paper's loss",
-    "lectures/12, section 4",
+    "lecture 12, section 4",
     hides=HIDDEN,
     allows=ENGINE,
 )

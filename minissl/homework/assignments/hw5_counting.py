@@ -21,7 +21,7 @@ cooccurrences = Task(
     "5.3",
     f"{COUNTING}:cooccurrences",
     "which words stand together",
-    "lectures/04, section 2",
+    "lecture 04, section 2",
     hides=("_require_ids", "coo_array", "csr_array"),
 )
 
@@ -134,7 +134,7 @@ mutual_information = Task(
     "5.4",
     f"{COUNTING}:pointwise_mutual_information",
     "more often than chance",
-    "lectures/04, section 2",
+    "lecture 04, section 2",
     hides=("_require_ids",),
 )
 
@@ -211,14 +211,14 @@ keep_probabilities = Task(
     "5.5",
     f"{COUNTING}:keep_probabilities",
     "thin out frequent words",
-    "lectures/04, section 4",
+    "lecture 04, section 4",
     hides=("_counts",),
 )
 noise_distribution = Task(
     "5.6",
     f"{COUNTING}:noise_distribution",
     "what noise is drawn from",
-    "lectures/04, section 4",
+    "lecture 04, section 4",
     hides=("_counts",),
 )
 

@@ -23,7 +23,7 @@ gradients = Task(
     "5.7",
     f"{LOSSES}:negative_sampling_gradients",
     "skip-gram's loss and its gradients",
-    "lectures/04, section 3",
+    "lecture 04, section 3",
 )
 Case = tuple[NDArray, NDArray, NDArray]
 
@@ -201,14 +201,14 @@ glove_weights = Task(
     "5.8",
     f"{LOSSES}:glove_weights",
     "how much a count matters",
-    "lectures/04, section 7",
+    "lecture 04, section 7",
     hides=("_require_counts",),
 )
 glove = Task(
     "5.9",
     f"{LOSSES}:glove",
     "GloVe's loss",
-    "lectures/04, section 7",
+    "lecture 04, section 7",
     hides=("_require_counts", "_tensor", "constant", "require_floating", "namespace"),
     allows=ENGINE,
 )

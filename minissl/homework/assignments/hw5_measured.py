@@ -27,7 +27,7 @@ experiment = Experiment(
     "5.12",
     "minissl.homework.assignments.hw5_experiment:measure",
     "how wide is the company that a word keeps?",
-    "lectures/04, section 1",
+    "lecture 04, section 1",
     writes=("same_topic", "same_ending", "measure", "draw"),
     measures=("pairs", "topic", "ending"),
     rubric=(

@@ -22,7 +22,7 @@ adagrad = Task(
     "5.10",
     "minissl.optim.adagrad:AdaGrad.update",
     "a step of AdaGrad",
-    "lectures/04, section 7",
+    "lecture 04, section 7",
     hides=("for_each_chunk", "stored", "namespace", "PIECE_BYTES"),
 )
 Given = Sequence[NDArray | Rows]
@@ -145,7 +145,7 @@ def some_rows(subject: Any, draw: Draw) -> None:
 
 # ---- 5.11 analogy_scores -------------------------------------------------------------------------
 
-analogy = Task("5.11", "minissl.data.vectors:analogy_scores", "analogies", "lectures/04, section 8")
+analogy = Task("5.11", "minissl.data.vectors:analogy_scores", "analogies", "lecture 04, section 8")
 
 
 def _cosines(draw: Draw) -> list[tuple[list[NDArray], list[NDArray]]]:

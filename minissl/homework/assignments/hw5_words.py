@@ -32,7 +32,7 @@ def only_in(words: Iterable[str]) -> Any:
 # ---- 5.1 unknown_rate ----------------------------------------------------------------------------
 
 unknown_rate = Task(
-    "5.1", "minissl.text.words:unknown_rate", "how much is unknown", "lectures/03, section 1"
+    "5.1", "minissl.text.words:unknown_rate", "how much is unknown", "lecture 03, section 1"
 )
 
 
@@ -87,7 +87,7 @@ longest_pieces = Task(
     "5.2",
     "minissl.text.wordpiece:longest_pieces",
     "WordPiece: longest match first",
-    "lectures/03, section 5",
+    "lecture 03, section 5",
 )
 PIECES = ["u", "un", "una", "aff", "able", "##a", "##aff", "##ff", "##ffa", "##able", "##ble"]
 PIECES += ["##b", "##l", "##le", "##n", "a", "n", "ab", "##ab"]

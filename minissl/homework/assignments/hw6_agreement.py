@@ -24,7 +24,7 @@ follow = Task(
     "6.8",
     "minissl.pretrain.images.byol:follow",
     "BYOL's slow average",
-    "lectures/12, section 12",
+    "lecture 12, section 12",
 )
 
 
@@ -144,7 +144,7 @@ consistency = Task(
     "6.9",
     "minissl.losses.consistency:consistency_loss",
     "the same image, the same answer",
-    "lectures/12, section 15",
+    "lecture 12, section 15",
     hides=("beside", "namespace", "as_array"),
     allows=ENGINE,
 )

@@ -24,7 +24,7 @@ info_nce = Task(
     "6.10",
     f"{CONTRASTIVE}:info_nce",
     "negatives of one's own",
-    "lectures/12, section 16",
+    "lecture 12, section 16",
     hides=(
         "fused", "gather_rows", "_check", "_check_negatives", "_with_own_negatives",
         "_unit", "_single", "beside", "as_array",
@@ -35,7 +35,7 @@ bilinear = Task(
     "6.11",
     f"{CONTRASTIVE}:bilinear_info_nce",
     "a critic that is learned",
-    "lectures/12, section 16",
+    "lecture 12, section 16",
     allows=(*ENGINE, "reduced", "information_bound", "normalize"),
 )
 NEGATIVES: dict[str, Any] = {  # name -> their shape, for a batch and a width

@@ -21,7 +21,7 @@ pairwise_distances = Task(
     "6.1",
     "minissl.losses.distances:pairwise_distances",
     "all distances of a batch",
-    "lectures/12, section 13",
+    "lecture 12, section 13",
     hides=("_distances",),
     allows=ENGINE,
 )
@@ -142,7 +142,7 @@ pair_loss = Task(
     "6.2",
     "minissl.losses.metric:pair_loss",
     "near together, or a margin apart",
-    "lectures/12, section 13",
+    "lecture 12, section 13",
     hides=("_booleans", "row_distances"),
     allows=(*ENGINE, "pairwise_distances"),
 )

@@ -26,7 +26,7 @@ supcon = Task(
     "6.6",
     "minissl.losses.supervised:supcon_loss",
     "contrast with labels",
-    "lectures/12, section 14",
+    "lecture 12, section 14",
     hides=HIDDEN,
     allows=(*ENGINE, "reduced", "normalize"),
 )
@@ -34,7 +34,7 @@ soft_nearest = Task(
     "6.7",
     "minissl.losses.supervised:soft_nearest_neighbor_loss",
     "how much of the softmax is one's own",
-    "lectures/12, section 14",
+    "lecture 12, section 14",
     hides=HIDDEN,
     allows=(*ENGINE, "reduced"),
 )

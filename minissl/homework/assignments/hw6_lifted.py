@@ -23,7 +23,7 @@ lifted = Task(
     "6.5",
     "minissl.losses.metric:lifted_structured_loss",
     "a pair against all its negatives",
-    "lectures/12, section 13",
+    "lecture 12, section 13",
     hides=HIDDEN,
     allows=ENGINE,
 )

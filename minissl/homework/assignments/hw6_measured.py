@@ -24,7 +24,7 @@ experiment = Experiment(
     "6.12",
     "minissl.homework.assignments.hw6_experiment:measure",
     "which triplets?",
-    "lectures/12, section 13",
+    "lecture 12, section 13",
     writes=("active_share", "recall_at_1", "measure", "draw"),
     measures=("active", "recall", "apart"),
     rubric=(

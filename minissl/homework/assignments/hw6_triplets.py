@@ -24,7 +24,7 @@ triplet_loss = Task(
     "6.3",
     f"{TRIPLETS}:triplet_loss",
     "nearer by a margin",
-    "lectures/12, section 13",
+    "lecture 12, section 13",
     hides=("_hinge", "row_distances"),
     allows=(*ENGINE, "pairwise_distances"),
 )
@@ -176,7 +176,7 @@ mine_triplets = Task(
     "6.4",
     f"{TRIPLETS}:mine_triplets",
     "which triplets are worth it",
-    "lectures/12, section 13",
+    "lecture 12, section 13",
     hides=("same_and_different", "_semi_hard", "_drawn", "move"),
 )
 Labelled = tuple[NDArray, list[int]]

@@ -14,9 +14,7 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect
 
 # ---- 7.12 boundaries -----------------------------------------------------------------------------
 
-boundaries = Task(
-    "7.12", f"{BY_HAND}:boundaries", "what is beside a span", "lectures/08, section 7"
-)
+boundaries = Task("7.12", f"{BY_HAND}:boundaries", "what is beside a span", "lecture 08, section 7")
 
 
 Three = tuple[NDArray, NDArray, NDArray]

@@ -17,7 +17,7 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect
 
 # ---- 7.8 classify --------------------------------------------------------------------------------
 
-classify = Task("7.8", f"{BY_HAND}:classify", "a classifier on [CLS]", "lectures/08, section 5")
+classify = Task("7.8", f"{BY_HAND}:classify", "a classifier on [CLS]", "lecture 08, section 5")
 NAMES = ("states", "weight", "bias", "output")
 
 

@@ -51,7 +51,7 @@ def is_mask(got: Any, size: int, given: dict[str, Any]) -> tuple[bool, ...]:
 # ---- 7.1 choose_pieces ---------------------------------------------------------------------------
 
 choose_pieces = Task(
-    "7.1", f"{BY_HAND}:choose_pieces", "which tokens are hidden", "lectures/08, section 2"
+    "7.1", f"{BY_HAND}:choose_pieces", "which tokens are hidden", "lecture 08, section 2"
 )
 
 
@@ -158,7 +158,7 @@ def draws_of_the_generator(subject: Any, draw: Draw) -> None:
 
 # ---- 7.2 masked_loss -----------------------------------------------------------------------------
 
-masked_loss = Task("7.2", f"{BY_HAND}:masked_loss", "the loss", "lectures/08, section 2")
+masked_loss = Task("7.2", f"{BY_HAND}:masked_loss", "the loss", "lecture 08, section 2")
 
 
 def _hidden_rows(draw: Draw) -> Any:

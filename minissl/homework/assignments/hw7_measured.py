@@ -16,7 +16,7 @@ experiment = Experiment(
     "7.13",
     "minissl.homework.assignments.hw7_experiment:measure",
     "what are the random tokens good for, and those that stay?",
-    "lectures/08, section 3",
+    "lecture 08, section 3",
     writes=("three_views", "mean_nats", "measure", "draw"),
     measures=("masked", "kept", "random"),
     rubric=(

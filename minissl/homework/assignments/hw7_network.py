@@ -16,7 +16,7 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect
 
 # ---- 7.6 attend ----------------------------------------------------------------------------------
 
-attend = Task("7.6", f"{BY_HAND}:attend", "padding is not read", "lectures/08, section 5")
+attend = Task("7.6", f"{BY_HAND}:attend", "padding is not read", "lecture 08, section 5")
 
 
 def _ragged(draw: Draw, full: bool = False) -> Any:
@@ -148,7 +148,7 @@ def zeros_and_thousands(subject: Any, draw: Draw) -> None:
 
 # ---- 7.7 tied_loss -------------------------------------------------------------------------------
 
-tied_loss = Task("7.7", f"{BY_HAND}:tied_loss", "one matrix, two uses", "lectures/08, section 5")
+tied_loss = Task("7.7", f"{BY_HAND}:tied_loss", "one matrix, two uses", "lecture 08, section 5")
 
 
 def _tied(draw: Draw, repeated: bool) -> Any:

@@ -18,7 +18,7 @@ from minissl.homework.task import Draw, Task, Wrong, call, expect, expect_error
 
 # ---- 7.4 pack ------------------------------------------------------------------------------------
 
-pack = Task("7.4", f"{BY_HAND}:pack", "a row of two texts", "lectures/08, section 4")
+pack = Task("7.4", f"{BY_HAND}:pack", "a row of two texts", "lecture 08, section 4")
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _check_tokens(tokens: Any, texts: Texts, room: int, given: dict[str, Any]) -
 
 # ---- 7.5 next_sentence ---------------------------------------------------------------------------
 
-next_sentence = Task("7.5", f"{BY_HAND}:next_sentence", "does it follow?", "lectures/08, section 4")
+next_sentence = Task("7.5", f"{BY_HAND}:next_sentence", "does it follow?", "lecture 08, section 4")
 SIZES = (4, 1, 8)  # sentences of the documents
 
 

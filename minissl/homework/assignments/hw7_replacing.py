@@ -15,7 +15,7 @@ from minissl.homework.task import Draw, Task, Wrong, call
 # ---- 7.3 replace ---------------------------------------------------------------------------------
 
 replace = Task(
-    "7.3", f"{BY_HAND}:replace", "what stands in place of a hidden token", "lectures/08, section 3"
+    "7.3", f"{BY_HAND}:replace", "what stands in place of a hidden token", "lecture 08, section 3"
 )
 LONG = 30_000  # tokens of a row whose shares are counted
 

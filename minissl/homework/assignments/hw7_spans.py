@@ -30,7 +30,7 @@ def _hidden(subject: Any, draw: Draw, sizes: Sequence[int], budget: int, **how: 
 
 # ---- 7.9 choose_words ----------------------------------------------------------------------------
 
-choose_words = Task("7.9", f"{BY_HAND}:choose_words", "whole words", "lectures/08, section 7")
+choose_words = Task("7.9", f"{BY_HAND}:choose_words", "whole words", "lecture 08, section 7")
 
 
 @choose_words.check(3)
@@ -132,7 +132,7 @@ def words_too_large(subject: Any, draw: Draw) -> None:
 # ---- 7.10 length_probabilities -------------------------------------------------------------------
 
 length_probabilities = Task(
-    "7.10", f"{BY_HAND}:length_probabilities", "how long is a span?", "lectures/08, section 7"
+    "7.10", f"{BY_HAND}:length_probabilities", "how long is a span?", "lecture 08, section 7"
 )
 
 
@@ -196,7 +196,7 @@ def of_any_p(subject: Any, draw: Draw) -> None:
 
 # ---- 7.11 choose_spans ---------------------------------------------------------------------------
 
-choose_spans = Task("7.11", f"{BY_HAND}:choose_spans", "spans of words", "lectures/08, section 7")
+choose_spans = Task("7.11", f"{BY_HAND}:choose_spans", "spans of words", "lecture 08, section 7")
 
 
 @choose_spans.check(3)

@@ -17,7 +17,7 @@ from minissl.nn.layers import Linear
 from minissl.nn.module import Parameter
 
 BY_HAND = "minissl.homework.assignments.hw8_by_hand"
-PARTS, FORMS = "lectures/11, section 7", "lectures/11, section 8"
+PARTS, FORMS = "lecture 11, section 7", "lecture 11, section 8"
 
 # ---- 8.1 LoRA.forward ----------------------------------------------------------------------------
 

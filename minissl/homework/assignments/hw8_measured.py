@@ -18,7 +18,7 @@ experiment = Experiment(
     "8.12",
     "minissl.homework.assignments.hw8_experiment:measure",
     "how much of a network has to move?",
-    "lectures/11, section 7",
+    "lecture 11, section 7",
     writes=("open_up", "kilobytes", "measure", "draw"),
     measures=("accuracy", "kilobytes", "forgotten"),
     rubric=(

@@ -15,7 +15,7 @@ def table(tmp_path_factory):
         f"{'good' if i % 2 else 'bad'}\tthe film was {'fine' if i % 2 else 'dull'} {i}"
         for i in range(24)
     ]
-    path.write_text("\n".join(["label\ttext", *rows]) + "\n")
+    path.write_text("\n".join(["label\ttext", *rows]) + "\n", encoding="utf-8")
     return str(path)
 
 

@@ -174,7 +174,7 @@ def test_the_first_steps_are_torchs(name, base, bases):
 def test_they_are_those_of_a_run(name, base, bases, tmp_path):
     """From labels to a folder that remembers what was used."""
     made = adapted("finetune", bases[base], tmp_path, changes={"optimizer_name": name})
-    text = next(tmp_path.glob("checkpoints/*/checkpoint.json")).read_text().lower()
+    text = next(tmp_path.glob("checkpoints/*/checkpoint.json")).read_text(encoding="utf-8").lower()
     assert f'"name": "{name}"' in text
     assert 0 < made.method.evaluate()["distance"] < 1
     with pytest.raises(ValueError, match="optimizer_name must be one of adamw, sgd, adagrad"):

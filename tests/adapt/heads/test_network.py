@@ -111,11 +111,11 @@ def test_the_commands(opened, tmp_path, capsys):
         (tmp_path / "texts" / name).mkdir(parents=True)
         for number in range(6):
             text = f"{about} {'and ' * number} my bird sang"
-            (tmp_path / "texts" / name / f"{number}.txt").write_text(text)
+            (tmp_path / "texts" / name / f"{number}.txt").write_text(text, encoding="utf-8")
     run = str(tmp_path / "run")
     told = ["adapt", "network", str(opened.folder), str(tmp_path / "texts"), "--run", run]
     assert main([*told, "--steps", "30", "--hidden", "8", "--quiet"]) == 0
     assert "held out accuracy" in capsys.readouterr().out
     out = tmp_path / "predicted.csv"
     assert main(["predict", run, str(tmp_path / "texts"), "--out", str(out)]) == 0
-    assert len(out.read_text().splitlines()) == 13
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 13

@@ -296,7 +296,7 @@ def test_a_table_has_no_name_where_none_was_written(tmp_path, capsys):
     settings = ZeroShotSettings(answers="generate", words="sitting=zyx,running=xyz")
     made = adapt(ZeroShot, opened, LabelledTexts.toy(), settings, tmp_path / "made", progress=False)
     assert made.history.latest("held_out_without_answer") == 1
-    (tmp_path / "new.csv").write_text("text\nthe cat\n")
+    (tmp_path / "new.csv").write_text("text\nthe cat\n", encoding="utf-8")
     main(["predict", str(tmp_path / "made"), str(tmp_path / "new.csv")])
     assert capsys.readouterr().out.splitlines()[-1].endswith(",")
 

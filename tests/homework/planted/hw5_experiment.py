@@ -217,7 +217,7 @@ def empty(rows, path):
 
 def always_the_same(rows, path):
     """A picture of nothing that was measured."""
-    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", encoding="utf-8")
 
 
 for _mistake, _shows, _functions in [

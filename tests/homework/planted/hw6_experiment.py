@@ -206,7 +206,7 @@ def nothing(rows, path):
 
 def always_the_same(rows, path):
     """A picture of nothing that was measured."""
-    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", encoding="utf-8")
 
 
 def no_margin_for_the_share(split, options, seed):

@@ -142,7 +142,9 @@ def both(train, held_out):
 
 def same_picture(rows, path):
     """Whatever the rows are."""
-    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'><path d='M 0 0 L 1 1'/></svg>")
+    path.write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg'><path d='M 0 0 L 1 1'/></svg>", encoding="utf-8"
+    )
 
 
 COUNTED = iter(range(10**9))

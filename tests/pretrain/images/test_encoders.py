@@ -54,7 +54,9 @@ def test_sizes_that_nobody_asked_for_are_those_of_the_data(
     )
     trained = pretrain(kind, data, left, tmp_path, progress=False)
     opened = open_run(tmp_path)
-    stored = json.loads((tmp_path / "config.json").read_text())["config"]["settings"]
+    stored = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["config"][
+        "settings"
+    ]
     for found in (opened.settings, from_json(kind.Settings, stored, "")):
         assert (found.image_size, found.channels, found.depth) == (size, channels, 3)
         assert found.augmentation == augmentation

@@ -59,7 +59,7 @@ def targets_of(folder, options, monkeypatch):
     texts.mkdir()
     for number in range(60):
         words = " ".join(f"{number} likes {number % 7}." for _ in range(4))
-        (texts / f"{number}.txt").write_text(words)
+        (texts / f"{number}.txt").write_text(words, encoding="utf-8")
     command = ["pretrain", "gpt", texts, "--run", folder / "run", *SMALL, *options]
     assert main([str(word) for word in command]) == 0
     monkeypatch.undo()

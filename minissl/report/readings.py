@@ -1,0 +1,138 @@
+"""What the curves of a log say: for each kind of number a picture, and sentences made from it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minissl.training import History
+
+Curve = tuple[np.ndarray, np.ndarray]  # steps and values
+UNSEEN = ("step", "seconds", "lr", "grad_norm", "device", "precision")
+FEWEST = 3  # evaluations that make a course: of two there are only a first and a last
+
+
+class Panel(NamedTuple):
+    """Curves of one kind, under a heading, and what a reader should see in them."""
+
+    heading: str
+    curves: dict[str, Curve]
+    sentences: list[str]
+
+
+# By how a name ends: the heading, the meaning, and whether lower is better (None: it depends).
+KINDS: dict[str, tuple[str, str, bool | None]] = {
+    "loss": (
+        "The loss",
+        "What is minimized. The batches jump because each is other data; what is held out is "
+        "always the same and was never trained on.",
+        True,
+    ),
+    "accuracy": (
+        "What it knows",
+        "Right answers. A watched accuracy is read off the frozen representation of examples with "
+        "labels, by the vote of the nearest neighbors or a linear probe: the pretraining itself "
+        "meets no label there.",
+        False,
+    ),
+    "rank": (
+        "How many directions it uses",
+        "The effective rank: e to the entropy of the singular values. It is 1 when all examples "
+        "are represented alike, which is a collapse, and at most the width.",
+        None,
+    ),
+    "": (
+        "What else was measured",
+        "Perplexity is e to the loss, and bits per byte the loss that other tokenizers can be "
+        "compared by. z std is the spread of the embeddings, 1 on a whole sphere and 0 where all "
+        "are one point. Alignment is how far apart two views are, uniformity how evenly all lie.",
+        None,
+    ),
+}
+
+
+def panels(history: History) -> list[Panel]:
+    """The curves of a log by kind, each kind in one picture; nothing for a kind without numbers."""
+    found: dict[str, dict[str, Curve]] = {end: {} for end in KINDS}
+    for name in dict.fromkeys(name for record in history for name in record):
+        if name in UNSEEN:
+            continue
+        try:
+            steps, values = history.column(name)
+        except KeyError:  # never finite
+            continue
+        if isinstance(values[0], np.number):
+            end = next(end for end in KINDS if name.endswith(end))
+            found[end][name] = steps, values
+    return [_panel(end, curves) for end, curves in found.items() if curves]
+
+
+def _panel(end: str, curves: dict[str, Curve]) -> Panel:
+    heading, meaning, lower = KINDS[end]
+    said = [course(name, *curve, lower=lower) for name, curve in curves.items()]
+    said += [one for name, curve in curves.items() if (one := turned(name, *curve, lower))]
+    if end == "loss" and _by_heart(curves):
+        said.append("The training loss fell on while the held-out loss rose: overfitting.")
+    return Panel(heading, curves, [meaning, " ".join(said)])
+
+
+def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | None) -> str:
+    """From where to where: "Held out loss: from 7.6 to 4.0 (step 1,600)."."""
+    words, show = spoken(name), number_of(name)
+    if len(values) == 1:
+        return f"{words}: {show(values[0])} at step {steps[0]:,}."
+    first, last = values[0], values[-1]
+    if name == "loss":  # of single batches: the mean of a twentieth at each end
+        width = max(1, len(values) // 20)
+        first, last = values[:width].mean(), values[-width:].mean()
+    if show(first) == show(last) and not np.ptp(values):
+        return f"{words}: {show(last)} all the way."
+    return f"{words}: from {show(first)} to {show(last)} at step {steps[-1]:,}."
+
+
+def turned(name: str, steps: np.ndarray, values: np.ndarray, lower: bool | None) -> str:
+    """Where what was measured was best, if it has become clearly worse since; "" if not."""
+    if lower is None or name == "loss" or len(values) < FEWEST:
+        return ""
+    best = int(np.argmin(values) if lower else np.argmax(values))
+    lost, span = abs(values[-1] - values[best]), np.ptp(values)
+    if best == len(values) - 1 or lost < 0.1 * span or not span:
+        return ""
+    best_value = number_of(name)(values[best])
+    return f"{spoken(name)} was best at step {steps[best]:,}, {best_value}."
+
+
+def _by_heart(curves: dict[str, Curve]) -> bool:
+    """Whether the held-out loss has clearly risen from its best, and the training loss has not."""
+    if not {"loss", "held_out_loss"} <= curves.keys():
+        return False
+    (steps, held_out), (trained, losses) = curves["held_out_loss"], curves["loss"]
+    if not turned("held_out_loss", steps, held_out, True):
+        return False
+    after = losses[trained > steps[np.argmin(held_out)]]
+    half = len(after) // 2
+    return bool(half and after[half:].mean() < after[:half].mean())
+
+
+def spoken(name: str) -> str:
+    """A column's name as a sentence begins: "Held-out loss"."""
+    words = name.replace("held_out", "held-out").replace("knn", "k-NN").replace("_", " ")
+    return f"{words[0].upper()}{words[1:]}"
+
+
+def number_of(name: str) -> Any:
+    """How a value of this name is written: accuracies in percent."""
+    if name.endswith("accuracy"):
+        return lambda value: f"{100 * value:.1f} %"
+    return lambda value: f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def first_and_last(history: History) -> list[list[str]]:
+    """A row for all that was measured: its name, its first and its last value."""
+    rows = []
+    for panel in panels(history):
+        for name, (_, values) in panel.curves.items():
+            show = number_of(name)
+            rows.append([spoken(name), show(values[0]), show(values[-1])])
+    return rows

@@ -1,0 +1,200 @@
+"""The page of any run, pretrained or adapted: how it went, what it can do, how to go on.
+
+A section is there where the run has something to show: a method that writes shows samples, one that
+represents shows neighbors. Every sentence about a number is made from the number.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minissl import __version__, figures
+from minissl.adapt.watching import labelled_if_any
+from minissl.data import Fields
+from minissl.page import Page
+from minissl.pretrain.method import Fills, Generates, HasVectors
+from minissl.report import shows
+from minissl.report.readings import first_and_last, panels
+from minissl.training import History
+from minissl.training.folder import DATA, read_if_there
+from minissl.training.starts import in_words, read_starts
+
+MOST = 1500  # examples that are represented for the page
+FEW = 12  # entries of a dictionary that are shown
+
+
+class Told(NamedTuple):
+    """What was read again for the page: raw data or None, and what a reader should know of it."""
+
+    raw: Any
+    note: str
+
+
+def page_of(opened: Any, data: Path | None, columns: Fields, *, seed: int = 0) -> Page:
+    """The page of an opened run or adaptation.
+
+    data: where its data lies now, None for where it was; columns: those of a table. Data that
+    cannot be read costs the sections that need it, and the page says so.
+    """
+    history = History.read(opened.folder) if (opened.folder / "log.jsonl").exists() else History()
+    page = Page(f"{opened.folder.resolve().name}: {opened.name}")
+    page.text(_beginning(opened, history))
+    _numbers(page, history)
+    for panel in panels(history):
+        page.heading(panel.heading)
+        page.figure(figures.curves(panel.curves), " ".join(panel.sentences), panel.heading)
+    if getattr(opened, "base", None) is None:
+        shows.samples(page, opened.method, seed)
+        shows.fillings(page, opened.method)
+        shows.words(page, opened.method)
+    told = read_again(opened, data, columns)
+    if told.raw is not None:
+        _with_data(page, opened, told.raw, data, columns)
+    if told.note:
+        page.text(told.note, soft=True)
+    _settings(page, opened)
+    _data(page, opened)
+    _machines(page, opened.folder, history)
+    _going_on(page, opened)
+    return page
+
+
+def read_again(opened: Any, data: Path | None, columns: Fields) -> Told:
+    """The data of the run, and what is to be said if it is gone or has changed."""
+    try:
+        place = opened.read_from() if data is None else data
+        raw = opened.read(place, columns)
+    except (ValueError, OSError) as error:
+        return Told(None, f"Without the data there is nothing to show here of it: {error}.")
+    if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
+        return Told(raw, "The data of these sections is not what the run was trained on.")
+    return Told(raw, "")
+
+
+def _with_data(page: Page, opened: Any, raw: Any, data: Path | None, columns: Fields) -> None:
+    """What an adaptation answers, what a run finds alike."""
+    if getattr(opened, "base", None) is not None:
+        shows.answers(page, opened, raw)
+    elif hasattr(raw, "documents") or hasattr(raw, "images"):
+        place = opened.read_from() if data is None else data
+        kind, settings = type(opened.method), opened.settings
+        labelled = labelled_if_any(kind, settings, raw, place, columns, MOST)
+        shows.neighbors(page, opened, raw.some(MOST) if labelled is None else labelled)
+
+
+def _beginning(opened: Any, history: History) -> str:
+    """Which method, of which size, how long it was trained, and where a lecture explains it."""
+    base = getattr(opened, "base", None)
+    weights = opened.method.model.num_parameters()
+    about = f"A run of {opened.name}, with {weights:,} weights"
+    if base is not None:
+        about = f"An adaptation by {opened.name} of {base.folder.name} ({base.name})"
+        about += f", with {weights:,} weights"
+    if (step := opened.checkpoint.step) > 0:
+        about += f", after {step:,} steps"
+    if seconds := history.latest("seconds"):
+        about += f" in {duration(seconds)}"
+    said = sys.modules[type(opened.method).__module__].__doc__ or ""
+    lecture = re.search(r"Lectures? (\d\d)", said)
+    return about + (f". Lecture {lecture[1]} explains the method." if lecture else ".")
+
+
+def duration(seconds: float) -> str:
+    """In the unit that a person would say."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"
+
+
+def _numbers(page: Page, history: History) -> None:
+    """The first and the last value of all that was measured."""
+    if rows := first_and_last(history):
+        page.table(["measured", "first", "last"], rows)
+
+
+def _settings(page: Page, opened: Any) -> None:
+    """Every setting with its meaning; those that were chosen stand out by their default."""
+    rows = []
+    for one in fields(opened.settings):
+        value = getattr(opened.settings, one.name)
+        usual = "" if value == one.default else f" (usual: {_plain(one.default)})"
+        rows.append([f"{one.name} = {_plain(value)}{usual}", one.metadata.get("help", "")])
+    page.heading("Settings")
+    page.table(["setting", "what it is"], rows, wrapped=True)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+
+
+def _data(page: Page, opened: Any) -> None:
+    """What the run recorded of its data: a fingerprint, by which it knows it again."""
+    about = read_if_there(opened.folder / DATA, "what the data of a run is")
+    if about is None:
+        return
+    told = about.get("fingerprint")
+    base = getattr(opened, "base", None) or opened
+    usual = type(base.method).Data.default if base is opened else "what every machine has"
+    rows = [["read from", str(about.get("read_from") or usual)]]
+    rows += [[str(key), _counted(value)] for key, value in (told or {}).items()]
+    if fitted := about.get("fitted"):
+        rows.append(["changed", str(fitted)])
+    page.heading("Data")
+    page.table(["", ""], rows, wrapped=True)
+    page.text(
+        "The hash is of the examples, wherever they lie: a run is continued with no others.",
+        soft=True,
+    )
+
+
+def _counted(value: Any) -> str:
+    """A number with its thousands; of a dictionary its first entries, of their own the names."""
+    if isinstance(value, Mapping):
+        shown = [
+            str(key) if isinstance(one, Mapping) else f"{key} {_counted(one)}"
+            for key, one in list(value.items())[:FEW]
+        ]
+        more = f" and {len(value) - FEW} more" if len(value) > FEW else ""
+        return f"{', '.join(shown)}{more}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _machines(page: Page, folder: Path, history: History) -> None:
+    """Where it was trained, each time that it was started."""
+    page.heading("Machine")
+    starts = read_starts(folder)
+    for start in starts:
+        page.text(in_words(start))
+    if not starts:
+        page.text("The run does not say where it was trained.")
+    page.text(f"This page was written by minissl {__version__}.", soft=True)
+
+
+def _going_on(page: Page, opened: Any) -> None:
+    """Commands that go with what the run is."""
+    run, method = opened.folder, opened.method
+    if getattr(opened, "base", None) is not None:
+        ways = [f"minissl predict {run} DATA --out predicted.csv", f"minissl evaluate {run} DATA"]
+        ways += [f"minissl forget {run}", f"minissl merge {run} --out merged"]
+    else:
+        ways = [f"minissl evaluate {run} DATA", f"minissl embed {run} DATA --out vectors.npz"]
+        ways += [
+            f"minissl probe {run} LABELLED",
+            f"minissl adapt finetune {run} LABELLED --run NEW",
+        ]
+        more = {
+            Generates: f'minissl sample {run} --prompt "It was"',
+            Fills: f'minissl fill {run} --text "the [MASK] of"',
+            HasVectors: f"minissl neighbors {run} WORD",
+        }
+        ways = [way for able, way in more.items() if isinstance(method, able)] + ways
+        if not opened.name.startswith("published"):
+            ways.append(f"minissl pretrain {opened.name} DATA --run NEW --from {run} --steps 500")
+    page.heading("How to go on")
+    page.code("\n".join(ways))

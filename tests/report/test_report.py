@@ -1,0 +1,188 @@
+"""``minissl report RUN``: one page for any run, with what the run has to show."""
+
+import base64
+import html
+import json
+import re
+import shutil
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from minissl.cli import main
+from minissl.data.images import LabelledImages
+from minissl.data.texts import LabelledTexts
+from minissl.pretrain import load_method
+from minissl.training.starts import read_starts
+from tests.pretrain.published import write_bert, write_gpt2
+from tests.pretrain.toy import TINY, toy_settings
+
+# A method of each kind, and what its page has beside what all have.
+SHOWN = {
+    "simclr": {"What it finds alike"},
+    "supcon": {"What it finds alike"},
+    "gpt": {"What it writes", "What it finds alike"},
+    "lstm": {"What it writes", "What it finds alike"},
+    "elmo": {"What it finds alike"},
+    "bert": {"What it writes", "What it puts into a gap", "What it finds alike"},
+    "skipgram": {"Which words are near which", "What it finds alike"},
+}
+ALWAYS = {"The loss", "Settings", "Data", "Machine", "How to go on"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A table of labelled texts and an array of labelled images."""
+    folder = tmp_path_factory.mktemp("data")
+    texts = LabelledTexts.toy()
+    rows = [f'"{d.text}",{texts.class_names[n]}' for d, n in zip(texts.documents, texts.labels)]
+    (folder / "texts.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    images = LabelledImages.toy(toy_settings("simclr"))
+    np.savez(folder / "images.npz", images=images.images, labels=images.labels)
+    return folder
+
+
+def pretrained(name, data, run):
+    """A tiny run on the command line; returns its folder."""
+    kind = load_method(name)
+    known = {one.name for one in fields(kind.Settings)} - {"depth", "augmentation"}
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items() if key in known]
+    options += (
+        ["--min-count=1"] if "min_count" in {one.name for one in fields(kind.Settings)} else []
+    )
+    file = "images.npz" if "image_field" in kind.Data.fields else "texts.csv"
+    call = ["pretrain", name, str(data / file), "--run", str(run), "--quiet", *options]
+    assert main(call) == 0
+    return run
+
+
+def page_of(run, *options, out=None):
+    """The text of the page that the command writes, without its pictures."""
+    assert main(["report", str(run), *map(str, options)]) == 0
+    return read(out or run / "report.html")
+
+
+def read(path):
+    return re.sub(r'src="data:[^"]*"', "", path.read_text(encoding="utf-8"))
+
+
+def headings(page):
+    return {html.unescape(one) for one in re.findall(r"<h2>(.*?)</h2>", page)}
+
+
+def words(page):
+    return html.unescape(re.sub(r"<[^>]+>", " ", page))
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_kind_of_run_has_its_page(name, data, tmp_path):
+    run = pretrained(name, data, tmp_path / "run")
+    page = page_of(run)
+    assert headings(page) >= ALWAYS | SHOWN[name]
+    assert not headings(page) & (set().union(*SHOWN.values()) - SHOWN[name])
+    said = words(page)
+    assert "after 3 steps" in said
+    assert "batch_size = 6 (usual:" in said
+    assert json.loads((run / "data.json").read_text("utf-8"))["fingerprint"]["sha256"] in said
+    assert f"minissl pretrain {name} DATA --run NEW --from {run}" in said
+    assert "of the class of their query" in said  # the labels that the data has, never trained on
+    assert "http" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    for figure in re.findall(r"<figure>.*?</figure>", page):
+        assert len(words(figure).split()) > 15, "a picture without its reading"
+
+
+def test_the_pictures_are_inside_and_drawn(data, tmp_path):
+    run = pretrained("simclr", data, tmp_path / "run")
+    page_of(run)
+    whole = (run / "report.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', whole)
+    assert len(pictures) >= 4
+    assert all(base64.b64decode(one).rstrip().endswith(b"</svg>") for one in pictures)
+
+
+def test_a_report_is_the_same_twice_and_another_run_s_is_not(data, tmp_path):
+    run = pretrained("gpt", data, tmp_path / "run")
+    first = page_of(run)
+    assert page_of(run) == first
+    assert page_of(run, "--seed", "1") != first
+
+
+@pytest.mark.parametrize(
+    ("base", "way", "more"),
+    [
+        ("simclr", "probe", []),
+        ("gpt", "finetune", ["--steps", "2", "--batch-size", "4"]),
+        ("bert", "lora", ["--steps", "2", "--batch-size", "4"]),
+        ("skipgram", "neighbors", []),
+    ],
+)
+def test_an_adaptation_shows_what_it_answers(base, way, more, data, tmp_path):
+    run = pretrained(base, data, tmp_path / "run")
+    file = data / ("images.npz" if base == "simclr" else "texts.csv")
+    call = ["adapt", way, str(run), str(file), "--run", str(tmp_path / "adapted"), "--quiet"]
+    assert main([*call, *more]) == 0
+    page = page_of(tmp_path / "adapted")
+    assert "What it answers" in headings(page)
+    said = words(page)
+    assert f"An adaptation by {way} of run ({base})" in said
+    assert "held-out examples, drawn at random" in said
+    if base != "simclr":
+        assert "prediction" in said
+        assert {"sitting", "running"} & set(said.split())
+    assert f"minissl predict {tmp_path / 'adapted'} DATA" in said
+
+
+def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(data, mine)
+    run = pretrained("simclr", mine, tmp_path / "run")
+    with np.load(mine / "images.npz") as kept:
+        arrays = dict(kept)
+    np.savez(mine / "images.npz", images=1 - arrays["images"], labels=arrays["labels"])
+    page = page_of(run)
+    assert "is not what the run was trained on" in words(page)
+    assert "What it finds alike" in headings(page)
+    (mine / "images.npz").unlink()
+    page = page_of(run)
+    assert "Without the data there is nothing to show here of it" in words(page)
+    assert "images.npz" in words(page)
+    assert headings(page) >= ALWAYS
+    page = page_of(run, data / "images.npz", "--out", tmp_path / "b.html", out=tmp_path / "b.html")
+    assert "What it finds alike" in headings(page)
+    assert "is not what" not in words(page)
+
+
+@pytest.mark.parametrize("write", [write_bert, write_gpt2])
+def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
+    """Of tables with more rows than there are tokens, as published ones may be."""
+    heads = {"heads": ("words", "pooler", "follows")} if write is write_bert else {}
+    folder = write(tmp_path / "weights", **heads)
+    out = tmp_path / "weights.html"
+    page = page_of(folder, data / "texts.csv", "--out", out, out=out)
+    assert {"What it finds alike", "Settings"} <= headings(page)
+    assert "The loss" not in headings(page)
+
+
+def test_names_cannot_become_part_of_the_page(data, tmp_path):
+    run = pretrained("gpt", data, tmp_path / "<script>alert(1)")
+    assert "<script" not in page_of(run)
+
+
+def test_what_cannot_be_written_is_refused(data, tmp_path, capsys):
+    run = pretrained("gpt", data, tmp_path / "run")
+    assert main(["report", str(run), "--out", str(tmp_path / "page.pdf")]) == 1
+    assert "expected a name that ends with .html" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_every_start_is_told_with_its_step(data, tmp_path):
+    run = pretrained("gpt", data, tmp_path / "run")
+    starts = run / "starts.jsonl"
+    assert [start["step"] for start in read_starts(run)] == [0]
+    again = json.loads(starts.read_text("utf-8")) | {"step": 2, "device": "cuda", "processes": 4}
+    starts.write_text(f"{starts.read_text('utf-8')}{json.dumps(again)}\n{{half", encoding="utf-8")
+    said = words(page_of(run))
+    assert "From step 0: " in said
+    assert re.search(r"From step 2: \d+ cores of .*, on cuda, 4 processes, ", said)
