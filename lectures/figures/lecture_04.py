@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from matplotlib.transforms import Bbox
 
 from minissl.data import Kept
 from minissl.data.vectors import WordVectors
@@ -67,15 +68,33 @@ def neighbourhood() -> Any:
     figure, (axis,) = new_figure(width=5.8, height=5.4)
     places, start = directions(), 0
     for (label, group), color, marker in zip(GROUPS.items(), SERIES, MARKERS):
-        names = group.split()
-        here = places[start : start + len(names)]
-        start += len(names)
+        here = places[start : start + len(group.split())]
+        start += len(here)
         axis.scatter(*here.T, s=16, color=color, marker=marker, label=label)
-        for name, (x, y) in zip(names, here):
-            axis.annotate(name, (x, y), (3, 2), textcoords="offset points", color=INK, fontsize=8)
     axis.set(xlabel="first direction", ylabel="second direction")
     legend(axis, fontsize=8, handlelength=1)
+    _name(axis, [name for group in GROUPS.values() for name in group.split()], places)
     return figure
+
+
+def _name(axis: Any, names: list[str], places: np.ndarray) -> None:
+    """Each name beside its point, on the side where it covers least: (names, 2) places."""
+    axis.figure.draw_without_rendering()  # where the points lie is known then
+    points = axis.transData.transform(places)
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+    sides = (("left", 4, 0), ("right", -4, 0), ("center", 0, 9), ("center", 0, -9))
+    for name, place in zip(names, places):
+        tried = []
+        for align, right, up in sides:
+            text = axis.annotate(name, place, (right, up), textcoords="offset points", fontsize=8,
+                                 ha=align, va="center", color=INK)  # fmt: skip
+            box = text.get_window_extent()
+            tried.append((box.count_overlaps(taken), len(tried), text, box))
+        best = min(tried, key=lambda one: one[:2])
+        for *_, text, _ in tried:
+            if text is not best[2]:
+                text.remove()
+        taken.append(best[3])
 
 
 # ---- who is read, and who is drawn ---------------------------------------------------------------

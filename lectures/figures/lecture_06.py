@@ -16,6 +16,7 @@ from minissl.nn import Transformer, TransformerConfig, evaluating
 from minissl.nn.positions import sinusoids
 from minissl.palette import BLUE, GREY, GREY_TINT, PAPER, RED, SOFT_INK, look
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
@@ -192,8 +193,8 @@ def costs() -> Any:
 @functools.cache
 def small_gpt(steps: int = 300) -> tuple[GPT, Tokenizer]:
     """A GPT on the English inside Python, trained for half a minute, seed 0."""
-    train, _ = split_documents(python_english())
-    texts = [document.text for document in train]
+    learned, _ = split_documents(python_english())
+    texts = [document.text for document in learned]
     tokenizer = Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
     separator = tokenizer.special_tokens[SEPARATOR]
     stream = np.concatenate(

@@ -28,6 +28,7 @@ from minissl.palette import (
     look,
 )
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
@@ -58,10 +59,10 @@ def temperature() -> Any:
 @functools.cache
 def trained(steps: int = 400) -> tuple[GPT, Streams, float]:
     """A GPT on the English inside Python after half a minute, its data, its held-out loss."""
-    train, held_out = split_documents(python_english())
-    texts = [document.text for document in train]
+    learned, held_out = split_documents(python_english())
+    texts = [document.text for document in learned]
     data = encode_documents(
-        train, held_out, Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
+        learned, held_out, Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
     )
     settings = GPTSettings(
         num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
