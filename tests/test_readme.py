@@ -61,7 +61,7 @@ def test_the_verdicts_are_those_of_the_kept_claims():
     for path in sorted((ROOT / "lectures" / "claims").glob("*.json")):
         judged = [e["reproduced"] for e in json.loads(path.read_text("utf-8"))["expectations"]]
         verdict = "reproduced" if all(judged) else f"{sum(judged)} of {len(judged)}"
-        row = re.search(rf"^\| `{path.stem}` \|.*\| ([^|]+) \|$", claims, flags=re.MULTILINE)
+        row = re.search(rf"^- `{path.stem}`, \*\*([^*]+)\*\*: ", claims, flags=re.MULTILINE)
         assert row, f"docs/claims.md lacks {path.stem}"
         assert row[1] == verdict
 
