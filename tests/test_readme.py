@@ -26,6 +26,8 @@ def test_there_are_examples():
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_runs_by_itself(number):
+    if "minissl_kernels" in EXAMPLES[number]:
+        pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", EXAMPLES[number]],
@@ -77,6 +79,7 @@ def test_the_counts_are_right():
 
 
 def test_the_number_of_planted_answers_is_right():
+    pytest.importorskip("triton")  # those of homework 4's kernels, too
     count = sum(len(planted(number)) for number in assignment_numbers())
     assert f"{count} planted wrong answers" in README
 
