@@ -142,7 +142,7 @@ def main() -> None:
     for path in (arguments.train, arguments.test, arguments.text):
         if not Path(path).exists():
             parser.error(f"{path}: there is no such file")
-    machine, begun, found = environment(["sklearn"]), time.monotonic(), []
+    machine, begun, found = environment(["scikit-learn"]), time.monotonic(), []
     for seed in range(arguments.seeds):
         with engine_threads(arguments.threads):
             found.append(accuracies(arguments, seed))

@@ -180,7 +180,7 @@ def unlinked(text: str, within: str = "", repository: str = "", kept: Collection
 
 
 def from_the_top(within: str, path: str) -> str:
-    """``../docs/data.md`` in ``lectures`` -> ``docs/data.md``."""
+    """From the top: "../docs/data.md" in "lectures" is "docs/data.md"."""
     parts: list[str] = []
     for part in [*PurePosixPath(within).parts, *PurePosixPath(path).parts]:
         if part == "..":

@@ -16,8 +16,8 @@ from minissl.autograd.fused.convolution import conv2d
 from minissl.nn import LayerNorm, Linear, Module
 from minissl.nn.layers import Dropout
 from minissl.optim import SGD, AdamW
+from minissl.palette import BLUE
 
-BLUE, RED, GREY = "#0b6bcb", "#c2452d", "#8a8f98"
 generator = np.random.default_rng(0)
 
 # %% [markdown]

@@ -15,6 +15,7 @@ from minissl.data.images import Images
 from minissl.data.labels import draw_few_labels
 from minissl.figures import principal_components, views
 from minissl.optim import AdamW, warmup_cosine
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised
 from minissl.pretrain.run import pretrain
@@ -49,8 +50,8 @@ settings = SimCLRSettings(steps=200, batch_size=128, temperature=0.5, loss="nt_x
 method, _, history = pretrain(SimCLR, Images(digits.train_images), settings, progress=False)
 steps, losses = history.column("loss")
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
-_ = axis.plot(steps, losses, color="#9fc5ee", label="batch")
-_ = axis.plot(*history.column("held_out_loss"), "o-", color="#0b6bcb", label="the same views")
+_ = axis.plot(steps, losses, color=BLUE, alpha=0.4, label="batch")
+_ = axis.plot(*history.column("held_out_loss"), "o-", color=BLUE, label="the same views")
 _ = axis.set(xlabel="step", ylabel="loss (nats)")
 _ = axis.legend(frameon=False)
 
@@ -89,7 +90,7 @@ for axis, (name, represent) in zip(axes, features.items()):
 # %%
 counts = (1, 2, 5, 10, 20)
 figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-colors = ("#8a8f98", "#c9a227", "#0b6bcb")
+colors = (GREY, OCHRE, BLUE)
 for (name, represent), color in zip(features.items(), colors):
     curve = few_label_curve(
         represent(digits.train_images),
@@ -101,7 +102,7 @@ for (name, represent), color in zip(features.items(), colors):
     )
     mean = np.array([100 * point.mean for point in curve])
     spread = np.array([100 * point.std for point in curve])
-    _ = axis.plot(counts, mean, "o-", color=color, label=name)
+    _ = axis.plot(counts, mean, **look(color, marker=True), label=name)
     _ = axis.fill_between(counts, mean - spread, mean + spread, color=color, alpha=0.15)
 _ = axis.set(xscale="log", xlabel="labels per class", ylabel="test accuracy (%)")
 _ = axis.set_xticks(counts, counts)
@@ -154,7 +155,7 @@ for draw in range(draws):
         )
 
 figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
-for column, (name, color) in enumerate(zip(names, ("#0b6bcb", "#9fc5ee", "#c2452d"))):
+for column, (name, color) in enumerate(zip(names, (BLUE, OCHRE, RED))):
     heights = 100 * results[:, :, column].mean(axis=0)
     bars = axis.bar(np.arange(2) + 0.27 * (column - 1), heights, 0.25, label=name, color=color)
     _ = axis.bar_label(bars, fmt="%.0f")

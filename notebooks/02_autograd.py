@@ -15,11 +15,12 @@ from IPython.display import display
 from minissl.autograd import Tensor, gradcheck, no_grad
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import differentiable
+from minissl.palette import BLUE, RED, look
 
 # %% [markdown]
 # ## A program and its graph
 #
-# $L = (ab + c)^2$. A Tensor with a graph shows itself: leaves are yellow, operations blue.
+# $L = (ab + c)^2$. A Tensor with a graph shows itself: leaves and operations, with their shapes.
 
 # %%
 a, b, c = (Tensor(value, requires_grad=True) for value in (2.0, -3.0, 10.0))
@@ -163,13 +164,13 @@ for name, function in RULES.items():
 steps = 10 ** np.linspace(-9, -0.7, 60)
 points = np.linspace(0.5, 1, 200)
 figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
-for dtype, color in ((np.float32, "#c2452d"), (np.float64, "#0b6bcb")):
+for dtype, color in ((np.float32, RED), (np.float64, BLUE)):
     errors = []
     for h in steps.astype(dtype):
         t = points.astype(dtype)
         slope = (np.sin(t + h) - np.sin(t - h)) / (2 * h)
         errors.append(np.mean(np.abs(slope.astype(np.float64) - np.cos(points)) / np.cos(points)))
-    axis.loglog(steps, errors, color=color, label=dtype.__name__)
+    axis.loglog(steps, errors, **look(color), label=dtype.__name__)
 _ = axis.set(xlabel="step h", ylabel="relative error of the slope of sin")
 _ = axis.legend(frameon=False)
 
@@ -224,7 +225,7 @@ grid = np.stack(np.meshgrid(side, side), axis=-1)
 with no_grad():
     scores = network(grid.reshape(-1, 2)).numpy().reshape(120, 120)
 figure, (left, middle) = plt.subplots(1, 2, figsize=(7.2, 3.3), layout="constrained")
-_ = left.plot(losses, color="#0b6bcb")
+_ = left.plot(losses, color=BLUE)
 _ = left.set(xlabel="step", ylabel="loss (nats)", yscale="log")
 _ = middle.contourf(side, side, np.tanh(scores / 2), levels=20, cmap="RdBu", alpha=0.7)
 _ = middle.scatter(*inputs.T, c=labels, cmap="RdBu", s=8, edgecolors="black", linewidths=0.3)

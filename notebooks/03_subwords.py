@@ -13,6 +13,7 @@ import numpy as np
 
 from minissl.models.segmentations import log_sum
 from minissl.models.word_pieces import byte_spans, pieces_of_words, words_between_spaces
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.text import GPT2, Bytes, Characters, Tokenizer, WordPiece, WordVocabulary, show_tokens
 from minissl.text.bag_of_words import count_vectors, inverse_document_frequency, tf_idf
 from minissl.text.bpe import count_pairs, learn_merges, merge
@@ -44,12 +45,12 @@ print("naïve 🙂 as bytes:     ", raw.decode(raw.encode("naïve 🙂")))
 # %%
 parts = np.geomspace(0.01, 1, 8)
 figure, axis = plt.subplots(figsize=(6.4, 3), layout="constrained")
-for least, color in ((5, "#c9a227"), (1, "#c2452d")):
+for least, color in ((5, OCHRE), (1, RED)):
     rates = [
         100 * WordVocabulary.train(train[: int(part * len(train))], least).unknown_rate(held_out)
         for part in parts
     ]
-    _ = axis.semilogx(100 * parts, rates, marker="o", color=color, label=f"met {least} times")
+    _ = axis.semilogx(100 * parts, rates, **look(color, marker=True), label=f"met {least} times")
 _ = axis.set(xlabel="part of the training text (%)", ylabel="unknown words (%)", ylim=0)
 _ = axis.legend(title="known if", frameon=False)
 
@@ -127,9 +128,9 @@ for size in sizes:
 ids = np.array(tokenizer.encode(held_out))
 uses = np.sort(np.bincount(ids, minlength=tokenizer.vocab_size))[::-1]
 figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3), layout="constrained")
-_ = left.semilogx(sizes, lengths, marker="o", color="#0b6bcb", base=2)
+_ = left.semilogx(sizes, lengths, marker="o", color=BLUE, base=2)
 _ = left.set(xlabel="vocabulary size", ylabel="bytes per token", ylim=0)
-_ = right.loglog(np.arange(1, len(uses) + 1), np.maximum(uses, 0.5), color="#0b6bcb")
+_ = right.loglog(np.arange(1, len(uses) + 1), np.maximum(uses, 0.5), color=BLUE)
 _ = right.set(xlabel="tokens, most frequent first", ylabel="uses in held-out text")
 print(f"{np.sum(uses == 0):,} of {len(uses):,} tokens do not occur in the held-out text")
 
@@ -148,8 +149,8 @@ middles = np.sqrt(borders[:-1] * borders[1:])
 means = [cuts[a - 1 : b].mean() for a, b in pairwise(borders)]
 letters = [np.mean([len(w) - 1 for w in ranked[a - 1 : b]]) for a, b in pairwise(borders)]
 figure, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
-_ = axis.semilogx(middles, means, marker="o", markersize=4, color="#0b6bcb", label="tokens")
-_ = axis.semilogx(middles, letters, color="#8a8f98", linestyle="--", label="letters")
+_ = axis.semilogx(middles, means, marker="o", markersize=4, color=BLUE, label="tokens")
+_ = axis.semilogx(middles, letters, color=GREY, linestyle="--", label="letters")
 _ = axis.set(xlabel="rank of the word", ylabel="mean per word", ylim=0)
 _ = axis.legend(frameon=False)
 whole = int(np.argmax(cuts > 1))
@@ -166,7 +167,7 @@ print(
 # %%
 learned = sorted((rank, t) for t, rank in tokenizer.ranks.items() if rank >= 256)
 figure, axis = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
-_ = axis.scatter(*zip(*[(r, len(t)) for r, t in learned]), s=3, color="#9fc5ee")
+_ = axis.scatter(*zip(*[(r, len(t)) for r, t in learned]), s=3, color=BLUE, alpha=0.4)
 for start in range(256, 4096, 480):
     stretch = [
         (len(t), r, t) for r, t in learned if start <= r < start + 480 and t.strip().isalpha()
@@ -249,7 +250,7 @@ draws = Counter(tuple(tokenizer.encode_with_dropout(word, dropout, generator)) f
 usual = tuple(tokenizer.encode(word))
 ways = draws.most_common(12)
 labels = ["|".join(tokenizer.decode([i]) for i in way) for way, _ in ways]
-colours = ["#0b6bcb" if way == usual else "#9fc5ee" for way, _ in ways]
+colours = [BLUE if way == usual else GREY for way, _ in ways]
 figure, axis = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 _ = axis.barh(labels[::-1], [count for _, count in ways][::-1], color=colours[::-1])
 _ = axis.set(xlabel="of 2,000 draws")
@@ -265,7 +266,7 @@ found.insert(0, found.pop(found.index(usual)))
 log_p = np.array([-len(way) * np.log(tokenizer.vocab_size) for way in found])
 bounds = [log_sum(found[:k], log_p[:k]) for k in range(1, len(found) + 1)]
 figure, axis = plt.subplots(figsize=(6.4, 3), layout="constrained")
-_ = axis.semilogx(range(1, len(found) + 1), bounds, color="#0b6bcb")
+_ = axis.semilogx(range(1, len(found) + 1), bounds, color=BLUE)
 _ = axis.set(xlabel="ways in the sum", ylabel="ln p(word), at least")
 
 # %% [markdown]

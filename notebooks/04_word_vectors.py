@@ -18,6 +18,7 @@ from minissl.data.vectors import WordVectors
 from minissl.data.word_tests import WordPairs
 from minissl.data.words import WordTexts
 from minissl.losses.words import glove_weights, negative_sampling, noise_contrastive
+from minissl.palette import BLUE, GREY
 from minissl.pretrain.run import train
 from minissl.pretrain.words.noise_contrastive import NoiseContrastive
 from minissl.pretrain.words.skipgram import SkipGram
@@ -115,9 +116,9 @@ method = SkipGram.build(settings, data, seed=0)
 history = train(method, settings, progress=False)
 vectors = method.vectors()
 figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
-_ = axis.axhline(6 * np.log(2), color="#8a8f98", linestyle="--")
-_ = axis.plot(*history.column("loss"), color="#9fc5ee", label="batch")
-_ = axis.plot(*history.column("held_out_loss"), color="#0b6bcb", marker="o", label="held-out")
+_ = axis.axhline(6 * np.log(2), color=GREY, linestyle="--")
+_ = axis.plot(*history.column("loss"), color=BLUE, alpha=0.4, label="batch")
+_ = axis.plot(*history.column("held_out_loss"), color=BLUE, marker="o", label="held-out")
 _ = axis.set(xlabel="step", ylabel="nats for a pair and its noise")
 _ = axis.legend(frameon=False)
 

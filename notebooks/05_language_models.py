@@ -21,6 +21,7 @@ from minissl.losses.language_modeling import next_token_loss, perplexity
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.models.held_out import carried_nats
 from minissl.nn import evaluating
+from minissl.palette import BLUE, GREY, RED, look
 from minissl.pretrain.language.elmo import ELMo
 from minissl.pretrain.language.lstm import LSTMPretraining
 from minissl.pretrain.run import train as train_method
@@ -36,8 +37,6 @@ from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
 from minissl.text.small_world import documents
 from minissl.text.words import words_of
-
-BLUE, RED, GREY = "#0b6bcb", "#c2452d", "#8a8f98"
 
 # %% [markdown]
 # ## The text, in two vocabularies
@@ -229,9 +228,10 @@ with evaluating(lstm.network):
 carried = carried_nats(lstm.network, stream, lanes=1) / targets
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
-axis.semilogx(sizes, forgetting, "o-", color=RED, label="zeros every so many tokens")
-axis.axhline(carried, color=BLUE, linestyle="--", label="state carried")
+axis.semilogx(sizes, forgetting, **look(RED, marker=True), label="zeros every so many tokens")
+axis.axhline(carried, **look(BLUE), label="state carried")
 axis.set_xticks(sizes, [str(size) for size in sizes])
+axis.minorticks_off()
 _ = axis.set(xlabel="tokens of a window", ylabel="nats per token")
 _ = axis.legend(frameon=False)
 

@@ -18,8 +18,8 @@ from minissl.losses.language_modeling import IGNORE, next_token_loss
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import Transformer, TransformerConfig, evaluating
 from minissl.optim import AdamW
+from minissl.palette import BLUE, GREY, RED, look
 
-BLUE, RED, GREY = "#0b6bcb", "#c2452d", "#8a8f98"
 generator = np.random.default_rng(0)
 
 
@@ -186,7 +186,7 @@ runs = {"with positions": train(True), "without": train(False)}
 # %%
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 for (name, (_, losses)), color in zip(runs.items(), (BLUE, RED)):
-    axis.plot(losses, color=color, label=name)
+    axis.plot(losses, **look(color), label=name)
 axis.axhline(math.log(TOKENS), color=GREY, linestyle="--", linewidth=1)
 axis.annotate("ln 8: knows nothing", (0, math.log(TOKENS)), va="bottom", color=GREY)
 _ = axis.set(xlabel="step", ylabel="loss (nats)", ylim=(0, 2.6))

@@ -12,6 +12,8 @@ os.environ["TRITON_INTERPRET"] = "1"  # read once, when triton is imported: so i
 import matplotlib.pyplot as plt
 import numpy as np
 
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
+
 try:
     import torch
     import triton
@@ -44,7 +46,7 @@ def megabytes(time, width=64, block=128):
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
 for axis, time in zip(axes, (512, 2048, 8192)):
     moved = megabytes(time)
-    bars = axis.bar(["naive", "tiles", "once"], moved.values(), color=["C3", "C1", "C0"])
+    bars = axis.bar(["naive", "tiles", "once"], moved.values(), color=[RED, OCHRE, BLUE])
     axis.bar_label(bars, fmt="%.1f")
     axis.set(title=f"{time} tokens", ylabel="MB", ylim=(0, 1.15 * moved["naive"]))
 
@@ -84,17 +86,17 @@ print(f"output {state[2] / state[1]:.3f}, by the usual softmax {whole_row(scores
 # %%
 def watch(scores, values, tile):
     _, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    left.bar(range(len(scores)), scores, color="C0", alpha=0.5)
+    left.bar(range(len(scores)), scores, color=BLUE, alpha=0.5)
     seen = [min(tile * (i + 1), len(scores)) for i in range(-(-len(scores) // tile))]
     maxima = [maximum for maximum, _, _ in online_attention(scores, values, tile)]
-    left.step([0, *seen], [maxima[0], *maxima], where="pre", color="C3", label="maximum so far")
+    left.step([0, *seen], [maxima[0], *maxima], where="pre", color=RED, label="maximum so far")
     left.set(xlabel="key", ylabel="score")
     left.legend(frameon=False)
-    for rescale, color in ((True, "C0"), (False, "C3")):
+    for rescale, color in ((True, BLUE), (False, RED)):
         states = list(online_attention(scores, values, tile, rescale))
         name = "rescaled" if rescale else "not rescaled"
-        right.plot(seen, [a / t for _, t, a in states], "o-", color=color, label=name)
-    right.axhline(whole_row(scores, values), color="grey", linestyle="--", label="the whole row")
+        right.plot(seen, [a / t for _, t, a in states], **look(color, marker=True), label=name)
+    right.axhline(whole_row(scores, values), color=GREY, linestyle="--", label="the whole row")
     right.set(xlabel="keys seen", ylabel="output so far")
     right.legend(frameon=False)
 
@@ -159,8 +161,8 @@ if TRITON:
     left.set(title=f"error against float64, at most {error.max():.1e}", xlabel="query")
     left.set_ylabel("column of the output")
     figure.colorbar(drawn, ax=left)
-    right.plot(expected_lse[0, 0], color="C0", linewidth=3, alpha=0.4, label="float64")
-    right.plot(lse[0, 0], color="C3", linewidth=1, label="kernel")
+    right.plot(expected_lse[0, 0], color=BLUE, linewidth=3, alpha=0.4, label="float64")
+    right.plot(lse[0, 0], **look(RED), linewidth=1, label="kernel")
     right.set(xlabel="query", title="log-sum-exp: later queries see more keys")
     right.legend(frameon=False)
 
@@ -180,8 +182,8 @@ if TRITON:
 
     figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
     true = np.log1p(2 * np.exp(-leads.double().numpy()))
-    axis.semilogy(leads, true, color="grey", linewidth=5, alpha=0.4, label="float64")
-    axis.semilogy(leads, kernel, color="C0", label="kernel")
+    axis.semilogy(leads, true, color=GREY, linewidth=5, alpha=0.4, label="float64")
+    axis.semilogy(leads, kernel, color=BLUE, label="kernel")
     axis.semilogy(leads, np.where(difference > 0, difference, np.nan), "C3.", label="difference")
     axis.set(xlabel="lead of the target's logit", ylabel="loss")
     axis.legend(frameon=False)

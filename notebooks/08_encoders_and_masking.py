@@ -17,11 +17,11 @@ from minissl.data.passages import PassageTexts
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.encoder import EncoderConfig, MaskedEncoder
 from minissl.nn import evaluating
+from minissl.palette import BLUE, GREY, RED
 from minissl.pretrain.masked.bert import BERT, BERTSettings
 from minissl.pretrain.run import train
 from minissl.text.masking import KINDS, boundaries, budget, choose, replace, span_lengths
 
-BLUE, RED, GREY = "#0b6bcb", "#c2452d", "#8a8f98"
 generator = np.random.default_rng(0)
 
 # %% [markdown]

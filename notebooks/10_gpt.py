@@ -24,6 +24,7 @@ from minissl.data.texts import LabelledTexts, Texts, encode_documents
 from minissl.models.generate import generate, next_token_logits, next_token_probabilities
 from minissl.models.gpt import GPT
 from minissl.nn import evaluating
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain import run as pretraining
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
 from minissl.pretrain.run import Opened
@@ -32,8 +33,6 @@ from minissl.text.baselines import bigram_loss, unigram_loss
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
 from minissl.text.small_world import documents, reviews
-
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 
 # %% [markdown]
 # ## A GPT in some seconds
@@ -145,7 +144,7 @@ for row, prompt in zip(axes, prompts):
     top = np.argsort(-full, kind="stable")[:60]
     for axis, dial in zip(row, ({"top_k": TOP_K}, {"top_p": TOP_P})):
         cut = probabilities(prompt, temperature=TEMPERATURE, **dial)
-        axis.bar(range(60), full[top], color="#c9cdd3")
+        axis.bar(range(60), full[top], color=GREY, alpha=0.5)
         axis.bar(range(60), cut[top], color=BLUE, alpha=0.7)
         kept = int((cut > 0).sum())
         name, value = next(iter(dial.items()))
@@ -188,7 +187,7 @@ with engine_threads(1), evaluating(longer):  # as in generate: one token is too 
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 for (name, values), color in zip(cost.items(), (GREY, BLUE)):
-    axis.loglog(lengths, values, "o-", color=color, label=name)
+    axis.loglog(lengths, values, **look(color, marker=True), label=name)
 _ = axis.set(xlabel="tokens so far", ylabel="ms for one more token")
 _ = axis.legend(frameon=False)
 

@@ -20,6 +20,7 @@ from minissl.data.images import Images, LabelledImages
 from minissl.data.labels import draw_few_labels
 from minissl.figures import principal_components
 from minissl.nn.attention import MultiHeadAttention
+from minissl.palette import BLUE, GREY, OCHRE, RED, look
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import open_run, pretrain
 from minissl.vision.images import load_digits
@@ -45,7 +46,7 @@ represent = {
     "random network": untrained.represent,
     "SimCLR, 200 steps": pretrained.represent,
 }
-COLORS = dict(zip(represent, ("#8a8f98", "#c9a227", "#0b6bcb")))
+COLORS = dict(zip(represent, (GREY, OCHRE, BLUE)))
 train = {name: function(digits.train_images) for name, function in represent.items()}
 test = {name: function(digits.test_images) for name, function in represent.items()}
 
@@ -83,7 +84,7 @@ curves = {name: accuracies(name) for name in represent}
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
 for name, draws in curves.items():
     mean, spread = draws.mean(axis=0), draws.std(axis=0)
-    axis.plot(LABELS, mean, "o-", color=COLORS[name], label=name)
+    axis.plot(LABELS, mean, **look(COLORS[name], marker=True), label=name)
     axis.fill_between(LABELS, mean - spread, mean + spread, color=COLORS[name], alpha=0.15)
 axis.set(xscale="log", xlabel="labels per class", ylabel="test accuracy (%)")
 axis.set_xticks(LABELS, LABELS)
@@ -105,7 +106,7 @@ left.set_xticks(range(3), represent)
 left.set_ylabel("accuracy (%), one label per class")
 gain = one[2] - one[0]
 right.bar(range(10), gain, color=COLORS["SimCLR, 200 steps"])
-right.axhline(gain.mean(), color="C3", label=f"mean {gain.mean():.1f}, deviation {gain.std():.1f}")
+right.axhline(gain.mean(), color=RED, label=f"mean {gain.mean():.1f}, deviation {gain.std():.1f}")
 right.set(xlabel="draw", ylabel="SimCLR minus raw pixels (points)")
 right.set_xticks(range(10))
 right.legend(frameon=False)
@@ -171,7 +172,7 @@ for name in represent:
         )
         for k in COUNTS
     ]
-    axis.plot(COUNTS, heights, "o-", color=COLORS[name], label=name)
+    axis.plot(COUNTS, heights, **look(COLORS[name], marker=True), label=name)
 axis.set(xscale="log", xlabel="neighbours k", ylabel="test accuracy (%)")
 axis.set_xticks(COUNTS, COUNTS)
 axis.minorticks_off()
@@ -203,7 +204,7 @@ def small_part(way, **changes):
 found = {way: small_part(way) for way in WAYS}
 figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for way, (trained, accuracy) in found.items():
-    axis.plot(trained, accuracy, "o", color="#0b6bcb")
+    axis.plot(trained, accuracy, "o", color=BLUE)
     axis.annotate(way, (trained, accuracy), xytext=(4, 4), textcoords="offset points")
 axis.set(xscale="log", xlabel="trained weights", ylabel="test accuracy (%)")
 axis.margins(x=0.2, y=0.15)

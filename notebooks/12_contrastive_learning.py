@@ -23,6 +23,7 @@ from minissl.losses.contrastive import (
 )
 from minissl.losses.distances import pairwise_distances
 from minissl.losses.supervised import supcon_loss
+from minissl.palette import GREY, RED, style
 from minissl.pretrain import run as pretraining
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.triplet import Triplet, TripletSettings
@@ -83,12 +84,13 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 level = chance_level("nt_xent", BATCH)
 left.plot(*history.column("loss"), label="training batch")
 left.plot(*history.column("held_out_loss"), "o-", label="held-out views")
-left.axhline(level, color="grey", linestyle="--", label=f"ln(2B − 1) = {level:.3f}")
+left.axhline(level, color=GREY, linestyle="--", label=f"ln(2B − 1) = {level:.3f}")
 left.set(xlabel="step", ylabel="loss")
 left.legend(frameon=False)
-for name in ("alignment", "effective_rank", "uniformity"):
+for place, name in enumerate(("alignment", "effective_rank", "uniformity")):
     steps, values = history.column(name)
-    right.plot(steps, values / np.abs(values).max(), "o-", label=f"{name} (last {values[-1]:.2f})")
+    label = f"{name} (last {values[-1]:.2f})"
+    right.plot(steps, values / np.abs(values).max(), **style(place, marker=True), label=label)
 right.set(xlabel="step", title="each divided by its largest size")
 right.legend(frameon=False)
 plt.show()
@@ -142,11 +144,11 @@ runs = {
     "positives only": train(loss="positives_only", steps=60),
 }
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-for name, (_, records) in runs.items():
-    left.plot(*records.column("loss"), label=name)
-    right.plot(*records.column("z_std"), "o-", label=name)
-left.axhline(level, color="grey", linestyle="--")
-left.annotate(f"ln(2B − 1) = {level:.3f}", (120, level), ha="right", va="bottom", color="grey")
+for place, (name, (_, records)) in enumerate(runs.items()):
+    left.plot(*records.column("loss"), **style(place), label=name)
+    right.plot(*records.column("z_std"), **style(place, marker=True), label=name)
+left.axhline(level, color=GREY, linestyle="--")
+left.annotate(f"ln(2B − 1) = {level:.3f}", (120, level), ha="right", va="bottom", color=GREY)
 left.set(xlabel="step", ylabel="loss", ylim=(-0.2, 6.3))
 right.set(xlabel="step", ylabel="spread: z_std", ylim=(-0.03, 1.1))
 left.legend(frameon=False, loc="center right")
@@ -173,7 +175,7 @@ push = np.exp((negatives - negatives.max()) / TEMPERATURE)
 push = np.sort(push / push.sum())[::-1]
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-left.bar(range(40), push[:40], color="C3", width=1)
+left.bar(range(40), push[:40], color=RED, width=1)
 half = int(np.searchsorted(np.cumsum(push), 0.5)) + 1
 left.set(xlabel="the 40 nearest negatives", ylabel="share of the push")
 left.set_title(f"{half} of 254 do half of the pushing")
@@ -247,9 +249,9 @@ def train_triplets(mining, steps=40):
 
 triplets = {mining: train_triplets(mining) for mining in MINING}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-for mining, (_, records) in triplets.items():
-    left.plot(*records.column("z_std"), "o-", label=mining)
-    right.plot(*records.column("active_share"), "o-", label=mining)
+for place, (mining, (_, records)) in enumerate(triplets.items()):
+    left.plot(*records.column("z_std"), **style(place, marker=True), label=mining)
+    right.plot(*records.column("active_share"), **style(place, marker=True), label=mining)
 left.set(xlabel="step", ylabel="spread: z_std", ylim=(-0.03, 1.1))
 right.set(xlabel="step", ylabel="active triplets", ylim=(-0.03, 1.1))
 left.legend(frameon=False)
@@ -297,10 +299,10 @@ def bound(rho, candidates, batches=10):
 
 truth = -WIDTH / 2 * np.log(1 - RHO**2)
 plt.figure(figsize=(5, 3.4), layout="constrained")
-plt.plot(truth, truth, color="grey", linestyle="--", label="truth")
+plt.plot(truth, truth, color=GREY, linestyle="--", label="truth")
 for candidates in (8, 64, 256):
     plt.plot(truth, [bound(rho, candidates) for rho in RHO], label=f"N = {candidates}")
-    plt.axhline(np.log(candidates), color="grey", linewidth=0.5)
+    plt.axhline(np.log(candidates), color=GREY, linewidth=0.5)
 plt.xlabel("mutual information (nats)")
 plt.ylabel("ln N − loss")
 plt.legend(frameon=False)

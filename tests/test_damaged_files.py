@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.damage.readers import READERS
+from tests.systems import posix
 
 ROOT = Path(__file__).parent.parent
 KINDS = list(READERS)
@@ -22,6 +23,7 @@ def test_they_are_more_than_three_thousand():
     assert sum(READERS[kind].count for kind in KINDS) > 3000
 
 
+@posix
 @pytest.mark.parametrize("kinds", [KINDS[::2], KINDS[1::2]], ids=["one half", "the other"])
 def test_damaged_files_are_read_or_named(kinds):
     command = [sys.executable, "-m", "tests.damage.sweep", *kinds]

@@ -56,6 +56,16 @@ def test_names_that_would_touch_move_apart_and_keep_their_order():
     assert top + half < 1.02
 
 
+def test_a_name_stands_at_its_curve_where_nobody_chose_the_limits():
+    _, (axis,) = figures.new_figure(width=4, height=3)
+    axis.plot([0, 10], [0, 70], label="up")
+    axis.plot([0, 10], [0, -30], label="down")
+    assert figures.label_ends(axis)
+    low, high = axis.get_ylim()
+    for name, end in (("up", 70), ("down", -30)):
+        assert places(axis)[name][0] == pytest.approx((end - low) / (high - low), abs=0.01)
+
+
 def test_the_line_to_a_name_has_the_color_of_its_curve():
     axis = with_curves(0.5, 0.52, 0.6)
     figures.label_ends(axis)

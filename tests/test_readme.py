@@ -26,6 +26,8 @@ def test_there_are_examples():
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_runs_by_itself(number):
+    if "minissl_kernels" in EXAMPLES[number]:
+        pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", EXAMPLES[number]],
@@ -61,7 +63,7 @@ def test_the_verdicts_are_those_of_the_kept_claims():
     for path in sorted((ROOT / "lectures" / "claims").glob("*.json")):
         judged = [e["reproduced"] for e in json.loads(path.read_text("utf-8"))["expectations"]]
         verdict = "reproduced" if all(judged) else f"{sum(judged)} of {len(judged)}"
-        row = re.search(rf"^\| `{path.stem}` \|.*\| ([^|]+) \|$", claims, flags=re.MULTILINE)
+        row = re.search(rf"^- `{path.stem}`, \*\*([^*]+)\*\*: ", claims, flags=re.MULTILINE)
         assert row, f"docs/claims.md lacks {path.stem}"
         assert row[1] == verdict
 
@@ -77,6 +79,7 @@ def test_the_counts_are_right():
 
 
 def test_the_number_of_planted_answers_is_right():
+    pytest.importorskip("triton")  # those of homework 4's kernels, too
     count = sum(len(planted(number)) for number in assignment_numbers())
     assert f"{count} planted wrong answers" in README
 

@@ -19,7 +19,9 @@ GUIDES = [
     "docs/claims.md", "docs/commands.md", "docs/instructor_guide.md", "docs/syllabus.md",
     "docs/several_gpus.md",
 ]  # fmt: skip
-PICTURES = ["lectures/figures/*.svg", "docs/*.svg", "benchmarks/results/*.svg"]
+PICTURES = [
+    "lectures/figures/*.svg", "lectures/claims/*.svg", "docs/*.svg", "benchmarks/results/*.svg",
+]  # fmt: skip
 
 
 @dataclass

@@ -8,8 +8,8 @@ import numpy as np
 from minissl.figures import new_figure
 from minissl.nn.module import Parameter
 from minissl.optim import SGD, AdamW
+from minissl.palette import BLACK, BLUE, GREY, LINE, RED
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 START, STEPS, STEEPNESS = (-4.0, 0.8), 60, 100.0
 RATES = (0.3, 0.1, 0.03, 0.019, 0.01, 0.003, 0.001)
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
@@ -51,11 +51,9 @@ def steps() -> Any:
     for axis, name, color in zip(axes, OPTIMIZERS, (GREY, BLUE, RED)):
         rate, places = best(name)
         height = 0.5 * (x * x + STEEPNESS * y * y)
-        axis.contour(
-            x, y, height, levels=[0.5, 2, 5, 12, 25, 45, 80], colors="#c8ccd2", linewidths=0.7
-        )
+        axis.contour(x, y, height, levels=[0.5, 2, 5, 12, 25, 45, 80], colors=LINE, linewidths=0.7)
         axis.plot(*places.T, "-o", color=color, markersize=2.5, linewidth=1.2)
-        axis.plot(0, 0, "+", color="black", markersize=9)
+        axis.plot(0, 0, "+", color=BLACK, markersize=9)
         axis.set_title(f"{name}, learning rate {rate:g}", fontsize=10, loc="left")
         axis.set(xlim=(-4.6, 2.6), ylim=(-1.1, 1.1))
         axis.spines[:].set_visible(False)

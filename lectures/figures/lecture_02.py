@@ -10,14 +10,9 @@ from minissl.autograd import operations as ops
 from minissl.autograd.graph import to_svg
 from minissl.autograd.tensor import differentiable
 from minissl.figures import new_figure
+from minissl.palette import BLUE, OCHRE, RED, SOFT_INK, look
 
 DRAWS = 60  # of inputs, cotangents and directions, for each planted mistake
-
-
-def on_white(svg: str) -> str:
-    """The picture of a graph with a white background, so that it reads on a dark page too."""
-    opened = svg.index(">") + 1
-    return f'{svg[:opened]}<rect width="100%" height="100%" fill="white"/>{svg[opened:]}\n'
 
 
 def worked_example() -> tuple[Tensor, dict[str, Tensor]]:
@@ -31,7 +26,7 @@ def worked_example() -> tuple[Tensor, dict[str, Tensor]]:
 
 def graph() -> str:
     """The worked example of section 1 as boxes and arrows."""
-    return on_white(to_svg(worked_example()[0]))
+    return to_svg(worked_example()[0]) + "\n"
 
 
 def diamond_example() -> tuple[Tensor, Tensor]:
@@ -43,7 +38,7 @@ def diamond_example() -> tuple[Tensor, Tensor]:
 
 def diamond() -> str:
     """The example of section 5: two paths lead from L back to y."""
-    return on_white(to_svg(diamond_example()[0]))
+    return to_svg(diamond_example()[0]) + "\n"
 
 
 def two_layers() -> str:
@@ -56,7 +51,7 @@ def two_layers() -> str:
     images, targets = generator.standard_normal((32, 64)), generator.integers(10, size=(32, 1))
     hidden = ops.relu(ops.linear(images, parameter(128, 64), parameter(128)))
     scores = ops.log_softmax(ops.linear(hidden, parameter(10, 128), parameter(10)))
-    return on_white(to_svg(-ops.mean(ops.take_along_axis(scores, targets, axis=1))))
+    return to_svg(-ops.mean(ops.take_along_axis(scores, targets, axis=1))) + "\n"
 
 
 # ---- finite differences --------------------------------------------------------------------------
@@ -90,15 +85,15 @@ def step() -> Any:
     figure, (axis,) = new_figure(width=5.4, height=3.9)
     steps = 10 ** np.linspace(-9, -0.7, 60)
     for label, place, formula, dtype, color in (
-        ("float32, second order", (2e-6, 0.05), second_order, np.float32, "#c2452d"),
-        ("float64, second order", (1.5e-9, 2e-12), second_order, np.float64, "#a07f10"),
-        ("float64, fourth order", (1.5e-7, 4e-14), fourth_order, np.float64, "#0b6bcb"),
+        ("float32, second order", (2e-6, 0.05), second_order, np.float32, RED),
+        ("float64, second order", (1.5e-9, 2e-12), second_order, np.float64, OCHRE),
+        ("float64, fourth order", (1.5e-7, 4e-14), fourth_order, np.float64, BLUE),
     ):
         shown = steps[steps > 1e-6] if dtype is np.float32 else steps
-        axis.plot(shown, step_errors(formula, dtype, shown), color=color)
-        axis.annotate(label, place, color=color)
-    axis.axhline(1e-6, color="#8a8f98", linestyle="--", linewidth=1)
-    axis.annotate("gradcheck allows 1e-6", (1.2e-9, 1.6e-6), color="#5b6068", va="bottom")
+        axis.plot(shown, step_errors(formula, dtype, shown), **look(color))
+        axis.annotate(label, place)
+    axis.axhline(1e-6, color=SOFT_INK, linewidth=0.8)
+    axis.annotate("gradcheck allows 1e-6", (1.2e-9, 1.6e-6), color=SOFT_INK, va="bottom")
     axis.set(xscale="log", yscale="log", ylim=(1e-15, 10))
     axis.set(xlabel="step h", ylabel="relative error of the slope")
     return figure

@@ -4,7 +4,9 @@ from functools import cache
 from html import escape
 from typing import Any
 
-from minissl.figures import new_figure
+from minissl.figures import label_ends, new_figure
+from minissl.page import with_dark
+from minissl.palette import BLACK, BLUE, OCHRE, PAPER, RED, SOFT_INK, TOKENS, look
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english, split_documents
 from minissl.text.show import show_tokens
@@ -31,7 +33,6 @@ def tokenizer(size: int = VOCABULARY) -> Tokenizer:
 
 # ---- the same sentence, three vocabularies -------------------------------------------------------
 
-_COLORS = ("#afd7ff", "#ffd7af", "#d7ffd7", "#ffafd7", "#d7d7ff", "#ffffaf")
 _WIDTH, _LETTER, _LINE = 390, 8.4, 26
 
 
@@ -42,29 +43,30 @@ def tokens() -> str:
     for size in (256, 512, 1024, 8192):
         view = show_tokens(tokenizer(size), SENTENCE)
         pieces = view.terminal(color=False).split("|")
-        parts.append(_text(6, y, f"{size:,} tokens: {len(pieces)} pieces", "#555", 12))
+        parts.append(_text(6, y, f"{size:,} tokens: {len(pieces)} pieces", SOFT_INK, 12))
         y, drawn = _pieces(pieces, y + 10)
         parts += drawn
         y += 20
-    return (
+    svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y:.0f}" width="{_WIDTH}" '
-        f'height="{y:.0f}" font-family="monospace"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(parts)}</svg>\n"
+        f'height="{y:.0f}" font-family="monospace">'
+        f'<rect width="100%" height="100%" fill="{PAPER}"/>{"".join(parts)}</svg>\n'
     )
+    return with_dark(svg.encode()).decode()
 
 
 def _pieces(pieces: list[str], top: float) -> tuple[float, list[str]]:
     """Boxes with the pieces, in lines that fit the width; returns where they end."""
-    drawn, x = [], 6.0
+    drawn, x = ['<g class="pixels">'], 6.0  # black on light in the dark, too
     for number, piece in enumerate(pieces):
         wide = sum(2 if ord(c) > 0x2E80 else 1 for c in piece) * _LETTER + 2
         if x + wide > _WIDTH - 6:
             x, top = 6.0, top + _LINE
-        color = _COLORS[number % len(_COLORS)]
+        color = TOKENS[number % len(TOKENS)]
         drawn.append(f'<rect x="{x:.1f}" y="{top:.1f}" width="{wide:.1f}" height="21" rx="3" ')
-        drawn.append(f'fill="{color}"/>{_text(x + 1, top + 15, piece, "#000", 14)}')
+        drawn.append(f'fill="{color}"/>{_text(x + 1, top + 15, piece, BLACK, 14)}')
         x += wide + 1
-    return top + _LINE, drawn
+    return top + _LINE, [*drawn, "</g>"]
 
 
 def _text(x: float, y: float, text: str, color: str, size: int) -> str:
@@ -98,14 +100,14 @@ def compression() -> Any:
     figure, (axis,) = new_figure(width=5.4, height=3.7)
     curves = {"held-out English": texts()[1]} | LANGUAGES
     del curves["English"]  # four sentences of it are in the text; a whole held-out part is better
-    colors = ("#0b6bcb", "#c9a227", "#c2452d")
+    colors = (BLUE, OCHRE, RED)
     for (label, text), color in zip(curves.items(), colors):
         values = [bytes_per_token(size, text) for size in SIZES]
-        axis.plot(SIZES, values, color=color, marker="o", markersize=4, label=label)
+        axis.plot(SIZES, values, **look(color, marker=True), label=label)
     axis.set(xscale="log", xlabel="vocabulary size", ylabel="bytes per token", ylim=(0, 4.6))
     axis.set_xticks(SIZES, [f"{size:,}" for size in SIZES], rotation=45)
     axis.minorticks_off()
-    axis.legend(frameon=False, loc="upper left")
+    label_ends(axis)
     return figure
 
 

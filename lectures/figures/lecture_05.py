@@ -9,11 +9,12 @@ import numpy as np
 
 from minissl.autograd import Tensor
 from minissl.data.texts import Streams, encode_documents
-from minissl.figures import new_figure
+from minissl.figures import label_ends, legend, new_figure
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.models.held_out import carried_nats, stream_nats
 from minissl.nn import LSTM, evaluating
+from minissl.palette import BLUE, BLUE_TINT, EDGES, GREY, OCHRE_TINT, RED, RED_TINT, look
 from minissl.pretrain.language.gpt import GPTPretraining
 from minissl.pretrain.language.lstm import LSTMPretraining
 from minissl.pretrain.run import train
@@ -22,7 +23,6 @@ from minissl.text.baselines import bigram_loss, bits_per_byte, unigram_loss
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 TOKENS = ("a", "b", ".")
 FIRST = np.array([0.5, 0.25, 0.25])  # p(x₁)
 AFTER = np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])  # p(x_t | x_{t-1})
@@ -44,13 +44,14 @@ def text_probabilities(length: int) -> dict[str, float]:
 def chain_rule() -> Any:
     """All texts of one, two and three tokens; the width of each is its probability."""
     figure, (axis,) = new_figure(width=5.6, height=2.9)
-    colors = {"a": "#9fc5ee", "b": "#f0c9bf", ".": "#eadfae"}
+    colors = {"a": BLUE_TINT, "b": RED_TINT, ".": OCHRE_TINT}
     for row, length in enumerate((1, 2, 3)):
         left = 0.0
         for text, p in text_probabilities(length).items():
             if p == 0:
                 continue
-            axis.barh(-row, p, left=left, height=0.9, color=colors[text[-1]], edgecolor="white")
+            color = colors[text[-1]]
+            axis.barh(-row, p, left=left, height=0.86, color=color, edgecolor=EDGES[color])
             if p >= 0.06:
                 axis.text(left + p / 2, -row, text, ha="center", va="center", fontsize=9)
             left += p
@@ -91,11 +92,11 @@ def units() -> Any:
     for axis, suffix, label in zip(axes, ("", ", bits"), ("nats per token", "bits per byte")):
         for name, color in (("unigram", GREY), ("bigram", BLUE)):
             heights = [row[name + suffix] for row in table]
-            axis.plot(VOCAB_SIZES, heights, color=color, marker="o", markersize=4, label=name)
+            axis.plot(VOCAB_SIZES, heights, **look(color, marker=True), label=name)
         axis.set(xscale="log", xlabel="vocab_size", ylabel=label, ylim=(0, None))
         axis.set_xticks(VOCAB_SIZES, [str(size) for size in VOCAB_SIZES], fontsize=9)
         axis.minorticks_off()
-    axes[0].legend(frameon=False)
+        label_ends(axis)
     return figure
 
 
@@ -123,13 +124,14 @@ def start() -> Any:
     stds = np.geomspace(0.005, 0.3, 13)
     axis.plot(stds, [first_loss(float(std)) for std in stds], "o", color=BLUE, label="measured")
     fine = np.geomspace(0.005, 0.3, 100)
-    axis.plot(fine, math.log(2048) + fine**2 * 128 / 2, color=GREY, label="$\\ln V + s^2/2$")
+    axis.plot(fine, math.log(2048) + fine**2 * 128 / 2, **look(GREY), label="$\\ln V + s^2/2$")
     axis.axhline(math.log(2048), color=RED, linestyle="--", linewidth=1)
-    axis.annotate("ln 2048 = 7.62", (0.005, 7.66), color=RED, fontsize=9, va="bottom")
+    axis.annotate("ln 2048 = 7.62", (0.005, 7.5), color=RED, fontsize=9, va="top")
     axis.set(xscale="log", xlabel="init_std of the weights", ylabel="loss before training (nats)")
+    axis.set_ylim(6.8, None)
     axis.set_xticks([0.005, 0.02, 0.05, 0.1, 0.3], ["0.005", "0.02", "0.05", "0.1", "0.3"])
     axis.minorticks_off()
-    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.75))
+    legend(axis, loc="upper left", bbox_to_anchor=(0, 0.75))
     return figure
 
 
@@ -155,9 +157,9 @@ def far_back() -> Any:
     """How much of the gradient arrives at inputs further and further back."""
     figure, (axis,) = new_figure(width=5.6, height=3.2)
     for bias, color in ((0.0, GREY), (1.0, BLUE), (3.0, RED)):
-        axis.plot(reach(bias), color=color, label=f"forget_bias = {bias:g}")
+        axis.plot(reach(bias), **look(color), label=f"forget_bias = {bias:g}")
     axis.set(yscale="log", xlabel="steps back", ylabel="gradient (1 = last input)", ylim=(1e-8, 2))
-    axis.legend(frameon=False)
+    legend(axis)
     return figure
 
 
@@ -254,18 +256,20 @@ def past() -> Any:
     """Above: loss against the tokens seen. Below: loss against the stride of the windows."""
     figure, (places, slides) = new_figure(rows=2, width=5.6, height=5.4)
     for kind, color, name in ((LSTMPretraining, BLUE, "LSTM"), (GPTPretraining, RED, "GPT")):
-        places.plot(*by_past(kind), "o-", color=color, markersize=3, label=f"{name}, from nothing")
+        places.plot(*by_past(kind), **look(color, marker=True), label=f"{name}, from nothing")
     carried = carrying()["carried"][0]
-    places.axhline(carried, color=BLUE, linestyle="--", linewidth=1, label="LSTM, state carried")
+    places.axhline(carried, color=BLUE, linestyle=":", label="LSTM, state carried")
     places.set(xscale="log", xlabel="tokens seen", ylabel="nats per token")
     places.set_xticks([1, 2, 4, 8, 16, 32, 64, 128], ["1", "2", "4", "8", "16", "32", "64", "128"])
     measured = strides()
-    slides.plot(*zip(*measured.items()), "o-", color=RED, label="GPT, windows of 128 that slide")
+    slides.plot(
+        *zip(*measured.items()), **look(RED, marker=True), label="GPT, windows of 128 that slide"
+    )
     slides.set(xscale="log", xlabel="stride", ylabel="nats per token")
     slides.set_xticks(STRIDES, [str(stride) for stride in STRIDES])
     for axis in (places, slides):
         axis.minorticks_off()
-        axis.legend(frameon=False, fontsize=9)
+        legend(axis, fontsize=9)
     return figure
 
 

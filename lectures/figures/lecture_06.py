@@ -6,19 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 
 from minissl.autograd import Tensor
 from minissl.autograd.composed import allowed_keys
-from minissl.figures import new_figure
+from minissl.figures import label_ends, legend, new_figure
 from minissl.models.gpt import GPT, GPTConfig
 from minissl.nn import Transformer, TransformerConfig, evaluating
 from minissl.nn.positions import sinusoids
+from minissl.palette import BLUE, GREY, GREY_TINT, PAPER, RED, SOFT_INK, look
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+TWO = ListedColormap([GREY_TINT, BLUE])  # may not be looked at, may
 LENGTH = 8
 SENTENCE = "Return True if the file is not a directory."
 
@@ -38,7 +41,7 @@ def masks() -> Any:
         assert allowed is not None
         matrix = np.broadcast_to(allowed, (1, 1, allowed.shape[-2], LENGTH)).reshape(-1, LENGTH)
         matrix = np.broadcast_to(matrix, (4 if "cached" in title else LENGTH, LENGTH))
-        axis.pcolormesh(matrix, cmap="Blues", vmin=0, vmax=1.6, edgecolor="white", linewidth=1.5)
+        axis.pcolormesh(matrix, cmap=TWO, vmin=0, vmax=1, edgecolor=PAPER, linewidth=1.5)
         axis.set(title=title, aspect="equal", xlabel="key", ylabel="query")
         axis.title.set_fontsize(10)
         axis.invert_yaxis()
@@ -101,13 +104,13 @@ def scale() -> Any:
         (True, BLUE, "softmax(q·k / √head_dim)"),
     ):
         heights = [largest_weight(size, scaled) for size in sizes]
-        axis.plot(sizes, heights, color=color, marker="o", markersize=4, label=label)
-    axis.axhline(1 / 64, color=GREY, linestyle="--", linewidth=1)
-    axis.annotate("equal weights: 1/64", (2, 0.035), color="#5b6068", fontsize=9)
+        axis.plot(sizes, heights, **look(color, marker=True), label=label)
+    axis.axhline(1 / 64, color=GREY, linewidth=0.8)
+    axis.annotate("equal weights: 1/64", (2, 0.035), color=SOFT_INK, fontsize=9)
     axis.set(xscale="log", xlabel="head_dim", ylabel="largest of 64 weights", ylim=(0, 1))
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.minorticks_off()
-    axis.legend(frameon=False)
+    label_ends(axis)
     return figure
 
 
@@ -117,17 +120,16 @@ def positions() -> Any:
     waves = sinusoids(128, 64)
     table.imshow(waves[:, ::2].T, cmap="RdBu", aspect="auto", interpolation="nearest")
     table.set(xlabel="position", ylabel="pair (its sine)")
-    for t, color, style in ((40, BLUE, "-"), (64, RED, "--")):
+    for t, color in ((40, BLUE), (64, RED)):
         distance = np.arange(-40, 41)
         product.plot(
             distance,
             waves[t + distance] @ waves[t],
-            color=color,
-            linestyle=style,
+            **look(color),
             label=f"row {t} · row {t} + distance",
         )
     product.set(xlabel="distance", ylabel="product", ylim=(0, 40))
-    product.legend(frameon=False, loc="lower right")
+    legend(product, loc="lower right")
     return figure
 
 
@@ -155,9 +157,9 @@ def depth() -> Any:
         (False, RED, "all weights alike"),
         (True, BLUE, "output weights ∕ √(2·num_layers)"),
     ):
-        axis.plot(spread_by_depth(scaled), color=color, label=label)
+        axis.plot(spread_by_depth(scaled), **look(color), label=label)
     axis.set(xlabel="after block", ylabel="standard deviation of x", ylim=(0, None))
-    axis.legend(frameon=False)
+    label_ends(axis)
     return figure
 
 
@@ -180,19 +182,19 @@ def costs() -> Any:
     lengths = np.geomspace(64, 65536, 50)
     parts = [multiply_adds(GPT2, length) for length in lengths]
     for name, color in zip(parts[0], (BLUE, RED, GREY)):
-        axis.plot(lengths, [part[name] / 1e6 for part in parts], color=color, label=name)
+        axis.plot(lengths, [part[name] / 1e6 for part in parts], **look(color), label=name)
     axis.set(xscale="log", yscale="log", xlabel="tokens looked at", ylabel="million multiply-adds")
     axis.set_xticks([64, 512, 4096, 32768], ["64", "512", "4096", "32768"])
     axis.minorticks_off()
-    axis.legend(frameon=False)
+    label_ends(axis)
     return figure
 
 
 @functools.cache
 def small_gpt(steps: int = 300) -> tuple[GPT, Tokenizer]:
     """A GPT on the English inside Python, trained for half a minute, seed 0."""
-    train, _ = split_documents(python_english())
-    texts = [document.text for document in train]
+    learned, _ = split_documents(python_english())
+    texts = [document.text for document in learned]
     tokenizer = Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
     separator = tokenizer.special_tokens[SEPARATOR]
     stream = np.concatenate(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
 
-from minissl.figures import new_figure
+from minissl.figures import label_ends, legend, new_figure
+from minissl.palette import BLUE, BLUE_TINT, GREY, GREY_TINT, INK, OCHRE, PAPER, RED, SOFT_INK, look
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 WIDTH = 5.0  # inches: in a column of 390 pixels the letters stay readable
 SCORES = (0.5, -1.0, 1.0, 0.2, 1.6, 0.4, 2.0, 0.9, 1.2, 3.1, 2.2, 2.6, 1.8, 2.9, 4.0, 3.3)
@@ -32,12 +34,12 @@ def memory_traffic() -> Any:
     figure, (axis,) = new_figure(width=WIDTH, height=3.4)
     time = 2 ** np.arange(8, 16)
     for (name, total), color in zip(attention_bytes(time).items(), (RED, OCHRE, BLUE)):
-        axis.plot(time, total / 1e6, color=color, marker="o", markersize=4, label=name)
+        axis.plot(time, total / 1e6, **look(color, marker=True), label=name)
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.set_xticks(time, [str(t) for t in time])
+    axis.set_xticks(time[::2], [str(t) for t in time[::2]])
     axis.set(xlabel="length T", ylabel="megabytes moved, one head")
-    axis.legend(frameon=False)
+    label_ends(axis)
     return figure
 
 
@@ -60,12 +62,12 @@ def online_softmax() -> Any:
     for edge in (3.5, 7.5, 11.5):
         left.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
     left.set(xlabel="key", ylabel="score", title="four tiles of four keys")
-    right.plot(range(5), rescaled, color=BLUE, marker="o", label="rescaled")
-    right.plot(range(5), careless, color=RED, marker="o", label="not rescaled")
-    right.axhline(true, color=GREY, linestyle="--", linewidth=1, label="of the whole row")
+    right.plot(range(5), rescaled, **look(BLUE, marker=True), label="rescaled")
+    right.plot(range(5), careless, **look(RED, marker=True), label="not rescaled")
+    right.axhline(true, color=GREY, linestyle=":", linewidth=1, label="of the whole row")
     right.set(xlabel="tiles seen", ylabel="sum of exponentials", title="what the sum is")
     right.set_xticks(range(5))
-    right.legend(frameon=False)
+    legend(right)
     return figure
 
 
@@ -74,19 +76,17 @@ def causal_tiles() -> Any:
     time, block_query, block_key = 1024, 128, 64
     seen = np.tri(time, dtype=bool).reshape(time // block_query, block_query, -1, block_key)
     kind = seen.any(axis=(1, 3)).astype(int) + seen.all(axis=(1, 3))
-    colors = np.array([[0.95, 0.95, 0.96], [0.79, 0.64, 0.15], [0.04, 0.42, 0.80]])
+    names, colors = ("skipped", "at the edge: masked", "full: no mask"), (GREY_TINT, OCHRE, BLUE)
     figure, (axis,) = new_figure(width=WIDTH, height=3.4)
-    axis.imshow(colors[kind], extent=(0, time, time, 0), aspect="auto")
-    for edge in range(0, time, block_query):
-        axis.axhline(edge, color="white", linewidth=1.5)
-    for edge in range(0, time, block_key):
-        axis.axvline(edge, color="white", linewidth=1.5)
+    edges = (np.arange(0, time + 1, block) for block in (block_key, block_query))
+    axis.pcolormesh(*edges, kind, cmap=ListedColormap(colors), edgecolor=PAPER, linewidth=1.5)
+    axis.invert_yaxis()
     counts = np.bincount(kind.ravel(), minlength=3)
-    for row, (name, value, color) in enumerate(
-        zip(("skipped", "at the edge: masked", "full: no mask"), counts, (GREY, OCHRE, BLUE))
-    ):
-        axis.annotate(f"{value} {name}", (0.52, 0.92 - 0.09 * row), xycoords="axes fraction",
-                      color=color, weight="bold")  # fmt: skip
+    samples = [
+        Patch(facecolor=color, edgecolor=INK, linewidth=0.6, label=f"{count} {name}")
+        for name, count, color in zip(names, counts, colors)
+    ]
+    legend(axis, handles=samples, loc="upper right", handlelength=1.2)
     axis.set(xlabel="key", ylabel="query")
     axis.set_xticks(range(0, time + 1, 256))
     axis.set_yticks(range(0, time + 1, 128))
@@ -113,13 +113,13 @@ def cancellation() -> Any:
     leads = np.linspace(0, 25, 126)
     figure, (axis,) = new_figure(width=WIDTH, height=3.2)
     for (name, error), color in zip(confident_losses(leads).items(), (RED, BLUE)):
-        axis.plot(leads, np.maximum(error, 1e-9), color=color, marker=".", label=name)
-    axis.axhline(1, color=GREY, linewidth=1, linestyle="--")
-    axis.annotate("nothing is right", (0, 1.3), color=GREY)
+        axis.plot(leads, np.maximum(error, 1e-9), **look(color), label=name)
+    axis.axhline(1, color=GREY, linewidth=0.8)
+    axis.annotate("nothing is right", (0, 1.3), color=SOFT_INK)
     axis.set_yscale("log")
     axis.set(xlabel="lead of the target's logit over two others", ylabel="relative error")
     axis.set_ylim(3e-10, 10)
-    axis.legend(frameon=False, loc="center right")
+    legend(axis, loc="center right")
     return figure
 
 
@@ -143,14 +143,14 @@ def attention_rates() -> dict[str, list[float]]:
 def attention_h200() -> Any:
     """Bars of ``attention_rates``: four passes, four contenders."""
     figure, (axis,) = new_figure(width=WIDTH, height=3.2)
-    for number, (rates, color) in enumerate(
-        zip(attention_rates().items(), ("#9cc4ec", BLUE, OCHRE, GREY))
-    ):
-        name, values = rates
-        axis.bar(np.arange(4) + 0.2 * (number - 1.5), values, width=0.18, color=color, label=name)
+    looks = ((BLUE_TINT, ""), (BLUE, ""), (OCHRE, "///"), (GREY, "..."))
+    for number, (rates, (color, hatch)) in enumerate(zip(attention_rates().items(), looks)):
+        (name, values), edge = rates, BLUE if color == BLUE_TINT else PAPER
+        axis.bar(np.arange(4) + 0.2 * (number - 1.5), values, width=0.18, facecolor=color,
+                 edgecolor=edge, linewidth=0.6, hatch=hatch, label=name)  # fmt: skip
     axis.set_xticks(range(4), ["128\nforward", "128\nbackward", "64\nforward", "64\nbackward"])
     axis.set(xlabel="width, pass", ylabel="TFLOP/s", ylim=(0, 780))
-    axis.legend(frameon=False, ncols=2, loc="upper center")
+    legend(axis, ncols=2, loc="upper center")
     return figure
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from minissl.figures import new_figure
+from minissl.figures import legend, new_figure
+from minissl.palette import BLUE, GREY, GREY_TINT, INK, OCHRE, PAPER, RED, SOFT_INK
 from minissl.pretrain.masked.bert import BERT, BERTSettings
 from minissl.pretrain.run import Pretrained, pretrain
 from minissl.text.baselines import unigram_loss
 from minissl.text.masking import KINDS, LONGEST_SPAN, SPAN, choose
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 PIECES = (
     "[CLS] the ir ##res ##ist ##ibly good cake that my sister baked for us was gone "
     "before the guests had ar ##rived , so we ate bread [SEP]"
@@ -26,27 +26,38 @@ def masks() -> Any:
     allowed = np.array([[piece[0] != "[" for piece in PIECES]])
     begins = np.array([[not piece.startswith("##") for piece in PIECES]])
     rows = [choose(kind, allowed, begins, np.random.default_rng(178), SHARE)[0] for kind in KINDS]
-    figure, (axis,) = new_figure(width=10.5, height=2.0)
-    place, gap = 0.0, 0.35
-    for i, piece in enumerate(PIECES):
+    figure, axes = new_figure(rows=2, width=5.8, height=2.9)
+    half = PIECES.index("was")
+    widths = [
+        _hidden(axis, PIECES[part], begins[0, part], [row[part] for row in rows])
+        for axis, part in zip(axes, (slice(None, half), slice(half, None)))
+    ]
+    for axis in axes:
+        axis.set_xlim(-0.1, max(widths))
+    return figure
+
+
+def _hidden(axis: Any, pieces: list[str], begins: Any, rows: list[Any]) -> float:
+    """A row for each way to hide, a box for each piece; those of a word stand closer."""
+    place = 0.0
+    for i, piece in enumerate(pieces):
         size = 0.36 + 0.165 * len(piece)
         for y, hidden in enumerate(rows):
-            color = "#0b6bcb" if hidden[i] else "#edf1f6"
-            axis.barh(-y, size, left=place, height=0.72, color=color)
-            text = "?" if hidden[i] else piece
-            axis.text(place + size / 2, -y, text, ha="center", va="center", fontsize=8,
-                      color="white" if hidden[i] else "#333")  # fmt: skip
-        place += size + (0.03 if i + 1 < len(PIECES) and not begins[0, i + 1] else gap * 0.4)
+            axis.barh(-y, size, left=place, height=0.72, color=BLUE if hidden[i] else GREY_TINT)
+            axis.text(place + size / 2, -y, "?" if hidden[i] else piece, ha="center", va="center",
+                      fontsize=8, color=PAPER if hidden[i] else INK)  # fmt: skip
+        goes_on = i + 1 < len(pieces) and not begins[i + 1]
+        place += size + (0.03 if goes_on else 0.14)
     axis.set_yticks([0, -1, -2], KINDS)
-    axis.set(xticks=[], xlim=(-0.1, place))
+    axis.set(xticks=[])
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    return figure
+    return place
 
 
 def visible() -> Any:
     """The shares of all tokens; how sure a model may be that a visible word is the right one."""
-    figure, (left, right) = new_figure(columns=2, width=8.4, height=3.2)
+    figure, (left, right) = new_figure(rows=2, width=5.6, height=5.2)
     shares = {"visible, not asked for": 85, "[MASK]": 12, "another word": 1.5, "kept": 1.5}
     bars = left.barh(list(shares), list(shares.values()), color=[GREY, BLUE, RED, OCHRE])
     left.bar_label(bars, fmt="%g %%", padding=3)
@@ -55,7 +66,7 @@ def visible() -> Any:
     p = np.logspace(-8, 0, 200)
     right.plot(p, p / (p + 1 / V), color=BLUE)
     right.axvline(1 / V, color=GREY, linestyle="--", linewidth=1)
-    right.annotate("1 / V", (1 / V, 0.02), (4, 0), textcoords="offset points", color=GREY)
+    right.annotate("1 / V", (1 / V, 0.02), (4, 0), textcoords="offset points", color=SOFT_INK)
     right.set(xscale="log", ylim=(0, 1.03), xlabel="p(word | context)",
               ylabel="p(it is the right one)")  # fmt: skip
     return figure
@@ -65,13 +76,14 @@ def lengths() -> Any:
     """The distribution of the lengths of spans, with its mean, beside single words."""
     figure, (axis,) = new_figure(width=5.2, height=2.8)
     k = np.arange(1, LONGEST_SPAN + 1)
-    for p, color, width in ((SPAN, BLUE, -0.4), (0.3, OCHRE, 0.4)):
+    for p, color, width, hatch in ((SPAN, BLUE, -0.4, ""), (0.3, OCHRE, 0.4, "///")):
         weights = p * (1 - p) ** (k - 1)
         weights /= weights.sum()
         label = f"p = {p:g}: mean {np.sum(k * weights):.2f} words"
-        axis.bar(k, 100 * weights, width=width, align="edge", color=color, label=label)
+        axis.bar(k, 100 * weights, width=width, align="edge", facecolor=color, edgecolor=PAPER,
+                 linewidth=0, hatch=hatch, label=label)  # fmt: skip
     axis.set(xlabel="words of a span", ylabel="of all spans (%)", xticks=k)
-    axis.legend(frameon=False)
+    legend(axis)
     return figure
 
 
@@ -85,7 +97,7 @@ def trained() -> Pretrained:
 def training() -> Any:
     """Both held-out losses of a BERT against the step, with what guessing would cost."""
     _, data, history = trained()
-    figure, (left, right) = new_figure(columns=2, width=8.4, height=3.2)
+    figure, (left, right) = new_figure(rows=2, width=5.6, height=5.2)
     size = data.tokenizer.vocab_size
     stream = data.stream.pieces, data.held_out.pieces
     level = unigram_loss(*(pieces.astype(np.int64) for pieces in stream), size)

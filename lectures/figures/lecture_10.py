@@ -7,19 +7,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 
 from minissl.data.texts import Streams, encode_documents
-from minissl.figures import new_figure
+from minissl.figures import legend, new_figure
 from minissl.losses.language_modeling import next_token_loss
 from minissl.models.generate import generate, next_token_logits, next_token_probabilities
 from minissl.models.gpt import GPT
 from minissl.nn import evaluating
+from minissl.palette import (
+    BLUE,
+    BLUE_TINT,
+    EDGES,
+    GREY,
+    GREY_TINT,
+    OCHRE,
+    PAPER,
+    RED,
+    SOFT_INK,
+    look,
+)
 from minissl.pretrain.language.gpt import GPTPretraining, GPTSettings
+from minissl.pretrain.run import train
 from minissl.text import Tokenizer
 from minissl.text.corpora import python_english
 from minissl.text.documents import SEPARATOR, split_documents
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
+DONE = ListedColormap([PAPER, BLUE_TINT, BLUE])  # not there, read from the cache, computed
 LOGITS = np.array([2.0, 1.0, 0.0, -1.0])  # of section 4
 PROMPTS = ("It can be used", "Return True if the", "The")
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5)
@@ -28,25 +42,27 @@ TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5)
 def temperature() -> Any:
     """The four logits of the worked example at three temperatures."""
     figure, (axis,) = new_figure(width=5.6, height=3.0)
-    for i, (value, color) in enumerate(((0.5, RED), (1.0, BLUE), (2.0, OCHRE))):
+    looks = ((0.5, RED, "..."), (1.0, BLUE, ""), (2.0, OCHRE, "///"))
+    for i, (value, color, hatch) in enumerate(looks):
         p = next_token_probabilities(LOGITS, temperature=value)
         bars = axis.bar(
-            np.arange(4) + 0.27 * (i - 1), p, 0.26, color=color, label=f"temperature {value:g}"
-        )
+            np.arange(4) + 0.27 * (i - 1), p, 0.26, facecolor=color, edgecolor=PAPER, linewidth=0,
+            hatch=hatch, label=f"temperature {value:g}",
+        )  # fmt: skip
         axis.bar_label(bars, fmt="%.2f", fontsize=8)
     axis.set_xticks(range(4), [f"logit {logit:g}" for logit in LOGITS])
     axis.set(ylabel="probability", ylim=(0, 1))
-    axis.legend(frameon=False)
+    legend(axis)
     return figure
 
 
 @functools.cache
 def trained(steps: int = 400) -> tuple[GPT, Streams, float]:
     """A GPT on the English inside Python after half a minute, its data, its held-out loss."""
-    train, held_out = split_documents(python_english())
-    texts = [document.text for document in train]
+    learned, held_out = split_documents(python_english())
+    texts = [document.text for document in learned]
     data = encode_documents(
-        train, held_out, Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
+        learned, held_out, Tokenizer.train(texts, 1024, special_tokens=[SEPARATOR])
     )
     settings = GPTSettings(
         num_layers=2, width=96, num_heads=4, context_length=64, batch_size=16, steps=steps
@@ -71,7 +87,8 @@ def cuts() -> Any:
         kept = int((next_token_probabilities(logits, top_p=0.8) > 0).sum())
         names = [data.tokenizer.decode([i]).replace(" ", "·").replace("\n", "↵") for i in order]
         names = ["(end)" if i == separator else name for i, name in zip(order, names)]
-        axis.bar(range(20), p[order], color=[BLUE if i < 10 else "#b6bcc5" for i in range(20)])
+        colors = [BLUE if i < 10 else GREY_TINT for i in range(20)]
+        axis.bar(range(20), p[order], color=colors, edgecolor=[EDGES.get(c, c) for c in colors])
         axis.axvline(9.5, color=BLUE, linewidth=1)
         axis.text(9.6, p.max(), "top_k = 10", color=BLUE, fontsize=9, va="top")
         if kept <= 20:
@@ -93,12 +110,12 @@ def cache() -> Any:
         work = np.zeros((steps, prompt + steps - 1))
         for step in range(steps):
             known = prompt + step
-            work[step, :known] = 0.35
-            work[step, (known - 1 if cached and step else 0) : known] = 1
-        axis.pcolormesh(work, cmap="Blues", vmin=0, vmax=1.4, edgecolor="white", linewidth=1.5)
+            work[step, :known] = 1
+            work[step, (known - 1 if cached and step else 0) : known] = 2
+        axis.pcolormesh(work, cmap=DONE, vmin=0, vmax=2, edgecolor=PAPER, linewidth=1.5)
         axis.invert_yaxis()
         axis.set(xlabel="token", ylabel="step", aspect="equal")
-        total = int((work == 1).sum())
+        total = int((work == 2).sum())
         axis.set_title(f"{'cache' if cached else 'no cache'}: {total} tokens computed", fontsize=10)
         axis.set_xticks(np.arange(work.shape[1]) + 0.5, range(work.shape[1]))
         axis.set_yticks(np.arange(steps) + 0.5, range(steps))
@@ -139,7 +156,7 @@ def loops() -> Any:
     share.set(ylabel="repeated runs of 4 tokens", ylim=(0, 1), xlabel="temperature (0: greedy)")
     nats.plot(TEMPERATURES, measured[:, 1], color=BLUE, marker="o", markersize=4)
     nats.axhline(held_out, color=GREY, linestyle="--", linewidth=1)
-    nats.annotate("real held-out text", (0, held_out), fontsize=9, va="bottom", color="#5b6068")
+    nats.annotate("real held-out text", (0, held_out), fontsize=9, va="bottom", color=SOFT_INK)
     nats.set(ylabel="nats per token of the text", ylim=(0, None), xlabel="temperature (0: greedy)")
     return figure
 
@@ -189,12 +206,15 @@ def per_year(column: str, first: str = "GPT", last: str = "DeepSeek-V3") -> tupl
 
 
 SPANS = (("GPT", "GPT-3", RED), ("GPT-3", "DeepSeek-V3", BLUE))  # what lines are fitted to
-BESIDE = {
+BESIDE: dict[Any, tuple[int, int, str]] = {  # where a name stands, in points from its model
     **dict.fromkeys(
-        ("GPT-2", "Megatron-LM", "T5 11B", "GPT-3", "Megatron-Turing NLG", "Llama 3.1 405B"),
-        (-5, 2, "right"),
+        ("GPT-2", "T5 11B", "GPT-3", "Megatron-Turing NLG", "Llama 3.1 405B"), (-5, 2, "right")
     ),
-    "Gopher": (-5, -5, "right"), "Chinchilla": (0, -11, "center"), "LLaMA 65B": (0, 5, "center"),
+    **dict.fromkeys(("Megatron-LM", "Gopher"), (-5, -5, "right")),
+    "BERT large": (0, -11, "center"), "Chinchilla": (0, -11, "center"),
+    "LLaMA 65B": (0, 5, "center"),
+    ("tokens", "Megatron-LM"): (5, -3, "left"),
+    ("tokens", "Gopher"): (-4, 5, "right"), ("tokens", "Megatron-Turing NLG"): (-5, -8, "right"),
 }  # fmt: skip
 
 
@@ -210,9 +230,9 @@ def growth() -> Any:
         named = [one for one in named if np.isfinite(one[2])]
         axis.semilogy([y for _, y, _ in named], [v for *_, v in named], "o", color=GREY, ms=4)
         for name, year, value in named:
-            side, height, where = BESIDE.get(name, (5, -5, "left"))
+            side, height, where = BESIDE.get((column, name), BESIDE.get(name, (5, -5, "left")))
             axis.annotate(
-                name, (year, value), (side, height), textcoords="offset points", fontsize=6.5,
+                name, (year, value), (side, height), textcoords="offset points", fontsize=7,
                 ha=where,
             )  # fmt: skip
         for first, last, color in SPANS:
@@ -221,9 +241,9 @@ def growth() -> Any:
             x = np.array([years[first], years[last]])
             middle = np.mean([(y, np.log10(v)) for y, v in inside], axis=0)
             line = 10 ** (middle[1] + np.log10(factor) * (x - middle[0]))
-            axis.plot(x, line, color=color, linewidth=1.2, label=f"x {factor:.2g} a year")
+            axis.plot(x, line, **look(color), linewidth=1.2, label=f"x {factor:.2g} a year")
         axis.set(ylabel=label, xlim=(2018, 2026))
-        axis.legend(frameon=False, loc="lower right", fontsize=8)
+        legend(axis, loc="lower right", fontsize=8)
     return figure
 
 

@@ -5,18 +5,32 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from minissl.adapt.heads.probe import few_label_curve, linear_probe
 from minissl.data.labels import draw_few_labels
-from minissl.figures import new_figure, principal_components
+from minissl.figures import label_ends, new_figure, principal_components
+from minissl.palette import (
+    BLUE,
+    BLUE_TINT,
+    GREY,
+    GREY_TINT,
+    INK,
+    MARKERS,
+    OCHRE,
+    RED,
+    RED_TINT,
+    SOFT_INK,
+    TINTS,
+    look,
+)
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.images.supervised import Classifier, Supervised, SupervisedSettings
 from minissl.pretrain.run import train
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import LabelledSplit, load_digits
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 WIDTH = 5.0  # inches: in a column of 390 pixels the letters stay readable
 SEEDS = (0, 1, 2)
 
@@ -37,7 +51,7 @@ def boundaries() -> Any:
     grid = np.stack(np.meshgrid(*(np.linspace(a, b, 160) for a, b in zip(low, high))), axis=-1)
 
     figure, axes = new_figure(columns=3, width=6.4, height=2.5)
-    shades = np.array([[0.86, 0.92, 0.98], [0.98, 0.89, 0.86], [0.98, 0.95, 0.83]])
+    shades = np.array([to_rgb(TINTS[color]) for color in (BLUE, RED, OCHRE)])
     for axis, l2 in zip(axes, (1e-6, 1e-2, 1.0)):
         probe = linear_probe(points[few], labels[few], l2=l2, unlabelled=points)
         logits = probe.logits(grid.reshape(-1, 2)).reshape(160, 160, 3)
@@ -49,12 +63,15 @@ def boundaries() -> Any:
             origin="lower",
             aspect="auto",
         )
-        for label, color in zip((0, 1, 6), (BLUE, RED, OCHRE)):
-            axis.scatter(*points[labels == label].T, s=4, color=color, alpha=0.35, linewidths=0)
-            axis.scatter(*points[few][labels[few] == label].T, s=40, color=color, edgecolor="k")
+        for label, color, form in zip((0, 1, 6), (BLUE, RED, OCHRE), MARKERS):
+            axis.scatter(*points[labels == label].T, s=4, color=color, alpha=0.5, linewidths=0)
+            axis.scatter(*points[few][labels[few] == label].T, s=40, color=color, marker=form,
+                         edgecolor=INK, label=f"digit {label}")  # fmt: skip
         accuracy = probe.accuracy(points, labels)
         axis.set_title(f"l2 = {l2:g}\n{100 * accuracy:.1f} %", fontsize=10)
         axis.set(xticks=[], yticks=[])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  frameon=False)  # fmt: skip
     return figure
 
 
@@ -83,7 +100,11 @@ def draws() -> Any:
         mean, low, high = (f(accuracy[:, column]) for f in (np.mean, np.min, np.max))
         axis.plot([column - 0.3, column + 0.3], [mean, mean], color=RED, linewidth=2)
         axis.annotate(
-            f"{low:.0f} to {high:.0f}", (column, high + 1.5), ha="center", va="bottom", color=GREY
+            f"{low:.0f} to {high:.0f}",
+            (column, high + 1.5),
+            ha="center",
+            va="bottom",
+            color=SOFT_INK,
         )
         axis.annotate(f"{name}", (column, 40), ha="center")
     axis.set(xticks=[], xlabel="labels per class", ylabel="test accuracy (%)", ylim=(38, 103))
@@ -119,11 +140,11 @@ def regularisation() -> Any:
     """Accuracy against l2 for few and many labels."""
     figure, (axis,) = new_figure(width=WIDTH, height=3.2)
     for (count, accuracy), color in zip(pixel_regularisation().items(), (OCHRE, BLUE, RED)):
-        axis.plot(L2, 100 * accuracy, color=color, marker="o", label=f"{count} per class")
-    axis.axvline(1e-2, color=GREY, linewidth=1, linestyle="--")
-    axis.annotate("default", (1.2e-2, 75), color=GREY)
+        axis.plot(L2, 100 * accuracy, **look(color, marker=True), label=f"{count} per class")
+    axis.axvline(1e-2, color=GREY, linewidth=0.8)
+    axis.annotate("default", (1.2e-2, 75), color=SOFT_INK)
     axis.set(xscale="log", xlabel="l2", ylabel="test accuracy (%)")
-    axis.legend(frameon=False, loc="center left")
+    label_ends(axis)
     return figure
 
 
@@ -193,9 +214,7 @@ def discarded_head() -> Any:
     names = list(rows)[::-1]
     means = [100 * rows[name].mean() for name in names]
     spreads = [100 * rows[name].std() for name in names]
-    bars = axis.barh(
-        names, means, xerr=spreads, color=[BLUE, BLUE, RED, OCHRE, GREY], ecolor="#333"
-    )
+    bars = axis.barh(names, means, xerr=spreads, color=[BLUE, BLUE, RED, OCHRE, GREY], ecolor=INK)
     axis.bar_label(bars, fmt="%.1f", padding=14)
     axis.set(xlabel="accuracy on digits 5–9, two labels per class (%)", xlim=(0, 108))
     return figure
@@ -246,7 +265,7 @@ def peeking() -> Any:
     return figure
 
 
-NEW, OLD, LINE = "#f6d5cd", "#e8ecf1", "#5b6470"  # what is trained, what is frozen, what leads on
+NEW, OLD, LEAD = RED_TINT, GREY_TINT, SOFT_INK  # what is trained, what is frozen, what leads on
 
 
 def box(axis: Any, place: tuple[float, float, float, float], text: str, color: str) -> None:
@@ -260,14 +279,14 @@ def rectangle(x: float, y: float, width: float, height: float, color: str) -> An
     """A rectangle with a thin border."""
     from matplotlib.patches import Rectangle
 
-    edge = RED if color == NEW else LINE
+    edge = RED if color == NEW else LEAD
     return Rectangle((x, y), width, height, facecolor=color, edgecolor=edge, linewidth=1)
 
 
 def leads(axis: Any, x: float, low: float, high: float) -> None:
     """An arrow upwards."""
     axis.annotate(
-        "", (x, high), (x, low), arrowprops={"arrowstyle": "-|>", "color": LINE, "linewidth": 1}
+        "", (x, high), (x, low), arrowprops={"arrowstyle": "-|>", "color": LEAD, "linewidth": 1}
     )
 
 
@@ -302,7 +321,7 @@ def small_parts() -> Any:
     for low, high in ((2.5, 2.75), (3.45, 3.75), (4.35, 4.65), (5.25, 5.65), (6.45, 6.75)):
         leads(axis, 4.6, low, high)
     axis.add_patch(rectangle(0.05, 1.35, 6.95, 6.2, "none"))
-    axis.text(0.2, 7.2, "a block\n(frozen)", fontsize=9, color=LINE, va="top")
+    axis.text(0.2, 7.2, "a block\n(frozen)", fontsize=9, color=LEAD, va="top")
     leads(axis, 4.6, 7.4, 8.0)
     box(axis, (2.5, 8.05, 4.2, 0.9), "a new block", NEW)
     axis.text(7.1, 8.5, "new layers\non top", va="center", fontsize=9, color=RED)
@@ -330,7 +349,7 @@ def forms() -> Any:
         width = 10 / 7
         second = False
         for i, token in enumerate(tokens.split()):
-            color = "#d7e6f7" if second else OLD
+            color = BLUE_TINT if second else OLD
             second = second or token == "[SEP]"
             box(axis, (width * i + 0.04, y + 0.1, width - 0.08, 0.6), token, color)
             if i in read:

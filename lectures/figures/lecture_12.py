@@ -5,23 +5,36 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 
 from minissl import figures
 from minissl.autograd import operations as ops
 from minissl.autograd.tensor import Tensor
-from minissl.figures import new_figure
+from minissl.figures import label_ends, legend, new_figure
+from minissl.figures.drawing import WIDE
 from minissl.losses.contrastive import chance_level, nt_xent
 from minissl.losses.distances import pairwise_distances
 from minissl.losses.metric import same_and_different
 from minissl.losses.regularizers import sigreg
 from minissl.losses.triplets import mine_triplets
+from minissl.palette import (
+    BLUE,
+    GREY,
+    GREY_TINT,
+    INK,
+    OCHRE,
+    OCHRE_TINT,
+    PAPER,
+    RED,
+    SOFT_INK,
+    look,
+)
 from minissl.pretrain.images.simclr import SimCLR, SimCLRSettings
 from minissl.pretrain.run import train
 from minissl.training import History
 from minissl.vision.augment import digits_augmentation
 from minissl.vision.images import load_digits
 
-BLUE, RED, OCHRE, GREY = "#0b6bcb", "#c2452d", "#c9a227", "#8a8f98"
 WIDTH = 5.0  # inches: in a column of 390 pixels the letters stay readable
 BATCH = 128
 
@@ -57,13 +70,14 @@ def views() -> Any:
 def pairs() -> Any:
     """Which entries of the similarity matrix the two losses use, for a batch of 4."""
     batch = 4
-    colors = {"positive": (0.04, 0.42, 0.80), "negative": (0.85, 0.87, 0.90), "left out": (1, 1, 1)}
-    one_way = np.full((batch, batch, 3), colors["negative"])
-    one_way[np.arange(batch), np.arange(batch)] = colors["positive"]
-    both = np.full((2 * batch, 2 * batch, 3), colors["negative"])
+    left_out, negative, positive = range(3)
+    colors = ListedColormap([PAPER, GREY_TINT, BLUE])
+    one_way = np.full((batch, batch), negative)
+    one_way[np.arange(batch), np.arange(batch)] = positive
+    both = np.full((2 * batch, 2 * batch), negative)
     rows = np.arange(2 * batch)
-    both[rows, rows] = colors["left out"]
-    both[rows, (rows + batch) % (2 * batch)] = colors["positive"]
+    both[rows, rows] = left_out
+    both[rows, (rows + batch) % (2 * batch)] = positive
 
     figure, axes = new_figure(columns=2, width=5.6, height=3.1)
     first, second = [f"a{i}" for i in range(batch)], [f"b{i}" for i in range(batch)]
@@ -72,17 +86,17 @@ def pairs() -> Any:
         (both, first + second, first + second, "nt_xent"),
     )
     for axis, (picture, left, top, title) in zip(axes, shown):
-        axis.imshow(picture)
-        axis.set_xticks(range(len(top)), top)
-        axis.set_yticks(range(len(left)), left)
+        axis.pcolormesh(picture, cmap=colors, vmin=0, vmax=2, edgecolor=PAPER, linewidth=2)
+        axis.set(aspect="equal")
+        axis.invert_yaxis()
+        axis.spines[:].set_visible(False)
+        axis.set_xticks(np.arange(len(top)) + 0.5, top)
+        axis.set_yticks(np.arange(len(left)) + 0.5, left)
         axis.xaxis.tick_top()
         axis.set_title(title, pad=12)
-        axis.set_xticks(np.arange(len(top)) - 0.5, minor=True)
-        axis.set_yticks(np.arange(len(left)) - 0.5, minor=True)
-        axis.grid(which="minor", color="white", linewidth=2)
-        axis.tick_params(length=0, which="both")
+        axis.tick_params(length=0)
         if len(top) > batch:
-            axis.plot(rows, rows, linestyle="", marker="x", color=GREY)
+            axis.plot(rows + 0.5, rows + 0.5, linestyle="", marker="x", color=GREY)
     return figure
 
 
@@ -92,9 +106,9 @@ def temperature() -> Any:
     figure, (axis,) = new_figure(width=WIDTH, height=3)
     for tau, color in ((0.1, RED), (0.5, BLUE), (1.0, OCHRE), (5.0, GREY)):
         weight = np.exp(cosine / tau - 1 / tau)
-        axis.plot(cosine, weight / weight.sum(), color=color, label=f"temperature {tau}")
+        axis.plot(cosine, weight / weight.sum(), **look(color), label=f"temperature {tau}")
     axis.set(xlabel="cosine of a negative", ylabel="share of the push")
-    axis.legend(frameon=False)
+    label_ends(axis)
     return figure
 
 
@@ -131,13 +145,13 @@ def stuck() -> Any:
         "partners in the wrong order": (trained(WrongPartners)[1], RED),
     }
     figure, (axis,) = new_figure(width=WIDTH, height=3.4)
-    axis.axhline(level, color=GREY, linestyle="--", linewidth=1)
+    axis.axhline(level, color=GREY, linewidth=0.8)
     axis.annotate(f"ln(2 · {BATCH} − 1) = {level:.3f}", (1, level), ha="right", va="bottom",
-                  xycoords=("axes fraction", "data"), color=GREY)  # fmt: skip
+                  xycoords=("axes fraction", "data"), color=SOFT_INK)  # fmt: skip
     for name, (history, color) in runs.items():
-        axis.plot(*history.column("loss"), color=color, linewidth=1.4, label=name)
+        axis.plot(*history.column("loss"), **look(color), linewidth=1.2, label=name)
     axis.set(xlabel="step", ylabel="NT-Xent (nats)", ylim=(3.5, 6.2))
-    axis.legend(frameon=False, loc="lower left")
+    legend(axis, loc="lower left")
     return figure
 
 
@@ -177,13 +191,13 @@ def _edges(axis: Any, places: Any, pairs: Any, kind: str) -> None:
     color, style = {"pulled": (BLUE, "-"), "pushed": (RED, "--")}[kind]
     for i, j in pairs:
         axis.plot(*places[[i, j]].T, color=color, linestyle=style, linewidth=1.6, zorder=1)
-    for label, fill in enumerate(("#1f2933", "#ffffff", OCHRE)):
+    for label, fill in enumerate((INK, PAPER, OCHRE_TINT)):
         there = places[label == LABELS]
-        axis.scatter(*there.T, s=260, color=fill, edgecolor="#1f2933", zorder=2)
+        axis.scatter(*there.T, s=260, color=fill, edgecolor=INK, zorder=2)
     for number, (x, y) in enumerate(places):
         dark = LABELS[number] == 0
         axis.annotate(
-            str(number), (x, y), ha="center", va="center", color="white" if dark else "#1f2933",
+            str(number), (x, y), ha="center", va="center", color=PAPER if dark else INK,
             fontsize=9, zorder=3,
         )  # fmt: skip
     axis.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
@@ -195,12 +209,12 @@ def mining() -> Any:
     positive, margin = 0.5, 0.2
     figure, (axis,) = new_figure(width=WIDTH, height=2.6)
     away = np.linspace(0, 1.2, 121)
-    axis.plot(away, np.maximum(0, positive - away + margin), color="#1f2933", linewidth=1.6)
+    axis.plot(away, np.maximum(0, positive - away + margin), color=INK, linewidth=1.6)
     zones = ((0, positive, RED, "hard"), (positive, positive + margin, OCHRE, "semi-hard"),
              (positive + margin, 1.2, GREY, "no loss"))  # fmt: skip
     for low, high, color, name in zones:
         axis.axvspan(low, high, color=color, alpha=0.16, linewidth=0)
-        axis.annotate(name, ((low + high) / 2, 0.66), ha="center", va="top", color=color)
+        axis.annotate(name, ((low + high) / 2, 0.66), ha="center", va="top")
     axis.axvline(positive, color=BLUE, linewidth=1.4)
     axis.annotate("the positive", (positive, 0.42), xytext=(4, 0), textcoords="offset points",
                   color=BLUE, va="center")  # fmt: skip
@@ -218,13 +232,13 @@ def characteristic() -> Any:
         "collapsed at 0": (np.zeros(256), RED),
     }
     figure, (axis,) = new_figure(width=WIDTH, height=3.6)
-    axis.plot(t, np.exp(-t * t / 2), color="#1f2933", linewidth=3, alpha=0.35, label="Gaussian")
+    axis.plot(t, np.exp(-t * t / 2), color=INK, linewidth=3, alpha=0.35, label="Gaussian")
     for name, (x, color) in batches.items():
         statistic = sigreg(x[:, None], np.ones((1, 1))).item()
         real = np.cos(t[:, None] * x).mean(axis=1)
-        axis.plot(t, real, color=color, label=f"{name}: T = {statistic:.1f}")
+        axis.plot(t, real, **look(color), label=f"{name}: T = {statistic:.1f}")
     axis.set(xlabel="t", ylabel="mean of cos t x")
-    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8, handlelength=WIDE)
     return figure
 
 

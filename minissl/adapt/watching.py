@@ -65,8 +65,8 @@ class Watch:
                 some = np.sort(generator.choice(part, most, replace=False))
             parts.append(labelled.take(some))
         train, test = parts
-        for part, use in ((train, "learn from"), (test, "test on")):
-            if len(np.unique(part.labels)) < 2:
+        for side, use in ((train, "learn from"), (test, "test on")):
+            if len(np.unique(side.labels)) < 2:
                 raise ValueError(
                     f"{self.place} cannot be watched: of {len(labelled)} examples one class is "
                     f"left to {use}: give more of the others"

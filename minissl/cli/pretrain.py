@@ -112,6 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
         told(arguments, settings, method=arguments.method, device=device) as tell,
     ):
         first = world().rank == 0
+        before = log_of(arguments.run)
         data = kind.Data.read(arguments.data, settings, fields)
         watch = _watch(kind, settings, data, arguments, fields)
         if first:
@@ -133,7 +134,20 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if first:
         print(f"{arguments.run}: {pretrained.data.describe()}")
+        if before and log_of(arguments.run) == before:
+            print(
+                "the run was finished before: nothing was trained (--from goes on, in a new folder)"
+            )
         print(summary(pretrained.history, pretrained.method, arguments.run))
+
+
+def log_of(folder: Path) -> tuple[int, int] | None:
+    """Size and time of the log of a run, which any training changes; None where there is none."""
+    try:
+        about = (folder / "log.jsonl").stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def _watch(kind: Any, settings: Any, data: Any, arguments: argparse.Namespace, fields: Any) -> Any:
@@ -168,6 +182,7 @@ def summary(history: Any, method: Any, folder: Path) -> str:
     now = now or f"minissl probe {folder} LABELLED_FOLDER"
     after = f"after {steps} steps: " if steps is not None else ""
     line = f"{after}{', '.join(shown) or 'no log is left'}; now: {now}"
+    line += f"\na page of it: minissl report {folder}"
     spread = values.get("z_std")
     if spread is not None and spread < ONE_WAY:
         line += (

@@ -33,13 +33,13 @@ def label_ends(axis: Any, size: float = 9, letters: int = 16) -> bool:
     curves = [
         line for line in axis.get_lines() if line.get_label()[0] != "_" and len(line.get_xdata())
     ]
+    axis.figure.draw_without_rendering()  # limits are chosen now, and how high the axes are
     ends = [_end(axis, line) for line in curves]
     if any(not 0.85 < x < 1.01 for x, _ in ends):
         legend(axis, fontsize=size)
         return False
     order = sorted(range(len(curves)), key=lambda i: ends[i][1])
     names = [textwrap.fill(curves[i].get_label(), letters) for i in order]
-    axis.figure.draw_without_rendering()  # how high the axes are is known then
     inches = axis.get_window_extent().height / axis.figure.dpi
     heights = [(name.count("\n") + 1) * 1.25 * size / 72 / inches for name in names]
     places = _apart(np.array([ends[i][1] for i in order]), np.array(heights))

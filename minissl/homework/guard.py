@@ -13,6 +13,7 @@ is about, and takes from the others what they did not write.
 from __future__ import annotations
 
 import gc
+import os
 import re
 import site
 import sys
@@ -350,19 +351,25 @@ def _matcher(patterns: Iterable[str]) -> Any:
 def _folders(packages: Collection[str]) -> tuple[str, ...]:
     specs = (find_spec(package) for package in packages)
     places = (place for s in specs if s for place in s.submodule_search_locations or [])
-    return tuple(f"{Path(place)}/" for place in places)
+    return tuple(f"{_slashed(place)}/" for place in places)
+
+
+def _slashed(path: str, of_system: Any = os.path) -> str:
+    """A path as it is compared: with slashes, and on Windows, where case says nothing, in lower."""
+    return str(of_system.normcase(of_system.normpath(path))).replace("\\", "/")
 
 
 def _kind_of(file: str) -> int:
     """Whose code is in a file; what was made from text belongs to whoever calls it."""
     if file.startswith("<"):
         return FREE if file.startswith("<frozen") else PASSED_ON
-    path = file.replace("\\", "/")
+    path = _slashed(file)
     for packages, kind in ((PACKAGES, OURS), (FREE_PACKAGES, FREE)):
         if path.startswith(_folders(packages)):
             return kind
-    installed = (*site.getsitepackages(), site.getusersitepackages())
-    if path.startswith(tuple(f"{place}/" for place in installed)):
-        return FOREIGN
-    paths = sysconfig.get_paths()
-    return FREE if path.startswith((f"{paths['stdlib']}/", f"{paths['platstdlib']}/")) else STUDENT
+    own = tuple(f"{_slashed(sysconfig.get_paths()[name])}/" for name in ("stdlib", "platstdlib"))
+    installed = map(_slashed, (*site.getsitepackages(), site.getusersitepackages()))
+    for place in installed:  # on Windows the first of them may be where all of Python lies
+        if path.startswith(f"{place}/") and not own[0].startswith(f"{place}/"):
+            return FOREIGN
+    return FREE if path.startswith(own) else STUDENT

@@ -1,10 +1,11 @@
 """Freed memory is kept: the second step finds its memory where the first left it."""
 
-import resource
 import subprocess
 import sys
 
 import pytest
+
+resource = pytest.importorskip("resource")  # not on Windows
 
 PROGRAM = """
 import resource, sys

@@ -14,6 +14,7 @@ from minissl.pretrain import method_names
 from minissl.pretrain.run import open_run
 from minissl.training import History
 from minissl.vision.images import load_image_folder
+from tests.systems import posix
 
 TEXT = (
     "The cat sat on the mat. The dog sat on the log.\n\nA cat is not a dog, and a dog is no cat.\n"
@@ -437,6 +438,7 @@ def test_what_nobody_foresaw_is_one_line_and_debug_shows_it(gpt_run, monkeypatch
         call("--debug", "sample", gpt_run)
 
 
+@posix
 @pytest.mark.parametrize("command", [["homework", "list"], ["--version"], ["claim", "--list"]])
 def test_streams_that_are_closed_or_full_are_no_traceback(command):
     python = [sys.executable, "-m", "minissl", *command]

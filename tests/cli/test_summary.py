@@ -21,7 +21,20 @@ def test_a_collapse_is_said(spread, told):
 
 def test_methods_that_measure_no_spread_say_nothing_of_it():
     said = summary(History([{"step": 1, "loss": 2.0}]), None, Path("runs/book"))
-    assert said == "after 1 steps: loss 2; now: minissl probe runs/book LABELLED_FOLDER"
+    assert said.splitlines() == [
+        "after 1 steps: loss 2; now: minissl probe runs/book LABELLED_FOLDER",
+        "a page of it: minissl report runs/book",
+    ]
+
+
+def test_a_finished_run_says_that_nothing_was_trained(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 255, (12, 8, 8), np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    small = ["--steps", "1", "--batch-size", "4", "--features", "8", "--quiet"]
+    call = ["pretrain", "simclr", str(tmp_path / "a.npy"), "--run", str(tmp_path / "run"), *small]
+    for told in (False, True):
+        assert main(call) == 0
+        assert ("was finished before: nothing was trained" in capsys.readouterr().out) is told
 
 
 def test_evaluate_says_of_known_examples_that_they_are_known(tmp_path, capsys):

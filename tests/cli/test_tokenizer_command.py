@@ -18,6 +18,7 @@ from minissl.cli import main
 from minissl.cli import tokenizer as command
 from minissl.text import Tokenizer, load_tokenizer, save_tokenizer
 from minissl.text.documents import SEPARATOR
+from tests.systems import posix
 from tests.text.test_binary import Blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -301,6 +302,7 @@ def test_train_makes_the_folders(book, tmp_path, capsys):
     assert [p.name for p in (*out.parent.iterdir(), *hf.parent.iterdir())] == ["t.json", "hf.json"]
 
 
+@posix
 @pytest.mark.parametrize("option", ["--out", "--huggingface"])
 @pytest.mark.parametrize(
     ("place", "message"),

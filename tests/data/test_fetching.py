@@ -18,6 +18,7 @@ import pytest
 from minissl.cli import main
 from minissl.data.sets import Download, _cache, _download, load_set
 from minissl.durable import whole_folder
+from tests.systems import posix
 
 TEXT = b"First Citizen:\nBefore we proceed any further, hear me speak.\n" * 200
 SUM = f"sha256:{hashlib.sha256(TEXT).hexdigest()}"
@@ -302,6 +303,7 @@ def start(address, sign):
     return process
 
 
+@posix
 def test_a_kill_leaves_nothing_that_looks_like_a_set_and_two_at_once_do_no_harm(
     server, cache, tmp_path
 ):
@@ -357,6 +359,7 @@ def test_list_names_all_and_fetches_nothing(cache, capsys):
     assert not cache.exists()
 
 
+@posix
 @pytest.mark.parametrize(
     ("words", "said"),
     [

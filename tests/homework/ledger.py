@@ -173,7 +173,7 @@ def write():
     named = {number: digest(kept) for number in now if (kept := said(number, text))}
     written = {**now, TOLD: named}
     LEDGER.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8", newline="\n")
-    print(f"{len(found)} rows of {LEDGER.name} have changed: {'; '.join(found.values()) or 'none'}")
+    print(f"changed rows of {LEDGER.name}: {'; '.join(found.values()) or 'none'}")
     return 0
 
 

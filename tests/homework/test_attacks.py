@@ -18,6 +18,7 @@ from minissl.homework.report import Received, Report
 from minissl.homework.scoreboard import to_gradescope, to_text
 from minissl.homework.task import Assignment
 from tests.homework.submissions import IMPORTS, ONE, write
+from tests.systems import posix
 
 RIGHT = """
 def unbroadcast(gradient, shape):
@@ -154,6 +155,7 @@ def running(number):
         return False
 
 
+@posix
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_no_process_outlives_the_checker(tmp_path):
     """Whatever ends it; also a process that has left the session of the student's code."""

@@ -104,6 +104,6 @@ def test_the_command_refuses_until_the_changelog_says_it(tmp_path, monkeypatch, 
     kept = json.loads(ledger.LEDGER.read_text(encoding="utf-8"))
     assert kept.pop(ledger.TOLD)
     assert kept == rows[1]
-    assert "1 rows of checks.json have changed: 1.1: values" in capsys.readouterr().out
+    assert "changed rows of checks.json: 1.1: values" in capsys.readouterr().out
     rows[1] = rows[0]
     assert "not written" in ledger.write()  # the line is of the change before

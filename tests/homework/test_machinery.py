@@ -10,6 +10,7 @@ from minissl.homework.source import student_file
 from minissl.homework.submission import NotThere, missing_packages, subject_of
 from minissl.homework.task import Assignment, Task
 from tests.homework.submissions import DIVIDE, IMPORTS, ONE, checked, symptoms, write
+from tests.systems import posix
 
 # ---- what costs one task -------------------------------------------------------------------------
 
@@ -42,6 +43,7 @@ def walk_back(root, seed):
 """
 
 
+@posix
 def test_whatever_happens_costs_one_task(tmp_path):
     tasks = [replace(t, seconds=1.5) if t.number == "1.2" else t for t in ONE.tasks]
     quick = Assignment(1, ONE.title, tuple(tasks))

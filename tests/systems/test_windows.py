@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from minissl.homework import child, process
 
 ROOT = Path(__file__).parent.parent.parent
 WINDOWS = Path(__file__).parent / "windows"
@@ -55,6 +58,30 @@ process.kill()
 assert process.wait() == -9
 os.unlink(place)
 """
+WAITED_FOR = """\
+import pathlib, subprocess, sys, threading, time
+from minissl import durable
+from minissl.demo import demo
+place = pathlib.Path("file")
+place.write_bytes(b"old")
+reader = open(place, "rb")
+threading.Timer(0.2, reader.close).start()
+durable.replace_durably(place, b"new")
+assert reader.closed and place.read_bytes() == b"new"
+durable.PATIENCE = 0.1
+with open(place, "rb"):
+    try:
+        durable.replace_durably(place, b"newer")
+    except PermissionError:
+        place = None
+found = {file.name: file.read_bytes() for file in pathlib.Path().iterdir()}
+assert place is None and found == {"file": b"new"}
+demo.TO_SAVE = 0.1
+for seconds in ("0", "60"):  # one that Ctrl-C has ended, and one that goes on
+    process = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
+    demo._stop(process)
+    assert process.returncode is not None
+"""
 
 
 def environment():
@@ -89,6 +116,17 @@ def test_the_imitation_refuses_what_windows_refuses(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_who_reads_a_file_is_waited_for_and_who_saves_too(tmp_path):
+    done = run(tmp_path, "-c", WAITED_FOR)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_needs_triton_is_not_collected(tmp_path):
+    but_kernels_and_benchmarks = f"--ignore-glob={ROOT}/tests/[!bk]*"
+    done = run(ROOT, "-m", "pytest", "--collect-only", "tests", but_kernels_and_benchmarks)
+    assert done.returncode == 5, done.stdout  # no tests, and no error
+
+
 def test_every_module_is_imported(tmp_path):
     done = run(tmp_path, "-c", IMPORT_ALL, check=True)
     failed = json.loads(done.stdout)
@@ -117,12 +155,13 @@ def test_a_run_that_was_killed_goes_on(book, tmp_path):
     assert [json.loads(line)["step"] for line in log.splitlines()] == [*range(61)]
     assert not [*(tmp_path / "r").rglob(".*")]
     assert minissl(tmp_path, "sample", "r", "--prompt", "The cat")
+    assert "report.html" in minissl(tmp_path, "report", "r")
 
 
-def wait_for(condition, process):
+def wait_for(condition, running):
     until = time.monotonic() + 60
     while not condition():
-        assert process.poll() is None
+        assert running.poll() is None
         assert time.monotonic() < until
         time.sleep(0.01)
 
@@ -132,7 +171,31 @@ def test_files_are_replaced(book, tmp_path):
         minissl(tmp_path, "tokenizer", "train", "book.txt", "--out", "t.json", "--vocab-size", size)
     assert minissl(tmp_path, "tokenizer", "encode", "--text", "it was", "--tokenizer", "t.json")
     assert minissl(tmp_path, "claim", "--list")
+    assert "# 07" in minissl(tmp_path, "lecture", "07")
     assert "usage: minissl demo" in minissl(tmp_path, "demo", "--help")
+
+
+def test_what_is_not_held_back_is_said_of_every_system(monkeypatch):
+    assert process.not_held_back() == ""
+    monkeypatch.setattr(process, "sys", SimpleNamespace(platform="darwin"))
+    assert "may outlive its check" in process.not_held_back()
+    monkeypatch.setattr(process, "POSIX", False)
+    assert "its memory and files are not limited" in process.not_held_back()
+
+
+def test_a_limit_that_the_system_refuses_stops_no_check(monkeypatch):
+    def refuse(kind, limits):
+        asked.append(kind)
+        raise ValueError("current limit exceeds maximum limit")
+
+    asked = []
+    names = dict.fromkeys(("RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_CORE"), 1)
+    none = SimpleNamespace(
+        **names, RLIM_INFINITY=-1, getrlimit=lambda _: (-1, -1), setrlimit=refuse
+    )
+    monkeypatch.setitem(sys.modules, "resource", none)
+    child.limit_resources()
+    assert len(asked) == 3
 
 
 ENDLESS = """\

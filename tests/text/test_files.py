@@ -12,6 +12,7 @@ import pytest
 from minissl.text.corpora import make_manifest
 from minissl.text.documents import Document, cut, read_text_documents
 from minissl.text.files import OTHER_KINDS, files_below, read_text, shown
+from tests.systems import posix
 
 TEXT = "Der Fluß trägt 10 € über\r\nπάντα ῥεῖ, всё течёт, 万物流转.\n"
 
@@ -139,6 +140,7 @@ def test_names_that_are_no_utf_8_stop_nothing(tmp_path):
     assert shown(tmp_path) == str(tmp_path)
 
 
+@posix
 def test_what_is_no_file_is_named_and_nothing_waits(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -26,6 +26,7 @@ from minissl.text.formats import (
     tokenizer_to_bytes,
 )
 from minissl.text.patterns import unicode_version
+from tests.systems import posix
 
 TEXT = "The cat's hat: it isn't 1234567 years old!\r\n\r\n  你好, naïve café 🙂  \n\tend <|end|> \n"
 
@@ -107,6 +108,7 @@ def test_a_failed_save_leaves_the_old_file(small, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["tokenizer.json"]
 
 
+@posix
 def test_a_reader_never_sees_half_a_file(small, tmp_path):
     path = tmp_path / "tokenizer.json"
     save_tokenizer(small, path)

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import shutil
 import subprocess
 import tracemalloc
@@ -27,6 +26,7 @@ from minissl.training import (
     save_checkpoint,
 )
 from minissl.training import checkpoint as module
+from tests.systems import posix
 
 
 class Model(Module):
@@ -265,6 +265,7 @@ def test_leftovers_go_and_a_broken_one_is_written_again(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
 
 
+@posix
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     events = []
     fsync, rename = os.fsync, os.replace
@@ -291,8 +292,11 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch
     ]
 
 
+@posix
 def test_a_full_disk_leaves_the_older_checkpoints_whole(tmp_path):
     save(tmp_path, step=1)
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))  # no file may grow beyond 64 bytes
     try:

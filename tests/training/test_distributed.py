@@ -17,6 +17,7 @@ from minissl.autograd.processes import World, agree, gather_rows, joined, mean_o
 from minissl.nn.module import Parameter
 from minissl.training import distributed
 from minissl.training.distributed import GradientMean
+from tests.systems import posix
 from tests.training import in_processes
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,7 @@ def test_the_same_run_as_one_process_with_the_whole_batch(alone, processes, devi
     assert len((tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 6
 
 
+@posix
 def test_a_killed_process_ends_the_others_and_the_restart_is_the_undisturbed_run(tmp_path):
     whole = start("training", tmp_path / "whole", 2)
     began = time.time()

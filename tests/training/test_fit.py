@@ -21,6 +21,7 @@ from minissl.nn.module import Module, Parameter
 from minissl.optim import SGD, AdamW
 from minissl.training import CheckpointError, DivergedError, History, find_checkpoint, fit
 from minissl.training import run as run_module
+from tests.systems import posix
 from tests.training.tiny import TinyMethod, outcome, run_tiny
 
 
@@ -331,6 +332,7 @@ def test_a_resumed_run_needs_room_for_one_checkpoint_only(tmp_path, monkeypatch)
                 run_tiny(tmp_path)
 
 
+@posix
 def test_a_disk_that_fills_up_later(tmp_path, monkeypatch):
     expected = outcome(*run_tiny(tmp_path / "good"))
     fsync, files = os.fsync, [0]
@@ -462,6 +464,7 @@ def usual_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@posix
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path):
     with pytest.raises(KeyboardInterrupt) as error:
@@ -479,6 +482,7 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path):
     assert seconds[-1] > 0.05  # the time before the interruption counts
 
 
+@posix
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_acts_at_once(tmp_path):
     method = Interrupted()
@@ -489,6 +493,7 @@ def test_a_second_ctrl_c_acts_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@posix
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_in_the_last_step_and_without_a_folder(tmp_path):
     method = Interrupted()
@@ -506,6 +511,7 @@ def test_after_training_ctrl_c_is_what_it_was():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@posix
 def test_an_ignored_ctrl_c_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
     try:

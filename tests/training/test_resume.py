@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minissl.training import History, find_checkpoint
+from tests.systems import posix
 from tests.training.slow_run import SlowMethod
 from tests.training.tiny import outcome, run_tiny
 
@@ -59,6 +60,7 @@ def finished(folder, steps):
     return outcome(method, history), undisturbed
 
 
+@posix
 def test_killed_from_outside_at_no_chosen_moment(tmp_path):
     for records in (5, 9, 16):  # three times the same run, each time a little further
         process = start("slow_run", tmp_path / "run", 20, 0.005)
@@ -70,6 +72,7 @@ def test_killed_from_outside_at_no_chosen_moment(tmp_path):
     assert result == undisturbed
 
 
+@posix
 def test_ctrl_c_saves_says_how_to_continue_and_ends_the_process(tmp_path):
     process = start("slow_run", tmp_path / "run", 50, 0.02)
     wait_for_records(tmp_path / "run", 6)

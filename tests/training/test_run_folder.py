@@ -27,6 +27,7 @@ from minissl.training import (
     find_checkpoint,
 )
 from minissl.training import folder as folder_module
+from tests.systems import posix
 from tests.training.test_fit import stop_after
 from tests.training.test_resume import ENVIRONMENT, finished, start, wait_for_records
 from tests.training.tiny import TinyMethod, outcome, run_tiny
@@ -41,6 +42,7 @@ def snapshot(folder):
 # ---- one process at a time -----------------------------------------------------------------------
 
 
+@posix
 def test_a_second_process_is_refused_at_once_and_told_who_holds_it(tmp_path):
     process = start("slow_run", tmp_path / "run", 30, 0.05)
     try:
@@ -85,6 +87,7 @@ def test_the_same_process_cannot_hold_it_twice_and_closing_lets_go(tmp_path):
         pass
 
 
+@posix
 def test_a_lock_that_a_kill_left_behind_is_nobodys(tmp_path):
     (tmp_path / ".lock").write_text("process 1 on nowhere" * 20, encoding="utf-8")
     with RunFolder(tmp_path):
@@ -95,6 +98,7 @@ def test_a_lock_that_a_kill_left_behind_is_nobodys(tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
+@posix
 def test_a_lock_whose_name_its_holder_took_away_meanwhile_is_none(tmp_path, monkeypatch):
     """Opened while another process held it, locked when that one had let go and removed it."""
     usual, calls = folder_module._lock, iter(range(1))
@@ -109,6 +113,7 @@ def test_a_lock_whose_name_its_holder_took_away_meanwhile_is_none(tmp_path, monk
         RunFolder(tmp_path)
 
 
+@posix
 @pytest.mark.parametrize("how", ["no module", "no locks on this disk"])
 def test_without_locks_of_the_system_the_file_itself_is_one(tmp_path, monkeypatch, how):
     if how == "no module":
@@ -125,6 +130,7 @@ def test_without_locks_of_the_system_the_file_itself_is_one(tmp_path, monkeypatc
     run_tiny(tmp_path)
 
 
+@posix
 def test_closing_leaves_the_lock_of_a_run_that_stands_in_our_place(tmp_path):
     mine = RunFolder(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "moved")
@@ -136,6 +142,7 @@ def test_closing_leaves_the_lock_of_a_run_that_stands_in_our_place(tmp_path):
             RunFolder(tmp_path / "run")
 
 
+@posix
 def test_a_lock_that_cannot_be_made_is_a_sentence_and_no_endless_loop(tmp_path, monkeypatch):
     (tmp_path / ".lock").symlink_to("/nonexistent/place")
     with pytest.raises(BusyError, match=r"\.lock cannot be made or locked: remove it"):
@@ -335,6 +342,7 @@ class Meddling(TinyMethod):
         return super().batch(generator)
 
 
+@posix
 def test_a_folder_that_is_removed_while_training_is_noticed_at_the_next_save(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(OSError, match="was removed or replaced while this run was training"):
@@ -354,6 +362,7 @@ def test_a_run_whose_visible_files_were_removed_is_noticed(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@posix
 def test_a_folder_in_whose_place_another_stands_is_noticed(tmp_path):
     def replace():
         (tmp_path / "run").rename(tmp_path / "moved")
@@ -426,6 +435,7 @@ def test_two_processes_that_replace_one_file_never_meet(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+@posix
 def test_what_a_killed_writer_left_is_removed_by_the_next_run(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -437,6 +447,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_run(tmp_path):
     assert alive.exists()
 
 
+@posix
 def test_what_a_killed_writer_left_is_removed_by_the_next_writer_of_the_file(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -456,6 +467,7 @@ def test_a_process_of_another_user_is_alive(monkeypatch):
     assert durable.is_alive(1)
 
 
+@posix
 def test_bytes_then_the_name_are_forced_to_the_disk(tmp_path, monkeypatch):
     events, fsync, replace = [], os.fsync, os.replace
 
