@@ -97,14 +97,14 @@ def kind_of(name: str) -> str:
 def _panel(end: str, curves: dict[str, Curve]) -> Panel:
     heading, lower = KINDS[end]
     meanings = [told for word, told in MEANINGS[end] if any(word in name for name in curves)]
-    said = [course(name, *curve, lower=lower) for name, curve in curves.items()]
+    said = [course(name, *curve) for name, curve in curves.items()]
     said += [one for name, curve in curves.items() if (one := turned(name, *curve, lower))]
     if end == "loss" and _by_heart(curves):
         said.append("The training loss fell on while the held-out loss rose: overfitting.")
     return Panel(heading, curves, [*meanings, " ".join(said)])
 
 
-def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | None) -> str:
+def course(name: str, steps: np.ndarray, values: np.ndarray) -> str:
     """From where to where: "Held out loss: from 7.6 to 4.0 (step 1,600)."."""
     words, show = spoken(name), number_of(name)
     if len(values) == 1:
@@ -151,7 +151,7 @@ def _by_heart(curves: dict[str, Curve]) -> bool:
 def spoken(name: str) -> str:
     """A column's name as a sentence begins: "Held-out loss"."""
     words = name.replace("held_out", "held-out").replace("knn", "k-NN").replace("_", " ")
-    return f"{words[:1].upper()}{words[1:]}"
+    return words if words.startswith("k-NN") else f"{words[:1].upper()}{words[1:]}"
 
 
 def number_of(name: str) -> Any:
