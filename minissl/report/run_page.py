@@ -48,7 +48,7 @@ def page_of(opened: Any, data: Path | None, columns: Fields, *, seed: int = 0) -
     """
     history = History.read(opened.folder) if (opened.folder / "log.jsonl").exists() else History()
     page = Page(f"{opened.folder.resolve().name}: {opened.name}")
-    page.text(_beginning(opened, history))
+    page.text(_beginning(opened))
     _numbers(page, history)
     for panel in panels(history):
         page.heading(panel.heading)
@@ -75,7 +75,8 @@ def read_again(opened: Any, data: Path | None, columns: Fields) -> Told:
         place = opened.read_from() if data is None else data
         raw = opened.read(place, columns)
     except (ValueError, OSError) as error:
-        return Told(None, f"Without the data there is nothing to show here of it: {error}.")
+        why = str(error).rstrip(".")
+        return Told(None, f"Without the data there is nothing to show here of it: {why}.")
     recorded = opened.checkpoint.config["data"]["sha256"]
     if not recorded:  # of published weights
         return Told(raw, "Nobody says which data these weights were trained on.")
@@ -98,7 +99,7 @@ def _with_data(page: Page, opened: Any, raw: Any, data: Path | None, columns: Fi
             page.text(f"These examples are {others}, which have labels.", soft=True)
 
 
-def _beginning(opened: Any, history: History) -> str:
+def _beginning(opened: Any) -> str:
     """Which method, of which size, how long it was trained, and where a lecture explains it."""
     base = getattr(opened, "base", None)
     weights = opened.method.model.num_parameters()
@@ -108,9 +109,9 @@ def _beginning(opened: Any, history: History) -> str:
         about += f", with {weights:,} weights"
     if (step := opened.checkpoint.step) > 0:
         about += f", after {step:,} steps" if step == _planned(opened) else _halfway(opened)
-    seconds = history.latest("seconds")
-    if isinstance(seconds, int | float) and seconds > 0:
-        about += f" in {duration(seconds)}"
+        seconds = opened.checkpoint.state.get("seconds")  # the log may have gone further
+        if isinstance(seconds, int | float) and seconds > 0:
+            about += f" in {duration(seconds)}"
     said = sys.modules[type(opened.method).__module__].__doc__ or ""
     lecture = re.search(r"Lectures? (\d\d)", said)
     return about + (f". Lecture {lecture[1]} explains the method." if lecture else ".")
@@ -209,7 +210,8 @@ def _going_on(page: Page, opened: Any) -> None:
     if getattr(opened, "base", None) is not None:
         ways = [f"minissl predict {run} DATA --out predicted.csv", f"minissl evaluate {run} DATA"]
         if not why_nothing_forgotten(opened, opened.base):
-            ways.append(f"minissl forget {run}")
+            of_the_run = "" if (opened.base.folder / DATA).exists() else " OLD_DATA"
+            ways.append(f"minissl forget {run}{of_the_run}")
         if opened.name in MERGED:
             ways.append(f"minissl merge {run} --out merged")
     else:

@@ -88,7 +88,7 @@ def test_every_kind_of_run_has_its_page(name, data, tmp_path):
     assert headings(page) >= ALWAYS | SHOWN[name]
     assert not headings(page) & (set().union(*SHOWN.values()) - SHOWN[name])
     said = words(page)
-    assert "after 3 steps" in said
+    assert re.search(r"after 3 steps in [\d.e-]+ seconds\. Lecture \d\d explains", said)
     assert "batch_size = 6 (usual:" in said
     assert json.loads((run / "data.json").read_text("utf-8"))["fingerprint"]["sha256"] in said
     assert f"minissl pretrain {name} DATA --run NEW --from {run}" in said
@@ -327,6 +327,13 @@ def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
     page = page_of(run, data / "images.npz", "--out", tmp_path / "b.html", out=tmp_path / "b.html")
     assert "What it finds alike" in headings(page)
     assert "is not what" not in words(page)
+
+
+def test_an_adaptation_of_published_weights_asks_for_the_old_data(tmp_path, data):
+    folder, adapted = write_gpt2(tmp_path / "weights"), tmp_path / "adapted"
+    call = ["adapt", "probe", str(folder), str(data / "texts.csv"), "--run", str(adapted)]
+    assert main([*call, "--quiet"]) == 0
+    assert f"minissl forget {adapted} OLD_DATA" in words(page_of(adapted))
 
 
 @pytest.mark.parametrize("write", [write_bert, write_gpt2])
