@@ -17,9 +17,14 @@ STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
+def printable(text: str) -> str:
+    """Text in which what is no text is shown as U+FFFD; an SVG with it would be no picture."""
+    return NO_TEXT.sub("\ufffd", text)
+
+
 def escape(text: str) -> str:
-    """Text for a page: nothing in it becomes HTML, and what is no text is shown as U+FFFD."""
-    return html.escape(NO_TEXT.sub("\ufffd", text))
+    """Text for a page: printable, and nothing in it becomes HTML."""
+    return html.escape(printable(text))
 
 
 class Page:

@@ -20,6 +20,7 @@ from minissl import __version__, figures
 from minissl.adapt.forgetting import why_nothing_forgotten
 from minissl.adapt.watching import labelled_if_any
 from minissl.data import Fields
+from minissl.options import is_whole
 from minissl.page import Page
 from minissl.pretrain.method import Fills, Generates, HasVectors
 from minissl.report import shows
@@ -119,7 +120,8 @@ def _beginning(opened: Any) -> str:
 
 def _planned(opened: Any) -> int:
     """How many steps the run is to have; those it has where nothing was planned."""
-    return opened.checkpoint.state.get("steps", opened.checkpoint.step)
+    planned = opened.checkpoint.state.get("steps")
+    return planned if is_whole(planned) else opened.checkpoint.step
 
 
 def _halfway(opened: Any) -> str:

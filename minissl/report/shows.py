@@ -13,7 +13,7 @@ import numpy as np
 from minissl import figures
 from minissl.adapt.representations import nearest_others
 from minissl.data.labels import rows_of_length_one, some_numbers
-from minissl.page import Page
+from minissl.page import Page, printable
 from minissl.pretrain.method import Fills, Generates, HasVectors
 
 TOKENS = 60  # that are written in a sample
@@ -95,7 +95,8 @@ def neighbors(page: Page, opened: Any, raw: Any) -> None:
     """
     base = getattr(opened, "base", None) or opened
     inputs, titles = base.data.examples(raw)
-    names = tuple(getattr(raw, "class_names", ()))
+    titles = [*map(printable, titles)]
+    names = tuple(map(printable, getattr(raw, "class_names", ())))
     classes = np.asarray(raw.labels) if names else None
     if len(inputs) <= NEAREST:
         return
@@ -207,7 +208,8 @@ def answers(page: Page, opened: Any, raw: Any) -> None:
     which = "held-out " if known else ""
     drawn = f"{len(chosen)} of the {len(held_out):,} {which}examples, drawn at random"
     if isinstance(some.inputs, np.ndarray):
-        said = [" ".join(row[:1]) for row in rows]
+        said = [printable(" ".join(row[:1])) for row in rows]
+        labels = [*map(printable, labels)]
         right = np.array([a == b for a, b in zip(said, labels)])
         page.figure(
             figures.gallery(some.inputs, said, labels, right),

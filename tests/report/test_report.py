@@ -8,6 +8,7 @@ import shlex
 import shutil
 from dataclasses import fields
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from minissl.report import run_page, shows
 from minissl.training.starts import read_starts
 from tests.pretrain.published import write_bert, write_gpt2
 from tests.pretrain.toy import TINY, stopped_after, toy_settings
+from tests.systems import posix
 
 # A method of each kind, and what its page has beside what all have.
 SHOWN = {
@@ -58,7 +60,8 @@ def pretrained(name, data, run, *more):
         ["--min-count=1"] if "min_count" in {one.name for one in fields(kind.Settings)} else []
     )
     file = "images.npz" if "image_field" in kind.Data.fields else "texts.csv"
-    call = ["pretrain", name, str(data / file), "--run", str(run), "--quiet", *options]
+    place = data / file if (data / file).exists() else data
+    call = ["pretrain", name, str(place), "--run", str(run), "--quiet", *options]
     assert main([*call, *more]) == 0
     return run
 
@@ -371,6 +374,27 @@ def test_names_cannot_become_part_of_the_page(data, tmp_path):
     assert "<script" not in page
     for command in re.findall(r"minissl \w+ .*", words(page).partition("How to go on")[2]):
         assert str(run) in shlex.split(command), "a shell must take it for one name"
+
+
+@posix  # elsewhere no file has such a name
+def test_names_of_files_and_classes_that_are_no_text_do_not_spoil_the_pictures(tmp_path):
+    """A picture with half of a character or a control character in it is none to a browser."""
+    from PIL import Image
+
+    images = LabelledImages.toy(toy_settings("simclr"))
+    for number, (image, label) in enumerate(zip(images.images, images.labels)):
+        folder = tmp_path / "data" / ("a--b $x$ <b>", "_c\x1b[31m")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (255 * image[..., 0].clip(0, 1)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}\x07--&.png")
+    run = pretrained("simclr", tmp_path / "data", tmp_path / "run")
+    call = ["adapt", "probe", str(run), str(tmp_path / "data"), "--run", str(tmp_path / "probe")]
+    assert main([*call, "--quiet"]) == 0
+    for folder in (run, tmp_path / "probe"):
+        page_of(folder)
+        whole = (folder / "report.html").read_text(encoding="utf-8")
+        for one in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', whole):
+            ElementTree.fromstring(base64.b64decode(one))
 
 
 def test_what_is_no_text_cannot_break_a_page():
