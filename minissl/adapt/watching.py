@@ -1,9 +1,9 @@
 """Examples to look at while a method is pretrained: is what it learns of any use yet?
 
 The loss of a pretraining says little of its representation; these numbers do. ``Watch`` looks at
-labelled examples, ``WatchRank`` at any, ``usual_watch`` at what there is when nobody asked. The
-training never meets the labels: nothing random is drawn, and the weights stay bit for bit what they
-are without. Lecture 12.
+labelled examples, ``WatchRank`` at any, ``usual_watch`` at what there is when nobody asked. A look
+teaches nothing: nothing random is drawn, and the weights stay bit for bit what they are without.
+Lecture 12.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ represents shows neighbors. Every sentence about a number is made from the numbe
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -20,6 +19,7 @@ from minissl import __version__, figures
 from minissl.adapt.forgetting import why_nothing_forgotten
 from minissl.adapt.watching import labelled_if_any
 from minissl.data import Fields
+from minissl.durable import POSIX
 from minissl.options import is_whole
 from minissl.page import Page
 from minissl.pretrain.method import Fills, Generates, HasVectors
@@ -241,4 +241,4 @@ def _going_on(page: Page, opened: Any) -> None:
 def quoted(path: Path) -> str:
     """A path as a shell takes it: a name with spaces is one word."""
     text = str(path)
-    return shlex.quote(text) if os.name == "posix" else subprocess.list2cmdline([text])
+    return shlex.quote(text) if POSIX else subprocess.list2cmdline([text])
