@@ -1,15 +1,25 @@
 """One self-contained HTML page: text, tables and figures inside the file, nothing fetched."""
 
 import base64
+import html
 import io
 import re
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from minissl.palette import BLACK, BY_HAND, DARK, PAPER
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+
+
+# What no page may hold: control characters, and halves of a character, as of a name in bytes that
+# are no UTF-8.
+NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+def escape(text: str) -> str:
+    """Text for a page: nothing in it becomes HTML, and what is no text is shown as U+FFFD."""
+    return html.escape(NO_TEXT.sub("\ufffd", text))
 
 
 class Page:
@@ -31,16 +41,17 @@ class Page:
         """Text as it is, in a fixed-width font."""
         self.parts.append(f"<pre>{escape(text)}</pre>")
 
-    def raw(self, html: str) -> None:
+    def raw(self, made: str) -> None:
         """HTML made elsewhere in this library."""
-        self.parts.append(html)
+        self.parts.append(made)
 
     def table(
         self, header: list[str], rows: list[list[str]], best: int | None = None,
         *, wrapped: bool = False,
     ) -> None:  # fmt: skip
         """A table of strings; row number ``best`` stands out. ``wrapped``: of texts."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        head = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in header)
+        head = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
         body = "".join(
             f"<tr{' class=best' if i == best else ''}>"
             + "".join(f"<td>{escape(cell)}</td>" for cell in row)
@@ -49,7 +60,7 @@ class Page:
         )
         self.parts.append(
             f"<div class=scroll><table{' class=texts' if wrapped else ''}>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+            f"{head}<tbody>{body}</tbody></table></div>"
         )
 
     def figure(self, figure: Any, caption: str, description: str) -> None:

@@ -40,7 +40,8 @@ def forgetting(
     Raises ValueError where there is nothing to forget or to measure.
     """
     run = open_adapted_run(opened.checkpoint, base)
-    _require_sense(opened, run)
+    if why := why_nothing_forgotten(opened, run):
+        raise ValueError(why)
     prepared = _held_out(run, raw)
     found = {BEFORE: _measured(run.on(prepared), device, run)}
     if not isinstance(opened.method, Trained):
@@ -67,18 +68,19 @@ def take_off(model: Module) -> list[str]:
     return replace_modules(model, inner)
 
 
-def _require_sense(opened: OpenedAdaptation, run: Any) -> None:
-    """Raise ValueError, with the reason, where no old loss belongs to the adapted network."""
+def why_nothing_forgotten(opened: Any, run: Any) -> str:
+    """Why no old loss belongs to the adapted network; "" where one does."""
     if not isinstance(run.method, Evaluated):
-        raise ValueError(f"{run.folder} holds a run of {run.name!r}, which measures nothing")
+        return f"{run.folder} holds a run of {run.name!r}, which measures nothing"
     method = opened.method
     if isinstance(method, Finetune) and method.settings.start == "random":
-        raise ValueError(f"{opened.folder} began with random weights: it had nothing to forget")
+        return f"{opened.folder} began with random weights: it had nothing to forget"
     if isinstance(method, Trained) and not isinstance(method.base, Pretraining):
-        raise ValueError(
+        return (
             f"{opened.folder} is by {opened.name}, which trains a network of its own: of "
             f"{run.name} nothing is changed"
         )
+    return ""
 
 
 def _held_out(run: Any, raw: Any) -> Any:

@@ -21,6 +21,8 @@ from minissl.adapt.heads.neighbors import NeighborSettings, nearest_neighbor_acc
 from minissl.adapt.heads.probe import linear_probe
 from minissl.adapt.representations import split_with_classes, why_no_classes
 from minissl.data import FIELDS, Fields
+from minissl.data.labels import Labelled
+from minissl.text.files import TABLES
 from minissl.training.diagnostics import effective_rank
 
 KNN, PROBE, RANK = (
@@ -28,7 +30,7 @@ KNN, PROBE, RANK = (
 )
 NAMES = (KNN, PROBE, RANK)
 MOST, LEAST = 3000, 50  # examples of a look that nobody asked for
-LARGE = 1 << 29  # bytes of images that are not read a second time for their labels
+LARGE = 1 << 29  # bytes of data that is not read a second time for its labels
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Watch:
 
     def __call__(self, method: Any, data: Any) -> Callable[[], dict[str, float]]:
         """Read the examples as the method does. Raises ValueError where there are no classes."""
-        labelled = data.labelled(self.raw)
+        labelled = self._examples(data)
         if why := why_no_classes(labelled):
             raise ValueError(f"{self.place} cannot be watched: {why}")
         split, generator = split_with_classes(labelled), np.random.default_rng(0)
@@ -63,8 +65,8 @@ class Watch:
                 some = np.sort(generator.choice(part, most, replace=False))
             parts.append(labelled.take(some))
         train, test = parts
-        for part, use in ((train, "learn from"), (test, "test on")):
-            if len(np.unique(part.labels)) < 2:
+        for side, use in ((train, "learn from"), (test, "test on")):
+            if len(np.unique(side.labels)) < 2:
                 raise ValueError(
                     f"{self.place} cannot be watched: of {len(labelled)} examples one class is "
                     f"left to {use}: give more of the others"
@@ -83,6 +85,14 @@ class Watch:
             return {name: seen[name] for name in names}
 
         return look
+
+    def _examples(self, data: Any) -> Labelled:
+        """As ``data.labelled``, without features of its own: a whole vocabulary for each text."""
+        raw, (inputs, names) = self.raw, data.examples(self.raw)
+        none = np.zeros((len(names), 0), np.float32)
+        return Labelled(
+            inputs, tuple(names), raw.labels, raw.class_names, none, "none", raw.held_out
+        )
 
 
 @dataclass(frozen=True)
@@ -141,17 +151,23 @@ def may_have_labels(path: Path | None) -> bool:
         return True
     if path.is_dir():
         return any(place.is_dir() and place.name[0] != "." for place in path.iterdir())
-    return path.suffix in (".csv", ".tsv", ".jsonl", ".npz")
+    return path.suffix.lower() in (*TABLES, ".npz")
 
 
 def _is_large(data: Any) -> bool:
-    return getattr(getattr(data, "images", None), "nbytes", 0) > LARGE
+    letters = sum(len(document.text) for document in getattr(data, "documents", ()))
+    return max(letters, getattr(getattr(data, "images", None), "nbytes", 0)) > LARGE
 
 
 def _can_be_told_apart(labelled: Any) -> bool:
-    """Whether there are two classes to learn from, and two to test on."""
+    """Whether there are two classes to learn from, and two to test on.
+
+    Not where most examples are of a class of their own: a column of numbers or names, in which a
+    neighbor cannot be right.
+    """
     tested = np.isin(np.arange(len(labelled.labels)), labelled.held_out)
-    return min(len(np.unique(labelled.labels[side])) for side in (tested, ~tested)) > 1
+    classes = [len(np.unique(labelled.labels[side])) for side in (tested, ~tested)]
+    return min(classes) > 1 and 2 * classes[1] <= (~tested).sum()
 
 
 def _probe(features: Any, labels: Any, test_features: Any, test_labels: Any) -> float:

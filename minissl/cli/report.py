@@ -12,6 +12,7 @@ from minissl.cli._shared import (
     add_run_and_data,
     add_seed,
     fields_from,
+    other_than,
     path,
 )
 
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     require_packages("the report", "matplotlib")
     opened = open_any(arguments.folder, arguments.base)
     out = arguments.out or opened.folder / "report.html"
+    other_than(out, arguments.data)
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"--out {out}: expected a name that ends with .html")
     make_parents(out)

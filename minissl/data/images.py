@@ -19,6 +19,7 @@ from minissl.data.image_sources import find_images, read_images
 from minissl.data.labels import (
     Labelled,
     check_labels,
+    pick,
     some_numbers,
     some_of_split,
     split_labelled,
@@ -185,8 +186,12 @@ class Images:
         return {"images": len(self.images), **fingerprint.of_array(self.images)}
 
     def some(self, most: int) -> Images:
-        """At most so many of the images, always the same ones."""
-        return Images(self.images[some_numbers(len(self.images), most)])
+        """At most so many of the images, always the same ones, with their names."""
+        chosen = some_numbers(len(self.images), most)
+        return Images(self.images[chosen], pick(self.names, chosen), self._files_of(chosen))
+
+    def _files_of(self, chosen: NDArray[np.int64]) -> list[Path]:
+        return pick(self.files, chosen) if self.files else []
 
     def prepare(self, kept: Kept, settings: ImageOptions, *, progress: bool = False) -> Pixels:
         """Nothing has to be learned from images."""
@@ -293,8 +298,10 @@ class LabelledImages(Images):
     def some(self, most: int) -> LabelledImages:
         """At most so many images with their labels: see ``some_of_split``."""
         chosen, tested = some_of_split(len(self.images), most, self.held_out)
-        labels = self.labels[chosen]
-        return LabelledImages(self.images[chosen], labels, self.class_names, held_out=tested)
+        return LabelledImages(
+            self.images[chosen], self.labels[chosen], self.class_names, pick(self.names, chosen),
+            tested, self._files_of(chosen),
+        )  # fmt: skip
 
     def prepare(
         self, kept: Kept, settings: ImageOptions, *, progress: bool = False

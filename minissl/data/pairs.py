@@ -151,7 +151,7 @@ class TextPairs:
 
     def some(self, most: int) -> TextPairs:
         """At most so many of the pairs, always the same ones."""
-        return TextPairs(pick(self.pairs, some_numbers(len(self.pairs), most)))
+        return TextPairs(pick(self.pairs, some_numbers(len(self.pairs), most)), self.fitted)
 
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> TokenPairs:
         """Hold out a twentieth of the pairs, train a tokenizer on the others, and encode all.
@@ -238,7 +238,7 @@ class LabelledTextPairs(TextPairs):
         """At most so many pairs with their labels: see ``some_of_split``."""
         chosen, tested = some_of_split(len(self.pairs), most, self.held_out)
         pairs, labels = pick(self.pairs, chosen), self.labels[chosen]
-        return LabelledTextPairs(pairs, labels, self.class_names, tested)
+        return LabelledTextPairs(pairs, labels, self.class_names, tested, self.fitted, self.metrics)
 
     def prepare(self, kept: Kept, settings: TextOptions, *, progress: bool = False) -> TokenPairs:
         """Hold out a third, see ``split_labelled``; names of the classes are kept.

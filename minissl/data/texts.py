@@ -233,7 +233,8 @@ class LabelledTexts(Texts):
         """At most so many texts with their labels: see ``some_of_split``."""
         chosen, tested = some_of_split(len(self.documents), most, self.held_out)
         documents = pick(self.documents, chosen)
-        return LabelledTexts(documents, self.labels[chosen], self.class_names, tested)
+        labels = self.labels[chosen]
+        return LabelledTexts(documents, labels, self.class_names, tested, self.metrics)
 
     def prepare(  # type: ignore[override]
         self, kept: Kept, settings: TextOptions, *, progress: bool = False

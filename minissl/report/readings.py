@@ -21,33 +21,48 @@ class Panel(NamedTuple):
     sentences: list[str]
 
 
-# By how a name ends: the heading, the meaning, and whether lower is better (None: it depends).
-KINDS: dict[str, tuple[str, str, bool | None]] = {
+# By the last word of a name: the heading, and whether lower is better (None: it depends).
+KINDS: dict[str, tuple[str, bool | None]] = {
+    "loss": ("The loss", True),
+    "accuracy": ("What it knows", False),
+    "rank": ("How many directions it uses", None),
+    "": ("What else was measured", None),
+}
+# What is said of a kind where a name of it contains these words ("": always).
+MEANINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "loss": (
-        "The loss",
-        "What is minimized. The batches jump because each is other data; what is held out is "
-        "always the same and was never trained on.",
-        True,
+        ("", "What is minimized. The batches jump because each is other data."),
+        ("held_out", "What is held out is always the same and was never trained on."),
     ),
     "accuracy": (
-        "What it knows",
-        "Right answers. A watched accuracy is read off the frozen representation of examples with "
-        "labels, by the vote of the nearest neighbors or a linear probe: the pretraining itself "
-        "meets no label there.",
-        False,
+        ("", "Right answers."),
+        (
+            "watched",
+            "A watched accuracy is read off the frozen representation of examples with labels, by "
+            "the vote of the nearest neighbors or a linear probe: the look changes no weight.",
+        ),
     ),
     "rank": (
-        "How many directions it uses",
-        "The effective rank: e to the entropy of the singular values. It is 1 when all examples "
-        "are represented alike, which is a collapse, and at most the width.",
-        None,
+        (
+            "",
+            "The effective rank: e to the entropy of the singular values. It is 1 when all "
+            "examples are represented alike, which is a collapse, and at most the width.",
+        ),
     ),
     "": (
-        "What else was measured",
-        "Perplexity is e to the loss, and bits per byte the loss that other tokenizers can be "
-        "compared by. z std is the spread of the embeddings, 1 on a whole sphere and 0 where all "
-        "are one point. Alignment is how far apart two views are, uniformity how evenly all lie.",
-        None,
+        (
+            "perplexity",
+            "Perplexity is e to the loss: a choice among so many equally likely tokens would be as "
+            "hard.",
+        ),
+        ("bits_per_byte", "Bits per byte: the loss that other tokenizers can be compared by."),
+        (
+            "z_std",
+            "z std is the spread of the embeddings, 1 on a whole sphere and 0 where all are one "
+            "point.",
+        ),
+        ("alignment", "Alignment is how far apart two views are."),
+        ("uniformity", "Uniformity is how evenly all lie."),
     ),
 }
 
@@ -63,32 +78,39 @@ def panels(history: History) -> list[Panel]:
         except KeyError:  # never finite
             continue
         if isinstance(values[0], np.number):
-            end = next(end for end in KINDS if name.endswith(end))
-            found[end][name] = steps, values
+            found[kind_of(name)][name] = steps, values
     return [_panel(end, curves) for end, curves in found.items() if curves]
 
 
+def kind_of(name: str) -> str:
+    """By the last word of a name: a "gloss" is no loss."""
+    last = name.rpartition("_")[2]
+    return last if last in KINDS else ""
+
+
 def _panel(end: str, curves: dict[str, Curve]) -> Panel:
-    heading, meaning, lower = KINDS[end]
+    heading, lower = KINDS[end]
+    meanings = [told for word, told in MEANINGS[end] if any(word in name for name in curves)]
     said = [course(name, *curve, lower=lower) for name, curve in curves.items()]
     said += [one for name, curve in curves.items() if (one := turned(name, *curve, lower))]
     if end == "loss" and _by_heart(curves):
         said.append("The training loss fell on while the held-out loss rose: overfitting.")
-    return Panel(heading, curves, [meaning, " ".join(said)])
+    return Panel(heading, curves, [*meanings, " ".join(said)])
 
 
 def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | None) -> str:
     """From where to where: "Held out loss: from 7.6 to 4.0 (step 1,600)."."""
     words, show = spoken(name), number_of(name)
     if len(values) == 1:
-        return f"{words}: {show(values[0])} at step {steps[0]:,}."
-    first, last = values[0], values[-1]
-    if name == "loss":  # of single batches: the mean of a twentieth at each end
-        width = max(1, len(values) // 20)
+        at = f" at step {steps[0]:,}" if steps[0] else ""  # what is solved at once has no steps
+        return f"{words}: {show(values[0])}{at}."
+    first, last, ends = values[0], values[-1], ""
+    if name == "loss" and (width := len(values) // 20) > 1:  # of single batches
         first, last = values[:width].mean(), values[-width:].mean()
-    if show(first) == show(last) and not np.ptp(values):
+        ends = f" (means of {width:,} values at each end)"
+    if not np.ptp(values):
         return f"{words}: {show(last)} all the way."
-    return f"{words}: from {show(first)} to {show(last)} at step {steps[-1]:,}."
+    return f"{words}: from {show(first)} to {show(last)} at step {steps[-1]:,}{ends}."
 
 
 def turned(name: str, steps: np.ndarray, values: np.ndarray, lower: bool | None) -> str:
@@ -112,20 +134,24 @@ def _by_heart(curves: dict[str, Curve]) -> bool:
         return False
     after = losses[trained > steps[np.argmin(held_out)]]
     half = len(after) // 2
-    return bool(half and after[half:].mean() < after[:half].mean())
+    if not half:
+        return False
+    sooner, later = after[:half], after[half:]
+    chance = np.sqrt(sooner.var() / len(sooner) + later.var() / len(later))
+    return bool(sooner.mean() - later.mean() > 2 * chance)  # batches jump: a bit less is no fall
 
 
 def spoken(name: str) -> str:
     """A column's name as a sentence begins: "Held-out loss"."""
     words = name.replace("held_out", "held-out").replace("knn", "k-NN").replace("_", " ")
-    return f"{words[0].upper()}{words[1:]}"
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def number_of(name: str) -> Any:
     """How a value of this name is written: accuracies in percent."""
     if name.endswith("accuracy"):
         return lambda value: f"{100 * value:.1f} %"
-    return lambda value: f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return lambda value: f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def first_and_last(history: History) -> list[list[str]]:

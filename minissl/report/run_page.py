@@ -6,7 +6,10 @@ represents shows neighbors. Every sentence about a number is made from the numbe
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,18 +17,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minissl import __version__, figures
+from minissl.adapt.forgetting import why_nothing_forgotten
 from minissl.adapt.watching import labelled_if_any
 from minissl.data import Fields
 from minissl.page import Page
 from minissl.pretrain.method import Fills, Generates, HasVectors
 from minissl.report import shows
-from minissl.report.readings import first_and_last, panels
+from minissl.report.readings import first_and_last, number_of, panels
 from minissl.training import History
 from minissl.training.folder import DATA, read_if_there
 from minissl.training.starts import in_words, read_starts
 
 MOST = 1500  # examples that are represented for the page
 FEW = 12  # entries of a dictionary that are shown
+MERGED = ("bias", "last-layers", "lora")  # what `minissl merge` takes
 
 
 class Told(NamedTuple):
@@ -58,7 +63,7 @@ def page_of(opened: Any, data: Path | None, columns: Fields, *, seed: int = 0) -
     if told.note:
         page.text(told.note, soft=True)
     _settings(page, opened)
-    _data(page, opened)
+    _data(page, opened, known=told.raw is not None and not told.note)
     _machines(page, opened.folder, history)
     _going_on(page, opened)
     return page
@@ -71,7 +76,10 @@ def read_again(opened: Any, data: Path | None, columns: Fields) -> Told:
         raw = opened.read(place, columns)
     except (ValueError, OSError) as error:
         return Told(None, f"Without the data there is nothing to show here of it: {error}.")
-    if raw.fingerprint()["sha256"] != opened.checkpoint.config["data"]["sha256"]:
+    recorded = opened.checkpoint.config["data"]["sha256"]
+    if not recorded:  # of published weights
+        return Told(raw, "Nobody says which data these weights were trained on.")
+    if raw.fingerprint()["sha256"] != recorded:
         return Told(raw, "The data of these sections is not what the run was trained on.")
     return Told(raw, "")
 
@@ -96,19 +104,29 @@ def _beginning(opened: Any, history: History) -> str:
         about = f"An adaptation by {opened.name} of {base.folder.name} ({base.name})"
         about += f", with {weights:,} weights"
     if (step := opened.checkpoint.step) > 0:
-        about += f", after {step:,} steps"
-    if seconds := history.latest("seconds"):
+        about += f", after {step:,} steps" if step == _planned(opened) else _halfway(opened)
+    seconds = history.latest("seconds")
+    if isinstance(seconds, int | float) and seconds > 0:
         about += f" in {duration(seconds)}"
     said = sys.modules[type(opened.method).__module__].__doc__ or ""
     lecture = re.search(r"Lectures? (\d\d)", said)
     return about + (f". Lecture {lecture[1]} explains the method." if lecture else ".")
 
 
+def _planned(opened: Any) -> int:
+    """How many steps the run is to have; those it has where nothing was planned."""
+    return opened.checkpoint.state.get("steps", opened.checkpoint.step)
+
+
+def _halfway(opened: Any) -> str:
+    return f", after {opened.checkpoint.step:,} of {_planned(opened):,} steps"
+
+
 def duration(seconds: float) -> str:
     """In the unit that a person would say."""
     for size, unit in ((3600, "hours"), (60, "minutes")):
         if seconds >= 1.5 * size:
-            return f"{seconds / size:.3g} {unit}"
+            return f"{number_of('')(seconds / size)} {unit}"
     return f"{seconds:.3g} seconds"
 
 
@@ -133,20 +151,26 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
-def _data(page: Page, opened: Any) -> None:
-    """What the run recorded of its data: a fingerprint, by which it knows it again."""
+def _data(page: Page, opened: Any, known: bool) -> None:
+    """What the run recorded of its data: a fingerprint, by which it knows it again.
+
+    known: what was read again is that data. A run that was begun by a call in Python records no
+    place, as one does on what every machine has.
+    """
     about = read_if_there(opened.folder / DATA, "what the data of a run is")
     if about is None:
         return
     told = about.get("fingerprint")
-    base = getattr(opened, "base", None) or opened
-    usual = type(base.method).Data.default if base is opened else "what every machine has"
+    told = told if isinstance(told, Mapping) else {}
+    usual = "what every machine has" if known else "it does not say"
     rows = [["read from", str(about.get("read_from") or usual)]]
-    rows += [[str(key), _counted(value)] for key, value in (told or {}).items()]
+    rows += [[str(key), _counted(value)] for key, value in told.items()]
     if fitted := about.get("fitted"):
         rows.append(["changed", str(fitted)])
     page.heading("Data")
     page.table(["", ""], rows, wrapped=True)
+    if not told:
+        return
     page.text(
         "The hash is of the examples, wherever they lie: a run is continued with no others.",
         soft=True,
@@ -178,10 +202,13 @@ def _machines(page: Page, folder: Path, history: History) -> None:
 
 def _going_on(page: Page, opened: Any) -> None:
     """Commands that go with what the run is."""
-    run, method = opened.folder, opened.method
+    run, method = quoted(opened.folder), opened.method
     if getattr(opened, "base", None) is not None:
         ways = [f"minissl predict {run} DATA --out predicted.csv", f"minissl evaluate {run} DATA"]
-        ways += [f"minissl forget {run}", f"minissl merge {run} --out merged"]
+        if not why_nothing_forgotten(opened, opened.base):
+            ways.append(f"minissl forget {run}")
+        if opened.name in MERGED:
+            ways.append(f"minissl merge {run} --out merged")
     else:
         ways = [f"minissl evaluate {run} DATA", f"minissl embed {run} DATA --out vectors.npz"]
         ways += [
@@ -194,7 +221,17 @@ def _going_on(page: Page, opened: Any) -> None:
             HasVectors: f"minissl neighbors {run} WORD",
         }
         ways = [way for able, way in more.items() if isinstance(method, able)] + ways
-        if not opened.name.startswith("published"):
-            ways.append(f"minissl pretrain {opened.name} DATA --run NEW --from {run} --steps 500")
+        ways.append(f"minissl pretrain {opened.name} DATA --run NEW --from {run} --steps 500")
     page.heading("How to go on")
+    if opened.checkpoint.step < _planned(opened):
+        page.text(
+            f"It is not at its end: this page was made{_halfway(opened)}. The command that began "
+            "it goes on where it was."
+        )
     page.code("\n".join(ways))
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it: a name with spaces is one word."""
+    text = str(path)
+    return shlex.quote(text) if os.name == "posix" else subprocess.list2cmdline([text])

@@ -12,14 +12,14 @@ import numpy as np
 
 from minissl import figures
 from minissl.adapt.representations import nearest_others
-from minissl.data.labels import rows_of_length_one
+from minissl.data.labels import rows_of_length_one, some_numbers
 from minissl.page import Page
 from minissl.pretrain.method import Fills, Generates, HasVectors
 
 TOKENS = 60  # that are written in a sample
 SAMPLES = 3
 WORDS = 8  # whose neighbors are listed
-QUERIES, NEAREST = 6, 4  # examples whose neighbors are shown
+QUERIES, NEAREST, TEXTS = 6, 4, 2  # examples whose neighbors are shown, fewer if they are texts
 ANSWERS = 12
 SHORT = 160  # characters of a text
 MOST_PAIRS, NEARLY_ONE_WAY = 300, 0.9  # examples whose cosines are looked at; a median that is high
@@ -37,10 +37,14 @@ def samples(page: Page, method: Any, seed: int) -> None:
     )
     for number in range(SAMPLES):
         written = bytearray()
-        method.sample(
-            b"", TOKENS, temperature=0.8, top_k=None, top_p=None,
-            generator=np.random.default_rng([seed, number]), write=written.extend,
-        )  # fmt: skip
+        try:
+            method.sample(
+                b"", TOKENS, temperature=0.8, top_k=None, top_p=None,
+                generator=np.random.default_rng([seed, number]), write=written.extend,
+            )  # fmt: skip
+        except ValueError as error:  # of weights that have diverged
+            page.text(f"It writes nothing: {error}.")
+            return
         page.code(written.decode("utf-8", "replace").strip() or "(nothing)")
 
 
@@ -50,9 +54,14 @@ def fillings(page: Page, method: Any) -> None:
         return
     rows = []
     for text in GAPS:
-        fillers = method.fill(text, 5)[0]
+        try:
+            fillers = method.fill(text, 5)[0]
+        except ValueError:  # the context is shorter than the text
+            continue
         said = ", ".join(f"{one.text.strip()} {100 * one.probability:.0f} %" for one in fillers)
         rows.append([text, said])
+    if not rows:
+        return
     page.heading("What it puts into a gap")
     page.table(["text", "the likeliest, with their probabilities"], rows, wrapped=True)
     page.text(
@@ -72,6 +81,8 @@ def words(page: Page, method: Any) -> None:
     for word in chosen:
         near = vectors.neighbors(word, 6)
         rows.append([word, ", ".join(f"{other} {cosine:.2f}" for other, cosine in near)])
+    if not rows:
+        return
     page.heading("Which words are near which")
     page.table(["word", "nearest by the cosine of their vectors"], rows, wrapped=True)
     page.text("A vector is near those of words that come among the same words.")
@@ -88,7 +99,11 @@ def neighbors(page: Page, opened: Any, raw: Any) -> None:
     classes = np.asarray(raw.labels) if names else None
     if len(inputs) <= NEAREST:
         return
-    features = opened_representation(opened).represent(inputs)
+    try:
+        features = opened_representation(opened).represent(inputs)
+    except ValueError as error:  # an example that cannot be read
+        page.text(f"Its representation of the data is not known: {error}.")
+        return
     if not np.isfinite(features).all():
         page.text("Its representation of the data is not finite, so nothing is near anything.")
         return
@@ -104,13 +119,15 @@ def neighbors(page: Page, opened: Any, raw: Any) -> None:
             f"{len(nearest)} images, each with its {NEAREST} nearest",
         )
     else:
+        nearest = nearest[:, : 1 + TEXTS]
         _texts_alike(page, [document.text for document in raw.documents], nearest, cosines)
         page.text(
             "The number is the cosine. What neighbors share is what the network takes to be the "
             f"same.{_share(classes, nearest)}{_one_way(features)}"
         )
-    shown = features[: figures.MOST_POINTS]
-    numbers = np.zeros(len(shown), np.int64) if classes is None else classes[: len(shown)]
+    chosen = some_numbers(len(features), figures.MOST_POINTS)  # the first ones are of one class
+    shown = features[chosen]
+    numbers = np.zeros(len(shown), np.int64) if classes is None else classes[chosen]
     page.figure(
         figures.evaluation({}, {}, {"representation": shown}, numbers, names),
         "The examples as points, along the two directions of largest variance; above, the share "
@@ -136,7 +153,7 @@ def _queries(classes: Any, count: int) -> np.ndarray:
 
 def _one_way(features: np.ndarray) -> str:
     """Said where all examples point nearly one way, so that every cosine is near 1."""
-    unit = rows_of_length_one(features[:MOST_PAIRS])
+    unit = rows_of_length_one(features[some_numbers(len(features), MOST_PAIRS)])
     median = float(np.median((unit @ unit.T)[~np.eye(len(unit), dtype=bool)]))
     if median < NEARLY_ONE_WAY:
         return ""
@@ -157,9 +174,9 @@ def _share(classes: Any, nearest: np.ndarray) -> str:
 def _texts_alike(page: Page, texts: Sequence[str], nearest: Any, cosines: Any) -> None:
     rows = []
     for row, near in zip(nearest.tolist(), cosines):
-        for place, (number, cosine) in enumerate(zip(row[:3], near)):
+        for place, (number, cosine) in enumerate(zip(row, near)):
             rows.append(["text" if not place else f"{cosine:.2f}", short(texts[number])])
-    page.table(["", "a text, and the two nearest"], rows, wrapped=True)
+    page.table(["cosine", "a text, and the two nearest"], rows, wrapped=True)
 
 
 def short(text: str) -> str:
@@ -169,8 +186,17 @@ def short(text: str) -> str:
 
 
 def answers(page: Page, opened: Any, raw: Any) -> None:
-    """Of an adaptation: what it says of some held-out examples, beside their labels."""
-    held_out = opened.prepare(raw).held_out
+    """Of an adaptation: what it says of some held-out examples, beside their labels.
+
+    Of other data than it learned from, of any of its examples.
+    """
+    recorded = opened.checkpoint.config["data"]["sha256"]
+    known = raw.fingerprint()["sha256"] == recorded
+    try:  # the classes of other data have other numbers
+        held_out = (opened.prepare(raw) if known else opened.data.unseen(raw)).held_out
+    except ValueError as error:
+        page.text(f"What it answers cannot be put beside this data: {error}.")
+        return
     if held_out is None or not len(held_out):
         return
     chosen = np.sort(np.random.default_rng(0).permutation(len(held_out))[:ANSWERS])
@@ -178,7 +204,8 @@ def answers(page: Page, opened: Any, raw: Any) -> None:
     columns, rows = _answers(opened.method, some)
     labels = _labels(some)
     page.heading("What it answers")
-    drawn = f"{len(chosen)} of the {len(held_out):,} held-out examples, drawn at random"
+    which = "held-out " if known else ""
+    drawn = f"{len(chosen)} of the {len(held_out):,} {which}examples, drawn at random"
     if isinstance(some.inputs, np.ndarray):
         said = [" ".join(row[:1]) for row in rows]
         right = np.array([a == b for a, b in zip(said, labels)]) if some.class_names else None

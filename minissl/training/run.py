@@ -113,7 +113,11 @@ class Run:
                 raise folder.read_only
             _require_room(folder.path, self.model, self.keep)
             folder.begin(self.settings, files)
-            add_start(folder.path, self.step, self.model.device, world().size)
+            try:
+                add_start(folder.path, self.step, self.model.device, world().size)
+            except OSError:
+                folder.withdraw()  # of a new run nothing is left
+                raise
         log = folder.path / "log.jsonl"
         if folder.read_only is None:
             if self.newest is not None:

@@ -17,11 +17,18 @@ STARTS = "starts.jsonl"
 
 
 def add_start(folder: Path, step: int, device: str, processes: int) -> None:
-    """Append what the machine is, and after which step it begins. One write: a line is whole."""
+    """Append what the machine is, and after which step it begins. One write: a line is whole.
+
+    Raises OSError, with the file's name, where it cannot be written.
+    """
     about = {"step": step, "device": device, "processes": processes, **environment(["torch"])}
-    with open(folder / STARTS, "ab") as file:
-        end = b"" if _is_at_line(folder / STARTS) else b"\n"  # behind a line that was cut off
-        file.write(end + json.dumps(about).encode() + b"\n")
+    place = folder / STARTS
+    try:
+        with open(place, "ab") as file:
+            end = b"" if _is_at_line(place) else b"\n"  # behind a line that was cut off
+            file.write(end + json.dumps(about).encode() + b"\n")
+    except OSError as error:
+        raise OSError(error.errno, f"{place} cannot be written: {error.strerror}") from error
 
 
 def read_starts(folder: Path) -> list[dict[str, Any]]:
@@ -57,8 +64,9 @@ def in_words(start: dict[str, Any]) -> str:
         if number != "absent"
     ]
     processes, device = start.get("processes"), start.get("device")
+    cores = start.get("cores") or "?"  # where the system does not say, None
     told = [
-        f"{start.get('cores', '?')} cores of {start.get('processor', 'an unknown processor')}",
+        f"{cores} core{'s' * (cores != 1)} of {start.get('processor', 'an unknown processor')}",
         *([f"on {device}"] if device not in (None, "cpu") else []),
         *([f"{processes} processes"] if processes not in (None, 1) else []),
         f"{start.get('system', 'an unknown system')}",

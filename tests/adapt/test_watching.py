@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from minissl.adapt import watching
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.adapt.heads.probe import linear_probe
 from minissl.adapt.watching import NAMES, Watch, WatchRank, usual_watch
@@ -156,6 +157,47 @@ def test_data_with_labels_is_looked_at_with_them_else_the_rank_alone(tmp_path):
     assert isinstance(usual("supcon", data=images), Watch)  # which has them already
     one_class = load_method("supcon").Data(images.images, np.zeros(40, int), ("a",))
     assert isinstance(usual("supcon", data=one_class), WatchRank)
+
+
+def test_a_column_of_numbers_or_names_is_no_class(tmp_path):
+    """Of labels that hardly come twice a neighbor cannot have the same."""
+    for label, kind in (("{0}.5", WatchRank), ("name {0}", WatchRank), ("{1}", Watch)):
+        rows = [f"text {i} of many," + label.format(i, i % 4) for i in range(90)]
+        for name in ("t.csv", "T.CSV"):
+            path = tmp_path / name
+            path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+            data = load_method("gpt").Data.read(path)
+            assert type(usual("gpt", path, data)) is kind
+    lines = [json.dumps({"text": f"text {i}", "label": str(i % 4)}) for i in range(90)]
+    (tmp_path / "t.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    data = load_method("gpt").Data.read(tmp_path / "t.ndjson")
+    assert type(usual("gpt", tmp_path / "t.ndjson", data)) is Watch
+
+
+@pytest.mark.parametrize("name", ["gpt", "simclr"])
+def test_large_data_is_not_read_twice(name, tmp_path, monkeypatch):
+    kind = load_method(name).Data
+    monkeypatch.setattr(kind.with_labels, "read", lambda *a, **o: pytest.fail("read twice"))
+    monkeypatch.setattr(watching, "LARGE", 1000)
+    assert isinstance(usual(name, tmp_path / "data.csv"), WatchRank)
+
+
+def test_labels_that_cannot_be_read_or_have_gone_are_no_error(tmp_path):
+    path = tmp_path / "kinds"
+    (path / "a").mkdir(parents=True)
+    (path / "a" / "1.txt").write_text("a text " * 60, encoding="utf-8")
+    (path / "beside.txt").write_text("in no class " * 60, encoding="utf-8")
+    assert isinstance(usual("gpt", path), WatchRank)
+    (path / "beside.txt").unlink()
+    assert isinstance(usual("gpt", path), WatchRank)  # of one class
+    assert isinstance(usual("gpt", tmp_path / "no-such-set"), WatchRank)
+
+
+def test_a_look_at_texts_makes_no_features_of_a_whole_vocabulary(tmp_path, monkeypatch):
+    method, prepared, _ = run("gpt", None)
+    monkeypatch.setattr(type(prepared), "labelled", lambda *a: pytest.fail("tf-idf of all"))
+    raw = load_method("gpt").Data.with_labels.toy(None)
+    assert Watch(raw, probe=False)(method, prepared)().keys() == {NAMES[0], NAMES[2]}
 
 
 def test_the_examples_of_a_look_are_a_tenth_of_those_between_two(tmp_path):

@@ -394,6 +394,12 @@ def test_what_was_written_into_a_table_is_read(kind, tmp_path):
         kind.read(path, SETTINGS)
 
 
+def named(raw):
+    """The name of each example."""
+    examples = next(iter(examples_of(raw).values()))
+    return dict(zip(keys(examples), getattr(raw, "names", None) or [one.name for one in examples]))
+
+
 @every_kind
 def test_some_are_random_and_always_the_same(kind):
     raw = toy(kind)
@@ -405,6 +411,7 @@ def test_some_are_random_and_always_the_same(kind):
     everything = keys(examples_of(raw)[name])
     assert {*keys(examples_of(some)[name])} < {*everything}
     assert len(examples_of(raw.some(1000))[name]) == count
+    assert named(some).items() <= named(raw).items(), "under their own names"
 
 
 @every_labelled

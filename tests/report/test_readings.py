@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from minissl.report.readings import course, first_and_last, panels, spoken, turned
+from minissl.report.readings import (
+    course,
+    first_and_last,
+    number_of,
+    panels,
+    spoken,
+    turned,
+)
 from minissl.training import History
 
 STEPS = np.arange(5) * 10
@@ -88,6 +95,46 @@ def test_overfitting_is_said_only_where_the_training_loss_fell_on():
     assert not said(loss=rises, held_out_loss=rises)
     assert not said(loss=falls, held_out_loss=falls)
     assert not said(held_out_loss=rises)
+
+
+def test_a_training_loss_that_only_jumps_has_not_fallen():
+    """Else every second run whose loss stands still would be told that it overfits."""
+    rises = [5.0, 3.0, 2.0, *np.linspace(2, 4, 37)]
+    for seed in range(20):
+        flat = 1 + 0.1 * np.random.default_rng(seed).standard_normal(40)
+        said = panels(history(loss=flat.tolist(), held_out_loss=rises))[0].sentences
+        assert "overfitting" not in " ".join(said)
+
+
+@pytest.mark.parametrize("name", ["gloss", "crank", "perplexity_ranks", "inaccuracy", ""])
+def test_a_name_that_ends_alike_by_accident_is_of_no_kind(name):
+    (panel,) = panels(history(**{name: [3.0, 2.0]}))
+    assert panel.heading == "What else was measured"
+
+
+def test_only_what_is_there_is_explained():
+    def said(**columns):
+        return " ".join(one for panel in panels(history(**columns)) for one in panel.sentences)
+
+    assert "held out" not in said(loss=[2.0, 1.0])
+    assert "never trained on" in said(loss=[2.0, 1.0], held_out_loss=[2.0, 1.0])
+    assert "vote" not in said(held_out_accuracy=[0.1, 0.2])
+    assert "vote" in said(watched_knn_accuracy=[0.1, 0.2])
+    assert "z std is" not in said(held_out_perplexity=[9.0, 8.0])
+    assert "Perplexity is" in said(held_out_perplexity=[9.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (1e-9, "1e-09"), (999.4, "999"), (999.7, "1,000"), (-4321.0, "-4,321"), (7, "7"),
+     (1e30, "1e+30")],
+)  # fmt: skip
+def test_numbers_of_every_size_are_short(value, shown):
+    assert number_of("held_out_perplexity")(value) == shown
+
+
+def test_what_is_solved_at_once_has_no_step():
+    assert course("z_std", np.array([0]), np.array([0.25]), lower=None) == "Z std: 0.25."
 
 
 def test_names_are_spoken():

@@ -4,19 +4,25 @@ import base64
 import html
 import json
 import re
+import shlex
 import shutil
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from minissl import figures
 from minissl.cli import main
 from minissl.data.images import LabelledImages
-from minissl.data.texts import LabelledTexts
+from minissl.data.texts import LabelledTexts, Texts
+from minissl.page import Page
 from minissl.pretrain import load_method
+from minissl.pretrain.run import pretrain
+from minissl.report import shows
 from minissl.training.starts import read_starts
 from tests.pretrain.published import write_bert, write_gpt2
-from tests.pretrain.toy import TINY, toy_settings
+from tests.pretrain.toy import TINY, stopped_after, toy_settings
 
 # A method of each kind, and what its page has beside what all have.
 SHOWN = {
@@ -43,7 +49,7 @@ def data(tmp_path_factory):
     return folder
 
 
-def pretrained(name, data, run):
+def pretrained(name, data, run, *more):
     """A tiny run on the command line; returns its folder."""
     kind = load_method(name)
     known = {one.name for one in fields(kind.Settings)} - {"depth", "augmentation"}
@@ -53,7 +59,7 @@ def pretrained(name, data, run):
     )
     file = "images.npz" if "image_field" in kind.Data.fields else "texts.csv"
     call = ["pretrain", name, str(data / file), "--run", str(run), "--quiet", *options]
-    assert main(call) == 0
+    assert main([*call, *more]) == 0
     return run
 
 
@@ -86,7 +92,9 @@ def test_every_kind_of_run_has_its_page(name, data, tmp_path):
     assert "batch_size = 6 (usual:" in said
     assert json.loads((run / "data.json").read_text("utf-8"))["fingerprint"]["sha256"] in said
     assert f"minissl pretrain {name} DATA --run NEW --from {run}" in said
-    assert "of the class of their query" in said  # the labels that the data has, never trained on
+    # The labels that the data has, never trained on; of a query those that are shown are counted.
+    shown = 2 * (2 if issubclass(load_method(name).Data, Texts) else 4)
+    assert re.search(rf"Of these, \d+ of {shown} are of the class of their query", said)
     assert "http" not in re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     for figure in re.findall(r"<figure>.*?</figure>", page):
         assert len(words(figure).split()) > 15, "a picture without its reading"
@@ -131,6 +139,86 @@ def test_an_adaptation_shows_what_it_answers(base, way, more, data, tmp_path):
         assert "prediction" in said
         assert {"sitting", "running"} & set(said.split())
     assert f"minissl predict {tmp_path / 'adapted'} DATA" in said
+    last = said.partition("How to go on")[2]
+    names = [shlex.split(line)[1:] for line in re.findall("minissl .*", last)]
+    assert {name for name, *_ in names} == {"predict", "evaluate", "forget"} | (
+        {"merge"} if way == "lora" else set()
+    )
+    for command in names:
+        if command[0] in ("forget", "merge"):
+            told = [str(tmp_path / "merged") if one == "merged" else one for one in command]
+            assert main(told) == 0, command
+
+
+def test_other_data_is_answered_with_the_classes_of_the_run(data, tmp_path):
+    """Whose numbers are others than those of the data, and some of which the data may lack."""
+    run, adapted = pretrained("gpt", data, tmp_path / "run"), tmp_path / "adapted"
+    call = ["adapt", "probe", str(run), str(data / "texts.csv"), "--run", str(adapted)]
+    assert main([*call, "--quiet"]) == 0
+    rows = (data / "texts.csv").read_text("utf-8").splitlines()
+    one, new = tmp_path / "one.csv", tmp_path / "new.csv"
+    sitting = [row for row in rows if not row.endswith("running")]
+    one.write_text("\n".join(sitting), encoding="utf-8")
+    page = page_of(adapted, one)
+    labels = re.findall(r"<td>[^<]*</td><td>(\w+)</td><td>(\w+)</td>", page)
+    assert len(labels) == 12
+    assert {label for label, _ in labels} == {"sitting"}
+    assert {said for _, said in labels} <= {"sitting", "running"}
+    assert "12 of the 20 examples, drawn at random" in words(page)
+    new.write_text("\n".join([*rows, "a cat,flying"]), encoding="utf-8")
+    assert "class 'flying' is not one of this run" in words(page_of(adapted, new))
+
+
+def test_the_points_and_the_cosines_are_not_those_of_the_first_class(monkeypatch):
+    """Data is often in the order of its classes: a folder for each."""
+    directions, labels = np.eye(3), np.repeat([0, 1, 2], 500)
+    inputs = np.zeros((1500, 8, 8, 1), np.float32)
+    raw = SimpleNamespace(class_names=("a", "b", "c"), labels=labels)
+    data = SimpleNamespace(examples=lambda raw: (inputs, [f"{n}.png" for n in range(1500)]))
+    method = SimpleNamespace(represent=lambda inputs: directions[labels])
+    seen = []
+    monkeypatch.setattr(
+        shows.figures, "evaluation", lambda *told: seen.append(told) or figures.new_figure()[0]
+    )
+    page = Page("")
+    shows.neighbors(page, SimpleNamespace(method=method, data=data), raw)
+    (_, _, features, classes, _) = seen[0]
+    assert np.bincount(classes).min() > 100
+    np.testing.assert_array_equal(features["representation"], directions[classes])
+    assert "nearly one way" not in words(page.html())
+    same = SimpleNamespace(represent=lambda inputs: np.ones((1500, 3)))
+    shows.neighbors(page, SimpleNamespace(method=same, data=data), raw)
+    assert "a cosine of 1.00 (median): all point nearly one way" in words(page.html())
+
+
+@pytest.mark.parametrize(
+    ("features", "said"), [(np.nan, "not finite"), (ValueError("2.txt is empty"), "2.txt is empty")]
+)
+def test_what_cannot_be_represented_costs_its_section_alone(features, said):
+    def represent(inputs):
+        if isinstance(features, ValueError):
+            raise features
+        return np.full((9, 3), features)
+
+    data = SimpleNamespace(examples=lambda raw: ([[1]] * 9, [""] * 9))
+    page = Page("")
+    method = SimpleNamespace(represent=represent)
+    shows.neighbors(page, SimpleNamespace(method=method, data=data), SimpleNamespace())
+    assert said in words(page.html())
+
+
+def test_a_context_that_is_shorter_than_the_gaps_has_a_page(data, tmp_path):
+    run = pretrained("bert", data, tmp_path / "run", "--context-length=8")
+    assert "if the value" not in words(page_of(run))
+
+
+def test_a_run_that_was_stopped_says_how_far_it_is(data, tmp_path):
+    kind, settings = load_method("gpt"), toy_settings("gpt", steps=4, evaluations=2)
+    with stopped_after(kind, 3):
+        pretrain(kind, kind.Data.toy(settings), settings, tmp_path / "run", progress=False)
+    said = words(page_of(tmp_path / "run"))
+    assert re.search(r"after \d of 4 steps", said)
+    assert "It is not at its end" in said
 
 
 def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
@@ -161,12 +249,39 @@ def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
     out = tmp_path / "weights.html"
     page = page_of(folder, data / "texts.csv", "--out", out, out=out)
     assert {"What it finds alike", "Settings"} <= headings(page)
+    assert "Nobody says which data these weights were trained on" in words(page)
+    assert "not at its end" not in words(page)
     assert "The loss" not in headings(page)
 
 
 def test_names_cannot_become_part_of_the_page(data, tmp_path):
-    run = pretrained("gpt", data, tmp_path / "<script>alert(1)")
-    assert "<script" not in page_of(run)
+    run = pretrained("gpt", data, tmp_path / "<script>alert(1) & 'a'")
+    page = page_of(run)
+    assert "<script" not in page
+    for command in re.findall(r"minissl \w+ .*", words(page).partition("How to go on")[2]):
+        assert str(run) in shlex.split(command), "a shell must take it for one name"
+
+
+def test_what_is_no_text_cannot_break_a_page():
+    """Samples have control characters, names of files have bytes that are no UTF-8."""
+    page = Page("a \x00 \x1b[31m \ud800 \ufffe")
+    page.code("two\nlines\tand a tab\x07")
+    made = page.html().encode().decode()
+    assert made.count("\ufffd") == 9
+    assert "two\nlines\tand a tab" in made
+
+
+def test_older_or_damaged_records_of_data_and_time_have_a_page(data, tmp_path):
+    run = pretrained("gpt", data, tmp_path / "run")
+    (run / "starts.jsonl").unlink()
+    (run / "log.jsonl").unlink()
+    (run / "data.json").write_text('{"fingerprint": ["a"]}', encoding="utf-8")
+    said = words(page_of(run))
+    assert "read from it does not say" in " ".join(said.split())
+    assert "does not say where it was trained" in said
+    assert "does not say where its data lies" in said
+    (run / "data.json").unlink()
+    assert "Data" not in headings(page_of(run))
 
 
 def test_what_cannot_be_written_is_refused(data, tmp_path, capsys):

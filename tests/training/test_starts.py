@@ -1,10 +1,12 @@
 """Where a run was trained: a line for each start, read whatever has happened to the file."""
 
+import errno
 import os
 
 import numpy as np
 import pytest
 
+from minissl.training import starts
 from minissl.training.starts import STARTS, add_start, in_words, read_starts
 from tests.training.tiny import TinyMethod, run_tiny
 
@@ -33,6 +35,23 @@ def test_what_somebody_wrote_is_read_as_far_as_it_is_a_start(tmp_path):
     (start,) = read_starts(tmp_path)
     assert in_words(start).startswith("From step 2: ? cores of an unknown processor")
     assert read_starts(tmp_path / "nothing") == []
+
+
+def test_a_start_that_cannot_be_written_names_its_file_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*what, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(starts, "_is_at_line", full)
+    with pytest.raises(OSError, match=r"starts\.jsonl cannot be written: No space left"):
+        run_tiny(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_machine_is_told_in_words():
+    told = {"step": 1200, "cores": 1, "processor": "an abacus", "packages": {"torch": "absent"}}
+    assert in_words(told) == ("From step 1,200: 1 core of an abacus, an unknown system, Python ?.")
+    assert "2 cores" in in_words(told | {"cores": 2})
+    assert "? cores" in in_words(told | {"cores": None})
 
 
 def test_a_run_that_fails_at_its_first_step_leaves_no_start(tmp_path):
