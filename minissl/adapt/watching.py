@@ -136,7 +136,9 @@ def labelled_if_any(
     labelled = data if isinstance(data, kind.Data.with_labels) else None
     try:
         if labelled is None and may_have_labels(path) and not _is_large(data):
-            labelled = kind.Data.with_labels.read(path, settings.settled(data), fields)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the first reading has told them
+                labelled = kind.Data.with_labels.read(path, settings.settled(data), fields)
         if labelled is None or not labelled.class_names:
             return None
         some = labelled.some(most)

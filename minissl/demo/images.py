@@ -235,6 +235,6 @@ def _write(
         "The same two trainings seen from their use, on the way: accuracy of the nearest neighbors "
         "on test digits, and how many directions the representation has (the effective rank). "
         "Nothing was trained on these labels. "
-        + " ".join(course(name, *curve, lower=False) for name, curve in looks.items()),
+        + " ".join(course(name, *curve) for name, curve in looks.items()),
         "Curves against the step: accuracy of neighbors, effective rank, with and without",
     )

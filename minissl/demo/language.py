@@ -142,8 +142,8 @@ def _write(
             "On the way: from which of twelve packages a docstring is, by the vote of its nearest "
             "neighbors, and how many directions the states of the GPT use (the effective rank). "
             "Nothing was trained on these labels. "
-            f"{course('k-NN accuracy', *history.column(KNN), lower=False)} "
-            f"{course('rank', *history.column(RANK), lower=None)}",
+            f"{course('k-NN accuracy', *history.column(KNN))} "
+            f"{course('rank', *history.column(RANK))}",
             "Two curves against the step: accuracy of neighbors, effective rank",
         )
     page.text("What it writes (the first words are ours; temperature 0.7, top 40):")

@@ -61,6 +61,12 @@ MEANINGS: dict[str, tuple[tuple[str, str], ...]] = {
             "z std is the spread of the embeddings, 1 on a whole sphere and 0 where all are one "
             "point.",
         ),
+        (
+            "distance",
+            "Distance: how far the weights have gone from the pretrained ones, in their lengths.",
+        ),
+        ("r2", "r2 is the share of the variance that is explained: 0 for saying always the mean."),
+        ("spearman", "Spearman is the correlation of the ranks, from -1 to 1."),
         ("alignment", "Alignment is how far apart two views are."),
         ("uniformity", "Uniformity is how evenly all lie."),
     ),
@@ -91,14 +97,14 @@ def kind_of(name: str) -> str:
 def _panel(end: str, curves: dict[str, Curve]) -> Panel:
     heading, lower = KINDS[end]
     meanings = [told for word, told in MEANINGS[end] if any(word in name for name in curves)]
-    said = [course(name, *curve, lower=lower) for name, curve in curves.items()]
+    said = [course(name, *curve) for name, curve in curves.items()]
     said += [one for name, curve in curves.items() if (one := turned(name, *curve, lower))]
     if end == "loss" and _by_heart(curves):
         said.append("The training loss fell on while the held-out loss rose: overfitting.")
     return Panel(heading, curves, [*meanings, " ".join(said)])
 
 
-def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | None) -> str:
+def course(name: str, steps: np.ndarray, values: np.ndarray) -> str:
     """From where to where: "Held out loss: from 7.6 to 4.0 (step 1,600)."."""
     words, show = spoken(name), number_of(name)
     if len(values) == 1:
@@ -110,7 +116,8 @@ def course(name: str, steps: np.ndarray, values: np.ndarray, *, lower: bool | No
         ends = f" (means of {width:,} values at each end)"
     if not np.ptp(values):
         return f"{words}: {show(last)} all the way."
-    return f"{words}: from {show(first)} to {show(last)} at step {steps[-1]:,}{ends}."
+    first, last = _told_apart(name, first, last)
+    return f"{words}: from {first} to {last} at step {steps[-1]:,}{ends}."
 
 
 def turned(name: str, steps: np.ndarray, values: np.ndarray, lower: bool | None) -> str:
@@ -144,7 +151,7 @@ def _by_heart(curves: dict[str, Curve]) -> bool:
 def spoken(name: str) -> str:
     """A column's name as a sentence begins: "Held-out loss"."""
     words = name.replace("held_out", "held-out").replace("knn", "k-NN").replace("_", " ")
-    return f"{words[:1].upper()}{words[1:]}"
+    return words if words.startswith("k-NN") else f"{words[:1].upper()}{words[1:]}"
 
 
 def number_of(name: str) -> Any:
@@ -154,11 +161,20 @@ def number_of(name: str) -> Any:
     return lambda value: f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
+def _told_apart(name: str, first: float, last: float) -> tuple[str, str]:
+    """Both as they are written, with more digits where fewer would make them the same."""
+    show = number_of(name)
+    told = show(first), show(last)
+    for digits in (4, 5, 6):
+        if told[0] == told[1] and first != last and not name.endswith("accuracy"):
+            told = f"{first:.{digits}g}", f"{last:.{digits}g}"
+    return told
+
+
 def first_and_last(history: History) -> list[list[str]]:
     """A row for all that was measured: its name, its first and its last value."""
     rows = []
     for panel in panels(history):
         for name, (_, values) in panel.curves.items():
-            show = number_of(name)
-            rows.append([spoken(name), show(values[0]), show(values[-1])])
+            rows.append([spoken(name), *_told_apart(name, values[0], values[-1])])
     return rows

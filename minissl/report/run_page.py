@@ -93,6 +93,9 @@ def _with_data(page: Page, opened: Any, raw: Any, data: Path | None, columns: Fi
         kind, settings = type(opened.method), opened.settings
         labelled = labelled_if_any(kind, settings, raw, place, columns, MOST)
         shows.neighbors(page, opened, raw.some(MOST) if labelled is None else labelled)
+        others = kind.Data.with_labels.default
+        if place is None and labelled is not None and others != kind.Data.default:
+            page.text(f"These examples are {others}, which have labels.", soft=True)
 
 
 def _beginning(opened: Any, history: History) -> str:

@@ -208,7 +208,7 @@ def answers(page: Page, opened: Any, raw: Any) -> None:
     drawn = f"{len(chosen)} of the {len(held_out):,} {which}examples, drawn at random"
     if isinstance(some.inputs, np.ndarray):
         said = [" ".join(row[:1]) for row in rows]
-        right = np.array([a == b for a, b in zip(said, labels)]) if some.class_names else None
+        right = np.array([a == b for a, b in zip(said, labels)])
         page.figure(
             figures.gallery(some.inputs, said, labels, right),
             f"{drawn}: what is said of each, and below it the label, where it is another.",
@@ -216,9 +216,8 @@ def answers(page: Page, opened: Any, raw: Any) -> None:
         )
         return
     texts = _shown(opened, some)
-    head = ["example", *(["label"] * bool(labels)), *columns]
-    told = [list(cells) for cells in zip(texts, *([labels] if labels else []))]
-    page.table(head, [[*left, *right] for left, right in zip(told, rows)], wrapped=True)
+    told = [[text, short(label), *row] for text, label, row in zip(texts, labels, rows)]
+    page.table(["example", "label", *columns], told, wrapped=True)
     page.text(f"{drawn}.")
 
 
@@ -234,9 +233,15 @@ def _answers(method: Any, some: Any) -> tuple[list[str], list[list[str]]]:
 
 
 def _labels(some: Any) -> list[str]:
-    if some.kind == "class":
-        return [some.class_names[number] for number in some.labels]
-    return [f"{value:.3g}" for value in some.labels] if some.kind == "number" else []
+    """What somebody has said of each example, as the column of predictions says it."""
+    said = {
+        "class": lambda number: some.class_names[number],
+        "number": lambda value: f"{value:.3g}",
+        "choice": str,
+        "span": lambda right: " or ".join(dict.fromkeys(one.text for one in right)) or "(none)",
+        "tags": lambda row: " ".join(some.class_names[number] for number in row),
+    }[some.kind]
+    return [said(label) for label in some.labels]
 
 
 def _shown(opened: Any, some: Any) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from minissl.adapt import watching
 from minissl.adapt.heads.neighbors import nearest_neighbor_accuracy
 from minissl.adapt.heads.probe import linear_probe
-from minissl.adapt.watching import NAMES, Watch, WatchRank, usual_watch
+from minissl.adapt.watching import NAMES, Watch, WatchRank, may_have_labels, usual_watch
 from minissl.cli import main
 from minissl.data.labels import split_labelled
 from minissl.pretrain import load_method
@@ -232,6 +232,35 @@ def test_labels_that_are_looked_at_are_held_out_of_those_that_are_trained_on():
     tested = {image.tobytes() for image in images.images[test]}
     looked = [image.tobytes() in tested for image in found.raw.images]
     assert np.flatnonzero(looked).tolist() == found.raw.held_out.tolist()
+
+
+def test_a_test_set_that_everybody_uses_is_the_one_that_is_looked_at():
+    method, prepared, _ = run("byol", None)
+    raw = load_method("byol").Data.with_labels.toy(toy_settings("byol"))
+    raw.held_out = np.arange(30, 40)
+    seen = []
+    method.represent = lambda inputs: seen.append(inputs) or np.eye(len(inputs), 3)
+    Watch(raw)(method, prepared)()
+    np.testing.assert_array_equal(seen[0], raw.images[:30])
+    np.testing.assert_array_equal(seen[1], raw.images[30:])
+
+
+def test_a_rank_of_what_is_not_finite_is_no_number():
+    method, prepared, _ = run("byol", None)
+    method.represent = lambda inputs: np.full((len(inputs), 3), np.inf)
+    raw = load_method("byol").Data.toy(toy_settings("byol"))
+    assert np.isnan([*WatchRank(raw)(method, prepared)().values()]).all()
+
+
+def test_which_paths_are_read_once_more_for_their_labels(tmp_path):
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+    assert not may_have_labels(tmp_path)
+    assert not may_have_labels(tmp_path / "a.txt")
+    (tmp_path / "class").mkdir()
+    assert may_have_labels(tmp_path)
+    assert may_have_labels(tmp_path / "name of a set")
+    assert may_have_labels(None)
 
 
 def test_it_can_be_turned_off_and_both_at_once_is_refused(tmp_path, capsys):

@@ -11,7 +11,7 @@ import pytest
 from minissl.data import Fields, Kept
 from minissl.data.captions import Captioned, CaptionOptions
 from minissl.data.images import Images, LabelledImages
-from minissl.data.labels import split_labelled
+from minissl.data.labels import some_of_split, split_labelled
 from minissl.data.pairs import LabelledTextPairs, Pair, TextPairs
 from minissl.data.passages import PassageOptions, Passages, PassageTexts, PieceStream
 from minissl.data.texts import LabelledTexts, Texts
@@ -414,15 +414,32 @@ def test_some_are_random_and_always_the_same(kind):
     assert named(some).items() <= named(raw).items(), "under their own names"
 
 
+def test_some_of_a_split_are_random_on_both_sides_and_in_order():
+    """The first ones would be of one class, where data lies in folders of classes."""
+    chosen, tested = some_of_split(300, 30)
+    train, test = split_labelled(300)
+    assert len(tested) == 10
+    for part, side in ((chosen[:20], train), (chosen[20:], test)):
+        places = np.searchsorted(side, part)
+        np.testing.assert_array_equal(side[places], part)
+        assert (np.diff(places) > 0).all()
+        assert places[-1] > len(side) / 2
+    np.testing.assert_array_equal(tested, np.arange(20, 30))
+
+
 @every_labelled
 def test_some_with_labels_keep_them_and_what_was_held_out_stays_held_out(kind):
     raw = toy(kind)
     name = next(iter(examples_of(raw)))
     label_of = dict(zip(keys(examples_of(raw)[name]), raw.labels.tolist()))
+    if hasattr(raw, "metrics"):  # images have none
+        raw.metrics = ("f1",)
     some = raw.some(12)
     found = keys(examples_of(some)[name])
     assert [label_of[key] for key in found] == some.labels.tolist()
     assert some.class_names == raw.class_names
+    if hasattr(raw, "metrics"):
+        assert some.metrics == ("f1",)
     _, test = split_labelled(len(raw.labels))
     tested = {keys(examples_of(raw)[name])[i] for i in test}
     assert [key in tested for key in found] == [i in some.held_out for i in range(12)]

@@ -45,7 +45,7 @@ def test_what_has_no_number_is_left_out():
     assert panels(History()) == []
     assert panels(history(loss=[None, None])) == []
     log = history(loss=[1.0, 0.5])
-    log.records[0]["device"] = "cuda"
+    log.records[0] |= {"device": "cuda", "grad_norm": 1.0}
     assert [*panels(log)[0].curves] == ["loss"]
 
 
@@ -59,16 +59,25 @@ def test_what_has_no_number_is_left_out():
     ],
 )
 def test_from_where_to_where(name, values, said):
-    assert course(name, STEPS, np.array(values), lower=True).endswith(said)
+    assert course(name, STEPS, np.array(values)).endswith(said)
 
 
 def test_a_single_value_is_no_course():
-    assert course("z_std", np.array([7]), np.array([0.25]), lower=None) == "Z std: 0.25 at step 7."
+    assert course("z_std", np.array([7]), np.array([0.25])) == "Z std: 0.25 at step 7."
+
+
+def test_a_small_change_is_not_hidden_by_few_digits():
+    def said(values):
+        return course("held_out_loss", np.arange(3), np.array(values))
+
+    assert said([2.3974, 2.4, 2.3961]) == "Held-out loss: from 2.397 to 2.396 at step 2."
+    assert said([2.5, 9.0, 2.5]) == "Held-out loss: from 2.5 to 2.5 at step 2."
+    assert ["Loss", "2.397", "2.396"] in first_and_last(history(loss=[2.3974, 2.3961]))
 
 
 def test_the_training_loss_is_the_mean_of_a_twentieth_at_each_end():
     values = np.concatenate([[4.0, 2.0], np.full(36, 1.0), [0.2, 0.4]])
-    assert "from 3 to 0.3 at step 39" in course("loss", np.arange(40), values, lower=True)
+    assert "from 3 to 0.3 at step 39" in course("loss", np.arange(40), values)
 
 
 def test_what_has_become_worse_is_said_and_what_wavers_is_not():
@@ -134,9 +143,10 @@ def test_numbers_of_every_size_are_short(value, shown):
 
 
 def test_what_is_solved_at_once_has_no_step():
-    assert course("z_std", np.array([0]), np.array([0.25]), lower=None) == "Z std: 0.25."
+    assert course("z_std", np.array([0]), np.array([0.25])) == "Z std: 0.25."
 
 
 def test_names_are_spoken():
     assert spoken("held_out_bits_per_byte") == "Held-out bits per byte"
     assert spoken("watched_knn_accuracy") == "Watched k-NN accuracy"
+    assert spoken("k-NN accuracy") == "k-NN accuracy"

@@ -17,9 +17,9 @@ from minissl.cli import main
 from minissl.data.images import LabelledImages
 from minissl.data.texts import LabelledTexts, Texts
 from minissl.page import Page
-from minissl.pretrain import load_method
-from minissl.pretrain.run import pretrain
-from minissl.report import shows
+from minissl.pretrain import language_model, load_method
+from minissl.pretrain.run import open_run, pretrain
+from minissl.report import run_page, shows
 from minissl.training.starts import read_starts
 from tests.pretrain.published import write_bert, write_gpt2
 from tests.pretrain.toy import TINY, stopped_after, toy_settings
@@ -150,6 +150,66 @@ def test_an_adaptation_shows_what_it_answers(base, way, more, data, tmp_path):
             assert main(told) == 0, command
 
 
+SENTENCE = "1\tcats\t_\tNOUN\t_\t_\t0\t_\t_\t_\n2\tran\t_\tVERB\t_\t_\t0\t_\t_\t_\n\n"
+QUESTIONS = [
+    {"context": f"it sat at {n}.", "qas": [
+        {"id": f"{n}", "question": "where?", "answers": [{"text": f"{n}", "answer_start": 10}]}
+    ]} for n in range(12)
+]  # fmt: skip
+FORMS = {
+    "tags.conllu": (12 * SENTENCE, "NOUN VERB", []),
+    "spans.json": (
+        json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": QUESTIONS}]}), r"\d+",
+        [],
+    ),
+    "choices.csv": (
+        "sent1,sent2,ending0,ending1,label\n" + "a cat,it,sat,ran,0\na dog,it,sat,ran,1\n" * 9,
+        "0|1", ["--form", "choice"],
+    ),
+    "pairs.csv": (
+        "text,second,label\n" + "a cat,sat,same\na dog,ran,other\n" * 9, "same|other",
+        ["--second-field", "second"],
+    ),
+    "numbers.csv": (
+        "text,label\n" + "".join(f"a cat {n},{n}.5\n" for n in range(18)), r"[\d.]+",
+        ["--form", "number"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(data, tmp_path_factory):
+    """A run of BERT for all forms of a task."""
+    return pretrained("bert", data, tmp_path_factory.mktemp("base") / "run")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_a_task_shows_the_label_beside_the_answer(name, base, tmp_path):
+    content, label, more = FORMS[name]
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    call = ["adapt", "finetune", str(base), str(tmp_path / name), "--run", str(tmp_path / "run")]
+    assert main([*call, *more, "--steps=1", "--batch-size=4", "--quiet"]) == 0
+    table = page_of(tmp_path / "run").partition("What it answers")[2].partition("</table>")[0]
+    assert "<th scope=col>label</th>" in table
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", table)][1:]
+    assert len(rows) >= 3
+    assert all(re.fullmatch(label, row[1]) for row in rows)
+
+
+def test_numbers_of_images_are_shown_beneath_what_is_said(data, tmp_path, monkeypatch):
+    with np.load(data / "images.npz") as kept:
+        np.savez(tmp_path / "n.npz", images=kept["images"], labels=np.arange(40) / 7)
+    run = pretrained("simclr", data, tmp_path / "run")
+    call = ["adapt", "regression", str(run), str(tmp_path / "n.npz"), "--run", str(tmp_path / "a")]
+    assert main([*call, "--quiet"]) == 0
+    seen, usual = [], figures.gallery
+    monkeypatch.setattr(figures, "gallery", lambda *told: seen.append(told) or usual(*told))
+    page_of(tmp_path / "a")
+    _, said, labels, right = seen[0]
+    assert right.tolist() == [a == b for a, b in zip(said, labels)]
+    assert not right.all()
+
+
 def test_other_data_is_answered_with_the_classes_of_the_run(data, tmp_path):
     """Whose numbers are others than those of the data, and some of which the data may lack."""
     run, adapted = pretrained("gpt", data, tmp_path / "run"), tmp_path / "adapted"
@@ -208,7 +268,7 @@ def test_what_cannot_be_represented_costs_its_section_alone(features, said):
 
 
 def test_a_context_that_is_shorter_than_the_gaps_has_a_page(data, tmp_path):
-    run = pretrained("bert", data, tmp_path / "run", "--context-length=8")
+    run = pretrained("roberta", data, tmp_path / "run", "--context-length=8")
     assert "if the value" not in words(page_of(run))
 
 
@@ -219,6 +279,34 @@ def test_a_run_that_was_stopped_says_how_far_it_is(data, tmp_path):
     said = words(page_of(tmp_path / "run"))
     assert re.search(r"after \d of 4 steps", said)
     assert "It is not at its end" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.25, "0.25 seconds"), (89, "89 seconds"), (90, "1.5 minutes"), (5399, "90 minutes"),
+     (5400, "1.5 hours"), (7.2e6, "2,000 hours")],
+)  # fmt: skip
+def test_a_time_is_told_in_the_unit_that_a_person_would_say(seconds, said):
+    assert run_page.duration(seconds) == said
+
+
+def test_counts_are_readable_and_long_ones_cut():
+    counts = {f"c{n}": 1000 * n for n in range(14)}
+    assert run_page._counted(12345) == "12,345"
+    assert run_page._counted(counts).endswith("c10 10,000, c11 11,000 and 2 more")
+    assert run_page._counted({"a": {"sha256": "f"}, "b": 1}) == "a, b 1"
+
+
+def test_labelled_examples_that_are_not_the_data_of_the_run_are_named(tmp_path, monkeypatch):
+    settings = toy_settings("gpt")
+    kind = load_method("gpt")
+    for raw in (Texts, LabelledTexts):  # in place of what comes with Python, to be quick
+        monkeypatch.setattr(raw, "read", lambda *told, raw=raw: raw.toy(seed=1))
+    pretrain(kind, kind.Data.toy(settings), settings, tmp_path / "run", progress=False)
+    said = words(page_of(tmp_path / "run"))  # it records no place, as one on what comes with Python
+    assert "These examples are python-docstrings, which have labels" in said
+    assert "is not what the run was trained on" in said
+    assert "read from it does not say" in " ".join(said.split())
 
 
 def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
@@ -242,7 +330,7 @@ def test_data_that_has_gone_or_changed_costs_only_what_needs_it(data, tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_bert, write_gpt2])
-def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
+def test_published_weights_have_a_page_without_a_course(write, tmp_path, data, monkeypatch):
     """Of tables with more rows than there are tokens, as published ones may be."""
     heads = {"heads": ("words", "pooler", "follows")} if write is write_bert else {}
     folder = write(tmp_path / "weights", **heads)
@@ -251,6 +339,22 @@ def test_published_weights_have_a_page_without_a_course(write, tmp_path, data):
     assert {"What it finds alike", "Settings"} <= headings(page)
     assert "Nobody says which data these weights were trained on" in words(page)
     assert "not at its end" not in words(page)
+    method = open_run(folder).method
+    tokens, rows = method.tokenizer, method.model.config.vocab_size
+    assert rows > tokens.vocab_size
+    if write is write_gpt2:
+        monkeypatch.setattr(
+            language_model,
+            "generate",
+            lambda *a, on_token, **more: [on_token(3), on_token(rows - 1)],
+        )
+        method.sample(b"", 2, generator=np.random.default_rng(0), write=(out := bytearray()).extend)
+        assert out.decode() == "\x03\ufffd"
+    else:
+        never = {*tokens.special_tokens.values(), *range(tokens.vocab_size, rows)}
+        assert {*method._never()} == never
+        every = method.fill("the [MASK]", rows)[0]
+        assert len(every) == rows - len(never)
     assert "The loss" not in headings(page)
 
 
@@ -264,6 +368,13 @@ def test_names_cannot_become_part_of_the_page(data, tmp_path):
 
 def test_what_is_no_text_cannot_break_a_page():
     """Samples have control characters, names of files have bytes that are no UTF-8."""
+    figure, _ = figures.new_figure()
+    page = Page("")
+    page.figure(figure, "<b>", '"><script>')
+    page.table(["<th>"], [["<td>"]])
+    assert "<script" not in page.html()
+    assert "<b>" not in page.html()
+    assert page.html().count("&lt;t") == 2
     page = Page("a \x00 \x1b[31m \ud800 \ufffe")
     page.code("two\nlines\tand a tab\x07")
     made = page.html().encode().decode()
@@ -288,6 +399,10 @@ def test_what_cannot_be_written_is_refused(data, tmp_path, capsys):
     run = pretrained("gpt", data, tmp_path / "run")
     assert main(["report", str(run), "--out", str(tmp_path / "page.pdf")]) == 1
     assert "expected a name that ends with .html" in capsys.readouterr().err
+    (tmp_path / "book.html").write_text("a book", encoding="utf-8")
+    book = str(tmp_path / "book.html")
+    assert main(["report", str(run), book, "--out", book]) == 1
+    assert "is the data itself" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "nothing")]) == 1
     assert "nothing" in capsys.readouterr().err
 

@@ -51,6 +51,11 @@ def test_a_machine_is_told_in_words():
     told = {"step": 1200, "cores": 1, "processor": "an abacus", "packages": {"torch": "absent"}}
     assert in_words(told) == ("From step 1,200: 1 core of an abacus, an unknown system, Python ?.")
     assert "2 cores" in in_words(told | {"cores": 2})
+    alone = in_words(told | {"processes": 1, "device": "cpu"})
+    assert "process" not in alone.replace("processor", "")
+    assert "on cpu" not in alone
+    assert ", on cuda, 2 processes, " in in_words(told | {"processes": 2, "device": "cuda"})
+    assert "torch" not in alone
     assert "? cores" in in_words(told | {"cores": None})
 
 
