@@ -5,7 +5,7 @@ Each function adds a section to a page where the method has the ability, and say
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -234,14 +234,14 @@ def _answers(method: Any, some: Any) -> tuple[list[str], list[list[str]]]:
 
 def _labels(some: Any) -> list[str]:
     """What somebody has said of each example, as the column of predictions says it."""
-    said = {
+    said: dict[str, Callable[[Any], str]] = {
         "class": lambda number: some.class_names[number],
         "number": lambda value: f"{value:.3g}",
         "choice": str,
         "span": lambda right: " or ".join(dict.fromkeys(one.text for one in right)) or "(none)",
         "tags": lambda row: " ".join(some.class_names[number] for number in row),
-    }[some.kind]
-    return [said(label) for label in some.labels]
+    }
+    return [said[some.kind](label) for label in some.labels]
 
 
 def _shown(opened: Any, some: Any) -> list[str]:
