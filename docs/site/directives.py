@@ -173,7 +173,7 @@ def fold_answers(app: Any, doctree: nodes.document) -> None:
 
 def _named(text: str) -> list[Path]:
     """The files that a text may mean: ``minissl/losses/contrastive.py``, a notebook, a lecture."""
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.\w+", text):
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.\w+", text) or ".." in text:
         return []
     return [ROOT / text, ROOT / "kernels" / text]
 

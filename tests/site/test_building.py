@@ -27,7 +27,9 @@ GOOD = """# A lecture
 ```
 
 See {source}`minissl.losses.contrastive:nt_xent`, [the file](../minissl/losses/contrastive.py), and
-`minissl/autograd/elementwise.py`; [the tests](../tests/losses). Also $x^2$.
+`minissl/autograd/elementwise.py`; [the tests](../tests/losses). Also $x^2$. And
+`../lectures/index.md` is
+no path from the top.
 This is lecture 01; lectures 02 and 05 are others, 01 and 05 are numbers.
 ![drawn on white](day.svg) ![drawn for the dark too](night.svg)
 
@@ -101,6 +103,7 @@ def test_directives_show_what_they_name(tmp_path, claims):
     text = re.sub("<[^>]+>", "", page)
     assert 'lecture 01; lectures 02 and <a class="reference internal" href="05_other.html">' in page
     assert "01 and 05 are numbers" in page
+    assert not list(out.rglob("index.md.html"))
     for shown in ("Two is more than one", "reproduced", "python -m minissl claim small", "theirs"):
         assert shown in text
     shown = re.findall(r'(<img[^>]*_images/(\w+)\.svg"[^>]*>)', page)

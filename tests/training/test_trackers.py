@@ -388,9 +388,7 @@ def signatures(package, folder):
     """The names of the parameters of what is used of a package, asked in a process of its own."""
     words = [sys.executable, "-c", SIGNATURES, json.dumps(USED[package])]
     path = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        words, env=path, capture_output=True, encoding="utf-8", check=True
-    )
+    done = subprocess.run(words, env=path, capture_output=True, encoding="utf-8", check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -20,7 +20,7 @@ import types
 
 MODULES = ("fcntl", "resource", "termios", "tty", "pty", "pwd", "grp", "syslog", "triton")
 NAMES = {
-    os: """fork forkpty posix_spawn posix_spawnp killpg setsid setpgid setpgrp getpgid getpgrp
+    os: """fork forkpty killpg setsid setpgid setpgrp getpgid getpgrp
         getsid geteuid getgid getegid getgroups getloadavg nice sync
         sched_getaffinity sched_setaffinity sched_yield chown lchown chroot mkfifo mknod fchmod
         fchown pread pwrite posix_fallocate posix_fadvise wait wait3 wait4
