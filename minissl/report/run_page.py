@@ -169,6 +169,8 @@ def _data(page: Page, opened: Any, known: bool) -> None:
     told = about.get("fingerprint")
     told = told if isinstance(told, Mapping) else {}
     usual = "what every machine has" if known else "it does not say"
+    if known and getattr(opened, "base", None) is None:
+        usual = type(opened.method).Data.default
     rows = [["read from", str(about.get("read_from") or usual)]]
     rows += [[str(key), _counted(value)] for key, value in told.items()]
     if fitted := about.get("fitted"):

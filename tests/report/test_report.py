@@ -300,6 +300,14 @@ def test_counts_are_readable_and_long_ones_cut():
     assert run_page._counted({"a": {"sha256": "f"}, "b": 1}) == "a, b 1"
 
 
+def test_the_data_of_every_machine_has_its_name(tmp_path, monkeypatch):
+    settings, kind = toy_settings("gpt"), load_method("gpt")
+    for raw in (Texts, LabelledTexts):  # in place of what comes with Python, to be quick
+        monkeypatch.setattr(raw, "read", lambda *told, raw=raw: raw.toy())
+    pretrain(kind, kind.Data.toy(settings), settings, tmp_path / "run", progress=False)
+    assert "read from python-english" in " ".join(words(page_of(tmp_path / "run")).split())
+
+
 def test_labelled_examples_that_are_not_the_data_of_the_run_are_named(tmp_path, monkeypatch):
     settings = toy_settings("gpt")
     kind = load_method("gpt")
