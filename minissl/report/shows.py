@@ -100,13 +100,7 @@ def neighbors(page: Page, opened: Any, raw: Any) -> None:
     classes = np.asarray(raw.labels) if names else None
     if len(inputs) <= NEAREST:
         return
-    try:
-        features = opened_representation(opened).represent(inputs)
-    except ValueError as error:  # an example that cannot be read
-        page.text(f"Its representation of the data is not known: {error}.")
-        return
-    if not np.isfinite(features).all():
-        page.text("Its representation of the data is not finite, so nothing is near anything.")
+    if (features := _features(page, opened, inputs)) is None:
         return
     queries = _queries(classes, len(inputs))
     nearest, cosines = nearest_others(features, queries, NEAREST)
@@ -126,6 +120,24 @@ def neighbors(page: Page, opened: Any, raw: Any) -> None:
             "The number is the cosine. What neighbors share is what the network takes to be the "
             f"same.{_share(classes, nearest)}{_one_way(features)}"
         )
+    _points(page, features, classes, names)
+
+
+def _features(page: Page, opened: Any, inputs: Any) -> Any:
+    """What the network makes of the inputs; None, and the page says why, where that is nothing."""
+    try:
+        features = opened_representation(opened).represent(inputs)
+    except ValueError as error:  # an example that cannot be read
+        page.text(f"Its representation of the data is not known: {error}.")
+        return None
+    if not np.isfinite(features).all():
+        page.text("Its representation of the data is not finite, so nothing is near anything.")
+        return None
+    return features
+
+
+def _points(page: Page, features: np.ndarray, classes: Any, names: Sequence[str]) -> None:
+    """Some examples as points, of all classes."""
     chosen = some_numbers(len(features), figures.MOST_POINTS)  # the first ones are of one class
     shown = features[chosen]
     numbers = np.zeros(len(shown), np.int64) if classes is None else classes[chosen]

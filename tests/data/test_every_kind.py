@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -412,6 +413,19 @@ def test_some_are_random_and_always_the_same(kind):
     assert {*keys(examples_of(some)[name])} < {*everything}
     assert len(examples_of(raw.some(1000))[name]) == count
     assert named(some).items() <= named(raw).items(), "under their own names"
+
+
+def test_some_images_are_those_of_their_files():
+    raw = toy(Images)
+    files = [Path(f"{number}.png") for number in range(len(raw.images))]
+    names = [file.name for file in files]
+    labels = np.arange(len(files)) % 2
+    for whole in (
+        Images(raw.images, names, files),
+        LabelledImages(raw.images, labels, ("a", "b"), names, files=files),
+    ):
+        some = whole.some(9)
+        assert [file.name for file in some.files] == list(some.names)
 
 
 def test_some_of_a_split_are_random_on_both_sides_and_in_order():
