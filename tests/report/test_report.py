@@ -278,7 +278,10 @@ def test_a_context_that_is_shorter_than_the_gaps_has_a_page(data, tmp_path):
 def test_a_run_that_was_stopped_says_how_far_it_is(data, tmp_path):
     kind, settings = load_method("gpt"), toy_settings("gpt", steps=4, evaluations=2)
     with stopped_after(kind, 3):
-        pretrain(kind, kind.Data.toy(settings), settings, tmp_path / "run", progress=False)
+        pretrain(
+            kind, kind.Data.toy(settings), settings, tmp_path / "run", progress=False,
+            read_from="nowhere",
+        )  # fmt: skip
     said = words(page_of(tmp_path / "run"))
     assert re.search(r"after \d of 4 steps", said)
     assert "It is not at its end" in said

@@ -105,7 +105,6 @@ def test_nothing_else_asks_which_system_this_is():
         "minissl/homework/keeper.py",  # Linux's prctl
         "minissl/homework/process.py",  # which sentence
         "minissl/homework/submission.py",  # which advice for triton
-        "minissl/report/run_page.py",  # how the shell quotes
     }
 
 
