@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from minissl.cli._shared import out_of_memory_advice
 from minissl.registry import first_line, modules_in
@@ -37,6 +37,14 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose errors say where more is said: what is missing is often a name of a list."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and end with status 2."""
+        super().error(f"{message} ({self.prog} --help says more)")
+
+
 def command_names() -> list[str]:
     """The commands, by the names of their files."""
     return list(_files())
@@ -49,7 +57,7 @@ def _files() -> dict[str, Path]:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the name of a command; the rest is for the command's own."""
     listing = [f"  {name:12} {first_line(_files()[name])}" for name in command_names()]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="minissl",
         usage="minissl [--help] [--version] [--debug] COMMAND ...",
         description="Self-supervised learning from scratch: pretrain without labels, then use it.",
@@ -67,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 def parser_of(command: str, argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of one command. ``argv``: what follows its name and may decide the options."""
     module = import_module(f"minissl.cli.{command.replace('-', '_')}")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"minissl {command}",
         description=getattr(module, "DESCRIPTION", None) or first_line(_files()[command]),
         epilog=getattr(module, "EXAMPLES", None),
