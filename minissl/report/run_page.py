@@ -31,6 +31,13 @@ from minissl.training.starts import in_words, read_starts
 
 MOST = 1500  # examples that are represented for the page
 FEW = 12  # entries of a dictionary that are shown
+YOURS = {  # what a reader puts in its place
+    "DATA": "a file or folder of the same kind as the run's own",
+    "OLD_DATA": "that of the pretraining, or some of its kind",
+    "LABELLED": "examples with labels, in a folder for each class or in a table",
+    "WORD": "a word of the text",
+    "NEW": "the folder of a new run",
+}
 MERGED = ("bias", "last-layers", "lora")  # what `minissl merge` takes
 
 
@@ -237,7 +244,16 @@ def _going_on(page: Page, opened: Any) -> None:
             f"It is not at its end: this page was made{_halfway(opened)}. The command that began "
             "it goes on where it was."
         )
+    page.text(_choices(ways, opened.folder))
     page.code("\n".join(ways))
+
+
+def _choices(ways: list[str], run: Path) -> str:
+    """What stands for what in the commands, and where they are typed."""
+    used = {word for way in ways for word in way.split()}
+    said = "; ".join(f"{word}, {meaning}" for word, meaning in YOURS.items() if word in used)
+    where = "" if run.is_absolute() else "Typed in the folder from which this page was asked for. "
+    return f"{where}In capitals is what you choose: {said}." if said else where
 
 
 def quoted(path: Path) -> str:
