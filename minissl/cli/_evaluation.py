@@ -38,7 +38,7 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--k", type=argument(0, least=0), default=0, metavar="N",
-        help="neighbours that vote; 0: a tenth of the training examples, at most 200",
+        help="neighbors that vote; 0: a tenth of the training examples, at most 200",
     )  # fmt: skip
     group.add_argument(
         "--temperature", type=argument(0.1, above=0), default=0.1, metavar="X",
@@ -197,7 +197,7 @@ def evaluate(
         "evaluation.svg": picture(found, data, arguments),
     }
     if arguments.neighbors and found.representations[-1].bad:
-        found.notes.append(f"no {SHEET}: features that are not finite have no neighbours")
+        found.notes.append(f"no {SHEET}: features that are not finite have no neighbors")
     elif arguments.neighbors:
         files[SHEET] = sheet(found, data, arguments)
     for name, content in files.items():

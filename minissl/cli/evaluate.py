@@ -26,7 +26,7 @@ the run held out of its own, which is read again from where it was.
 
 With DATA there follows a table: the raw examples, the untrained network and the pretrained one (of
 an adaptation the adapted one too), all measured alike. Where the data has classes (a folder for
-each, a column of a table, labels in an .npz): the vote of the k nearest neighbours, linear probes
+each, a column of a table, labels in an .npz): the vote of the k nearest neighbors, linear probes
 on all labels and on few, and verification: are two examples of the same class? The pairs come from
 the test examples, with --hold-out-classes from classes that no probe has met, and those of a run
 that learned from labels from other classes where there are two. Always: the effective rank, the

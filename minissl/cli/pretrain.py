@@ -73,9 +73,9 @@ def _add_method(parser: argparse.ArgumentParser, name: str, argv: Sequence[str])
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument(
         "--watch", type=path, metavar="DATA",
-        help="labelled examples to look at with every evaluation: accuracies of neighbours and of "
+        help="labelled examples to look at with every evaluation: accuracies of neighbors and of "
         "a probe, and the rank, into the log (`minissl report RUN`); training is the same without "
-        "(default: some of DATA, neighbours and rank if it has labels, else the rank)",
+        "(default: some of DATA, neighbors and rank if it has labels, else the rank)",
     )  # fmt: skip
     parser.add_argument("--no-watch", action="store_true", help="look at no examples on the way")
     add_log_to(parser)

@@ -16,7 +16,7 @@ from minissl.cli._shared import (
 
 DESCRIPTION = """\
 Fits linear probes on the frozen representation of a run with few labels per class, beside the same
-probes on the raw inputs and on the untrained network, and asks the k nearest neighbours. The
+probes on the raw inputs and on the untrained network, and asks the k nearest neighbors. The
 examples lie in one folder per class, in a table or an .npz, or are a data set; a third of them is
 kept for testing, or its own test set. Pretraining may have seen these examples too, without their
 labels. `minissl adapt probe` fits one probe and keeps it."""
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"{len(data.class_names)} classes"
     )
     way = "each by its deviation" if arguments.standardize else "all by one number"
-    print(f"for the probes features are centred and divided, {way}")
+    print(f"for the probes features are centered and divided, {way}")
     print(f"{'labels per class':20}" + "".join(f"{n:>8}" for n in labels) + f"{f'{k}-NN':>8}")
     for name, vectors in features.items():
         vote, few = ev.neighbors_and_few(vectors, split, labels, measures)

@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, run, what in (
         ("encode", run_encode, "text to ids"),
         ("decode", run_decode, "ids to text"),
-        ("show", run_show, "the pieces of a text, coloured"),
+        ("show", run_show, "the pieces of a text, colored"),
     ):
         action = actions.add_parser(name, help=what)
         given = action.add_mutually_exclusive_group()
