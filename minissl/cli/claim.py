@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import Any
 
 from minissl.cli._shared import add_device, argument, path
 
@@ -61,8 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     from minissl.claims.run import redraw_claim, run_claim
 
     if arguments.list:
-        for name in claim_names():
-            claim = load_claim(name)
+        claims = [(name, load_claim(name)) for name in claim_names()]
+        for name, claim in sorted(claims, key=_place):
             print(f"{name}  (lecture {claim.lecture})\n    {claim.statement}")
         return
     if arguments.name is None:
@@ -83,3 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     print(to_markdown(result))
     print(f"written: {arguments.out / arguments.name}.json and .svg")
+
+
+def _place(named: tuple[str, Any]) -> list[int]:
+    """Lecture and section: the list is in the order of the course."""
+    return [int(number) for number in re.findall(r"\d+", named[1].lecture)]

@@ -161,7 +161,7 @@ def _settings(page: Page, opened: Any) -> None:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"
 
 
 def _data(page: Page, opened: Any, known: bool) -> None:

@@ -295,6 +295,7 @@ def test_every_claim_is_listed_and_complete(capsys):
             between_cells = isinstance(expectation.larger, Cell)
             between_cells = between_cells and isinstance(expectation.smaller, Cell)
             assert expectation.margin > 0 or (expectation.margin == 0 and not between_cells)
+    assert listed.index("segmentation  (") < listed.index("causal  (") < listed.index("collapse  (")
     assert {"collapse", "few-labels", "augmentation", "projection-head"} <= set(claim_names())
 
 

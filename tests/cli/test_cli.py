@@ -375,7 +375,8 @@ CALLS_THAT_ARE_WRONG = {
         ["pretrain", "--run", "x", "gpt"],
         "the method comes first: minissl pretrain gpt",
     ),
-    "no method": (["pretrain"], "METHOD"),
+    "no method": (["pretrain"], "METHOD (minissl pretrain --help says more)"),
+    "no verb": (["homework", "start"], "N (minissl homework start --help says more)"),
     "no command": ([], "a command is missing: choose one of"),
     "400 digits": (
         ["pretrain", "gpt", "--run", "x", "--steps", "1" * 400],

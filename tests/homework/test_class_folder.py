@@ -120,6 +120,7 @@ def test_every_row_and_every_zero_has_its_reason(tmp_path, capsys):
     text = table.read_text(encoding="utf-8")
     rows = {row["submission"]: row for row in csv.DictReader(text.splitlines())}
     assert len(rows) == 6
+    assert str(tmp_path) not in text  # comments go to students, through a gradebook
     assert all(row["comment"] for row in rows.values())
     assert rows["empty.py"]["comment"] == "empty.py is empty"
     assert r"ValueError: \ud800" in rows["half.py"]["comment"]

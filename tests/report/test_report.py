@@ -142,6 +142,8 @@ def test_an_adaptation_shows_what_it_answers(base, way, more, data, tmp_path):
         assert "prediction" in said
         assert {"sitting", "running"} & set(said.split())
     assert f"minissl predict {tmp_path / 'adapted'} DATA" in said
+    assert "In capitals is what you choose: DATA, a file" in said
+    assert "NEW, " not in said
     last = said.partition("How to go on")[2]
     names = [shlex.split(line)[1:] for line in re.findall("minissl .*", last)]
     assert {name for name, *_ in names} == {"predict", "evaluate", "forget"} | (
