@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from minissl.cli._shared import out_of_memory_advice
+from minissl.cli._shared import Parser, out_of_memory_advice
 from minissl.registry import first_line, modules_in
 
 EXAMPLES = """\
@@ -35,14 +35,6 @@ examples:
   minissl claim --list                            what the lectures claim; run any of it
   minissl homework start 1                        functions to write yourself, and their checks
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """One whose errors say where more is said: what is missing is often a name of a list."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print usage and message, and end with status 2."""
-        super().error(f"{message} ({self.prog} --help says more)")
 
 
 def command_names() -> list[str]:

@@ -7,9 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from minissl.options import Options, describe_values, option, reader
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors say where more is said: what is missing is often a name of a list."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and end with status 2."""
+        super().error(f"{message} ({self.prog} --help says more)")
 
 
 def argument(default: Any, **bounds: Any) -> Callable[[str], Any]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minissl.cli._shared import add_seed, argument, path
+from minissl.cli._shared import Parser, add_seed, argument, path
 
 DESCRIPTION = "Homework: functions of this library to write yourself, and what checks them."
 EXAMPLES = """\
@@ -19,7 +19,7 @@ examples:
   minissl homework grade 1 submissions/ --csv grades.csv --gradebook exported.csv"""
 
 
-class AnyOrder(argparse.ArgumentParser):
+class AnyOrder(Parser):
     """Reads ``check 1 --task 1.2 hw1`` as well as ``check 1 hw1 --task 1.2``."""
 
     _inside = False

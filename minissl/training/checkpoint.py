@@ -179,6 +179,8 @@ def find_checkpoint(folder: str | Path) -> Checkpoint:
             warnings.warn(f"{reason}. Falling back to {path}", stacklevel=2)
         return checkpoint
     none = "there is none" if folder.is_dir() else "there is no such folder"
+    if inside := sorted(path.parent.name for path in folder.glob("*/checkpoints")):
+        none = f"it is no run, and holds some: {', '.join(map(repr, inside[:8]))}"
     if folder.is_file():
         none = "it is a file, expected the folder of a run"
     raise CheckpointError(f"no usable checkpoint in {folder}: {'; '.join(reasons) or none}")

@@ -182,6 +182,10 @@ def _warnings_of(file: Path) -> Iterator[None]:
 
 
 def _image_files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"{shown(folder)!r} is a file: images are a folder, a table that names them or an .npz"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {shown(folder)!r}: give a folder of images")
     files = [file for file in files_below(folder) if file.suffix.lower() in IMAGE_SUFFIXES]

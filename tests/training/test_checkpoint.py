@@ -205,6 +205,9 @@ def test_none_there(tmp_path):
     (tmp_path / "pairs.tsv").touch()
     with pytest.raises(CheckpointError, match="it is a file, expected the folder of a run"):
         find_checkpoint(tmp_path / "pairs.tsv")
+    (tmp_path / "runs" / "book" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="runs: it is no run, and holds some: 'book'"):
+        find_checkpoint(tmp_path / "runs")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])

@@ -127,6 +127,10 @@ def test_unusable_folders_and_files_are_named(tmp_path):
         load_image_folder(tmp_path / "nowhere", size=4)
     with pytest.raises(FileNotFoundError, match=r"no images below .*\.png"):
         load_image_folder(tmp_path, size=4)
+    (tmp_path / "book.txt").touch()
+    with pytest.raises(NotADirectoryError, match=r"book.txt' is a file: images are a folder"):
+        load_image_folder(tmp_path / "book.txt", size=4)
+    (tmp_path / "book.txt").unlink()
     save(tmp_path / "good.png", plain(0, 32, 32))
     data = (tmp_path / "good.png").read_bytes()
     for broken in (b"", b"text, not an image", data[: len(data) // 2]):
