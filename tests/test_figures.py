@@ -149,3 +149,15 @@ def test_the_first_picture_of_the_readme_is_that_of_its_numbers():
     written = re.sub(" +", " ", "\n".join(page.read_text(encoding="utf-8") for page in pages))
     for name, accuracies in kept["accuracy (%)"].items():
         assert f"| {name} | {' | '.join(map(str, accuracies))} |" in written
+
+
+@pytest.mark.parametrize(("median", "shown"), [(0.0, "gray_r"), (0.3, "gray"), (0.8, "gray")])
+def test_strokes_are_dark_as_on_paper_and_a_dark_photograph_is_no_negative(median, shown):
+    images = np.full((4, 6, 6, 1), median)
+    images[:, 2:3] = 1.0
+    nearest = np.array([[0, 1], [2, 3]])
+    for figure in (
+        figures.contact_sheet(images, list("abcd"), nearest, np.ones((2, 2))),
+        figures.gallery(images, list("abcd")),
+    ):
+        assert {image.get_cmap().name for axis in figure.axes for image in axis.images} == {shown}

@@ -8,6 +8,8 @@ import numpy as np
 from minissl.figures.drawing import legend, new_figure, plain_text
 from minissl.palette import BLUE, INK, RED, SOFT_INK, style
 
+STROKES = 0.1  # the median of images that are mostly black: digits, letters
+
 
 def curves(columns: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
     """A run on its way: (steps, values) by name, what has one unit in one panel.
@@ -54,10 +56,10 @@ def contact_sheet(
     rows, columns = nearest.shape
     figure = Figure(figsize=(1.1 * columns + 0.2, 1.3 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    colors = _grey(images[nearest.ravel()])
     for place, (axis, number) in enumerate(zip(axes, nearest.ravel().tolist())):
         query = nearest[place // columns, 0]
         image = np.clip(images[number], 0, 1)
-        colors = "gray_r" if image.mean() < 0.5 else "gray"  # strokes dark, as on paper
         shown = image[..., 0] if image.shape[-1] == 1 else image
         axis.imshow(shown, cmap=colors, vmin=0, vmax=1)
         title, color, line = _shortened(names[number]), INK, "-"
@@ -91,14 +93,19 @@ def gallery(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
+    colors = _grey(images)
     for number, (axis, image) in enumerate(zip(axes, np.clip(images, 0, 1))):
-        colors = "gray_r" if image.mean() < 0.5 else "gray"  # strokes dark, as on paper
         axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap=colors, vmin=0, vmax=1)
         wrong = right is not None and not right[number]
         other = f"\nit is {_shortened(labels[number])}" if wrong else ""
         title = f"{_shortened(said[number])}{other}"
         axis.set_title(plain_text(title), fontsize=8, weight="bold" if wrong else "normal")
     return figure
+
+
+def _grey(images: np.ndarray) -> str:
+    """How grey images are shown: strokes on black as on paper, photographs as they are."""
+    return "gray_r" if np.median(images) < STROKES else "gray"
 
 
 def _shortened(name: str, most: int = 18) -> str:
