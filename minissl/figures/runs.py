@@ -32,7 +32,7 @@ def curves(columns: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
             scale = 100 if title == ends["accuracy"] else 1
             few = len(steps) < 60
             form = style(place, marker=few) | ({} if few else {"linewidth": 0.8})
-            label = name.replace("_", " ")
+            label = name.replace("held_out", "held-out").replace("knn", "k-NN").replace("_", " ")
             axis.plot(steps, scale * values, label=label, **form)
         axis.set(xlabel="step", ylabel=title)
         if len(panels[title]) > 1 or title in ends.values():

@@ -178,7 +178,8 @@ def _data(page: Page, opened: Any, known: bool) -> None:
     usual = "what every machine has" if known else "it does not say"
     if known and getattr(opened, "base", None) is None:
         usual = type(opened.method).Data.default
-    rows = [["read from", str(about.get("read_from") or usual)]]
+    place = about.get("read_from")  # its last name: a page is sent to others
+    rows = [["read from", Path(str(place)).name if place else usual]]
     rows += [[str(key), _counted(value)] for key, value in told.items()]
     if fitted := about.get("fitted"):
         rows.append(["changed", str(fitted)])

@@ -460,3 +460,10 @@ def test_every_start_is_told_with_its_step(data, tmp_path):
     said = words(page_of(run))
     assert "From step 0: " in said
     assert re.search(r"From step 2: \d+ cores of .*, on cuda, 4 processes, ", said)
+
+
+def test_a_page_that_is_sent_to_others_names_no_folder_of_the_data(data, tmp_path):
+    run = pretrained("gpt", data, tmp_path / "run")
+    page = words(page_of(run))
+    assert "texts.csv" in page
+    assert str(data) not in page
