@@ -29,7 +29,7 @@ KNN, PROBE, RANK = (
     f"watched_{name}" for name in ("knn_accuracy", "probe_accuracy", "effective_rank")
 )
 NAMES = (KNN, PROBE, RANK)
-MOST, LEAST = 3000, 50  # examples of a look that nobody asked for
+MOST, LEAST = 3000, 20  # examples of a look that nobody asked for
 LARGE = 1 << 29  # bytes of data that is not read a second time for its labels
 
 

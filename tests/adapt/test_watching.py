@@ -202,7 +202,7 @@ def test_a_look_at_texts_makes_no_features_of_a_whole_vocabulary(tmp_path, monke
 
 def test_the_examples_of_a_look_are_a_tenth_of_those_between_two(tmp_path):
     kind, raw = load_method("gpt"), load_method("gpt").Data.toy(None)
-    for batch, steps, evaluations, most in ((60, 20, 1, 40), (25, 20, 1, 40), (20, 20, 1, 0)):
+    for batch, steps, evaluations, most in ((60, 20, 1, 40), (12, 20, 1, 24), (9, 20, 1, 0)):
         settings = toy_settings(
             "gpt", batch_size=batch, steps=steps, evaluations=evaluations, vocab_size=300
         )
