@@ -8,7 +8,7 @@ import numpy as np
 from minissl.figures.drawing import legend, new_figure, plain_text
 from minissl.palette import BLUE, INK, RED, SOFT_INK, style
 
-STROKES = 0.1  # the median of images that are mostly black: digits, letters
+BLACK_EDGE = 0.05  # the median at the edges of digits and letters that are drawn on black
 
 
 def curves(columns: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
@@ -105,7 +105,9 @@ def gallery(
 
 def _grey(images: np.ndarray) -> str:
     """How grey images are shown: strokes on black as on paper, photographs as they are."""
-    return "gray_r" if np.median(images) < STROKES else "gray"
+    edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
+    black = np.median(np.concatenate([edge.ravel() for edge in edges])) < BLACK_EDGE
+    return "gray_r" if black else "gray"
 
 
 def _shortened(name: str, most: int = 18) -> str:

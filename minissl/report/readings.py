@@ -172,9 +172,10 @@ def _told_apart(name: str, first: float, last: float) -> tuple[str, str]:
 
 
 def first_and_last(history: History) -> list[list[str]]:
-    """A row for all that was measured: its name, its first and its last value."""
+    """A row for all that was measured: its name, its first and its last value; one value: last."""
     rows = []
     for panel in panels(history):
         for name, (_, values) in panel.curves.items():
-            rows.append([spoken(name), *_told_apart(name, values[0], values[-1])])
+            first, last = _told_apart(name, values[0], values[-1])
+            rows.append([spoken(name), first if len(values) > 1 else "", last])
     return rows

@@ -59,6 +59,8 @@ def page_of(opened: Any, data: Path | None, columns: Fields, *, seed: int = 0) -
     page.text(_beginning(opened))
     _numbers(page, history)
     for panel in panels(history):
+        if all(len(steps) < 2 for steps, _ in panel.curves.values()):
+            continue  # what was measured once is no curve: it stands in the table
         page.heading(panel.heading)
         page.figure(figures.curves(panel.curves), " ".join(panel.sentences), panel.heading)
     if getattr(opened, "base", None) is None:

@@ -135,6 +135,7 @@ def test_an_adaptation_shows_what_it_answers(base, way, more, data, tmp_path):
     assert main([*call, *more]) == 0
     page = page_of(tmp_path / "adapted")
     assert "What it answers" in headings(page)
+    assert ("What it knows" in headings(page)) == bool(more)  # a single value is no curve
     said = words(page)
     assert f"An adaptation by {way} of run ({base})" in said
     assert "held-out examples, drawn at random" in said
