@@ -468,3 +468,14 @@ def test_a_page_that_is_sent_to_others_names_no_folder_of_the_data(data, tmp_pat
     page = words(page_of(run))
     assert "texts.csv" in page
     assert str(data) not in page
+
+
+def test_a_curve_beside_one_that_has_a_single_value_is_drawn(data, tmp_path):
+    run = pretrained("gpt", data, tmp_path / "run")
+    first, *others = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    once = json.dumps(json.loads(first) | {"odd_loss": 1.0, "odd_accuracy": 0.5})
+    (run / "log.jsonl").write_text("\n".join([once, *others, ""]), encoding="utf-8")
+    page = page_of(run)
+    assert "The loss" in headings(page)  # which has others with more
+    assert "What it knows" not in headings(page)  # which has nothing else
+    assert "Odd accuracy" in words(page)
